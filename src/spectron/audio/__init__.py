@@ -1,0 +1,1 @@
+"""Audio in and out, and seconds, samples and frames in one place."""

@@ -1,0 +1,96 @@
+"""Log-mel spectrograms whose valid frames do not depend on padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class MelConfig:
+    """Spectrogram settings; the defaults are the paper's speech targets.
+
+    Args:
+        sample_rate_hz: Waveform rate.
+        frame_shift_ms: Time between frames.
+        window_ms: Length of the analysis window.
+        mel_bins: Bands M.
+        low_hz: Lower edge of the first band.
+        high_hz: Upper edge of the last band, at most half the sample rate.
+        floor: Smallest magnitude before the logarithm.
+    """
+
+    sample_rate_hz: int = 16000
+    frame_shift_ms: float = 12.5
+    window_ms: float = 50.0
+    mel_bins: int = 128
+    low_hz: float = 20.0
+    high_hz: float = 8000.0
+    floor: float = 1.0e-5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
+            raise ValueError(f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, got {self.low_hz} to {self.high_hz}")
+        if min(self.frame_shift_ms, self.window_ms, self.mel_bins, self.floor) <= 0:
+            raise ValueError(f"frame_shift_ms, window_ms, mel_bins and floor must be above 0: {self}")
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples between frames."""
+        return round(self.sample_rate_hz * self.frame_shift_ms / 1000)
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in a window."""
+        return round(self.sample_rate_hz * self.window_ms / 1000)
+
+    @property
+    def fft_size(self) -> int:
+        """The power of two that holds a window."""
+        return 1 << (self.window_samples - 1).bit_length()
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames a second."""
+        return self.sample_rate_hz / self.hop_samples
+
+    def num_frames(self, num_samples: Tensor) -> Tensor:
+        """Frames of a recording: one centred on its first sample and one every hop after, none beyond its end."""
+        return num_samples // self.hop_samples + 1
+
+
+def padding_mask(lengths: Tensor, longest: int) -> Tensor:
+    """True at the padded places: (B,) lengths to (B, longest)."""
+    return torch.arange(longest, device=lengths.device) >= lengths[:, None]
+
+
+class LogMel(nn.Module):
+    """Natural logarithm of mel band magnitudes, through torchaudio's STFT and filter bank (HTK scale)."""
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__()
+        from torchaudio.transforms import MelSpectrogram
+
+        self.config = config
+        self.spectrogram = MelSpectrogram(
+            sample_rate=config.sample_rate_hz,
+            n_fft=config.fft_size,
+            win_length=config.window_samples,
+            hop_length=config.hop_samples,
+            f_min=config.low_hz,
+            f_max=config.high_hz,
+            n_mels=config.mel_bins,
+            power=1.0,
+            # Zeros beyond the ends: a recording then looks the same alone and padded in a batch. Reflection would not.
+            pad_mode="constant",
+        )
+
+    @torch.autocast("cuda", enabled=False)
+    def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio (B, S) with (B,) valid samples to log-mel (B, T, M) and (B,) valid frames; padded frames are 0."""
+        waveform = waveform.float().masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
+        mel = self.spectrogram(waveform).transpose(1, 2).clamp(min=self.config.floor).log()  # (B, T, M)
+        num_frames = self.config.num_frames(num_samples)
+        return mel.masked_fill(padding_mask(num_frames, mel.shape[1])[..., None], 0.0), num_frames

@@ -1,0 +1,95 @@
+"""What travels between the parts: plain dataclasses (Lightning moves them to a device, and refuses frozen ones).
+
+Axes: B batch, S samples, U encoder steps, N text tokens, T mel frames, K speech steps of r frames each, M mel bands, D width.
+Lengths are integer tensors of shape (B,), made by whatever made the tensor that they belong to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class Prompts:
+    """Spoken prompts: ``waveform`` (B, S) zero-padded, ``num_samples`` (B,), one id a row (it also seeds that row's sampling)."""
+
+    ids: list[str]
+    waveform: Tensor
+    num_samples: Tensor
+
+
+@dataclass
+class SpeechBatch:
+    """Spoken prompts with what follows them.
+
+    ``prompt`` (B, S) is at the encoder's sample rate and ``continuation`` (B, S') at the speech head's. ``answers`` holds the
+    accepted answers of a spoken question (an empty list for plain continuation). ``skipped`` names the utterances that belonged
+    to this batch and could not be read.
+    """
+
+    ids: list[str]
+    prompt: Tensor
+    prompt_num_samples: Tensor
+    prompt_text: list[str]
+    continuation: Tensor
+    continuation_num_samples: Tensor
+    continuation_text: list[str]
+    speakers: list[str] = field(default_factory=list)
+    answers: list[list[str]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def prompts(self) -> Prompts:
+        """The part that a model is given at inference."""
+        return Prompts(self.ids, self.prompt, self.prompt_num_samples)
+
+
+@dataclass
+class SpeechTargets:
+    """What a speech head learns to produce.
+
+    ``steps`` (B, K, F) holds one vector a decoding step with ``num_steps`` (B,) valid; ``mel`` (B, T, M) and ``num_frames`` (B,)
+    are the same speech as a spectrogram, for pictures and vocoders.
+    """
+
+    steps: Tensor
+    num_steps: Tensor
+    mel: Tensor
+    num_frames: Tensor
+
+
+@dataclass
+class Continuation:
+    """What a spoken language model answers to ``Prompts``, row by row.
+
+    ``text`` is all that the model wrote; ``transcript`` and ``continuation_text`` are its two halves, or None for a model that
+    puts no mark between them. ``waveform`` (B, S) has ``num_samples`` (B,) valid at ``sample_rate_hz``; ``mel`` (B, T, M) has
+    ``num_frames`` (B,). ``stopped`` (B,) tells which rows ended by themselves. ``timings`` are seconds per stage of the batch.
+    """
+
+    ids: list[str]
+    text: list[str]
+    transcript: list[str] | None
+    continuation_text: list[str] | None
+    waveform: Tensor
+    num_samples: Tensor
+    sample_rate_hz: int
+    mel: Tensor
+    num_frames: Tensor
+    stopped: Tensor
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class LossTerm:
+    """A loss as a sum and the number of things summed, so that batches and ranks add up before the one division."""
+
+    total: Tensor
+    count: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Sum over count; zero where nothing was counted."""
+        return self.total / self.count.clamp(min=1)

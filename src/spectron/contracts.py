@@ -1,0 +1,160 @@
+"""What each swappable part must do. A user's own part subclasses one of these and is named by ``class_path`` in a YAML.
+
+Axes and units stand in ``batch.py``. Two rules hold for every part: padding never changes a valid output, and a batch gives what
+its rows give one by one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spectron.audio.mel import MelConfig
+from spectron.batch import Continuation, LossTerm, Prompts, SpeechTargets
+from spectron.randomness import RowRandom
+
+
+@dataclass
+class Decoding:
+    """How a model decodes.
+
+    Args:
+        max_text_tokens: Longest text written, end token included.
+        max_seconds: Longest speech spoken; a row that reaches it did not stop by itself.
+        min_seconds: Speech spoken before the stop probability is looked at.
+        stop_threshold: Stop probability at which a row ends.
+        temperature: 0 takes the likeliest token; above, tokens are sampled.
+        top_k: Sampling is among the ``top_k`` likeliest tokens; 0 means all.
+        seed: Seeds each row's sampling together with the row's id.
+    """
+
+    max_text_tokens: int = 64
+    max_seconds: float = 10.0
+    min_seconds: float = 0.1
+    stop_threshold: float = 0.5
+    temperature: float = 0.0
+    top_k: int = 0
+    seed: int = 0
+
+
+class SpeechEncoder(nn.Module, ABC):
+    """Waveform in, feature sequence out; owns its front end.
+
+    Attributes:
+        sample_rate_hz: Rate at which it wants the waveform.
+        frame_rate_hz: Feature vectors a second.
+        output_dim: Width D of a feature vector.
+    """
+
+    sample_rate_hz: int
+    frame_rate_hz: float
+    output_dim: int
+
+    @abstractmethod
+    def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode (B, S) audio with (B,) valid samples into (B, U, D) features and (B,) valid steps."""
+
+
+class LanguageModel(nn.Module, ABC):
+    """A causal text LM that also accepts embeddings; owns its tokenizer.
+
+    Attributes:
+        width: Width D of its embeddings and hidden states.
+        max_positions: Longest sequence it can take, None where there is no limit.
+        sos_id: Token that starts a text.
+        eos_id: Token that ends a text.
+    """
+
+    width: int
+    max_positions: int | None
+    sos_id: int
+    eos_id: int
+
+    @abstractmethod
+    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Texts to ids (B, N), padded, and (B,) token counts; without start and end tokens."""
+
+    @abstractmethod
+    def detokenize(self, ids: list[list[int]]) -> list[str]:
+        """Ids to texts, special tokens left out."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids (B, N) to embeddings (B, N, D)."""
+
+    @abstractmethod
+    def forward(self, embeddings: Tensor, visible: Tensor, positions: Tensor, cache: object | None = None) -> tuple[Tensor, object]:
+        """Embeddings (B, L, D) to hidden states (B, L, D) and the cache to pass on.
+
+        ``visible`` (B, L, L_past + L) is True where a query may look at a key; ``positions`` (B, L) are integer positions.
+        ``cache`` is None for a first call or the object that an earlier call gave back.
+        """
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., D) to token logits (..., V)."""
+
+
+class SpeechHead(nn.Module, ABC):
+    """Turns LM states into speech targets, and targets into LM inputs. Built as ``Head(width, ...)`` with the LM's width.
+
+    Attributes:
+        mel: Spectrogram settings of its targets; the waveform rate is ``mel.sample_rate_hz``.
+        frames_per_step: Mel frames r that one decoding step yields.
+    """
+
+    mel: MelConfig
+    frames_per_step: int
+
+    @abstractmethod
+    def targets(self, waveform: Tensor, num_samples: Tensor) -> SpeechTargets:
+        """Speech (B, S) at ``mel.sample_rate_hz`` to what the head should produce."""
+
+    @abstractmethod
+    def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
+        """Steps (B, K, F) to LM inputs (B, K, D). ``random`` makes any sampling a matter of the row alone."""
+
+    @abstractmethod
+    def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
+        """Named losses of hidden states (B, K, D); the key ``speech`` is the weighted whole that training minimises."""
+
+    @abstractmethod
+    def step(self, hidden: Tensor, random: RowRandom) -> tuple[Tensor, Tensor]:
+        """Hidden state (B, D) to the next step's vector (B, F) and stop probability (B,)."""
+
+    @abstractmethod
+    def spectrogram(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Steps (B, K, F) with (B,) valid to log-mel (B, T, M) and (B,) valid frames."""
+
+
+class Vocoder(nn.Module, ABC):
+    """Log-mel to waveform. Built as ``Vocoder(mel, ...)`` with the speech head's spectrogram settings.
+
+    Raises a ``ConfigError`` when built for settings that it cannot invert.
+    """
+
+    mel: MelConfig
+
+    @abstractmethod
+    def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel (B, T, M) with (B,) valid frames to waveform (B, S) and (B,) valid samples."""
+
+
+class SpokenLanguageModel(ABC):
+    """Anything that continues speech: Spectron and every system it is compared with.
+
+    Attributes:
+        prompt_rate_hz: Sample rate of the prompts that it wants.
+        speech_rate_hz: Sample rate of the speech that it gives.
+    """
+
+    prompt_rate_hz: int
+    speech_rate_hz: int
+
+    @abstractmethod
+    @torch.inference_mode()
+    def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
+        """Answer or continue every prompt of a batch."""

@@ -1,0 +1,29 @@
+"""Randomness that belongs to a row or to a step, never to the batch around it or to the history before it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed from any printable parts: the same on every machine, run and process."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class RowRandom:
+    """One generator a row, seeded by the row's id, so that a batch of N samples what N batches of one sample.
+
+    Numbers are drawn on the CPU: every device then sees the same ones.
+    """
+
+    def __init__(self, seed: int, ids: list[str]) -> None:
+        self.generators = [torch.Generator().manual_seed(seed_of(seed, row)) for row in ids]
+
+    def uniform(self, *shape: int, like: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1) of shape (B, *shape) on the device and of the type of ``like``."""
+        rows = [torch.rand(shape, generator=generator) for generator in self.generators]
+        return torch.stack(rows).to(like)
