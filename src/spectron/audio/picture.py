@@ -1,0 +1,63 @@
+"""Pictures of log-mel spectrograms, stacked on one time axis so that prompt, generated and reference speech can be compared by eye."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+LINE_CHARACTERS = 100  # caption characters that fit under a panel
+
+
+@dataclass
+class MelPanel:
+    """One spectrogram of a picture: ``mel`` (T, M) natural-log magnitudes at ``frame_rate_hz``, with a title and the text spoken."""
+
+    title: str
+    mel: Tensor
+    frame_rate_hz: float
+    caption: str = ""
+
+
+def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
+    """Draw the panels one under another, on a common time axis and a common colour scale, and write a PNG.
+
+    Args:
+        path: File to write; missing folders are made.
+        panels: From top to bottom; a panel without frames is drawn empty and says so.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: if there is no panel.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not panels:
+        raise ValueError("a picture needs at least one panel")
+    # A Figure of its own, not pyplot: no global state, no display, and safe in worker threads.
+    figure = Figure(figsize=(10, 2.6 * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    longest = max(panel.mel.shape[0] / panel.frame_rate_hz for panel in panels)
+    filled = [panel.mel for panel in panels if panel.mel.numel()]
+    low, high = (min(mel.min().item() for mel in filled), max(mel.max().item() for mel in filled)) if filled else (0.0, 1.0)
+    for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
+        seconds = panel.mel.shape[0] / panel.frame_rate_hz
+        if panel.mel.numel():
+            image = panel.mel.detach().float().cpu().T.numpy()  # (M, T)
+            axes.imshow(image, origin="lower", aspect="auto", extent=(0, seconds, 0, panel.mel.shape[1]), vmin=low, vmax=high, cmap="magma")
+        else:
+            axes.text(0.5, 0.5, "no speech", transform=axes.transAxes, ha="center", va="center")
+        axes.set_xlim(0, max(longest, 1e-3))
+        axes.set_title(f"{panel.title} ({seconds:.2f} s)", loc="left", fontsize=10)
+        axes.set_ylabel("mel band", fontsize=8)
+        axes.tick_params(labelsize=8)
+        # Mathtext is off: transcripts may hold dollar signs.
+        axes.set_xlabel("\n".join(textwrap.wrap(panel.caption, LINE_CHARACTERS)) or "seconds", fontsize=9, parse_math=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    return path
