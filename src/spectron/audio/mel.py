@@ -57,8 +57,8 @@ class MelConfig:
         return self.sample_rate_hz / self.hop_samples
 
     def num_frames(self, num_samples: Tensor) -> Tensor:
-        """Frames of a recording: one centred on its first sample and one every hop after, none beyond its end."""
-        return num_samples // self.hop_samples + 1
+        """Frames of a recording: one centred on its first sample and one every hop after; none where there is no sample."""
+        return (num_samples - 1).div(self.hop_samples, rounding_mode="floor") + 1
 
 
 def padding_mask(lengths: Tensor, longest: int) -> Tensor:
@@ -90,7 +90,10 @@ class LogMel(nn.Module):
     @torch.autocast("cuda", enabled=False)
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Audio (B, S) with (B,) valid samples to log-mel (B, T, M) and (B,) valid frames; padded frames are 0."""
+        if waveform.shape[1] == 0:  # a batch without any sample still has to give (B, T, M)
+            waveform = waveform.new_zeros(len(waveform), 1)
         waveform = waveform.float().masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
-        mel = self.spectrogram(waveform).transpose(1, 2).clamp(min=self.config.floor).log()  # (B, T, M)
+        longest = -(-waveform.shape[1] // self.config.hop_samples)
+        mel = self.spectrogram(waveform).transpose(1, 2)[:, :longest].clamp(min=self.config.floor).log()  # (B, T, M)
         num_frames = self.config.num_frames(num_samples)
         return mel.masked_fill(padding_mask(num_frames, mel.shape[1])[..., None], 0.0), num_frames

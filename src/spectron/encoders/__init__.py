@@ -1,1 +1,7 @@
-"""encoders."""
+"""Speech encoders: waveform to feature sequence."""
+
+from spectron.encoders.conformer import ConformerEncoder, ConformerSettings
+from spectron.encoders.frame_stack import FrameStackEncoder
+from spectron.encoders.spec_augment import SpecAugmentSettings
+
+__all__ = ["ConformerEncoder", "ConformerSettings", "FrameStackEncoder", "SpecAugmentSettings"]

@@ -1,1 +1,5 @@
-"""heads."""
+"""Speech heads: LM states to speech targets, and back to LM inputs."""
+
+from spectron.heads.mel_regression import MelRegressionHead, PreNetSettings, StopSettings
+
+__all__ = ["MelRegressionHead", "PreNetSettings", "StopSettings"]

@@ -1,1 +1,6 @@
-"""language_models."""
+"""Language models: one adapter over transformers' causal LMs."""
+
+from spectron.language_models.causal import CausalLanguageModel
+from spectron.language_models.tokenizer import TokenizerSettings
+
+__all__ = ["CausalLanguageModel", "TokenizerSettings"]

@@ -1,0 +1,39 @@
+PYTHON ?= python3.11
+BIN := .venv/bin
+# The machine's torch must come first: another requirement would otherwise bring several GB of CUDA along.
+READY := .venv/.ready
+
+.PHONY: help setup demo test lint mlflow weights clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: $(READY) ## make the environment in .venv with the pinned packages
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m spectron.audio.installation
+	touch $@
+
+demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (about 6 minutes on 2 cores)
+	$(BIN)/spectron fit experiments/mini/demo.yaml
+
+test: $(READY) ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## style, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+mlflow: $(READY) ## open MLflow on the runs of this folder
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
+
+weights: $(READY) ## make the embedded weights again (about an hour on 2 cores)
+	bash experiments/mini/weights/make.sh $(BIN)
+
+clean: ## remove the environment and everything generated
+	rm -rf .venv data runs

@@ -1,0 +1,111 @@
+"""Decoding: a prefix, then text token by token, then speech step by step, in one cached pass over a batch.
+
+Rows of different lengths share a batch: padding is never visible and takes no position, so that a row's output is what it would be
+alone. The KV cache therefore holds gaps, and ``DecodingState`` remembers where.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spectron.contracts import Decoding, LanguageModel, SpeechHead
+from spectron.randomness import RowRandom
+
+
+def visibility(keys: Tensor, new: int, both_ways: bool = False) -> Tensor:
+    """Which keys the last ``new`` places may look at.
+
+    Args:
+        keys: (B, L) validity of all places so far, the new ones included.
+        new: Number of query places, the last of L.
+        both_ways: New places also see the valid new places after them.
+
+    Returns:
+        (B, new, L) booleans. Every place sees itself, also at padding: a softmax over nothing would be NaN.
+    """
+    length = keys.shape[1]
+    query = torch.arange(length - new, length, device=keys.device)[:, None]
+    key = torch.arange(length, device=keys.device)[None]
+    allowed = torch.ones_like(key <= query) if both_ways else key <= query
+    return (allowed[None] & keys[:, None]) | (key == query)[None]
+
+
+class DecodingState:
+    """The sequence decoded so far: LM cache, valid places, next positions."""
+
+    def __init__(self, language_model: LanguageModel, rows: int, device: torch.device) -> None:
+        self.language_model = language_model
+        self.cache: object | None = None
+        self.keys = torch.zeros(rows, 0, dtype=torch.bool, device=device)
+
+    def extend(self, embeddings: Tensor, valid: Tensor, both_ways: bool = False) -> Tensor:
+        """Append places (B, L, D), of which ``valid`` (B, L) count, and return their hidden states (B, L, D)."""
+        past = self.keys.sum(1, keepdim=True)
+        self.keys = torch.cat([self.keys, valid], dim=1)
+        positions = (past + valid.long().cumsum(1) - 1).clamp(min=0)
+        visible = visibility(self.keys, embeddings.shape[1], both_ways)
+        hidden, self.cache = self.language_model(embeddings, visible, positions, self.cache)
+        return hidden
+
+
+def decode_text(state: DecodingState, decoding: Decoding, ids: list[str]) -> list[list[int]]:
+    """Write text after the prefix until each row's end token; the rows' token ids, without it."""
+    lm = state.language_model
+    random = RowRandom(decoding.seed, [f"text:{row}" for row in ids])
+    rows = len(ids)
+    token = torch.full((rows,), lm.sos_id, device=state.keys.device)
+    alive = torch.ones(rows, dtype=torch.bool, device=state.keys.device)
+    written: list[Tensor] = []
+    for _ in range(decoding.max_text_tokens):
+        hidden = state.extend(lm.embed(token[:, None]), alive[:, None])
+        token = choose_token(lm.logits(hidden[:, 0]).float(), decoding, random)
+        alive = alive & (token != lm.eos_id)
+        written.append(torch.where(alive, token, lm.eos_id))
+        if not alive.any():
+            break
+    else:
+        # The last token was written but not read yet: the speech must see it.
+        state.extend(lm.embed(token[:, None]), alive[:, None])
+    table = torch.stack(written, dim=1).tolist()
+    return [row[: row.index(lm.eos_id)] if lm.eos_id in row else row for row in table]
+
+
+def choose_token(logits: Tensor, decoding: Decoding, random: RowRandom) -> Tensor:
+    """The next token (B,) from logits (B, V): the likeliest, or sampled by the Gumbel trick with each row's own noise."""
+    if decoding.temperature <= 0:
+        return logits.argmax(-1)
+    if decoding.top_k > 0:
+        least = logits.topk(min(decoding.top_k, logits.shape[-1]), dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, float("-inf"))
+    noise = -torch.log(-torch.log(random.uniform(logits.shape[-1], like=logits).clamp(1e-10, 1 - 1e-7)))
+    return (logits / decoding.temperature + noise).argmax(-1)
+
+
+def decode_speech(state: DecodingState, head: SpeechHead, decoding: Decoding, ids: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """Speak after the text, until each row's stop probability or the longest duration.
+
+    Returns:
+        steps (B, K, F), valid steps (B,), and which rows stopped by themselves (B,).
+    """
+    lm, rows, device = state.language_model, len(ids), state.keys.device
+    random = RowRandom(decoding.seed, [f"speech:{row}" for row in ids])
+    steps_a_second = head.mel.frame_rate_hz / head.frames_per_step
+    longest = max(round(decoding.max_seconds * steps_a_second), 1)
+    shortest = round(decoding.min_seconds * steps_a_second)
+    alive = torch.ones(rows, dtype=torch.bool, device=device)
+    num_steps = torch.zeros(rows, dtype=torch.long, device=device)
+    # The end-of-text token starts the speech: its hidden state predicts the first step.
+    inputs = lm.embed(torch.full((rows, 1), lm.eos_id, device=device))
+    spoken: list[Tensor] = []
+    for step in range(longest):
+        hidden = state.extend(inputs, alive[:, None])
+        values, stop = head.step(hidden[:, 0], random)
+        spoken.append(values)
+        num_steps += alive
+        if step + 1 >= shortest:
+            alive = alive & (stop < decoding.stop_threshold)
+        if not alive.any():
+            break
+        inputs = head.embed(values[:, None], random)
+    return torch.stack(spoken, dim=1), num_steps, ~alive

@@ -1,0 +1,162 @@
+"""Mel regression: a bottleneck pre-net on past frames, a post-net that predicts the next ones, and a stop probability.
+
+Source: arXiv 2305.15255, section 3.2. The stop probability, several frames a step and noise on the history are additions of ours
+(Tacotron 2, arXiv:1712.05884; MELLE, arXiv:2407.08551).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spectron.audio.mel import LogMel, MelConfig, padding_mask
+from spectron.batch import LossTerm, SpeechTargets
+from spectron.contracts import SpeechHead
+from spectron.losses import SpectrogramLoss, SpectrogramLossSettings
+from spectron.randomness import RowRandom
+
+
+@dataclass
+class PreNetSettings:
+    """The way of past frames into the LM.
+
+    Args:
+        bottleneck: Width of the two narrow layers; narrowness is what stops the model from repeating frames.
+        dropout: Dropout after each of them.
+        dropout_at_inference: Keep that dropout on while generating (without it, free-running output tends to repeat or explode).
+        history_noise: Deviation of Gaussian noise on normalised past frames in training, against drift at inference.
+    """
+
+    bottleneck: int = 64
+    dropout: float = 0.5
+    dropout_at_inference: bool = True
+    history_noise: float = 0.0
+
+
+@dataclass
+class StopSettings:
+    """The stop probability's loss.
+
+    Args:
+        weight: Weight beside the spectrogram loss.
+        positive_weight: Weight of the one stopping step against each of the many others.
+    """
+
+    weight: float = 1.0
+    positive_weight: float = 5.0
+
+
+MEL, PRE_NET, LOSS, STOP = MelConfig(), PreNetSettings(), SpectrogramLossSettings(), StopSettings()
+
+
+class PreNet(nn.Module):
+    """Two narrow ReLU layers with dropout, then up to the LM's width."""
+
+    def __init__(self, inputs: int, width: int, settings: PreNetSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.narrow = nn.ModuleList([nn.Linear(inputs, settings.bottleneck), nn.Linear(settings.bottleneck, settings.bottleneck)])
+        self.widen = nn.Linear(settings.bottleneck, width)
+
+    def forward(self, frames: Tensor, random: RowRandom | None) -> Tensor:
+        """Frames (B, K, F), normalised, to LM inputs (B, K, D)."""
+        x = frames
+        for layer in self.narrow:
+            x = self.drop(torch.relu(layer(x)), random)
+        return self.widen(x)
+
+    def drop(self, x: Tensor, random: RowRandom | None) -> Tensor:
+        """Dropout that, outside training, is drawn row by row from ``random`` (and is off without it)."""
+        rate = self.settings.dropout
+        if self.training or random is None or not self.settings.dropout_at_inference:
+            return functional.dropout(x, rate, self.training)
+        return x * (random.uniform(*x.shape[1:], like=x) >= rate) / (1 - rate)
+
+
+class MelRegressionHead(SpeechHead):
+    """Regression of ``frames_per_step`` log-mel frames a decoding step.
+
+    Args:
+        width: Width D of the LM (supplied by the platform).
+        mel: Spectrogram settings of the targets.
+        frames_per_step: Frames r that one step predicts.
+        pre_net: The way of past frames into the LM.
+        post_net_width: Width of the post-net's hidden layer.
+        loss: Weights and readings of the spectrogram loss.
+        stop: The stop probability's loss.
+        log_mel_mean: Typical log-mel value, subtracted inside the head so that its layers see numbers around 0.
+        log_mel_deviation: Typical deviation, divided by inside the head. The losses are on log-mel itself.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        mel: MelConfig = MEL,
+        frames_per_step: int = 1,
+        pre_net: PreNetSettings = PRE_NET,
+        post_net_width: int = 512,
+        loss: SpectrogramLossSettings = LOSS,
+        stop: StopSettings = STOP,
+        log_mel_mean: float = -5.0,
+        log_mel_deviation: float = 3.0,
+    ) -> None:
+        super().__init__()
+        if frames_per_step < 1:
+            raise ValueError(f"frames_per_step must be at least 1, got {frames_per_step}")
+        self.mel = mel
+        self.frames_per_step = frames_per_step
+        self.stop = stop
+        self.mean, self.deviation = log_mel_mean, log_mel_deviation
+        self.log_mel = LogMel(mel)
+        step_width = frames_per_step * mel.mel_bins
+        self.pre_net = PreNet(step_width, width, pre_net)
+        self.post_net = nn.Sequential(nn.Linear(width, post_net_width), nn.GELU(), nn.Linear(post_net_width, step_width))
+        self.stop_net = nn.Linear(width, 1)
+        self.loss_function = SpectrogramLoss(loss)
+
+    def targets(self, waveform: Tensor, num_samples: Tensor) -> SpeechTargets:
+        """Speech (B, S) to log-mel frames grouped into steps; a last step that is not full is padded with silence."""
+        mel, num_frames = self.log_mel(waveform, num_samples)
+        short = -mel.shape[1] % self.frames_per_step
+        steps = functional.pad(mel, (0, 0, 0, short)).unflatten(1, (-1, self.frames_per_step)).flatten(2)
+        return SpeechTargets(steps, -(-num_frames // self.frames_per_step), mel, num_frames)
+
+    def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
+        """Past frames (B, K, r * M) to LM inputs (B, K, D)."""
+        frames = (steps - self.mean) / self.deviation
+        noise = self.pre_net.settings.history_noise
+        if self.training and noise > 0:
+            frames = frames + noise * torch.randn_like(frames)
+        return self.pre_net(frames, random)
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., D) to the frames of a step (..., r * M)."""
+        return self.post_net(hidden) * self.deviation + self.mean
+
+    def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
+        """Spectrogram terms, ``stop``, and ``speech``, their weighted whole; each a sum with the number of valid frames."""
+        predicted, _ = self.spectrogram(self.predict(hidden).float(), targets.num_steps)
+        frames = targets.mel.shape[1]
+        terms = self.loss_function(predicted[:, :frames], targets.mel, targets.num_frames)
+        steps = torch.arange(hidden.shape[1], device=hidden.device)
+        is_last = (steps == targets.num_steps[:, None] - 1).float()
+        weight = torch.tensor(self.stop.positive_weight, device=hidden.device)
+        stop = functional.binary_cross_entropy_with_logits(
+            self.stop_net(hidden)[..., 0].float(), is_last, pos_weight=weight, reduction="none"
+        )
+        stop = stop.masked_fill(padding_mask(targets.num_steps, hidden.shape[1]), 0.0).sum()
+        # Counted in frames, like the spectrogram: a step's stop stands for each of its frames.
+        terms["stop"] = LossTerm(stop * self.frames_per_step, targets.num_frames.sum())
+        terms["speech"] = LossTerm(terms["spectrogram"].total + self.stop.weight * terms["stop"].total, targets.num_frames.sum())
+        return terms
+
+    def step(self, hidden: Tensor, random: RowRandom) -> tuple[Tensor, Tensor]:
+        """Hidden state (B, D) to the next frames (B, r * M) and stop probability (B,)."""
+        return self.predict(hidden).float(), self.stop_net(hidden)[:, 0].float().sigmoid()
+
+    def spectrogram(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Steps (B, K, r * M) to log-mel (B, K * r, M); every frame of a valid step is valid."""
+        return steps.unflatten(2, (self.frames_per_step, -1)).flatten(1, 2), num_steps * self.frames_per_step

@@ -1,0 +1,20 @@
+"""Cross-entropy over the whole text: transcript and continuation in one (paper: L_ASR and L_LM collapse into it)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from spectron.batch import LossTerm
+
+
+def text_cross_entropy(logits: Tensor, targets: Tensor, valid: Tensor) -> LossTerm:
+    """Negative log-likelihood in nats, summed over valid tokens, with their count.
+
+    Args:
+        logits: (B, N, V).
+        targets: (B, N) token ids.
+        valid: (B, N), False at padding.
+    """
+    losses = functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")  # (B, N)
+    return LossTerm(losses.masked_fill(~valid, 0.0).sum(), valid.sum())

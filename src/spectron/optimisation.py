@@ -1,0 +1,117 @@
+"""Adam with warm-up, and which parameters it moves: freezing by pattern and learning rates by part."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from spectron.errors import ConfigError, TrainingError
+
+
+@dataclass
+class Optimisation:
+    """Adam and its schedule; the defaults are the paper's.
+
+    Args:
+        peak_learning_rate: Reached at the end of the warm-up.
+        warmup_steps: Steps of linear rise.
+        schedule: ``inverse_sqrt`` falls with one over the root of the step; ``cosine`` falls to 0 at ``trainer.max_steps``.
+        weight_decay: Decoupled weight decay of matrices (vectors, that is norms and biases, have none).
+        beta2: Adam's second-moment decay.
+        part_factors: Learning-rate factor of a part by its name, ``{encoder: 0.1}``; 1 where not named.
+        freeze: Patterns of parameter names that do not train, ``encoder.*``; one that matches nothing is an error.
+    """
+
+    peak_learning_rate: float = 3.5e-4
+    warmup_steps: int = 8000
+    schedule: Literal["inverse_sqrt", "cosine"] = "inverse_sqrt"
+    weight_decay: float = 0.0
+    beta2: float = 0.98
+    part_factors: dict[str, float] = field(default_factory=dict)
+    freeze: list[str] = field(default_factory=list)
+
+
+def learning_rate_factor(step: int, settings: Optimisation, max_steps: int) -> float:
+    """Share of the peak learning rate at a step (0-based): linear warm-up, then the schedule."""
+    warmup = max(settings.warmup_steps, 1)
+    if step < warmup:
+        return (step + 1) / warmup
+    if settings.schedule == "inverse_sqrt":
+        return math.sqrt(warmup / (step + 1))
+    share = min((step - warmup) / max(max_steps - warmup, 1), 1.0)
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+def freeze(model: nn.Module, patterns: list[str]) -> None:
+    """Stop the gradients of every parameter whose name matches a pattern.
+
+    Raises:
+        ConfigError: for a pattern that matches no parameter, naming the nearest part.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            parts = {".".join(name.split(".")[:depth]) + ".*" for name in names for depth in (1, 2)}
+            near = difflib.get_close_matches(pattern, parts, 1)
+            raise ConfigError(f"freeze pattern {pattern!r} matches no parameter" + (f"; did you mean {near[0]!r}?" if near else ""))
+    for name, parameter in model.named_parameters():
+        if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
+            parameter.requires_grad_(False)
+
+
+def keep_frozen_in_eval(model: nn.Module) -> None:
+    """Put every module all of whose parameters are frozen back into eval mode, after a ``train()``."""
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
+
+
+def parameter_groups(model: nn.Module, settings: Optimisation) -> list[dict[str, Any]]:
+    """Trainable parameters, grouped by learning-rate factor and weight decay.
+
+    Raises:
+        ConfigError: if a factor names no part, or nothing is left to train.
+    """
+    parts = [name for name, _ in model.named_children()]
+    for name in settings.part_factors:
+        if name not in parts:
+            raise ConfigError(f"part_factors names {name!r}, which is no part of the model; parts: {', '.join(parts)}")
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((settings.part_factors.get(name.split(".")[0], 1.0), decay), []).append(parameter)
+    if not groups:
+        raise ConfigError("every parameter is frozen: nothing is left to train; take a pattern out of `freeze`")
+    rate = settings.peak_learning_rate
+    return [{"params": p, "lr": rate * factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
+
+
+def configure(model: nn.Module, settings: Optimisation, max_steps: int) -> dict[str, Any]:
+    """Optimiser and per-step schedule in the form that Lightning wants."""
+    optimizer = torch.optim.AdamW(parameter_groups(model, settings), betas=(0.9, settings.beta2))
+    factor: Callable[[int], float] = lambda step: learning_rate_factor(step, settings, max_steps)  # noqa: E731 - typed
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def require_finite(value: torch.Tensor, what: str, step: int, ids: list[str]) -> None:
+    """Stop the run before a number that is not finite reaches the weights.
+
+    Raises:
+        TrainingError: naming the step and the utterances of the batch.
+    """
+    if not torch.isfinite(value):
+        named = ", ".join(ids[:8]) + (" ..." if len(ids) > 8 else "")
+        raise TrainingError(
+            f"{what} is {value.item()} at step {step}, batch: {named}. The last checkpoint is good: lower the learning rate or raise "
+            "warmup_steps, set trainer.gradient_clip_val, look at these recordings, then go on with --resume"
+        )

@@ -1,0 +1,63 @@
+"""Griffin-Lim: phase by iteration, no weights. torchaudio's, with least squares from mel bands to linear frequency."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spectron.audio.mel import MelConfig
+from spectron.contracts import Vocoder
+
+
+class GriffinLimVocoder(Vocoder):
+    """Inverts a log-mel spectrogram of any settings.
+
+    Args:
+        mel: Spectrogram settings of the speech head (supplied by the platform).
+        iterations: Rounds of phase estimation.
+        momentum: Of the fast variant (Perraudin et al. 2013), below 1.
+    """
+
+    inverse: Tensor
+    window: Tensor
+
+    def __init__(self, mel: MelConfig, iterations: int = 32, momentum: float = 0.9) -> None:
+        super().__init__()
+        from torchaudio.functional import melscale_fbanks
+
+        self.mel = mel
+        self.iterations = iterations
+        self.momentum = momentum
+        bank = melscale_fbanks(mel.fft_size // 2 + 1, mel.low_hz, mel.high_hz, mel.mel_bins, mel.sample_rate_hz)  # (F, M)
+        # The pseudo-inverse is least squares for every frame at once; torchaudio's own inverse solves each call anew.
+        self.register_buffer("inverse", torch.linalg.pinv(bank), persistent=False)  # (M, F)
+        self.register_buffer("window", torch.hann_window(mel.window_samples), persistent=False)
+
+    @torch.inference_mode()
+    def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel (B, T, M) with (B,) valid frames to waveform (B, S) and (B,) valid samples, one hop a frame."""
+        rows = [self.invert(row[:frames]) for row, frames in zip(mel.float(), num_frames.tolist(), strict=True)]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), num_frames * self.mel.hop_samples
+
+    def invert(self, mel: Tensor) -> Tensor:
+        """One spectrogram (T, M) to its waveform (T * hop,): alone, because the phase of a row must not depend on its batch."""
+        from torchaudio.functional import griffinlim
+
+        c = self.mel
+        if len(mel) < 2:
+            return mel.new_zeros(len(mel) * c.hop_samples)
+        magnitude = (mel.exp() @ self.inverse).clamp(min=0.0).T  # (F, T)
+        # One repeated frame at the end: T frames span T - 1 hops, and the last frame deserves its own.
+        magnitude = torch.cat([magnitude, magnitude[:, -1:]], dim=1)
+        return griffinlim(
+            magnitude,
+            window=self.window,
+            n_fft=c.fft_size,
+            hop_length=c.hop_samples,
+            win_length=c.window_samples,
+            power=1.0,
+            n_iter=self.iterations,
+            momentum=self.momentum,
+            length=len(mel) * c.hop_samples,
+            rand_init=False,
+        )
