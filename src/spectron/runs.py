@@ -1,0 +1,192 @@
+"""The MLflow store: opening it, and finding runs in it by id, part of an id, name, or experiment."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectron.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FOLDER_TAG = "spectron.folder"
+MEASURES_TAG = "spectron.measures"
+CHANGED_TAG = "spectron.changed."
+SHORTEST_PREFIX = 4
+
+# A server that does not answer must neither hold up the start nor stall training: what is not sent now is sent later.
+_QUICK_TO_FAIL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+@dataclass
+class TrackingSettings:
+    """Where runs are kept.
+
+    Args:
+        folder: Local folder of checkpoints, pictures and, without a server, the MLflow database; by default ``SPECTRON_RUNS`` or ``runs``.
+        uri: MLflow store such as ``http://host:5000``; by default ``MLFLOW_TRACKING_URI`` or a SQLite file in ``folder``.
+    """
+
+    folder: str | None = None
+    uri: str | None = None
+
+    @property
+    def runs_folder(self) -> Path:
+        """Absolute path of the runs folder."""
+        return Path(self.folder or os.environ.get("SPECTRON_RUNS") or "runs").expanduser().absolute()
+
+    @property
+    def store_uri(self) -> str:
+        """URI of the MLflow store."""
+        return self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.runs_folder / 'mlflow.db'}"
+
+    @property
+    def shown_uri(self) -> str:
+        """URI of the MLflow store without user name and password, for messages."""
+        return _without_password(self.store_uri)
+
+    @property
+    def on_server(self) -> bool:
+        """Whether the store is a server, which keeps the artifacts where it likes."""
+        return self.store_uri.startswith(("http://", "https://"))
+
+
+@dataclass
+class RunRecord:
+    """What the store knows of a run: its ``params``, ``tags`` and the last value of each of its ``metrics``."""
+
+    run_id: str
+    name: str
+    experiment: str
+    status: str
+    started_ms: int
+    folder: Path
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+
+def open_store(settings: TrackingSettings) -> MlflowClient:
+    """Connect to the store and make sure that it answers.
+
+    Raises:
+        TrackingError: if it cannot be reached or opened; within about ten seconds.
+    """
+    for name, value in _QUICK_TO_FAIL.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        with _one_at_a_time(settings):
+            client = MlflowClient(tracking_uri=settings.store_uri)
+            client.search_experiments(max_results=1)
+    except Exception as error:
+        reason = reason_of(error)
+        cure = "start the server, or unset MLFLOW_TRACKING_URI to keep runs in a local file" if settings.on_server else "check the folder"
+        raise TrackingError(f"the MLflow store {settings.shown_uri} cannot be opened: {reason}. Cure: {cure}.") from error
+    return client
+
+
+@contextmanager
+def _one_at_a_time(settings: TrackingSettings) -> Iterator[None]:
+    """Keep two processes from creating the tables of a new database at the same time."""
+    if not settings.store_uri.startswith("sqlite:"):
+        yield
+        return
+    settings.runs_folder.mkdir(parents=True, exist_ok=True)
+    with open(settings.runs_folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def reason_of(error: Exception) -> str:
+    """First line of an error's message, without any password."""
+    return _without_password((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]+@", "//", text)
+
+
+def list_runs(experiment: str | None = None, settings: TrackingSettings | None = None) -> list[RunRecord]:
+    """Runs of an experiment, or of all experiments, newest first.
+
+    Raises:
+        TrackingError: if the store cannot be reached or holds no such experiment.
+    """
+    settings = settings or TrackingSettings()
+    client = open_store(settings)
+    names = {found.experiment_id: found.name for found in client.search_experiments()}
+    if experiment is not None:
+        chosen = {key: name for key, name in names.items() if name == experiment}
+        if not chosen:
+            raise _unknown("experiment", experiment, sorted(names.values()), settings)
+        names = chosen
+    return [_record(run, names[run.info.experiment_id], settings) for run in _search(client, list(names))]
+
+
+def find_run(reference: str, settings: TrackingSettings | None = None) -> RunRecord:
+    """The run that is meant by a run id, the first characters of one, a run's name, or an experiment's name (its newest run).
+
+    Raises:
+        TrackingError: if no run, or more than one, is meant; the message names what is near.
+    """
+    settings = settings or TrackingSettings()
+    runs = list_runs(settings=settings)
+    by_id = [run for run in runs if len(reference) >= SHORTEST_PREFIX and run.run_id.startswith(reference.lower())]
+    if len(by_id) > 1:
+        raise TrackingError(f"run id '{reference}' is the beginning of {len(by_id)} runs: {_shown(by_id)}. Cure: give more of the id.")
+    matches = by_id or [run for run in runs if run.name == reference] or [run for run in runs if run.experiment == reference]
+    if not matches:
+        known = list(dict.fromkeys(name for run in runs for name in (run.experiment, run.name, run.run_id[:8])))
+        raise _unknown("run", reference, known, settings, newest=_shown(runs[:3]))
+    return matches[0]
+
+
+def _search(client: MlflowClient, experiment_ids: list[str]) -> Iterator[Any]:
+    token = None
+    while experiment_ids:
+        page = client.search_runs(experiment_ids, order_by=["attributes.start_time DESC"], page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _record(run: Any, experiment: str, settings: TrackingSettings) -> RunRecord:
+    info, tags = run.info, dict(run.data.tags)
+    folder = Path(tags.get(FOLDER_TAG, ""))
+    if FOLDER_TAG not in tags or not folder.is_dir():
+        # The runs folder may have been moved since.
+        folder = run_folder(settings, experiment, info.run_id)
+    # A parameter cannot be changed in MLflow: one that a resumed run was given anew stands among the tags.
+    changed = {key.removeprefix(CHANGED_TAG): value for key, value in tags.items() if key.startswith(CHANGED_TAG)}
+    params, metrics = dict(run.data.params) | changed, dict(run.data.metrics)
+    return RunRecord(info.run_id, info.run_name or "", experiment, info.status, info.start_time, folder, params, metrics, tags)
+
+
+def run_folder(settings: TrackingSettings, experiment: str, run_id: str) -> Path:
+    """Local folder of a run."""
+    return settings.runs_folder / re.sub(r"[^\w.-]+", "_", experiment) / run_id
+
+
+def _shown(runs: list[RunRecord]) -> str:
+    return ", ".join(f"{run.run_id[:8]} ({run.experiment}, {run.name})" for run in runs)
+
+
+def _unknown(kind: str, given: str, known: list[str], settings: TrackingSettings, newest: str = "") -> TrackingError:
+    near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+    nearest = near and "nearest: " + ", ".join(near)
+    hint = nearest or (newest and "newest runs: " + newest) or "it holds " + (", ".join(known[:5]) or "no runs yet")
+    return TrackingError(f"no {kind} '{given}' in {settings.shown_uri}; {hint}.")
