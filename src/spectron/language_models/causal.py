@@ -78,9 +78,10 @@ class CausalLanguageModel(LanguageModel):
         """Hidden states (..., D) to token logits (..., V)."""
         return self.lm.get_output_embeddings()(hidden)
 
-    def save(self, folder: Path) -> None:
-        """Write model and tokenizer in transformers' own format, so that ``source: <folder>`` loads them."""
-        self.lm.save_pretrained(folder)
+    def save(self, folder: Path, half: bool = False) -> None:
+        """Write model (in 16-bit floats if ``half``) and tokenizer in transformers' own format, so that ``source: <folder>`` loads them."""
+        state = {name: value.half() if half else value for name, value in self.lm.state_dict().items()}
+        self.lm.save_pretrained(folder, state_dict=state)
         self.tokenizer.save_pretrained(folder)
 
 

@@ -1,0 +1,81 @@
+"""What is special to the encoders: SpecAugment, normalisation, lengths."""
+
+import pytest
+import torch
+
+from spectron.audio.mel import LogMel, MelConfig
+from spectron.encoders import ConformerEncoder, ConformerSettings, SpecAugmentSettings
+from spectron.encoders.conformer import normalise
+from spectron.encoders.spec_augment import SpecAugment
+
+
+def test_spec_augment_hides_no_more_than_it_says_and_only_in_training():
+    torch.manual_seed(0)
+    augment = SpecAugment(SpecAugmentSettings(frequency_blocks=2, frequency_width=5, time_blocks=3, time_share=0.1))
+    mel, num_frames = torch.ones(200, 100, 40), torch.full((200,), 100)
+    hidden = augment(mel, num_frames) == 0
+    frames, bands = hidden.all(dim=2).sum(1), hidden.all(dim=1).sum(1)
+    assert int(frames.max()) <= 30
+    assert int(bands.max()) <= 10
+    assert 10 < float(frames.float().mean()) < 20  # three blocks of 0..10 frames, less overlap
+    assert 3.5 < float(bands.float().mean()) < 5.5
+    assert torch.equal(augment.eval()(mel, num_frames), mel)
+
+
+def test_spec_augment_blocks_lie_within_each_row():
+    torch.manual_seed(0)
+    augment = SpecAugment(SpecAugmentSettings(frequency_blocks=0, time_blocks=4, time_share=0.5))
+    hidden = augment(torch.ones(300, 60, 4), torch.full((300,), 20)) == 0
+    assert hidden[:, :20].any()
+    assert not hidden[:, 20:].any()
+
+
+def test_share_is_checked():
+    with pytest.raises(ValueError, match=r"got 1\.5"):
+        SpecAugmentSettings(time_share=1.5)
+
+
+def test_normalise_gives_zero_mean_and_unit_deviation():
+    torch.manual_seed(0)
+    mel = torch.randn(2, 50, 8) * 3 - 7
+    out = normalise(mel, torch.tensor([50, 30]))
+    torch.testing.assert_close(out[1, :30].mean(0), torch.zeros(8), atol=1e-5, rtol=0)
+    assert float(out[1, :30].square().mean().sqrt()) == pytest.approx(1.0, abs=1e-3)
+    assert (out[1, 30:] == 0).all()
+
+
+@pytest.mark.parametrize("num_samples", [1, 159, 160, 161, 640, 641])
+def test_conformer_steps_of_short_audio(num_samples):
+    encoder = ConformerEncoder(ConformerSettings(width=16, layers=1, heads=2, feedforward=32, kernel=3)).eval()
+    features, num_steps = encoder(torch.zeros(1, num_samples), torch.tensor([num_samples]))
+    frames = (num_samples - 1) // 160 + 1
+    assert int(num_steps[0]) == features.shape[1] == (frames + 3) // 4
+    assert torch.isfinite(features).all()
+
+
+@pytest.mark.parametrize(("settings", "message"), [({"width": 30, "heads": 4}, "multiple of heads"), ({"kernel": 4}, "kernel must be odd")])
+def test_impossible_sizes(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ConformerSettings(**settings)
+
+
+def test_log_mel_against_librosa():
+    import librosa
+
+    config = MelConfig(mel_bins=40)
+    torch.manual_seed(0)
+    wave = torch.randn(1, 8000) * 0.1
+    mel, num_frames = LogMel(config)(wave, torch.tensor([8000]))
+    power = librosa.feature.melspectrogram(
+        y=wave[0].numpy(), sr=16000, n_fft=1024, hop_length=200, win_length=800, power=1.0, n_mels=40, fmin=20, fmax=8000, htk=True, norm=None,
+        pad_mode="constant",
+    )  # fmt: skip
+    expected = torch.tensor(power).clamp(min=config.floor).log().T[: int(num_frames[0])]
+    assert int(num_frames[0]) == 40
+    torch.testing.assert_close(mel[0], expected, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("settings", [{"high_hz": 9000.0}, {"low_hz": -1.0}, {"mel_bins": 0}])
+def test_impossible_spectrograms(settings):
+    with pytest.raises(ValueError, match="mel"):
+        MelConfig(**settings)

@@ -1,0 +1,60 @@
+"""Schedule, freezing, learning rates by part, numbers that are not finite."""
+
+import pytest
+import torch
+from torch import nn
+
+from spectron.errors import ConfigError, TrainingError
+from spectron.optimisation import Optimisation, freeze, keep_frozen_in_eval, learning_rate_factor, parameter_groups, require_finite
+
+
+def model() -> nn.ModuleDict:
+    return nn.ModuleDict({"encoder": nn.Sequential(nn.Linear(2, 3), nn.Dropout()), "head": nn.Linear(3, 1)})
+
+
+def test_inverse_square_root_by_hand():
+    settings = Optimisation(warmup_steps=4)
+    assert [learning_rate_factor(step, settings, 0) for step in (0, 3, 4, 15)] == [0.25, 1.0, pytest.approx((4 / 5) ** 0.5), 0.5]
+
+
+def test_cosine_ends_at_zero():
+    settings = Optimisation(warmup_steps=10, schedule="cosine")
+    assert learning_rate_factor(60, settings, 110) == pytest.approx(0.5)
+    assert learning_rate_factor(110, settings, 110) == pytest.approx(0.0)
+    assert learning_rate_factor(500, settings, 110) == pytest.approx(0.0)
+
+
+def test_frozen_parts_have_no_gradient_and_stay_in_eval():
+    net = model()
+    freeze(net, ["encoder.*"])
+    net.train()
+    keep_frozen_in_eval(net)
+    assert not net["encoder"].training
+    assert net["head"].training
+    assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]
+
+
+def test_a_pattern_that_matches_nothing_is_an_error():
+    with pytest.raises(ConfigError, match=r"'encodr\.\*' matches no parameter; did you mean 'encoder\.\*'"):
+        freeze(model(), ["encodr.*"])
+
+
+def test_learning_rates_by_part_and_decay_of_matrices_only():
+    groups = parameter_groups(model(), Optimisation(peak_learning_rate=1.0, weight_decay=0.1, part_factors={"encoder": 0.5}))
+    by_kind = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in groups}
+    assert by_kind == {(0.5, 0.1): 1, (0.5, 0.0): 1, (1.0, 0.1): 1, (1.0, 0.0): 1}
+    with pytest.raises(ConfigError, match="names 'encode', which is no part"):
+        parameter_groups(model(), Optimisation(part_factors={"encode": 0.5}))
+
+
+def test_nothing_left_to_train():
+    net = model()
+    freeze(net, ["*"])
+    with pytest.raises(ConfigError, match="every parameter is frozen"):
+        parameter_groups(net, Optimisation())
+
+
+def test_not_finite_names_step_and_batch():
+    require_finite(torch.tensor(1.0), "the loss", 3, ["a"])
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 3, batch: a, b\. The last checkpoint is good"):
+        require_finite(torch.tensor(float("nan")), "the loss", 3, ["a", "b"])
