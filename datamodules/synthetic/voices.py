@@ -1,0 +1,205 @@
+"""Speech from espeak-ng, with word times from the synthesizer's own events."""
+
+from __future__ import annotations
+
+import _ctypes
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import espeakng_loader
+import numpy as np
+import torch
+from torch import Tensor
+
+from spectron.audio.resampling import resample
+from spectron.errors import DataError
+
+SAMPLE_RATE_HZ = 16000
+MARGIN_SECONDS = 0.05
+PEAK = 0.7
+SILENCE = 0.01
+
+# Constants of espeak-ng's speak_lib.h.
+_SYNCHRONOUS, _CHARACTER_POSITION, _UTF8, _WORD_EVENT = 2, 1, 1, 1
+_RATE, _VOLUME, _PITCH = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One of espeak-ng's accents with one of its voice variants."""
+
+    accent: str
+    variant: str
+    gender: str
+
+    @property
+    def name(self) -> str:
+        """The speaker in a manifest."""
+        return f"{self.accent}-{self.variant}".lower()
+
+
+TRAINING_VOICES = (
+    Voice("en-us", "m3", "M"),
+    Voice("en-us", "adam", "M"),
+    Voice("en-us", "m7", "M"),
+    Voice("en-us", "Denis", "M"),
+    Voice("en", "edward", "M"),
+    Voice("en-gb-scotland", "max", "M"),
+    Voice("en-us", "f2", "F"),
+    Voice("en-us", "f4", "F"),
+    Voice("en", "linda", "F"),
+    Voice("en-gb-x-rp", "Annie", "F"),
+)
+HELDOUT_VOICES = (Voice("en-us", "f1", "F"), Voice("en-us", "Alex", "M"), Voice("en", "Reed", "M"))
+JUDGE_VOICES = (
+    Voice("en-us", "m5", "M"),
+    Voice("en", "m4", "M"),
+    Voice("en-us", "klatt6", "M"),
+    Voice("en-us", "robert", "M"),
+    Voice("en-gb-x-rp", "miguel", "M"),
+    Voice("en-us", "aunty", "F"),
+    Voice("en-gb-scotland", "f5", "F"),
+    Voice("en-us", "belinda", "F"),
+)
+
+
+@dataclass(frozen=True)
+class Prosody:
+    """How an utterance is spoken: words a minute, and espeak's pitch on its scale from 0 to 99."""
+
+    words_per_minute: int
+    pitch: int
+
+
+@dataclass
+class Speech:
+    """A waveform (S,) at ``SAMPLE_RATE_HZ`` and when each word begins and ends, in seconds."""
+
+    waveform: Tensor
+    words: list[tuple[str, float, float]]
+
+
+class _Event(ctypes.Structure):
+    """espeak_EVENT of speak_lib.h."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position_ms", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+@contextmanager
+def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
+    """A freshly loaded synthesizer and its sample rate.
+
+    Its flutter and noise run on from one utterance to the next, beyond the reach of its own re-initialisation; only loading it
+    anew makes an utterance independent of what was spoken before. That takes some milliseconds.
+    """
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+    try:
+        if rate <= 0:
+            raise DataError(f"espeak-ng found no data at {espeakng_loader.get_data_path()}: install espeakng-loader again")
+        yield library, rate
+    finally:
+        library.espeak_Terminate()
+        _ctypes.dlclose(library._handle)
+
+
+def _select(library: ctypes.CDLL, voice: Voice) -> None:
+    """Choose a voice. espeak falls back without a word to its plain voice where a variant is missing, so we look for the file."""
+    variant = Path(espeakng_loader.get_data_path()) / "voices" / "!v" / voice.variant
+    if library.espeak_SetVoiceByName(f"{voice.accent}+{voice.variant}".encode()) != 0 or not variant.is_file():
+        raise DataError(f"espeak-ng has no voice {voice.accent}+{voice.variant}: choose one of those in {variant.parent}")
+
+
+def speak(text: str, voice: Voice, prosody: Prosody) -> Speech:
+    """Speak a text of plain lower-case words; the same arguments always give the same samples.
+
+    Not thread-safe: the synthesizer has one state a process.
+
+    Raises:
+        DataError: if the voice does not exist or the synthesizer gives no audio.
+    """
+    chunks: list[np.ndarray] = []
+    begins: dict[int, float] = {}
+
+    def collect(samples: ctypes._Pointer, count: int, events: ctypes._Pointer) -> int:
+        if count > 0:
+            chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        index = 0
+        while events[index].type:
+            if events[index].type == _WORD_EVENT:
+                begins[events[index].text_position - 1] = events[index].audio_position_ms / 1000
+            index += 1
+        return 0
+
+    callback = _CALLBACK(collect)
+    with _library() as (library, rate):
+        library.espeak_SetSynthCallback(callback)
+        _select(library, voice)
+        # Some variants clip at the default volume of 100.
+        for parameter, value in ((_RATE, prosody.words_per_minute), (_PITCH, prosody.pitch), (_VOLUME, 50)):
+            library.espeak_SetParameter(parameter, value, 0)
+        encoded = text.encode()
+        library.espeak_Synth(encoded, len(encoded) + 1, 0, _CHARACTER_POSITION, 0, _UTF8, None, None)
+    if not chunks or not any(chunk.any() for chunk in chunks):
+        raise DataError(f"espeak-ng gave no audio for {text!r}")
+    return _trimmed(torch.from_numpy(np.concatenate(chunks)).float(), rate, text, begins)
+
+
+def _trimmed(samples: Tensor, rate: int, text: str, begins: dict[int, float]) -> Speech:
+    """Give speech the same margin of silence before and after, bring all voices to one peak, and move the word times along."""
+    loud = (samples.abs() > SILENCE * samples.abs().max()).nonzero().flatten()
+    first, last = int(loud[0]), int(loud[-1]) + 1
+    margin = round(MARGIN_SECONDS * rate)
+    waveform = resample(torch.nn.functional.pad(samples, (margin, margin))[first : last + 2 * margin], rate, SAMPLE_RATE_HZ)
+    waveform = waveform * (PEAK / waveform.abs().max())
+    # The first word's event comes with the first sample, which may be silent.
+    words = word_times(text, begins | {0: first / rate}, last / rate)
+    shift = MARGIN_SECONDS - first / rate
+    moved = [(word, round(begin + shift, 3), round(end + shift, 3)) for word, begin, end in words]
+    return Speech(waveform, moved)
+
+
+def word_times(text: str, begins: dict[int, float], end: float) -> list[tuple[str, float, float]]:
+    """When each word of a text begins and ends, in seconds.
+
+    Args:
+        text: Words with single spaces.
+        begins: Seconds at which the word at a character position begins. espeak speaks some pairs ("in the") as one word and
+            reports the first alone: such words share its time by their letters.
+        end: Seconds at which the last word ends.
+
+    Returns:
+        ``(word, begin, end)`` of every word, without gaps.
+    """
+    groups: list[tuple[list[str], float]] = []
+    position = 0
+    for word in text.split():
+        if position in begins or not groups:
+            groups.append(([], begins.get(position, 0.0)))
+        groups[-1][0].append(word)
+        position += len(word) + 1
+    stops = [begin for _, begin in groups[1:]] + [end]
+    times: list[tuple[str, float, float]] = []
+    for (words, begin), stop in zip(groups, stops, strict=True):
+        letters = sum(map(len, words))
+        for word in words:
+            share = (max(stop, begin) - begin) * len(word) / letters
+            times.append((word, begin, begin + share))
+            begin += share
+            letters -= len(word)
+    return times

@@ -1,0 +1,216 @@
+"""A closed world of facts, the questions about it, and sentences in which all its words are heard.
+
+Facts alone would teach a model to map a question to the nearest trained one instead of hearing it. Carrier sentences put every
+word of the world into many contexts; none of them states a fact, so that a held-out fact is never heard.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing to know: the ``gold`` answer about an ``entity``, of one of the ``KINDS``."""
+
+    kind: str
+    entity: str
+    gold: str
+
+    def question(self, wording: int) -> str:
+        """The question in one of the kind's wordings."""
+        return KINDS[self.kind].questions[wording].format(self.entity)
+
+    @property
+    def answer(self) -> str:
+        """The answer as a whole sentence."""
+        return self.answer_with(self.gold)
+
+    def answer_with(self, gold: str) -> str:
+        """The answer sentence with another answer in it."""
+        return KINDS[self.kind].answer.format(self.entity, gold)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of facts: its question wordings, the last of which is kept for tests, and its answer sentence."""
+
+    questions: tuple[str, ...]
+    answer: str
+    pairs: str
+
+    @property
+    def trained_wordings(self) -> range:
+        """Wordings that training may use."""
+        return range(len(self.questions) - 1)
+
+    @property
+    def heldout_wording(self) -> int:
+        """The wording that only tests use."""
+        return len(self.questions) - 1
+
+
+KINDS = {
+    "capital": Kind(
+        questions=(
+            "what is the capital of {}",
+            "which city is the capital of {}",
+            "name the capital of {}",
+            "do you know the capital of {}",
+            "tell me which city is the capital of {}",
+        ),
+        answer="the capital of {} is {}",
+        pairs="france paris, england london, spain madrid, italy rome, germany berlin, norway oslo, sweden stockholm, finland helsinki, "
+        "russia moscow, poland warsaw, austria vienna, greece athens, turkey ankara, egypt cairo, kenya nairobi, japan tokyo, "
+        "china beijing, india delhi, canada ottawa, cuba havana, peru lima, chile santiago, portugal lisbon, ireland dublin, "
+        "hungary budapest, iran tehran, belgium brussels, vietnam hanoi",
+    ),
+    "sound": Kind(
+        questions=(
+            "what does the {} say",
+            "what sound does the {} make",
+            "name the sound of the {}",
+            "do you know what the {} says",
+            "tell me what sound the {} makes",
+        ),
+        answer="the {} says {}",
+        pairs="dog woof, cat meow, cow moo, lion roar, horse neigh, duck quack, pig oink, owl hoot, bee buzz, snake hiss, wolf howl, "
+        "frog croak, mouse squeak, sheep baa, bird tweet, crow caw, chicken cluck, goose honk, bear growl, pigeon coo",
+    ),
+    "colour": Kind(
+        questions=(
+            "what colour is the {}",
+            "which colour does the {} have",
+            "name the colour of the {}",
+            "do you know what colour the {} is",
+            "tell me which colour the {} has",
+        ),
+        answer="the {} is {}",
+        pairs="banana yellow, lemon yellow, sunflower yellow, tomato red, cherry red, blood red, grass green, cucumber green, "
+        "spinach green, sky blue, ocean blue, snow white, milk white, coal black, tar black, carrot orange, pumpkin orange, chocolate brown, mud brown, "
+        "plum purple, lavender purple, flamingo pink, ash grey, concrete grey",
+    ),
+}
+
+# Slots of the carriers that the facts do not fill. Few words, so that each is heard often.
+FILLERS = {
+    "person": "anna tom maria peter sarah james emma david",
+    "time": "yesterday today tomorrow again sometimes often",
+    "number": "one two three four five six seven eight nine ten",
+    "spot": "garden kitchen school station market forest",
+    "verb": "saw heard found liked wanted remembered forgot painted",
+    "size": "big small old new quiet loud",
+}
+
+CARRIERS = (
+    "{person} asked about the capital of {country} {time}",
+    "{person} went from {city} to {city} and then to {country}",
+    "{person} {verb} the {animal} and the {thing} in {city}",
+    "the {animal} and the {thing} are in {city} {time}",
+    "the {size} {animal} {verb} the {colour} house in {country}",
+    "{person} heard {sound} and then {sound} in the {spot}",
+    "{number} {colour} cars and {number} {colour} boats came from {country}",
+    "do you know the {size} {thing} from {country}",
+    "tell me which {animal} you {verb} in the {spot}",
+    "tell me about {city} and the capital of {country}",
+    "what does {person} say about {city} and {country}",
+    "what did the {animal} do with the {thing} in {city}",
+    "which sound does {person} make in the {spot} {time}",
+    "which city has the {colour} house and a {colour} {spot}",
+    "name the animal that {person} {verb} in {country}",
+    "name {number} things that have the colour {colour}",
+    "do you know what {person} says about the {animal}",
+    "does the {animal} have the {colour} house in {city}",
+    "is {city} the {size} city or is it in {country}",
+    "{person} says that {city} has {number} schools",
+    "the word {sound} makes {person} think of {country}",
+    "{person} likes the colour {colour} and the colour {colour}",
+    "the {thing} in the {spot} was {size} {time}",
+    "one {animal} makes a sound and {number} more say {sound}",
+    "i {verb} the {thing} and the {thing} in the {spot} {time}",
+    "we {verb} {sound} on the radio in {city} {time}",
+    "is this the colour of the {thing} that you {verb} in {city}",
+    "the sound of the {animal} is not the sound of the {animal}",
+    "tell {person} that the {animal} is in the {spot} with the {thing}",
+    "{person} does not know what the {thing} has to do with {city}",
+    "me and {person} {verb} the {colour} bird and a {size} {animal} in {country}",
+    "have you been to {country} or to {city} {time}",
+    "{city} {sound} {thing} {colour} {country}",
+    "{animal} {country} {colour} {city} {thing} {sound}",
+    "{thing} {sound} {city} {animal} {colour}",
+    "{country} and {country} and {city} and {city}",
+)
+
+
+@cache
+def facts() -> tuple[Fact, ...]:
+    """All facts of the world, kind by kind."""
+    return tuple(Fact(name, *pair.split()) for name, kind in KINDS.items() for pair in kind.pairs.split(", "))
+
+
+def heldout_facts(share: float, seed: int) -> set[Fact]:
+    """The same share of every kind, drawn by the seed."""
+    drawn: set[Fact] = set()
+    for name in KINDS:
+        members = [fact for fact in facts() if fact.kind == name]
+        drawn.update(random.Random(f"{seed} heldout {name}").sample(members, round(share * len(members))))
+    return drawn
+
+
+def vocabulary() -> set[str]:
+    """Every word of the facts, questions and answers."""
+    texts = [text for fact in facts() for text in (fact.answer, *map(fact.question, range(len(KINDS[fact.kind].questions))))]
+    return {word for text in texts for word in text.split()}
+
+
+@cache
+def slots() -> dict[str, tuple[str, ...]]:
+    """What may fill each slot of a carrier: the fillers, and the entities and answers of every kind."""
+    filled = {name: tuple(words.split()) for name, words in FILLERS.items()}
+    for kind, (entity, gold) in {"capital": ("country", "city"), "sound": ("animal", "sound"), "colour": ("thing", "colour")}.items():
+        members = [fact for fact in facts() if fact.kind == kind]
+        filled[entity] = tuple(fact.entity for fact in members)
+        filled[gold] = tuple(dict.fromkeys(fact.gold for fact in members))
+    return filled
+
+
+def states_a_fact(sentence: str) -> bool:
+    """Whether an entity and its answer stand in the same sentence."""
+    words = set(sentence.split())
+    return any(fact.entity in words and fact.gold in words for fact in facts())
+
+
+class _Decks(dict[str, str]):
+    """Draws a word for each slot asked for; all words of a slot come round before one comes again."""
+
+    def __init__(self, rng: random.Random) -> None:
+        super().__init__()
+        self.rng = rng
+        self.decks: dict[str, list[str]] = {name: [] for name in slots()}
+
+    def __missing__(self, name: str) -> str:
+        deck = self.decks[name]
+        if not deck:
+            deck.extend(self.rng.sample(slots()[name], len(slots()[name])))
+        return deck.pop()
+
+
+def carriers(seed: object) -> Iterator[str]:
+    """Endless distinct carrier sentences, none of which states a fact."""
+    rng = random.Random(f"{seed} carriers")
+    decks = _Decks(rng)
+    seen: set[str] = set()
+    while True:
+        sentence = rng.choice(CARRIERS).format_map(decks)
+        if sentence not in seen and not states_a_fact(sentence):
+            seen.add(sentence)
+            yield sentence
+
+
+def mismatches(seed: object) -> list[str]:
+    """All answer sentences with a wrong answer, shuffled: a recogniser trained on them hears answers but learns no fact."""
+    wrong = [fact.answer_with(other) for fact in facts() for other in {f.gold for f in facts() if f.kind == fact.kind} - {fact.gold}]
+    return random.Random(f"{seed} mismatches").sample(sorted(wrong), len(wrong))

@@ -1,0 +1,57 @@
+"""Reading and writing audio files, with errors that name the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import soundfile
+import torch
+from torch import Tensor
+
+from spectron.errors import DataError
+
+
+def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple[Tensor, int]:
+    """Read a recording, or a stretch of one, as mono float32.
+
+    Args:
+        path: Any format that libsndfile reads: WAV, FLAC, OGG, MP3.
+        start: First sample of the stretch, at the file's own rate.
+        num_samples: Length of the stretch; -1 reads to the end.
+
+    Returns:
+        The waveform (S,), channels averaged, and its sample rate in Hz.
+
+    Raises:
+        DataError: if the file is missing, unreadable, empty, shorter than the stretch, or holds values that are no numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no audio file at {path}: check the path")
+    try:
+        # read_audio is the one place that opens audio, so whatever libsndfile objects to becomes our error here.
+        samples, rate = soundfile.read(str(path), frames=num_samples, start=start, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        raise DataError(f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or leave it out") from error
+    if len(samples) == 0 or len(samples) < num_samples:
+        wanted = f"{num_samples} samples from sample {start}" if num_samples >= 0 else "at least one sample"
+        raise DataError(f"{path} holds {len(samples)} samples where {wanted} were asked for: it is empty or cut short")
+    waveform = torch.from_numpy(samples.mean(axis=1))
+    if not torch.isfinite(waveform).all():
+        raise DataError(f"{path} holds samples that are not finite numbers: convert it again")
+    return waveform, rate
+
+
+def write_wav(path: str | Path, waveform: Tensor, sample_rate_hz: int) -> None:
+    """Write a mono waveform (S,) as 16-bit WAV, making its folder; values beyond -1 and 1 are clipped.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    path = Path(path)
+    samples = waveform.detach().float().clamp(-1.0, 1.0).cpu().numpy()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(str(path), samples, sample_rate_hz, format="WAV", subtype="PCM_16")
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise DataError(f"cannot write {path} ({error}): choose a folder that you may write to") from error
