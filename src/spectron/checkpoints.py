@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -85,7 +86,7 @@ class Checkpoints(Callback):
         self.folder_given = folder is not None
         self.best: float | None = None
         self.saved_step = -1
-        self._validated = self._training = self._checked = self._resumed = self._stop_asked = False
+        self._validated = self._training = self._checked = self._resumed = self._stop_asked = self._ended = False
         self._gradients: dict[str, Tensor] = {}
         self._handler: Any = None
 
@@ -110,25 +111,25 @@ class Checkpoints(Callback):
         if not self.folder_given:
             self.folder = trainer.strategy.broadcast(Path(trainer.logger.log_dir or ".") / "checkpoints" if trainer.logger else Path())
         process = os.getpid()
+        self._ended = self._stop_asked = False
+        self._handler = previous = signal.getsignal(signal.SIGINT)
 
-        def ask_to_stop(signum: int, frame: object) -> None:
+        def ask_to_stop(signum: int, frame: Any) -> None:
+            # Lightning may put this handler back after training has ended.
+            if (self._ended or self._stop_asked) and callable(previous):
+                previous(signum, frame)
             self._stop_asked = True
             if os.getpid() == process:
                 rank_zero_info("Stopping after this step; Ctrl-C once more stops at once.")
-                self._give_back_interrupt()
 
-        try:
-            self._handler = signal.signal(signal.SIGINT, ask_to_stop)
-        except ValueError:
-            # Signals belong to the main thread; in another one Ctrl-C is not ours to handle.
-            self._handler = None
+        # Signals belong to the main thread; in another one Ctrl-C is not ours to handle.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, ask_to_stop)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give Ctrl-C back."""
-        self._give_back_interrupt()
-
-    def _give_back_interrupt(self) -> None:
-        if self._handler is not None:
+        self._ended = True
+        if self._handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._handler)
             self._handler = None
 
@@ -178,7 +179,7 @@ class Checkpoints(Callback):
         if between and not isinstance(exception, CheckpointError) and trainer.global_step != self.saved_step:
             self._save(trainer)
         self._training = False
-        self._give_back_interrupt()
+        self._ended = True
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Correct Lightning's counters, and add gradients that wait for the rest of their accumulation."""
