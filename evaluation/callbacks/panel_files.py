@@ -1,0 +1,110 @@
+"""What a validation leaves behind for eyes and ears: wavs, pictures and a table of all samples."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluation.metrics import SpokenMetric
+from evaluation.sample import SpokenSample
+from spectron.audio.io import write_wav
+from spectron.audio.picture import MelPanel, mel_picture
+
+
+@dataclass
+class PanelFiles:
+    """Files of one validation, all in one folder.
+
+    Args:
+        folder: The folder.
+        pictures: One a sample that can be looked at.
+        spoken: Wavs of the generated speech.
+        others: Prompts, references, the table and the protocol.
+    """
+
+    folder: Path
+    pictures: list[Path] = field(default_factory=list)
+    spoken: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+
+
+def write_panel(
+    folder: Path, samples: list[SpokenSample], metrics: list[SpokenMetric], protocol: dict[str, Any], audio_items: int
+) -> PanelFiles:
+    """Write wavs and pictures of the first samples, and the texts and scores of all.
+
+    Args:
+        folder: Where to; made if missing.
+        samples: Judged samples.
+        metrics: Metrics that give each sample's scores.
+        protocol: How was measured; stands beside the table as ``protocol.json``.
+        audio_items: Samples with wavs and a picture.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = PanelFiles(folder)
+    lines = []
+    for number, sample in enumerate(samples, start=1):
+        wavs = write_sample(files, f"{number:02d}-{re.sub(r'[^\w.-]+', '_', sample.id)}", sample) if number <= audio_items else {}
+        lines.append(json.dumps(table_line(sample, metrics) | {"wavs": wavs}, ensure_ascii=False))
+    table, how = folder / "samples.jsonl", folder / "protocol.json"
+    table.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    how.write_text(json.dumps(protocol, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.others += [table, how]
+    return files
+
+
+def write_sample(files: PanelFiles, stem: str, sample: SpokenSample) -> dict[str, str]:
+    """Wavs of prompt, generated speech and reference, and their picture; the wavs' names by kind, without those that hold no sample."""
+    speech = {
+        "prompt": (sample.prompt, sample.prompt_rate_hz),
+        "generated": (sample.generated, sample.speech_rate_hz),
+        "reference": (sample.reference, sample.speech_rate_hz),
+    }
+    names = {kind: f"{stem}-{kind}.wav" for kind, (waveform, _) in speech.items() if len(waveform)}
+    for kind, name in names.items():
+        write_wav(files.folder / name, *speech[kind])
+        (files.spoken if kind == "generated" else files.others).append(files.folder / name)
+    files.pictures.append(mel_picture(files.folder / f"{stem}.png", panels_of(sample)))
+    return names
+
+
+def panels_of(sample: SpokenSample) -> list[MelPanel]:
+    """Prompt, generated speech and reference with what is said in each, and what was made of it."""
+    rate = sample.frame_rate_hz
+    prompt = f"said: “{sample.prompt_text}”" + ("" if sample.transcript is None else f" — transcribed: “{sample.transcript}”")
+    said = [] if sample.continuation_text is None else [f"written: “{sample.continuation_text}”"]
+    heard = [] if sample.heard is None else [f"heard by the judge: “{sample.heard}”"]
+    reference = f"said: “{sample.reference_text}”" if sample.reference_text else f"accepted answers: {', '.join(sample.answers)}"
+    return [
+        MelPanel(f"Prompt {sample.id}", sample.prompt_mel, rate, prompt),
+        MelPanel(
+            "Generated" + ("" if sample.stopped else ", cut at the longest length allowed"),
+            sample.generated_mel,
+            rate,
+            " — ".join(said + heard),
+        ),
+        MelPanel("Reference", sample.reference_mel, rate, reference),
+    ]
+
+
+def table_line(sample: SpokenSample, metrics: list[SpokenMetric]) -> dict[str, Any]:
+    """Texts, lengths and scores of one sample."""
+    return {
+        "id": sample.id,
+        "speaker": sample.speaker,
+        "prompt_text": sample.prompt_text,
+        "transcript": sample.transcript,
+        "continuation_text": sample.continuation_text,
+        "text": sample.text,
+        "heard": sample.heard,
+        "reference_text": sample.reference_text,
+        "answers": sample.answers,
+        "stopped": sample.stopped,
+        "prompt_seconds": round(len(sample.prompt) / sample.prompt_rate_hz, 3),
+        "generated_seconds": round(sample.generated_seconds, 3),
+        "reference_seconds": round(sample.reference_seconds, 3),
+        "scores": {name: score for metric in metrics for name, score in metric.scores(sample).items()},
+    }

@@ -1,0 +1,99 @@
+"""Encoders that tell who speaks."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from evaluation.judges.contracts import SpeakerEmbedder
+from spectron.audio.resampling import resample
+from spectron.errors import ConfigError
+
+
+class ResemblyzerEmbedder(SpeakerEmbedder):
+    """Resemblyzer's speaker encoder (GE2E, arXiv:1710.10467) with its mel front end in torch, on the device and in batches.
+
+    Equal to ``VoiceEncoder().embed_utterance(preprocess_wav(wav))`` of resemblyzer at its own rate of 16 kHz: volume raised to
+    -30 dBFS, long silences cut, mel power, windows of 1.6 s at 1.3 a second of which the last is kept when three quarters full,
+    mean of their embeddings. Two steps run elsewhere than the rest: silences are found by resemblyzer's own function (webrtcvad
+    on 16-bit samples, on the CPU), and other sample rates are converted by the project's resampler, not by librosa's.
+
+    Args:
+        trim_silences: Cut long silences, as ``preprocess_wav`` does; off, the result is that of ``embed_utterance`` on the
+            volume-normalised recording.
+
+    Raises:
+        ConfigError: if the package is not installed.
+    """
+
+    RATE_HZ, HOP, WINDOW, BANDS, FRAMES = 16000, 160, 400, 40, 160
+    WINDOWS_A_SECOND, LEAST_COVERAGE, TARGET_DBFS = 1.3, 0.75, -30
+
+    def __init__(self, trim_silences: bool = True) -> None:
+        super().__init__()
+        self.trim_silences = trim_silences
+        self.package: Any = None
+        if importlib.util.find_spec("resemblyzer") is None:
+            raise ConfigError("ResemblyzerEmbedder needs the package resemblyzer: pip install resemblyzer==0.1.4 'setuptools<81'")
+
+    @property
+    def title(self) -> str:
+        """Class and what is done to silences."""
+        return f"ResemblyzerEmbedder(trim_silences={self.trim_silences})"
+
+    def load(self) -> None:
+        """Read the encoder and build the front end."""
+        from torchaudio.transforms import MelSpectrogram
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # webrtcvad imports pkg_resources, scipy.ndimage has moved: no news to the user
+            self.package = importlib.import_module("resemblyzer")
+        self.encoder = self.package.VoiceEncoder("cpu", verbose=False)
+        # librosa's default: Slaney's scale and area norm, power 2, zeros beyond the ends.
+        self.mel = MelSpectrogram(
+            self.RATE_HZ, self.WINDOW, hop_length=self.HOP, n_mels=self.BANDS, norm="slaney", mel_scale="slaney", pad_mode="constant"
+        )
+
+    def embed(self, waveforms: list[Tensor], sample_rate_hz: int) -> Tensor:
+        """Waveforms (S,) to embeddings (B, 256); a row of NaN where nothing is left after the silences."""
+        device = self.mel.spectrogram.window.device
+        voices = [self.preprocess(resample(waveform.cpu().float(), sample_rate_hz, self.RATE_HZ)).to(device) for waveform in waveforms]
+        result = torch.full((len(voices), self.encoder.linear.out_features), torch.nan, device=device)
+        found = [row for row, voice in enumerate(voices) if len(voice)]
+        if found:
+            result[found] = self.embed_voices([voices[row] for row in found])
+        return result
+
+    def preprocess(self, waveform: Tensor) -> Tensor:
+        """Volume and silences of one waveform (S,) as resemblyzer has them; empty where no voice is found."""
+        if not waveform.any():
+            return waveform[:0]
+        loudness_db = 10 * waveform.double().square().mean().log10()
+        waveform = waveform * 10 ** (max(self.TARGET_DBFS - loudness_db.item(), 0) / 20)  # raised, never lowered
+        if not self.trim_silences:
+            return waveform
+        samples = waveform.clamp(-1, 1).numpy()
+        window = self.package.hparams.vad_window_length * self.RATE_HZ // 1000
+        kept = self.package.audio.trim_long_silences(samples) if len(samples) >= window else samples[:0]
+        return torch.from_numpy(kept)
+
+    def embed_voices(self, voices: list[Tensor]) -> Tensor:
+        """Preprocessed waveforms (S,) to embeddings (B, E): all their windows go through the encoder at once."""
+        starts = [self.window_starts(len(voice)) for voice in voices]
+        # One window past the longest: slices then never end early, and the zeros are those that resemblyzer pads with.
+        padded = pad_sequence(voices, batch_first=True)
+        missing = max(rows[-1] + self.FRAMES for rows in starts) * self.HOP - padded.shape[1]
+        mel = self.mel(torch.nn.functional.pad(padded, (0, max(missing, 0)))).transpose(1, 2)  # (B, T, M)
+        windows = torch.stack([mel[row, begin : begin + self.FRAMES] for row, begins in enumerate(starts) for begin in begins])
+        parts = self.encoder(windows).split([len(begins) for begins in starts])
+        return torch.nn.functional.normalize(torch.stack([part.mean(0) for part in parts]), dim=1, eps=0.0)
+
+    def window_starts(self, num_samples: int) -> list[int]:
+        """First frames of the windows that cover a waveform, by resemblyzer's rule."""
+        slices = self.encoder.compute_partial_slices(num_samples, self.WINDOWS_A_SECOND, self.LEAST_COVERAGE)[1]
+        return [int(window.start) for window in slices]

@@ -1,0 +1,65 @@
+"""How the generation went: whether it ended by itself, how long it is, how far its spectrogram lies from the recording's."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from evaluation.metrics.contracts import RatioMetric
+from evaluation.metrics.names import FREE_RUNNING_MEL_L1, LENGTH_RATIO, STOPPED, TEACHER_FORCED_MEL_L1
+from evaluation.sample import SpokenSample
+
+
+def mel_distance(first: Tensor, second: Tensor) -> tuple[float, int]:
+    """Absolute differences of two spectrograms (T, M) over their common length: a frame's mean over bands, summed; and the frames."""
+    frames = min(len(first), len(second))
+    difference = (first[:frames].double() - second[:frames].double()).abs()
+    return float(difference.mean(1).sum()), frames
+
+
+class StoppedShare(RatioMetric):
+    """Share of samples whose speech ended by the stop rule and not at the longest length allowed."""
+
+    label = STOPPED
+
+    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+        """1 or 0, and 1."""
+        return float(sample.stopped), 1
+
+
+class LengthRatio(RatioMetric):
+    """Seconds generated for each second of the recordings that they stand for."""
+
+    label = LENGTH_RATIO
+
+    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+        """Seconds of both; None without a recording."""
+        return (sample.generated_seconds, sample.reference_seconds) if len(sample.reference) else None
+
+
+class FreeRunningMelError(RatioMetric):
+    """Mean absolute log-mel difference, frame by frame, of the generated speech and the recording over their common length.
+
+    A continuation that is right but timed otherwise is far away by this measure: read it against the teacher-forced one.
+    """
+
+    label = FREE_RUNNING_MEL_L1
+    weight = "frames"
+
+    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+        """Differences and frames."""
+        difference, frames = mel_distance(sample.generated_mel, sample.reference_mel)
+        return (difference, frames) if frames else None
+
+
+class TeacherForcedMelError(RatioMetric):
+    """The same difference where each frame is predicted from the true past."""
+
+    label = TEACHER_FORCED_MEL_L1
+    weight = "frames"
+
+    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+        """Differences and frames."""
+        if sample.teacher_forced_mel is None:
+            return None
+        difference, frames = mel_distance(sample.teacher_forced_mel, sample.reference_mel)
+        return (difference, frames) if frames else None

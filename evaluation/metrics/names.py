@@ -1,0 +1,31 @@
+"""Names, units and directions of all that evaluation measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MetricName:
+    """A metric's name as MLflow shows it after its prefix, its unit (empty for a plain ratio) and its direction (None: neither)."""
+
+    name: str
+    unit: str
+    higher_is_better: bool | None
+
+
+VALIDATION = "val/"  # prefix of what the model under test reached
+CEILING = "ceiling/"  # prefix of what the recordings reach after the vocoder
+SKIPPED = ".skipped"  # suffix: items that a metric could not use
+
+LOG_PERPLEXITY = MetricName("log_perplexity", "nats/token", False)
+PERPLEXITY = MetricName("perplexity", "", False)
+SPEAKER_SIMILARITY = MetricName("speaker_similarity", "cosine", True)
+QA_ACCURACY = MetricName("qa_accuracy", "share", True)
+QA_TEXT_ACCURACY = MetricName("qa_text_accuracy", "share", True)
+SPEECH_WER = MetricName("speech_wer", "errors/word", False)
+PROMPT_WER = MetricName("prompt_wer", "errors/word", False)
+STOPPED = MetricName("stopped", "share", True)
+LENGTH_RATIO = MetricName("length_ratio", "seconds/second", None)
+FREE_RUNNING_MEL_L1 = MetricName("mel_l1_free_running", "log-mel", False)
+TEACHER_FORCED_MEL_L1 = MetricName("mel_l1_teacher_forced", "log-mel", False)

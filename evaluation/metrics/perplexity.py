@@ -1,0 +1,38 @@
+"""How likely a text LM finds what the speech says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from evaluation.metrics.contracts import RatioMetric
+from evaluation.metrics.names import LOG_PERPLEXITY, PERPLEXITY
+from evaluation.sample import SpokenSample
+from spectron.tracking import Measure
+
+
+class LogPerplexity(RatioMetric):
+    """Mean negative log-likelihood of the transcript of the generated speech, in nats a token, and its exponential.
+
+    Speech in which no word was heard has no token: it is counted as skipped, and says more than the value beside it. Values
+    depend on recogniser, scorer and tokenizer, and are not the paper's "log-perplexity", whose unit is not known.
+    """
+
+    label = LOG_PERPLEXITY
+    weight = "tokens"
+    needs = frozenset({"transcriber", "text_scorer"})
+    judges_speech = True
+
+    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+        """Nats and tokens."""
+        return (sample.nll_nats or 0.0, sample.num_tokens) if sample.num_tokens else None
+
+    def measures(self) -> list[Measure]:
+        """Nats a token, and perplexity, whose interval is the exponential of the other's."""
+        log, *rest = super().measures()
+        value, low, high = (None if nats is None else math.exp(nats) for nats in (log.value, log.low, log.high))
+        return [log, replace(log, name=PERPLEXITY.name, unit=PERPLEXITY.unit, value=value, low=low, high=high), *rest]
+
+    def measure_names(self) -> set[str]:
+        """Both forms, tokens, and the samples skipped."""
+        return super().measure_names() | {PERPLEXITY.name}
