@@ -47,7 +47,8 @@ def write_panel(
     files = PanelFiles(folder)
     lines = []
     for number, sample in enumerate(samples, start=1):
-        wavs = write_sample(files, f"{number:02d}-{re.sub(r'[^\w.-]+', '_', sample.id)}", sample) if number <= audio_items else {}
+        safe_id = re.sub(r"[^\w.-]+", "_", sample.id)
+        wavs = write_sample(files, f"{number:02d}-{safe_id}", sample) if number <= audio_items else {}
         lines.append(json.dumps(table_line(sample, metrics) | {"wavs": wavs}, ensure_ascii=False))
     table, how = folder / "samples.jsonl", folder / "protocol.json"
     table.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -78,14 +79,10 @@ def panels_of(sample: SpokenSample) -> list[MelPanel]:
     said = [] if sample.continuation_text is None else [f"written: “{sample.continuation_text}”"]
     heard = [] if sample.heard is None else [f"heard by the judge: “{sample.heard}”"]
     reference = f"said: “{sample.reference_text}”" if sample.reference_text else f"accepted answers: {', '.join(sample.answers)}"
+    generated = "Generated" if sample.stopped else "Generated, cut at the longest length allowed"
     return [
         MelPanel(f"Prompt {sample.id}", sample.prompt_mel, rate, prompt),
-        MelPanel(
-            "Generated" + ("" if sample.stopped else ", cut at the longest length allowed"),
-            sample.generated_mel,
-            rate,
-            " — ".join(said + heard),
-        ),
+        MelPanel(generated, sample.generated_mel, rate, " — ".join(said + heard)),
         MelPanel("Reference", sample.reference_mel, rate, reference),
     ]
 

@@ -79,10 +79,10 @@ class SpeechEvaluation(Callback):
 
     def measure_names(self) -> set[str]:
         """All that this callback may log and that a ``monitor`` may name."""
-        of_model = {VALIDATION + name for metric in self.metrics for name in metric.measure_names()}
-        return of_model | {
-            CEILING + name for metric in self.metrics if metric.judges_speech and self.ceiling for name in metric.measure_names()
-        }
+        names = {VALIDATION + name for metric in self.metrics for name in metric.measure_names()}
+        if self.ceiling:
+            names |= {CEILING + name for metric in self.metrics if metric.judges_speech for name in metric.measure_names()}
+        return names
 
     def state_dict(self) -> dict[str, int]:
         """Where the count of validations stands."""
@@ -96,11 +96,7 @@ class SpeechEvaluation(Callback):
         """Before anything is trained: see that all is there, load the judges, and see that none of them knows the model."""
         if stage not in ("fit", "validate") or not trainer.is_global_zero:
             return
-        system_of(pl_module), logger_of(trainer)
-        if not hasattr(trainer.datamodule, "panel"):
-            raise ConfigError(
-                f"SpeechEvaluation needs a data module with a panel of prompts, and {type(trainer.datamodule).__name__} has none"
-            )
+        system_of(pl_module), logger_of(trainer), panel_source(trainer)
         with isolate_rng():
             for judge in self.judges.present().values():
                 judge.prepare()
@@ -130,7 +126,7 @@ class SpeechEvaluation(Callback):
         logger, step = logger_of(trainer), trainer.global_step
         system = system_of(pl_module)
         with isolate_rng(), in_evaluation_mode(pl_module), trainer.precision_plugin.val_step_context():
-            self.panel = self.panel or trainer.datamodule.panel(self.panel_size)  # type: ignore[attr-defined]
+            self.panel = self.panel or panel_source(trainer).panel(self.panel_size)
             teacher_forced = getattr(pl_module, "teacher_forced_mel", None)
             judged = judge_system(system, self.panel, self.decoding, self.judges, self.metrics, pl_module.device, teacher_forced)
             ceiling = [] if self.ceiling_measured or not self.ceiling else self.measure_ceiling(system, pl_module)
@@ -139,7 +135,7 @@ class SpeechEvaluation(Callback):
         self.write(judged, logger, step)
 
     def measure_ceiling(self, system: SpokenLanguageModel, pl_module: LightningModule) -> list[Measure]:
-        """What the recordings of the panel reach after the vocoder; nothing for a system without head and vocoder or a panel without any."""
+        """What the recordings of the panel reach after the vocoder; nothing where there is no recording, or no head with a vocoder."""
         head, vocoder = getattr(system, "head", None), getattr(system, "vocoder", None)
         recorded = [batch for batch in map(with_reference, self.panel) if batch.ids]
         if not isinstance(head, SpeechHead) or not isinstance(vocoder, Vocoder) or not recorded:
@@ -177,6 +173,14 @@ def system_of(pl_module: LightningModule) -> SpokenLanguageModel:
             f"{type(pl_module).__name__} does not: remove the callback (set it to null) or choose another task"
         )
     return system
+
+
+def panel_source(trainer: Trainer) -> Any:
+    """The data module, which chooses the prompts."""
+    data = getattr(trainer, "datamodule", None)
+    if not hasattr(data, "panel"):
+        raise ConfigError(f"SpeechEvaluation takes its prompts from the data module's `panel(size)`, and {type(data).__name__} has none")
+    return data
 
 
 def logger_of(trainer: Trainer) -> RunLogger:
