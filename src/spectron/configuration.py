@@ -72,15 +72,6 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composition:
     return composition
 
 
-def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts to ``{"a.b.c": leaf}``; empty dicts and lists are leaves, and so are lists of plain values."""
-    if isinstance(values, dict) and values:
-        return {k: v for key, value in values.items() for k, v in flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()}
-    if isinstance(values, list) and any(isinstance(item, dict | list) for item in values):
-        return {k: v for index, item in enumerate(values) for k, v in flatten(item, f"{prefix}.{index}").items()}
-    return {prefix: values}
-
-
 def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> None:
     """Merge a file's bases and then the file itself into the composition; ``chain`` holds the files that led here."""
     path = path.resolve()

@@ -1,0 +1,73 @@
+"""Builds what a checked configuration describes, with jsonargparse: parts, data modules, callbacks, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from spectron.errors import ConfigError, SpectronError
+
+
+def parser_of(section: str, hint: Any, arguments_of: bool = False, left_out: Iterable[str] = ()) -> ArgumentParser:
+    """A parser of one section of a configuration.
+
+    Args:
+        section: Name of the section.
+        hint: Type hint of its value, or the class whose arguments it holds.
+        arguments_of: Whether the section holds the arguments of the class ``hint`` rather than a ``class_path``.
+        left_out: Arguments of that class that cannot be set.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    if arguments_of:
+        parser.add_class_arguments(hint, section, skip=set(left_out))
+    else:
+        parser.add_argument(f"--{section}", type=hint)
+    return parser
+
+
+def complete(section: str, value: Any, parser: ArgumentParser) -> Any:
+    """The section as plain values with every default written out, so that a run tells all that made it.
+
+    Raises:
+        ConfigError: for whatever jsonargparse does not accept.
+    """
+    try:
+        return yaml.safe_load(parser.dump(parser.parse_object({section: value}), skip_none=False))[section]
+    except (ArgumentError, ValueError, TypeError) as error:
+        raise ConfigError(f"{section}: {_last_line(error)}") from error
+
+
+def build(section: str, value: Any, parser: ArgumentParser) -> Any:
+    """The objects that a section describes.
+
+    Raises:
+        ConfigError: where a class refuses its values; the message names the class.
+    """
+    try:
+        return parser.instantiate(parser.parse_object({section: value}))[section]
+    except SpectronError:
+        raise
+    except ArgumentError as error:
+        raise ConfigError(f"{section}: {_last_line(error)}") from error
+    except (ValueError, OSError) as error:
+        # What a constructor refuses is a value of the configuration; other exceptions are defects and keep their traceback.
+        raise ConfigError(f"{section}: {_raised_by(error)}{_last_line(error)}") from error
+
+
+def _last_line(error: Exception) -> str:
+    """The part of a nested message that says most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if isinstance(error, ArgumentError) and lines else " ".join(lines)
+
+
+def _raised_by(error: Exception) -> str:
+    """Name of the class whose constructor raised, followed by ": "."""
+    name, frame = "", error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_name in ("__init__", "__post_init__"):
+            name = type(frame.tb_frame.f_locals.get("self")).__name__ + ": "
+        frame = frame.tb_next
+    return name
