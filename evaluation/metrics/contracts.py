@@ -98,7 +98,8 @@ class RatioMetric(SpokenMetric):
         low, high = bootstrap_interval(numerators, denominators)
         used, total = len(numerators), len(numerators) + int(self.skipped)
         label = self.label
-        measures = [Measure(label.name, float(self.compute()), used, label.unit, label.higher_is_better, low, high)]
+        value = float(numerators.sum() / denominators.sum())
+        measures = [Measure(label.name, value, used, label.unit, label.higher_is_better, low, high)]
         if self.weight is not None:
             measures.append(Measure(f"{label.name}.{self.weight}", float(denominators.sum()), used, self.weight))
         return [*measures, Measure(label.name + SKIPPED, float(self.skipped), total, "items", False)]

@@ -1,0 +1,221 @@
+"""Judges against the stock pipelines and slow loops; batches against single items; independence from the model."""
+
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from evaluation.judges import (
+    CTCTranscriber,
+    Judge,
+    PocketSphinxTranscriber,
+    ResemblyzerEmbedder,
+    TransformersTextScorer,
+    require_independence,
+)
+from evaluation.metrics import word_errors
+from spectron.encoders import FrameStackEncoder
+from spectron.errors import ConfigError
+from spectron.language_models import CausalLanguageModel, TokenizerSettings
+from spectron.pretraining import CTCModel
+
+CPU = torch.device("cpu")
+
+
+def recordings(folder, count: int) -> list[tuple[torch.Tensor, str, str]]:
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if row["text"]][:count]
+    return [
+        (torch.from_numpy(soundfile.read(folder / row["audio_filepath"], dtype="float32")[0]), row["text"], row["speaker"]) for row in rows
+    ]
+
+
+def synthetic() -> list[torch.Tensor]:
+    """A tone, loud and soft noise, and lengths around one window of 1.6 s and its three quarters."""
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(60000, generator=generator) * 0.05
+    tone = 0.2 * torch.sin(torch.arange(50000) * 0.1)
+    return [tone, noise, noise * 4, noise * 0.01, noise[:25600], noise[:25601], noise[:38000], noise[:1700], tone[:5000]]
+
+
+def agrees_with_stock(waveforms: list[torch.Tensor]) -> None:
+    resemblyzer = pytest.importorskip("resemblyzer")
+    stock = resemblyzer.VoiceEncoder("cpu", verbose=False)
+    trimmed, whole = ResemblyzerEmbedder(), ResemblyzerEmbedder(trim_silences=False)
+    with trimmed.at_work(CPU), whole.at_work(CPU):
+        ours, ours_whole = trimmed.embed(waveforms, 16000), whole.embed(waveforms, 16000)
+    for row, waveform in enumerate(waveforms):
+        samples = waveform.numpy()
+        kept = resemblyzer.preprocess_wav(samples)
+        # Of nothing, the stock pipeline gives the same embedding for everyone; ours says that there is none.
+        expected = stock.embed_utterance(kept) if len(kept) else numpy.full(256, numpy.nan)
+        numpy.testing.assert_allclose(ours[row].numpy(), expected, atol=1e-5)
+        louder = resemblyzer.audio.normalize_volume(samples, -30, increase_only=True)
+        numpy.testing.assert_allclose(ours_whole[row].numpy(), stock.embed_utterance(louder), atol=1e-5)
+
+
+def test_speaker_embeddings_are_resemblyzers_on_tones_and_noise():
+    agrees_with_stock(synthetic())
+
+
+def test_speaker_embeddings_are_resemblyzers_on_real_recordings(corpora):
+    found = recordings(corpora / "librispeech_speakers", 3)
+    agrees_with_stock([waveform for waveform, _, _ in found])
+
+
+def test_speaker_embeddings_tell_speakers_apart(corpora):
+    """Two halves of one recording are nearer than halves of two speakers."""
+    found = [waveform for waveform, _, _ in recordings(corpora / "librispeech_speakers", 5)]
+    halves = [half for waveform in found for half in (waveform[: len(waveform) // 2], waveform[len(waveform) // 2 :])]
+    judge = ResemblyzerEmbedder()
+    with judge.at_work(CPU):
+        embeddings = judge.embed(halves, 16000)
+    first, second = embeddings[::2], embeddings[1::2]
+    same = (first * second).sum(1).min()
+    other = (first @ second.T)[~torch.eye(len(found), dtype=torch.bool)].max()
+    assert same > other
+
+
+def test_silence_has_no_voice():
+    judge = ResemblyzerEmbedder()
+    with judge.at_work(CPU):
+        embeddings = judge.embed([torch.zeros(16000), torch.zeros(0), synthetic()[0]], 16000)
+    assert embeddings.isnan().all(1).tolist() == [True, True, False]
+
+
+def test_pocketsphinx_hears_real_speech(corpora):
+    """About one word in five is wrong on clean read speech; what it hears does not depend on what it heard before."""
+    pytest.importorskip("pocketsphinx")
+    found = [(waveform[: 6 * 16000], text) for waveform, text, _ in recordings(corpora / "librispeech_mini", 2)]
+    judge = PocketSphinxTranscriber()
+    waveforms = [waveform for waveform, _ in found]
+    with judge.at_work(CPU):
+        heard = judge.transcribe(waveforms, 16000)
+        again = judge.transcribe([waveforms[1], torch.zeros(16000), torch.zeros(0)], 16000)
+    assert again == [heard[1], "", ""]
+    for text, (_, full) in zip(heard, found, strict=True):
+        # Six seconds are cut from a longer text: it counts how much of what was heard is really there.
+        spoken = " ".join(full.split()[: len(text.split())])
+        errors, words = word_errors(spoken, text)
+        assert words >= 10
+        assert errors / words < 0.5
+
+
+def test_ctc_transcriber_hears_each_waveform_as_if_alone(tmp_path):
+    torch.manual_seed(0)
+    judge = CTCTranscriber(str(tmp_path))
+    judge.model = CTCModel(FrameStackEncoder(8), " ab")
+    # Never a blank, and far from indifferent among the letters.
+    judge.model.output.weight.data *= 100
+    judge.model.output.bias.data = torch.tensor([-1e4, 0.0, 0.0, 0.0])
+    judge.loaded = True
+    noise = torch.randn(3, 16000, generator=torch.Generator().manual_seed(1))
+    waveforms = [noise[0], noise[1, :9000], noise[2, :3000]]
+    with judge.at_work(CPU):
+        together = judge.transcribe(waveforms, 16000)
+        alone = [judge.transcribe([waveform], 16000)[0] for waveform in waveforms]
+        resampled = judge.transcribe([waveforms[0]], 8000)
+    assert together == alone
+    assert len(together[0]) > len(together[2]) > 0
+    assert len(resampled[0]) > len(together[0])
+
+
+@pytest.fixture
+def language_model(tmp_path) -> str:
+    text = tmp_path / "text.txt"
+    text.write_text("the cow says moo\nthe capital of france is paris\n")
+    torch.manual_seed(0)
+    config = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    CausalLanguageModel(config={**config, "max_position_embeddings": 9}, tokenizer=TokenizerSettings(str(text), 300)).save(tmp_path / "lm")
+    return str(tmp_path / "lm")
+
+
+def slow_score(judge: TransformersTextScorer, text: str, room: int) -> tuple[float, int]:
+    """One call of the model a token."""
+    ids, nll = judge.tokenizer(text, add_special_tokens=False)["input_ids"], 0.0
+    for place, token in enumerate(ids):
+        past = ids[place - place % room : place]
+        logits = judge.lm(input_ids=torch.tensor([[judge.begin_id, *past]])).logits[0, -1]
+        nll -= float(logits.log_softmax(0)[token])
+    return nll, len(ids)
+
+
+def test_text_scores_are_those_of_a_slow_loop(language_model):
+    """The longest text does not fit the model's nine positions and is scored in pieces of eight tokens."""
+    judge = TransformersTextScorer(language_model)
+    texts = ["the cow says moo", "moo", "", " paris ", "the capital of france is paris and the cow says what the cow says"]
+    with judge.at_work(CPU):
+        scores = judge.score(texts)
+        for text, (nll, num_tokens) in zip(texts, scores, strict=True):
+            expected_nll, expected_tokens = slow_score(judge, text.strip(), room=8)
+            assert num_tokens == expected_tokens
+            assert nll == pytest.approx(expected_nll, rel=1e-5)
+        assert max(count for _, count in scores) > 8
+        assert scores[2] == (0.0, 0)
+        assert judge.score([]) == []
+
+
+def test_a_real_language_model_prefers_english(corpora):
+    judge = TransformersTextScorer(str(corpora / "stories260K" / "hf"))
+    with judge.at_work(CPU):
+        (story, tokens), (salad, others) = judge.score(
+            ["Once upon a time, there was a little girl named Lily.", "girl a named Upon, little was time once."]
+        )
+    assert story / tokens < 2.0 < salad / others
+
+
+def test_a_tokenizer_without_a_start_token_begins_with_its_end_token(language_model):
+    path = Path(language_model) / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    settings.pop("bos_token", None)
+    path.write_text(json.dumps(settings))
+    judge = TransformersTextScorer(language_model)
+    judge.prepare()
+    assert judge.tokenizer.bos_token_id is None
+    assert judge.begin_id == judge.tokenizer.eos_token_id
+
+
+def test_sources_that_are_not_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"no folder ./nothing"):
+        TransformersTextScorer("./nothing")
+    with pytest.raises(ConfigError, match=r"is no causal LM that can be read"):
+        TransformersTextScorer(str(tmp_path)).prepare()
+    with pytest.raises(ConfigError, match=r"CTCTranscriber.folder: .*nothing is no folder"):
+        CTCTranscriber(str(tmp_path / "nothing"))
+
+
+def test_judges_work_in_single_precision_without_gradients(language_model):
+    judge = TransformersTextScorer(language_model)
+    with torch.inference_mode():
+        judge.prepare()  # as at a validation
+    assert not any(weights.requires_grad or weights.is_inference() for weights in judge.parameters())
+    with torch.autocast("cpu", torch.bfloat16), judge.at_work(CPU):
+        assert not torch.is_autocast_enabled("cpu")
+        assert torch.is_inference_mode_enabled()
+        assert judge.lm(input_ids=torch.tensor([[1]])).logits.dtype == torch.float32
+
+
+class BareJudge(Judge):
+    title = "BareJudge"
+
+    def __init__(self, weights: torch.Tensor) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.layer.weight = nn.Parameter(weights)
+
+    def load(self) -> None:
+        pass
+
+
+def test_a_judge_that_knows_the_model_is_refused():
+    weights = torch.randn(40, 30)
+    model = nn.ModuleDict({"encoder": nn.Linear(30, 40), "norm": nn.Linear(30, 40)})
+    model["norm"].weight = nn.Parameter(torch.ones(40, 30))
+    require_independence([BareJudge(weights), BareJudge(torch.ones(40, 30))], model)
+    model["encoder"].weight = nn.Parameter(weights.double())
+    with pytest.raises(ConfigError, match=r"BareJudge shares weights .* layer.weight equals the model's encoder.weight"):
+        require_independence([BareJudge(weights.clone())], model)
