@@ -2,7 +2,7 @@
 
 - ``carriers.jsonl``: splits ``train``, ``dev``, ``judge_train``, ``judge_dev``
 - ``questions.jsonl``: splits ``train``, ``heldout_voices``, ``heldout_wordings``, ``heldout_facts``; each line has its spoken answer
-- ``text/lm_train.txt``, ``lm_dev.txt`` for the language model; ``judge_train.txt``, ``judge_dev.txt`` for a judge's
+- ``text/train.txt``, ``dev.txt`` for the language model; ``judge_train.txt``, ``judge_dev.txt`` for a judge's
 - ``audio/``: 16 kHz FLAC
 - ``corpus.json``: settings, counts and the fingerprint of the plan
 """
@@ -170,7 +170,7 @@ def _texts(settings: CorpusSettings, train: list[str], dev: list[str]) -> dict[s
     model = [_marked(rng, settings.text_mark, spoken) for _ in range(settings.text_lines)]
     judge = [_judged(rng, sentence) for sentence in islice(carriers(f"{settings.seed} judge"), settings.judge_text_lines)]
     model_dev = [_marked(rng, settings.text_mark, dev or spoken) for _ in range(200)]
-    return {"lm_train": model, "lm_dev": model_dev, "judge_train": judge[200:], "judge_dev": judge[:200]}
+    return {"train": model, "dev": model_dev, "judge_train": judge[200:], "judge_dev": judge[:200]}
 
 
 def _marked(rng: random.Random, mark: str, sentences: list[str]) -> str:

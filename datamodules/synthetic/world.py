@@ -90,8 +90,8 @@ KINDS = {
         ),
         answer="the {} is {}",
         pairs="banana yellow, lemon yellow, sunflower yellow, tomato red, cherry red, blood red, grass green, cucumber green, "
-        "spinach green, sky blue, ocean blue, snow white, milk white, coal black, tar black, carrot orange, pumpkin orange, chocolate brown, mud brown, "
-        "plum purple, lavender purple, flamingo pink, ash grey, concrete grey",
+        "spinach green, sky blue, ocean blue, snow white, milk white, coal black, tar black, carrot orange, pumpkin orange, "
+        "chocolate brown, mud brown, plum purple, lavender purple, flamingo pink, ash grey, concrete grey",
     ),
 }
 
