@@ -59,7 +59,7 @@ class Stream(LightningDataModule):
 
 
 class Toy(LightningModule):
-    """Everything that a resume can get wrong: dropout, momentum, schedules by step and by plateau, accumulation, running statistics."""
+    """Everything that a resume can get wrong: dropout, momentum, a schedule, accumulation, running statistics."""
 
     def __init__(self, events, width=WIDTH, end=None):
         super().__init__()
@@ -120,7 +120,7 @@ def train(folder, events, resume=False, settings=None, steps=STEPS, width=WIDTH,
         plugins=[AtomicCheckpointIO()],
         logger=Points(events),
         enable_checkpointing=False,
-        enable_progress_bar=False,
+        enable_progress_bar=bool(callbacks),
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )

@@ -210,7 +210,7 @@ class Checkpoints(Callback):
 
     def _save(self, trainer: Trainer, best: bool = False, keep: bool = False) -> None:
         self.saved_step = trainer.global_step
-        trainer.save_checkpoint(self.last)
+        trainer.save_checkpoint(self.last, weights_only=False)
         if not trainer.is_global_zero:
             return
         if not self._checked:

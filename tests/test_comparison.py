@@ -1,0 +1,84 @@
+"""Comparison of runs in a real store."""
+
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from spectron.comparison import MOST_RUNS, compare, render
+from spectron.errors import TrackingError
+from spectron.tracking import Measure, RunLogger, TrackingSettings
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return TrackingSettings(folder=str(tmp_path_factory.mktemp("runs")))
+
+
+@pytest.fixture(scope="module")
+def runs(settings):
+    small, large = RunLogger("size", settings), RunLogger("size", settings)
+    small.log_hyperparams({"seed": 1, "model": {"layers": 2, "only_here": "[bold]x"}})
+    large.log_hyperparams({"seed": 1, "model": {"layers": 12}})
+    small.log_measures([Measure("val/wer", 0.9, 10, "", False, 0.8, 1.0), Measure("val/accuracy", 0.5, 40, "", True)], step=1)
+    small.log_measures([Measure("val/wer", 0.5, 10, "", False, 0.4, 0.6), Measure("val/empty", math.nan, 0, "s", True)], step=2)
+    large.log_measures([Measure("val/wer", 0.25, 12, "", False, 0.2, 0.3), Measure("val/accuracy", 0.5, 40, "", True)], step=2)
+    large.log_metrics({"val/loss": 1.0, "train/speed": 3.0, "epoch": 0}, step=2)
+    small.log_metrics({"val/loss": 2.0, "train/speed": 4.0, "epoch": 0}, step=2)
+    small.finalize("success")
+    large.finalize("failed")
+    return small, large
+
+
+def test_only_differences_and_the_last_values_with_the_best_marked(settings, runs):
+    small, large = runs
+    compared = compare([small.run_id, large.run_id[:10]], settings)
+    assert compared.differences == {"model.layers": ["2", "12"], "model.only_here": ["[bold]x", None]}
+    shown = {row.name: [cell and (str(cell), cell.best) for cell in row.cells] for row in compared.rows}
+    assert shown == {
+        "train/speed": [("4", False), ("3", False)],
+        "val/accuracy": [("0.5 n=40 *", True), ("0.5 n=40 *", True)],
+        "val/empty": [("nan n=0", False), None],
+        "val/loss": [("2", False), ("1 *", True)],
+        "val/wer": [("0.5 [0.4, 0.6] n=10", False), ("0.25 [0.2, 0.3] n=12 *", True)],
+    }
+
+
+def test_tables_say_which_run_is_which(settings, runs):
+    console = Console(width=160, file=io.StringIO())
+    console.print(render(compare(["size"], settings)))
+    text = console.file.getvalue()
+    for expected in (
+        runs[0].run_id[:8],
+        runs[1].run_name,
+        "failed",
+        "model.layers",
+        "[bold]x",
+        "val/wer (lower is better)",
+        "0.25 [0.2, 0.3] n=12 *",
+    ):
+        assert expected in text
+    assert "seed" not in text
+
+
+def test_an_experiment_shows_its_newest_runs(settings):
+    made = [RunLogger("many", settings) for _ in range(MOST_RUNS + 2)]
+    compared = compare(["many"], settings)
+    assert [run.run_id for run in compared.runs] == [logger.run_id for logger in reversed(made)][:MOST_RUNS]
+    assert compared.left_out == 2
+    console = Console(width=200, file=io.StringIO())
+    console.print(render(compared))
+    assert "(all the same)" in console.file.getvalue()
+
+
+def test_one_run_is_not_enough(settings, runs):
+    lonely = RunLogger("lonely", settings)
+    with pytest.raises(TrackingError, match=r"needs at least two runs, and lonely means 1 run"):
+        compare(["lonely"], settings)
+    with pytest.raises(TrackingError, match=r"nothing to compare run .* with"):
+        compare([lonely.run_id], settings)
+    with pytest.raises(TrackingError, match=r"needs at least two runs"):
+        compare([lonely.run_id, lonely.run_id[:8]], settings)
+    with pytest.raises(TrackingError, match=r"no run 'siez'.*nearest: size"):
+        compare(["size", "siez"], settings)
