@@ -298,3 +298,28 @@ def _speak_one(folder: Path, utterance: Utterance) -> dict:
         "sample_rate": SAMPLE_RATE_HZ,
         "words": speech.words,
     }
+
+
+@dataclass
+class SyntheticCorpus:
+    """A synthetic corpus that a data module writes before its first use.
+
+    Args:
+        folder: Where it is.
+        settings: What it holds.
+    """
+
+    folder: str
+    settings: CorpusSettings = field(default_factory=CorpusSettings)
+
+    def ensure(self) -> None:
+        """Write it, with a progress bar, unless the same is there already."""
+        from tqdm.auto import tqdm
+
+        with tqdm(desc=f"speaking the synthetic corpus into {self.folder}", unit=" utterances", mininterval=1.0, delay=1.0) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            write_corpus(Path(self.folder), self.settings, show)

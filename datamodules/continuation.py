@@ -1,0 +1,50 @@
+"""Speech that a model should go on with: the first seconds are the prompt, the rest the continuation."""
+
+from __future__ import annotations
+
+from datamodules.items import ContinuationMaker
+from datamodules.speech import Source, SpeechDataModule
+from datamodules.splitting import Splitting
+from datamodules.streaming import Batching
+from datamodules.synthetic.corpus import SyntheticCorpus
+
+CONTINUATION = "continuation"
+
+
+class ContinuationDataModule(SpeechDataModule):
+    """Cuts utterances into prompt and continuation, with the transcripts of both.
+
+    Args:
+        manifest: JSONL manifest, or several.
+        train_split: Split to train on.
+        val_split: Split to validate on.
+        splitting: Where utterances are cut.
+        batching: How batches are made.
+        max_seconds: Longer utterances are left out.
+        lower_case: Whether transcripts are brought to lower case.
+        max_broken_files: Audio files that may turn out unreadable before training stops.
+        corpus: The synthetic corpus to write first, where the manifest belongs to one.
+    """
+
+    def __init__(
+        self,
+        manifest: str | list[str],
+        train_split: str = "train",
+        val_split: str = "dev",
+        splitting: Splitting | None = None,
+        batching: Batching | None = None,
+        max_seconds: float = 20.0,
+        lower_case: bool = True,
+        max_broken_files: int = 10,
+        corpus: SyntheticCorpus | None = None,
+    ) -> None:
+        manifests = [manifest] if isinstance(manifest, str) else list(manifest)
+        super().__init__(
+            makers={CONTINUATION: ContinuationMaker(splitting or Splitting(), max_seconds)},
+            train=[Source(manifests, train_split, CONTINUATION)],
+            val=[Source(manifests, val_split, CONTINUATION)],
+            batching=batching or Batching(),
+            lower_case=lower_case,
+            max_broken_files=max_broken_files,
+            corpus=corpus,
+        )

@@ -1,0 +1,192 @@
+"""What an utterance becomes in a batch: a prompt, perhaps a continuation, and their texts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from lhotse import MonoCut, Recording
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from datamodules.manifest import words_of
+from datamodules.splitting import Splitting, split_text
+from spectron.audio.io import read_audio
+from spectron.audio.resampling import SampleRates, resample
+from spectron.batch import SpeechBatch
+from spectron.errors import DataError
+from spectron.randomness import seed_of
+
+MAKER = "maker"
+
+
+@dataclass
+class Item:
+    """One row of a ``SpeechBatch``, unpadded: prompt (S,) and continuation (S',)."""
+
+    id: str
+    speaker: str
+    prompt: Tensor
+    prompt_text: str
+    continuation: Tensor = field(default_factory=lambda: torch.zeros(0))
+    continuation_text: str = ""
+    answers: list[str] = field(default_factory=list)
+
+
+class ItemMaker(ABC):
+    """Turns cuts into items.
+
+    Args:
+        max_seconds: Longest utterance used.
+    """
+
+    def __init__(self, max_seconds: float) -> None:
+        self.max_seconds = max_seconds
+
+    def seconds(self, cut: MonoCut) -> float:
+        """Speech in an item, for the size of batches."""
+        return cut.duration
+
+    def refuse(self, cut: MonoCut, training: bool) -> str | None:
+        """Why a cut cannot be used, None if it can. A ``DataError`` where the data as a whole does not fit the purpose."""
+        return f"longer than max_seconds={self.max_seconds:g}" if self.seconds(cut) > self.max_seconds else None
+
+    @abstractmethod
+    def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
+        """Read a cut's audio; the seed makes any draw. Raises a ``DataError`` on broken audio."""
+
+
+class ContinuationMaker(ItemMaker):
+    """Cuts an utterance into prompt and continuation."""
+
+    def __init__(self, splitting: Splitting, max_seconds: float) -> None:
+        super().__init__(max_seconds)
+        self.splitting = splitting
+
+    def refuse(self, cut: MonoCut, training: bool) -> str | None:
+        """Too long, or too short for a prompt and a continuation."""
+        words = words_of(cut)
+        if words is None and (self.splitting.require_words or self.splitting.word_boundary):
+            raise DataError(
+                f"{cut.custom['where']} has no word times, without which the texts of prompt and continuation and the word boundaries are "
+                "unknown: add 'words' to the manifest, or set splitting.require_words and splitting.word_boundary to false"
+            )
+        if not self.splitting.allows(cut.duration, words):
+            prompt, continuation = self.splitting.bounds[0], self.splitting.min_continuation_seconds
+            return f"too short for a prompt of {prompt:g} s and a continuation of {continuation:g} s"
+        return super().refuse(cut, training)
+
+    def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
+        """Prompt and continuation, each at its rate."""
+        words = words_of(cut)
+        waveform, rate = _read(cut.recording)
+        at = self.splitting.cut_at(cut.duration, words, seed)
+        prompt, continuation = waveform[: round(at * rate)], waveform[round(at * rate) :]
+        texts = split_text(words or [], at)
+        return Item(
+            id=cut.id,
+            speaker=cut.supervisions[0].speaker,
+            prompt=resample(prompt, rate, rates.prompt_hz),
+            prompt_text=texts[0],
+            continuation=resample(continuation, rate, rates.speech_hz),
+            continuation_text=texts[1],
+        )
+
+
+class QuestionMaker(ItemMaker):
+    """A spoken question is the prompt, its spoken answer the continuation; without one the continuation is empty."""
+
+    def seconds(self, cut: MonoCut) -> float:
+        """Question and answer together."""
+        answer: Recording | None = cut.custom.get("answer_recording")
+        return cut.duration + (answer.duration if answer else 0.0)
+
+    def refuse(self, cut: MonoCut, training: bool) -> str | None:
+        """Too long, without an accepted answer, or, in training, without a spoken one."""
+        if cut.supervisions[0].text is None:
+            return "without the question's text"
+        if not cut.custom["answers"]:
+            return "without an accepted answer ('answers')"
+        if training and not (cut.custom.get("answer_recording") and cut.custom.get("answer_text")):
+            return "without a spoken answer and its text, so not for training"
+        return super().refuse(cut, training)
+
+    def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
+        """Question and answer, each at its rate."""
+        waveform, rate = _read(cut.recording)
+        supervision = cut.supervisions[0]
+        item = Item(cut.id, supervision.speaker, resample(waveform, rate, rates.prompt_hz), supervision.text)
+        if "answer_recording" in cut.custom:
+            waveform, rate = _read(cut.custom["answer_recording"])
+            item.continuation = resample(waveform, rate, rates.speech_hz)
+        item.continuation_text = cut.custom.get("answer_text", "")
+        item.answers = list(cut.custom["answers"])
+        return item
+
+
+class TranscriptionMaker(ItemMaker):
+    """The whole utterance is the prompt and its transcript the prompt's text; there is no continuation."""
+
+    def refuse(self, cut: MonoCut, training: bool) -> str | None:
+        """Too long, or without a transcript."""
+        return super().refuse(cut, training) if cut.supervisions[0].text else "without a transcript"
+
+    def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
+        """The utterance at the encoder's rate."""
+        waveform, rate = _read(cut.recording)
+        supervision = cut.supervisions[0]
+        return Item(cut.id, supervision.speaker, resample(waveform, rate, rates.prompt_hz), supervision.text)
+
+
+def _read(recording: Recording) -> tuple[Tensor, int]:
+    """A whole recording, mono; naming its length finds files that are cut short behind a sound header."""
+    return read_audio(recording.sources[0].source, num_samples=recording.num_samples)
+
+
+class SpeechDataset(Dataset[SpeechBatch]):
+    """Maps ``(place, cuts)`` to a batch: its content is a matter of the seed, the place in the stream and the cuts alone.
+
+    Args:
+        makers: How the cuts become items; each cut names its maker in ``custom["maker"]``.
+        rates: Sample rates of prompts and continuations.
+        seed: Draws what the makers draw.
+    """
+
+    def __init__(self, makers: dict[str, ItemMaker], rates: SampleRates, seed: int) -> None:
+        self.makers = makers
+        self.rates = rates
+        self.seed = seed
+
+    def __getitem__(self, index: tuple[object, Sequence[MonoCut]]) -> SpeechBatch:
+        """Read and collate; cuts that cannot be read are left out and named in ``skipped``."""
+        place, cuts = index
+        items, skipped = [], []
+        for cut in cuts:
+            try:
+                items.append(self.makers[cut.custom[MAKER]].make(cut, self.rates, seed_of(self.seed, place, cut.id)))
+            except DataError as error:
+                skipped.append(f"{cut.id}: {error}")
+        return collate(items, skipped)
+
+
+def collate(items: list[Item], skipped: list[str]) -> SpeechBatch:
+    """Rows to a batch, padded with zeros; of no row at all, a batch with B = 0."""
+    return SpeechBatch(
+        ids=[item.id for item in items],
+        prompt=_padded([item.prompt for item in items]),
+        prompt_num_samples=torch.tensor([len(item.prompt) for item in items], dtype=torch.long),
+        prompt_text=[item.prompt_text for item in items],
+        continuation=_padded([item.continuation for item in items]),
+        continuation_num_samples=torch.tensor([len(item.continuation) for item in items], dtype=torch.long),
+        continuation_text=[item.continuation_text for item in items],
+        speakers=[item.speaker for item in items],
+        answers=[item.answers for item in items],
+        skipped=skipped,
+    )
+
+
+def _padded(waveforms: list[Tensor]) -> Tensor:
+    return pad_sequence(waveforms, batch_first=True) if waveforms else torch.zeros(0, 0)

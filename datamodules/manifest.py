@@ -1,0 +1,202 @@
+"""JSONL manifests to lhotse cuts: every line and every audio file is looked at before training starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import soundfile
+from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
+from lhotse.supervision import AlignmentItem
+
+from spectron.errors import DataError
+
+# A manifest's duration may be rounded; more than this is another file or one cut short.
+DURATION_TOLERANCE_SECONDS = 0.1
+
+
+class Word(NamedTuple):
+    """A word and when it is spoken, in seconds."""
+
+    text: str
+    begin: float
+    end: float
+
+
+class Header(NamedTuple):
+    """What an audio file says of itself."""
+
+    frames: int
+    rate: int
+
+
+def normalised(text: str, lower_case: bool) -> str:
+    """A transcript with single spaces, in lower case if asked."""
+    text = " ".join(text.split())
+    return text.lower() if lower_case else text
+
+
+def fingerprint(path: str | Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _missing(Path(path)) from error
+
+
+def _missing(path: Path) -> DataError:
+    return DataError(f"no manifest at {path}: correct the data module's path, or set SPECTRON_DATA to the folder that holds your corpora")
+
+
+def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
+    """Read a manifest and the header of every audio file that it names.
+
+    Args:
+        path: JSONL; a line has ``id``, ``audio_filepath`` (relative to the manifest's folder) and ``text`` (may be null), and may
+            have ``duration``, ``speaker``, ``gender``, ``split``, ``words`` (``[[word, begin_s, end_s], ...]`` or null); a spoken
+            question has ``answers``, and may have ``answer_text`` and ``answer_audio_filepath``.
+        lower_case: Whether transcripts are brought to lower case.
+
+    Returns:
+        One cut an utterance, whole; ``cut.supervisions[0]`` holds text, speaker and word alignment, ``cut.custom`` the split, where
+        the line stands, and a question's answers.
+
+    Raises:
+        DataError: on a missing manifest or audio file, a line that is not what it should be, or an audio file whose header cannot be
+            read or disagrees with the manifest. The message names file and line.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise (_missing(path) if isinstance(error, OSError) else DataError(f"{path} is not UTF-8 text: is it a manifest?")) from error
+    entries = [_entry(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    twice = [name for name, count in Counter(entry["id"] for entry in entries).items() if count > 1]
+    if twice:
+        raise DataError(f"{path} uses the id {twice[0]!r} more than once ({len(twice)} ids in all): make ids unique")
+    headers = _headers(path.parent, entries)
+    return [_cut(path.parent, entry, headers, lower_case) for entry in entries]
+
+
+def _entry(line: str, where: str) -> dict[str, Any]:
+    """One line as a dictionary, with its place in the manifest under ``where``."""
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where} is not JSON ({error}): mend or remove the line") from error
+    if not isinstance(entry, dict):
+        raise DataError(f"{where} is no JSON object: a manifest line looks like {{'id': ..., 'audio_filepath': ..., 'text': ...}}")
+    for name, kinds in {"id": str, "audio_filepath": str, "text": (str, type(None))}.items():
+        if name not in entry:
+            raise DataError(f"{where} has no field {name!r}: add it to the line")
+        if not isinstance(entry[name], kinds):  # type: ignore[arg-type]
+            raise DataError(f"{where} has {entry[name]!r} as {name!r}, which should be text")
+    entry["words"] = _words(entry.get("words"), where)
+    answers = entry.get("answers") or []
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise DataError(f"{where} has {answers!r} as 'answers', which should be a list of texts")
+    return entry | {"where": where, "answers": answers}
+
+
+def _words(words: Any, where: str) -> list[Word] | None:
+    if words is None:
+        return None
+    try:
+        return [Word(str(word), float(begin), float(end)) for word, begin, end in words]
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where} has word times that are not [[word, begin, end], ...]: mend them or write null") from error
+
+
+def _headers(folder: Path, entries: list[dict[str, Any]]) -> dict[str, Header]:
+    """Headers of all audio files; threads, because reading them waits for the disk."""
+    files = {
+        entry[f"{whose}audio_filepath"]: (entry["where"], entry.get(f"{whose}duration"))
+        for entry in entries
+        for whose in ("", "answer_")
+        if entry.get(f"{whose}audio_filepath")
+    }
+    with ThreadPoolExecutor(8) as pool:
+        return dict(zip(files, pool.map(lambda name: _header(folder / name, *files[name]), files), strict=True))
+
+
+def _header(file: Path, where: str, said_seconds: float | None) -> Header:
+    """A file's header, checked against the manifest."""
+    if not file.is_file():
+        raise DataError(f"{where} names the audio file {file}, which is missing: restore it or remove the line")
+    try:
+        info = soundfile.info(str(file))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise DataError(f"{where} names {file}, which is no readable audio ({error}): replace it or remove the line") from error
+    seconds = info.frames / info.samplerate
+    if info.frames == 0:
+        raise DataError(f"{where} names {file}, which holds no sample: replace it or remove the line")
+    if said_seconds is not None and abs(seconds - said_seconds) > DURATION_TOLERANCE_SECONDS:
+        raise DataError(f"{where} says that {file} lasts {said_seconds} s, but it holds {seconds:.2f} s: replace the file or mend the line")
+    return Header(info.frames, info.samplerate)
+
+
+def _recording(name: str, file: Path, header: Header) -> Recording:
+    source = AudioSource("file", [0], str(file))
+    return Recording(name, [source], header.rate, header.frames, header.frames / header.rate)
+
+
+def _cut(folder: Path, entry: dict[str, Any], headers: dict[str, Header], lower_case: bool) -> MonoCut:
+    """The cut of one manifest line."""
+    name, text, words = entry["id"], entry["text"], entry["words"]
+    recording = _recording(name, folder / entry["audio_filepath"], headers[entry["audio_filepath"]])
+    # AlignmentItem's own constructor cannot be given an end.
+    items = None if words is None else [AlignmentItem(normalised(w.text, lower_case), w.begin, w.end - w.begin) for w in words]
+    supervision = SupervisionSegment(
+        id=name,
+        recording_id=name,
+        start=0.0,
+        duration=recording.duration,
+        text=None if text is None else normalised(text, lower_case),
+        speaker=str(entry.get("speaker") or ""),
+        gender=entry.get("gender"),
+        alignment=None if items is None else {"word": items},
+    )
+    custom: dict[str, Any] = {"split": entry.get("split"), "where": entry["where"], "answers": entry["answers"]}
+    if entry.get("answer_text") is not None:
+        custom["answer_text"] = normalised(entry["answer_text"], lower_case)
+    answer_file = entry.get("answer_audio_filepath")
+    if answer_file:
+        custom["answer_recording"] = _recording(f"{name}-answer", folder / answer_file, headers[answer_file])
+    return MonoCut(name, 0.0, recording.duration, 0, supervisions=[supervision], recording=recording, custom=custom)
+
+
+def words_of(cut: MonoCut) -> list[Word] | None:
+    """A cut's words with their times, None where the manifest has none."""
+    alignment = cut.supervisions[0].alignment
+    return None if alignment is None else [Word(item.symbol, item.start, item.end) for item in alignment["word"]]
+
+
+def choose(
+    cuts: Iterable[MonoCut], split: str, refuse: Callable[[MonoCut], str | None], manifest: str
+) -> tuple[list[MonoCut], Counter[str]]:
+    """The utterances of a split that may be used, and how many may not, by reason.
+
+    Raises:
+        DataError: if none is left; the message has the counts.
+    """
+    everything = list(cuts)
+    members = [cut for cut in everything if cut.custom["split"] == split]
+    reasons = [refuse(cut) for cut in members]
+    dropped = Counter(reason for reason in reasons if reason)
+    kept = [cut for cut, reason in zip(members, reasons, strict=True) if not reason]
+    if not kept:
+        splits = Counter(str(cut.custom["split"]) for cut in everything)
+        found = ", ".join(f"{name} {count}" for name, count in sorted(splits.items())) or "nothing at all"
+        why = "; ".join(f"{count} {reason}" for reason, count in dropped.items()) or "none of its lines has this split"
+        raise DataError(f"no utterance of split {split!r} in {manifest} is left ({why}). It holds: {found}. Change the split or the limits")
+    return kept, dropped

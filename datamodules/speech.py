@@ -1,0 +1,199 @@
+"""What all data modules of speech share: manifests to training and validation batches, and the panel."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+from lhotse import MonoCut
+from torch.utils.data import DataLoader
+
+from datamodules.items import MAKER, ItemMaker, SpeechDataset
+from datamodules.manifest import choose, fingerprint, read_manifest
+from datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
+from datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.audio.resampling import SampleRates
+from spectron.batch import SpeechBatch
+from spectron.errors import TrainingError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Source:
+    """Utterances of one split of some manifests, and the name of the maker that turns them into items."""
+
+    manifests: list[str]
+    split: str
+    maker: str
+
+
+class SpeechDataModule(EndlessDataModule):
+    """Base of the data modules of speech; a subclass says which splits it uses and what an utterance becomes.
+
+    Args:
+        makers: What utterances become, by name.
+        train: What training draws from, mixed.
+        val: What validation goes through, one loader each.
+        batching: How batches are made.
+        lower_case: Whether transcripts are brought to lower case.
+        max_broken_files: Audio files that may turn out unreadable before training stops.
+        corpus: The synthetic corpus to write first, where the manifests belong to one.
+
+    Attributes:
+        report: Utterances used and dropped, by split and reason.
+        broken: What was wrong with each utterance that could not be read, by id.
+        rates: Sample rates of the batches; None asks the module that is trained.
+    """
+
+    def __init__(
+        self,
+        makers: dict[str, ItemMaker],
+        train: Sequence[Source],
+        val: Sequence[Source],
+        batching: Batching,
+        lower_case: bool,
+        max_broken_files: int,
+        corpus: SyntheticCorpus | None,
+    ) -> None:
+        super().__init__(batching.seed, batching.num_workers)
+        self.makers = makers
+        self.train_sources, self.val_sources = train, val
+        self.batching = batching
+        self.lower_case = lower_case
+        self.max_broken_files = max_broken_files
+        self.corpus = corpus
+        self.report: dict[str, int] = {}
+        self.broken: dict[str, str] = {}
+        self.rates: SampleRates | None = None
+        self.train_cuts: list[MonoCut] = []
+        self.val_cuts: list[list[MonoCut]] = []
+
+    def prepare_data(self) -> None:
+        """Write the synthetic corpus where one is asked for and not there yet."""
+        if self.corpus is not None:
+            self.corpus.ensure()
+
+    def setup(self, stage: str) -> None:
+        """Read the manifests that a stage needs and check every file that they name."""
+        read: dict[str, list[MonoCut]] = {}
+        if not self.val_cuts:
+            self.val_cuts = [self._cuts(source, False, read) for source in self.val_sources]
+        if stage == "fit" and not self.train_cuts:
+            self.train_cuts = [cut for source in self.train_sources for cut in self._cuts(source, True, read)]
+
+    def _cuts(self, source: Source, training: bool, read: dict[str, list[MonoCut]]) -> list[MonoCut]:
+        """The usable utterances of a source; what was dropped is reported."""
+        maker = self.makers[source.maker]
+        for manifest in source.manifests:
+            if manifest not in read:
+                read[manifest] = read_manifest(manifest, self.lower_case)
+        cuts = [cut for manifest in source.manifests for cut in read[manifest]]
+        kept, dropped = choose(cuts, source.split, lambda cut: maker.refuse(cut, training), ", ".join(source.manifests))
+        self._tell(source.split, len(kept), dropped)
+        for cut in kept:
+            cut.custom[MAKER] = source.maker
+        return kept
+
+    def _tell(self, split: str, used: int, dropped: Counter[str]) -> None:
+        for what, count in {"used": used, **dropped}.items():
+            self.report[f"{split}: {what}"] = self.report.get(f"{split}: {what}", 0) + count
+        left_out = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+        logger.info("split %s: %d utterances used%s", split, used, f"; {left_out}" if left_out else "")
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of every manifest."""
+        self.prepare_data()
+        return {manifest: fingerprint(manifest) for source in (*self.train_sources, *self.val_sources) for manifest in source.manifests}
+
+    @cached_property
+    def _data_fingerprint(self) -> str:
+        described = [(cut.id, round(self.seconds(cut), 3)) for cut in self.train_cuts]
+        return hashlib.sha256(repr((described, self.epochs.limit.max_duration, self.batching)).encode()).hexdigest()
+
+    def data_fingerprint(self) -> str:
+        """Hash of the training utterances and the batching."""
+        return self._data_fingerprint
+
+    @cached_property
+    def epochs(self) -> BucketedEpochs:
+        """The batches of each pass over the training data."""
+        return BucketedEpochs(self.train_cuts, self.seconds, self.batching)
+
+    def seconds(self, cut: MonoCut) -> float:
+        """Speech in a cut's item."""
+        return self.makers[cut.custom[MAKER]].seconds(cut)
+
+    @property
+    def dataset(self) -> SpeechDataset:
+        """Reads batches at the rates that the trained module asks for."""
+        rates = self.rates or cast(Any, self.trainer).lightning_module.sample_rates()
+        return SpeechDataset(self.makers, rates, self.batching.seed)
+
+    def train_dataloader(self) -> DataLoader:
+        """The endless stream."""
+        return self.endless(self.dataset, self.epochs)
+
+    def val_dataloader(self) -> list[DataLoader]:
+        """One loader a split; the same batches every time."""
+        return [self.loader(self.dataset, self.share(list(self._in_order(by_length(cuts, self.seconds))))) for cuts in self.val_cuts]
+
+    def _in_order(self, cuts: Sequence[MonoCut]) -> Iterator[tuple[str, list[MonoCut]]]:
+        """Validation batches of cuts as they come; draws in them depend on the utterance alone."""
+        limit = self.batching
+        batch: list[MonoCut] = []
+        longest = 0.0
+        for cut in cuts:
+            longest = max(longest, self.seconds(cut))
+            if batch and (longest * (len(batch) + 1) > limit.batch_seconds or len(batch) == limit.max_items):
+                yield "validation", batch
+                batch, longest = [], self.seconds(cut)
+            batch.append(cut)
+        if batch:
+            yield "validation", batch
+
+    def panel(self, size: int) -> list[SpeechBatch]:
+        """A fixed choice of validation items in batches on the CPU: as many of each split, evenly spaced over it."""
+        chosen: list[MonoCut] = []
+        for number, cuts in enumerate(self.val_cuts):
+            share = min(len(cuts), (size - len(chosen)) // (len(self.val_cuts) - number))
+            chosen += [cuts[index * len(cuts) // share] for index in range(share)]
+        dataset = self.dataset
+        batches = [dataset[index] for index in self._in_order(chosen)]
+        for batch in batches:
+            self._note_broken(batch.skipped)
+        return batches
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Count what could not be read; here, because workers cannot speak for the main process."""
+        if isinstance(batch, SpeechBatch):
+            self._note_broken(batch.skipped)
+        return batch
+
+    def _note_broken(self, skipped: list[str]) -> None:
+        """Name each broken file once, and stop beyond the limit.
+
+        Raises:
+            TrainingError: if more files are broken than the limit allows.
+        """
+        new = [line for line in skipped if line.partition(": ")[0] not in self.broken]
+        for line in new:
+            self.broken[line.partition(": ")[0]] = line
+            logger.warning("left out a broken utterance (%d so far): %s", len(self.broken), line)
+        if new and self.trainer is not None and self.trainer.logger is not None:
+            self.trainer.logger.log_metrics({"data/broken_files": len(self.broken)}, step=self.trainer.global_step)
+        if len(self.broken) > self.max_broken_files:
+            raise TrainingError(
+                f"{len(self.broken)} audio files could not be read, more than max_broken_files={self.max_broken_files}; the last: "
+                f"{list(self.broken.values())[-1]}. Restore the files or raise the limit"
+            )
+
+
+def by_length(cuts: Sequence[MonoCut], seconds: Any) -> list[MonoCut]:
+    """Cuts in order of length, so that little of a batch is padding."""
+    return sorted(cuts, key=lambda cut: (seconds(cut), cut.id))

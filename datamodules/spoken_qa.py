@@ -1,0 +1,74 @@
+"""Spoken questions with accepted answers, and spoken ones to learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from datamodules.items import ContinuationMaker, ItemMaker, QuestionMaker
+from datamodules.speech import Source, SpeechDataModule
+from datamodules.splitting import Splitting
+from datamodules.streaming import Batching
+from datamodules.synthetic.corpus import SyntheticCorpus
+
+QUESTION, CONTINUATION = "question", "continuation"
+
+
+@dataclass
+class AlsoContinue:
+    """Plain speech mixed into the training stream of questions, to be continued.
+
+    Args:
+        manifest: JSONL manifest.
+        train_split: Split to train on.
+        splitting: Where utterances are cut.
+    """
+
+    manifest: str
+    train_split: str = "train"
+    splitting: Splitting = field(default_factory=Splitting)
+
+
+class SpokenQADataModule(SpeechDataModule):
+    """Gives spoken questions as prompts and their spoken answers as continuations.
+
+    A question without a spoken answer has an empty continuation in validation, and is not trained on.
+
+    Args:
+        manifest: JSONL manifest, or several.
+        train_split: Split to train on.
+        val_splits: Splits to validate on.
+        also_continue: Other speech to train on in the same stream.
+        batching: How batches are made; a question counts with its answer.
+        max_seconds: Longer items are left out.
+        lower_case: Whether transcripts are brought to lower case.
+        max_broken_files: Audio files that may turn out unreadable before training stops.
+        corpus: The synthetic corpus to write first, where the manifest belongs to one.
+    """
+
+    def __init__(
+        self,
+        manifest: str | list[str],
+        val_splits: list[str],
+        train_split: str = "train",
+        also_continue: AlsoContinue | None = None,
+        batching: Batching | None = None,
+        max_seconds: float = 20.0,
+        lower_case: bool = True,
+        max_broken_files: int = 10,
+        corpus: SyntheticCorpus | None = None,
+    ) -> None:
+        manifests = [manifest] if isinstance(manifest, str) else list(manifest)
+        makers: dict[str, ItemMaker] = {QUESTION: QuestionMaker(max_seconds)}
+        train = [Source(manifests, train_split, QUESTION)]
+        if also_continue is not None:
+            makers[CONTINUATION] = ContinuationMaker(also_continue.splitting, max_seconds)
+            train.append(Source([also_continue.manifest], also_continue.train_split, CONTINUATION))
+        super().__init__(
+            makers=makers,
+            train=train,
+            val=[Source(manifests, split, QUESTION) for split in val_splits],
+            batching=batching or Batching(),
+            lower_case=lower_case,
+            max_broken_files=max_broken_files,
+            corpus=corpus,
+        )

@@ -1,0 +1,102 @@
+"""Plain text, a line an example, for language models."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.manifest import fingerprint, normalised
+from datamodules.streaming import EndlessDataModule
+from datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.errors import DataError
+from spectron.randomness import seed_of
+
+
+class TextDataset(Dataset[list[str]]):
+    """Maps ``(place, lines)`` to the lines."""
+
+    def __getitem__(self, index: tuple[int, list[str]]) -> list[str]:
+        """The batch."""
+        return index[1]
+
+
+class TextDataModule(EndlessDataModule):
+    """Batches of lines.
+
+    Args:
+        train: Text file to train on, or several.
+        val: Text file to validate on.
+        batch_size: Lines in a batch.
+        lower_case: Whether lines are brought to lower case.
+        seed: Draws the order of lines.
+        corpus: The synthetic corpus to write first, where the files belong to one.
+    """
+
+    def __init__(
+        self,
+        train: str | list[str],
+        val: str,
+        batch_size: int = 32,
+        lower_case: bool = True,
+        seed: int = 17,
+        corpus: SyntheticCorpus | None = None,
+    ) -> None:
+        super().__init__(seed, num_workers=0)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.train_files = [train] if isinstance(train, str) else list(train)
+        self.val_file = val
+        self.batch_size = batch_size
+        self.lower_case = lower_case
+        self.corpus = corpus
+        self.train_lines: list[str] = []
+        self.val_lines: list[str] = []
+
+    def prepare_data(self) -> None:
+        """Write the synthetic corpus where one is asked for and not there yet."""
+        if self.corpus is not None:
+            self.corpus.ensure()
+
+    def setup(self, stage: str) -> None:
+        """Read the files."""
+        self.val_lines = self.val_lines or self._read(self.val_file)
+        if stage == "fit" and not self.train_lines:
+            self.train_lines = [line for file in self.train_files for line in self._read(file)]
+
+    def _read(self, file: str) -> list[str]:
+        try:
+            lines = [normalised(line, self.lower_case) for line in Path(file).read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read the text file {file} ({error}): correct the path, or set SPECTRON_DATA") from error
+        lines = [line for line in lines if line]
+        if not lines:
+            raise DataError(f"the text file {file} holds no text: name another")
+        return lines
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of every file."""
+        self.prepare_data()
+        return {file: fingerprint(file) for file in (*self.train_files, self.val_file)}
+
+    def data_fingerprint(self) -> str:
+        """Hash of the training lines and the batching."""
+        return str(seed_of(self.seed, self.batch_size, *self.train_lines))
+
+    def epoch(self, number: int) -> Iterator[list[str]]:
+        """The batches of one pass, in an order of its own."""
+        lines = random.Random(seed_of(self.seed, "order", number)).sample(self.train_lines, len(self.train_lines))
+        return self._batches(lines)
+
+    def _batches(self, lines: list[str]) -> Iterator[list[str]]:
+        return (lines[start : start + self.batch_size] for start in range(0, len(lines), self.batch_size))
+
+    def train_dataloader(self) -> DataLoader:
+        """The endless stream."""
+        return self.endless(TextDataset(), self.epoch)
+
+    def val_dataloader(self) -> DataLoader:
+        """All lines, in their order."""
+        return self.loader(TextDataset(), self.share(list(enumerate(self._batches(self.val_lines)))))

@@ -1,0 +1,47 @@
+"""Whole utterances with their transcripts, to train a recogniser."""
+
+from __future__ import annotations
+
+from datamodules.items import TranscriptionMaker
+from datamodules.speech import Source, SpeechDataModule
+from datamodules.streaming import Batching
+from datamodules.synthetic.corpus import SyntheticCorpus
+
+TRANSCRIPTION = "transcription"
+
+
+class TranscribedSpeechDataModule(SpeechDataModule):
+    """Gives whole utterances as prompts, with their transcripts as the prompts' text.
+
+    Args:
+        manifest: JSONL manifest, or several.
+        train_split: Split to train on.
+        val_split: Split to validate on.
+        batching: How batches are made.
+        max_seconds: Longer utterances are left out.
+        lower_case: Whether transcripts are brought to lower case.
+        max_broken_files: Audio files that may turn out unreadable before training stops.
+        corpus: The synthetic corpus to write first, where the manifest belongs to one.
+    """
+
+    def __init__(
+        self,
+        manifest: str | list[str],
+        train_split: str = "train",
+        val_split: str = "dev",
+        batching: Batching | None = None,
+        max_seconds: float = 20.0,
+        lower_case: bool = True,
+        max_broken_files: int = 10,
+        corpus: SyntheticCorpus | None = None,
+    ) -> None:
+        manifests = [manifest] if isinstance(manifest, str) else list(manifest)
+        super().__init__(
+            makers={TRANSCRIPTION: TranscriptionMaker(max_seconds)},
+            train=[Source(manifests, train_split, TRANSCRIPTION)],
+            val=[Source(manifests, val_split, TRANSCRIPTION)],
+            batching=batching or Batching(),
+            lower_case=lower_case,
+            max_broken_files=max_broken_files,
+            corpus=corpus,
+        )
