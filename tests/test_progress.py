@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
-from spectron.progress import ProgressBar
+from spectron.progress import Progress
 
 
 class Endless(IterableDataset):
@@ -48,7 +48,7 @@ def output_of(stream):
         val_check_interval=10,
         check_val_every_n_epoch=None,
         accelerator="cpu",
-        callbacks=[ProgressBar(every_seconds=0.1, stream=stream)],
+        callbacks=[Progress(every_seconds=0.1, stream=stream)],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any, TextIO
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 
 
-class ProgressBar(LightningProgressBar):
+class Progress(ProgressBar):
     """Shows where training is; the trainer's ``max_steps`` is the whole, as the stream of batches has no end.
 
     A terminal gets one line that is rewritten. Anything else gets a new line every ``every_seconds``, and one after each validation.
