@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from datamodules.text import TextDataModule
 from spectron.checkpoints import AtomicCheckpointIO, Checkpoints, CheckpointSettings, SeedEachStep, read_checkpoint
 from spectron.errors import CheckpointError, TrainingError
 from spectron.randomness import seed_of
@@ -105,7 +106,20 @@ class Points(Logger):
         """Toy has none."""
 
 
-def train(folder, events, resume=False, settings=None, steps=STEPS, width=WIDTH, end=None, callbacks=(), accumulate=ACCUMULATE):
+class Reader(Toy):
+    """Learns from lines of text, and notes each that it read."""
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step((batch_idx, self.inputs(batch)), batch_idx) + 0 * self.events("read", *batch)
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(self.inputs(batch), batch_idx)
+
+    def inputs(self, lines):
+        return torch.stack([torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed_of(line))) for line in lines])
+
+
+def train(folder, events, resume=False, settings=None, steps=STEPS, width=WIDTH, end=None, kind=Toy, data=None):
     torch.manual_seed(1)
     checkpoints = Checkpoints(settings or CheckpointSettings(every_n_steps=2), folder)
     trainer = Trainer(
@@ -113,24 +127,25 @@ def train(folder, events, resume=False, settings=None, steps=STEPS, width=WIDTH,
         max_epochs=-1,
         val_check_interval=VALIDATE_EVERY,
         check_val_every_n_epoch=None,
-        accumulate_grad_batches=accumulate,
+        accumulate_grad_batches=ACCUMULATE,
         log_every_n_steps=3,
         accelerator="cpu",
-        callbacks=[SeedEachStep(17), checkpoints, *callbacks],
+        callbacks=[SeedEachStep(17), checkpoints],
         plugins=[AtomicCheckpointIO()],
         logger=Points(events),
         enable_checkpointing=False,
-        enable_progress_bar=bool(callbacks),
+        enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(Toy(events, width, end), datamodule=Stream(width), ckpt_path=checkpoints.last if resume else None, weights_only=True)
-    return checkpoints
+    checkpoint = checkpoints.last if resume else None
+    trainer.fit(kind(events, width, end), datamodule=data or Stream(width), ckpt_path=checkpoint, weights_only=True)
 
 
 class Events(list):
     def __call__(self, *event):
         self.append(event)
+        return 0
 
 
 def steps_of(events):
@@ -216,6 +231,26 @@ def test_a_finished_run_can_be_extended(tmp_path, uninterrupted):
     train(tmp_path, events, resume=True)
     assert min(steps_of(events)) == 10
     assert_same_ending(events, uninterrupted)
+
+
+@pytest.mark.parametrize(("every", "lost_at"), [(1, 4), (2, 7), (2, 13)])
+def test_the_stream_of_a_data_module_goes_on_exactly(tmp_path, every, lost_at):
+    """Eight lines in batches of three: passes end within steps, and after three of them."""
+    lines = tmp_path / "lines.txt"
+    lines.write_text("".join(f"{word} line\n" for word in "abcdefgh"))
+
+    def run(folder, events, **options):
+        data = TextDataModule(str(lines), str(lines), batch_size=3)
+        train(folder, events, settings=CheckpointSettings(every_n_steps=every), steps=8, kind=Reader, data=data, **options)
+
+    whole, events = Events(), Events()
+    run(tmp_path / "whole", whole)
+    with pytest.raises(RuntimeError, match="lost"):
+        run(tmp_path / "lost", Events(), end=(lost_at, fail))
+    run(tmp_path / "lost", events, resume=True)
+    assert min(steps_of(events)) == lost_at // (2 * every) * 2 * every
+    assert_same_ending(events, whole)
+    assert {line for event in whole if event[0] == "read" for line in event[1:]} == set(lines.read_text().splitlines())
 
 
 def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path):
