@@ -11,7 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from spectron.errors import ConfigError, SpectronError
 
 
-def parser_of(section: str, hint: Any, arguments_of: bool = False, left_out: Iterable[str] = ()) -> ArgumentParser:
+def parser_of(section: str, hint: Any, arguments_of: bool = False, left_out: Iterable[str] = (), built: bool = True) -> ArgumentParser:
     """A parser of one section of a configuration.
 
     Args:
@@ -19,10 +19,11 @@ def parser_of(section: str, hint: Any, arguments_of: bool = False, left_out: Ite
         hint: Type hint of its value, or the class whose arguments it holds.
         arguments_of: Whether the section holds the arguments of the class ``hint`` rather than a ``class_path``.
         left_out: Arguments of that class that cannot be set.
+        built: Whether building the section makes an object of the class, or leaves its arguments to the caller.
     """
     parser = ArgumentParser(exit_on_error=False)
     if arguments_of:
-        parser.add_class_arguments(hint, section, skip=set(left_out))
+        parser.add_class_arguments(hint, section, skip=set(left_out), instantiate=built)
     else:
         parser.add_argument(f"--{section}", type=hint)
     return parser

@@ -13,7 +13,7 @@ import inspect
 import pkgutil
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
 from functools import cache
@@ -108,17 +108,18 @@ class Checker:
 
     where: Callable[[KeyPath], str]
 
-    def arguments(self, values: Any, accepted: Mapping[str, Parameter], path: KeyPath, owner: str) -> None:
-        """Check a mapping of arguments: all known, none missing, each of its type."""
+    def arguments(self, values: Any, accepted: Mapping[str, Parameter], path: KeyPath, owner: str, known: Iterable[str] = ()) -> None:
+        """Check a mapping of arguments: all known, none missing (``known`` are given elsewhere), each of its type."""
         if not isinstance(values, dict):
             raise self.error(path, f"{owner} expects keys and values, got {values!r}")
-        for key, value in values.items():
+        for key in {**values, **dict.fromkeys(known)}:
             if key not in accepted:
                 raise self.error((*path, key), f"{owner} takes no `{key}`. {nearest(key, accepted)}")
+        for key, value in values.items():
             if value is not None or accepted[key].default is not None:
                 self.value(value, accepted[key].hint, (*path, key))
         for name, parameter in accepted.items():
-            if parameter.default is inspect.Parameter.empty and name not in values:
+            if parameter.default is inspect.Parameter.empty and name not in values and name not in known:
                 raise self.error((*path, name), f"{owner} needs `{name}` ({shown(parameter.hint)}), and nothing gives it")
 
     def value(self, value: Any, hint: Any, path: KeyPath) -> None:
@@ -157,26 +158,30 @@ class Checker:
     def part(self, value: str | dict[str, Any], hints: list[PartHint], path: KeyPath) -> None:
         """Check ``{class_path, init_args}``, or a class path alone, against the classes asked for."""
         spec = {"class_path": value} if isinstance(value, str) else value
-        wanted = " or ".join(hint.base.__name__ for hint in hints)
-        if not isinstance(spec.get("class_path"), str):
-            raise self.error(path, f"needs a class_path that names a {wanted}. {_nearest_part('', hints)}")
-        try:
-            cls = import_class(spec["class_path"])
-        except ConfigError as error:
-            raise self.error((*path, "class_path"), f"{error}. {_nearest_part(spec['class_path'], hints)}".rstrip()) from error.__cause__
-        hint = next((hint for hint in hints if issubclass(cls, hint.base)), None)
-        if hint is None:
-            cure = _nearest_part(spec["class_path"], hints)
-            raise self.error((*path, "class_path"), f"`{spec['class_path']}` is not a {wanted}. {cure}".rstrip())
-        if inspect.isabstract(cls):
-            missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
-            raise self.error((*path, "class_path"), f"`{spec['class_path']}` cannot be built: it does not define {missing}")
+        cls, hint = self.kind(spec.get("class_path"), hints, (*path, "class_path"))
         accepted = parameters(cls, hint.supplied)
         for key in spec:
             if key not in PART_KEYS:
                 cure = f"Write it under `init_args`: {'.'.join((*path, 'init_args', key))}" if key in accepted else nearest(key, PART_KEYS)
                 raise self.error((*path, key), f"beside class_path only init_args may stand. {cure}")
         self.arguments(spec.get("init_args") or {}, accepted, (*path, "init_args"), cls.__name__)
+
+    def kind(self, class_path: Any, hints: list[PartHint], path: KeyPath) -> tuple[type, PartHint]:
+        """The class of a path, which has to be one of those asked for, and the hint that it fits."""
+        wanted = " or ".join(hint.base.__name__ for hint in hints)
+        if not isinstance(class_path, str):
+            raise self.error(path, f"expects the dotted path of a {wanted}, got {class_path!r}. {_nearest_part('', hints)}".rstrip())
+        try:
+            cls = import_class(class_path)
+        except ConfigError as error:
+            raise self.error(path, f"{error}. {_nearest_part(class_path, hints)}".rstrip()) from error.__cause__
+        hint = next((hint for hint in hints if issubclass(cls, hint.base)), None)
+        if hint is None:
+            raise self.error(path, f"`{class_path}` is not a {wanted}. {_nearest_part(class_path, hints)}".rstrip())
+        if inspect.isabstract(cls):
+            missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+            raise self.error(path, f"`{class_path}` cannot be built: it does not define {missing}")
+        return cls, hint
 
     def leaf(self, value: Any, hint: Any, path: KeyPath) -> None:
         """Check a plain value; nothing that could build an object may hide in it."""

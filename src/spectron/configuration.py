@@ -21,6 +21,7 @@ from spectron.errors import ConfigError
 
 COMMAND_LINE = "the command line"
 KeyPath = tuple[str, ...]
+REMOVABLE = (("callbacks",), ("weights",))  # sections of which a delta removes an entry by saying null
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -62,11 +63,20 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composition:
     """
     composition = Composition({})
     _add_file(Path(path), (), composition)
+    return override(composition, overrides)
+
+
+def override(composition: Composition, overrides: Sequence[str]) -> Composition:
+    """Apply ``key=value`` overrides to a composition, in place, and resolve interpolations.
+
+    Raises:
+        ConfigError: for a malformed override, or an interpolation that leads nowhere.
+    """
     delta: dict[str, Any] = {}
-    for override in overrides:
+    for item in overrides:
         # All overrides make one delta: a new class_path then goes with its init_args in whatever order they are typed.
-        # The path keeps a null from removing a callback here, where only the base has it.
-        _merge(delta, _parse_override(override), ("overrides",), COMMAND_LINE, {})
+        # The path keeps a null from removing an entry here, where only the base has it.
+        _merge(delta, _parse_override(item), ("overrides",), COMMAND_LINE, {})
     _merge(composition.values, delta, (), COMMAND_LINE, composition.origins)
     composition.values = _resolve(composition)
     return composition
@@ -122,17 +132,17 @@ def _place(value: Any, folder: Path) -> Any:
     return value.replace("${here}", str(folder)) if isinstance(value, str) else value
 
 
-def _parse_override(override: str) -> dict[str, Any]:
+def _parse_override(item: str) -> dict[str, Any]:
     """``a.b=value`` to ``{"a": {"b": value}}``, the value read as YAML."""
-    key, equals, text = override.partition("=")
+    key, equals, text = item.partition("=")
     if not equals or not re.fullmatch(r"[\w/-]+(\.[\w/-]+)*", key):
-        raise ConfigError(f"{override!r} on the command line is not an override. Write key=value, for example trainer.max_steps=100.")
+        raise ConfigError(f"{item!r} on the command line is not an override. Write key=value, for example trainer.max_steps=100.")
     if key.split(".")[0] == "extends":
         raise ConfigError("extends: a base cannot be named on the command line. Write a YAML that extends both.")
     try:
         value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index,call-overload]
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{override!r} on the command line: the value is not YAML: {error}. Quote it for the shell.") from error
+        raise ConfigError(f"{item!r} on the command line: the value is not YAML: {error}. Quote it for the shell.") from error
     for name in reversed(key.split(".")):
         value = {name: value}
     return _place(value, Path.cwd())
@@ -153,7 +163,7 @@ def _merge(base: dict[str, Any], delta: dict[str, Any], path: KeyPath, origin: s
             origins[here] = origin
             base[key] = {}
             _merge(base[key], value, here, origin, origins)
-        elif value is None and path == ("callbacks",):
+        elif value is None and path in REMOVABLE:
             base.pop(key, None)
         else:
             origins[here] = origin

@@ -1,0 +1,178 @@
+"""An experiment: a checked configuration, and the objects built from it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from spectron.building import build, complete, parser_of
+from spectron.checking import Checker, Parameter, PartHint, parameters
+from spectron.checkpoint_io import AtomicCheckpointIO
+from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
+from spectron.configuration import Composition, compose, nearest
+from spectron.errors import ConfigError
+from spectron.exporting import load_part
+from spectron.progress import ProgressBar
+from spectron.runs import TrackingSettings
+
+# What the platform decides itself: where a run is kept, and what makes it resumable.
+OWNED_TRAINER_KEYS = frozenset(
+    ("logger", "callbacks", "fast_dev_run", "enable_checkpointing", "default_root_dir", "plugins", "barebones", "model_registry")
+)
+# Data are one endless stream that shares itself among ranks; validation is counted in steps of it.
+TRAINER_DEFAULTS = {"max_epochs": -1, "check_val_every_n_epoch": None, "use_distributed_sampler": False, "enable_model_summary": False}
+
+SECTIONS = {
+    "name": Parameter(str),
+    "seed": Parameter(int, 0),
+    "task": Parameter(str),
+    "model": Parameter(dict[str, Any], {}),
+    "data": Parameter(LightningDataModule),
+    "trainer": Parameter(dict[str, Any], {}),
+    "callbacks": Parameter(dict[str, Callback], {}),
+    "checkpoints": Parameter(CheckpointSettings, {}),
+    "weights": Parameter(dict[str, str], {}),
+    "tracking": Parameter(TrackingSettings, {}),
+    "shared": Parameter(dict[str, Any], {}),
+}
+# Checked elsewhere, as their arguments depend on a class, or not at all: ``shared`` holds whatever other keys refer to.
+FREE = ("model", "trainer", "shared")
+MODEL_SECTIONS = ("task", "model", "weights", "seed")
+
+
+class Experiment:
+    """A configuration whose every key, type and class has been checked; nothing is built until asked for.
+
+    Args:
+        composition: The composed configuration.
+        model_only: Whether it only has to describe a model, as an export does.
+
+    Attributes:
+        config: The configuration as plain values, all defaults written out.
+        task: The LightningModule class.
+
+    Raises:
+        ConfigError: for any unknown key, wrong type, or class of the wrong kind.
+    """
+
+    def __init__(self, composition: Composition, model_only: bool = False) -> None:
+        self.where = composition.where
+        checker = Checker(self.where)
+        sections = {key: section for key, section in SECTIONS.items() if not model_only or key in MODEL_SECTIONS}
+        # An empty section, "trainer:" and nothing after it, says as little as none.
+        values = {key: value for key, value in composition.values.items() if value is not None and (not model_only or key in sections)}
+        checked = {key: value for key, value in values.items() if key not in FREE}
+        checker.arguments(checked, sections, (), "an experiment", known=set(values))
+        self.task: type = checker.kind(values["task"], [PartHint(LightningModule)], ("task",))[0]
+        checker.arguments(values.get("model", {}), parameters(self.task), ("model",), self.task.__name__)
+        self._parsers = {"model": parser_of("model", self.task, arguments_of=True)}
+        self.config = {key: values.get(key, section.default) for key, section in sections.items()}
+        if not model_only:
+            self._take_surroundings(checker, sections)
+        for name, parser in self._parsers.items():
+            self.config[name] = complete(name, self.config[name], parser)
+
+    @classmethod
+    def read(cls, path: Path, overrides: Sequence[str] = (), model_only: bool = False) -> Experiment:
+        """The experiment of a YAML file with ``key=value`` overrides.
+
+        Classes are also found in the current folder and in the YAML's own, behind everything installed.
+
+        Raises:
+            ConfigError: for whatever is wrong with the configuration.
+        """
+        add_import_folders([Path.cwd(), path.absolute().parent])
+        return cls(compose(path, overrides), model_only)
+
+    @property
+    def name(self) -> str:
+        """The experiment's name in MLflow."""
+        return self.config["name"]
+
+    def module(self, weights: bool = True) -> LightningModule:
+        """Build the task, the same for the same seed, and load the parts' ``weights``.
+
+        Raises:
+            ConfigError: where a part refuses its values, or ``weights`` names a part that is not there.
+            CheckpointError: if a file of weights does not cover its part.
+        """
+        seed_everything(self.config["seed"], workers=True, verbose=False)
+        module: LightningModule = build("model", self.config["model"], self._parsers["model"])
+        parts = dict(getattr(module, "model", module).named_children())
+        for name, path in self.config["weights"].items() if weights else ():
+            if name not in parts:
+                where = self.where(("weights", name))
+                raise ConfigError(f"weights.{name}: the model has no such part. {nearest(name, parts)} (in {where})")
+            load_part(parts[name], Path(path), name)
+        return module
+
+    def data(self) -> LightningDataModule:
+        """Build the data module."""
+        return build("data", self.config["data"], self._parsers["data"])
+
+    def callbacks(self) -> list[Callback]:
+        """Build the callbacks, in the order of the configuration."""
+        return list(build("callbacks", self.config["callbacks"], self._parsers["callbacks"]).values())
+
+    def tracking(self) -> TrackingSettings:
+        """Where runs are kept."""
+        return build("tracking", self.config["tracking"], self._parsers["tracking"])
+
+    def trainer(self, callbacks: Iterable[Callback] = ()) -> Trainer:
+        """A trainer without a logger, with these callbacks and those that make a run resumable.
+
+        Raises:
+            ConfigError: where Lightning refuses its arguments.
+        """
+        settings = build("checkpoints", self.config["checkpoints"], self._parsers["checkpoints"])
+        arguments = build("trainer", self.config["trainer"], self._parsers["trainer"]).as_dict()
+        progress = [] if arguments["enable_progress_bar"] is False else [ProgressBar()]
+        try:
+            return Trainer(
+                **arguments,
+                logger=False,
+                enable_checkpointing=False,
+                plugins=[AtomicCheckpointIO()],
+                # Checkpoints come last: they save what all the others have done.
+                callbacks=[SeedEachStep(self.config["seed"]), *progress, *callbacks, Checkpoints(settings)],
+            )
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+            raise ConfigError(f"trainer: {error} (in {self.where(('trainer',))})") from error
+
+    def require_monitored(self, module: LightningModule, callbacks: Iterable[Callback]) -> None:
+        """Refuse a ``monitor`` that nothing logs.
+
+        Raises:
+            ConfigError: naming the nearest metric.
+        """
+        monitor = self.config["checkpoints"]["monitor"]
+        names: set[str] = set()
+        for source in (module, *callbacks):
+            names |= source.measure_names() if hasattr(source, "measure_names") else set()
+        if monitor is not None and names and monitor not in names:
+            path = ("checkpoints", "monitor")
+            raise ConfigError(f"checkpoints.monitor: nothing logs `{monitor}`. {nearest(monitor, names)} (in {self.where(path)})")
+
+    def _take_surroundings(self, checker: Checker, sections: dict[str, Parameter]) -> None:
+        """Check the trainer, and make the parsers of all that surrounds the model."""
+        accepted = {key: value for key, value in parameters(Trainer).items() if key not in OWNED_TRAINER_KEYS}
+        for key in OWNED_TRAINER_KEYS & set(self.config["trainer"]):
+            raise checker.error(("trainer", key), "the platform sets this itself. Remove the key; see callbacks, checkpoints, tracking")
+        checker.arguments(self.config["trainer"], accepted, ("trainer",), "Trainer")
+        self.config["trainer"] = TRAINER_DEFAULTS | self.config["trainer"]
+        self._parsers["trainer"] = parser_of("trainer", Trainer, arguments_of=True, left_out=OWNED_TRAINER_KEYS, built=False)
+        for name in ("data", "callbacks", "checkpoints", "tracking"):
+            self._parsers[name] = parser_of(name, sections[name].hint)
+
+
+def add_import_folders(folders: Iterable[Path]) -> None:
+    """Let classes be imported from these folders, behind everything installed so that nothing is shadowed."""
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))

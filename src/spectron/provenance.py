@@ -1,0 +1,82 @@
+"""What made a run: code, packages, machine, data."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import spectron
+
+
+def git_state(folder: Path | None = None) -> tuple[str, str]:
+    """Commit and uncommitted changes of the repository that holds the code; empty where there is none.
+
+    Args:
+        folder: A folder of the repository; by default the one that this package is imported from.
+
+    Returns:
+        The commit's id, and a patch that ends with the names of files that git does not know.
+    """
+    folder = folder or Path(spectron.__file__).parent
+    commit = _git(folder, "rev-parse", "HEAD").strip()
+    if not commit:
+        return "", ""
+    unknown = _git(folder, "ls-files", "--others", "--exclude-standard", ":/")
+    return commit, _git(folder, "diff", "HEAD") + "".join(f"# not in git: {name}\n" for name in unknown.splitlines())
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of every package that this one requires."""
+    names = sorted({re.split(r"[^\w.-]", line)[0] for line in importlib.metadata.requires("spectron") or [] if "extra ==" not in line})
+    return {"python": platform.python_version(), "spectron": spectron.__version__} | {name: _version(name) for name in names}
+
+
+def device_name(device: torch.device) -> str:
+    """A device as a person knows it."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
+    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Trainable and frozen parameters of each part, those of the model itself under its class' name.
+
+    A parameter shared by two parts counts for the first.
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    seen: set[int] = set()
+    own = [("", list(model.parameters(recurse=False)))]
+    for name, parameters in [*own, *((name, list(part.parameters())) for name, part in model.named_children())]:
+        new = [parameter for parameter in parameters if id(parameter) not in seen]
+        seen |= {id(parameter) for parameter in new}
+        trainable = sum(parameter.numel() for parameter in new if parameter.requires_grad)
+        if new or name:
+            counts[name or type(model).__name__] = (trainable, sum(parameter.numel() for parameter in new) - trainable)
+    return counts
+
+
+def fingerprint(data: Any) -> dict[str, str]:
+    """Hashes of what a data module reads, by name, where it tells them."""
+    return dict(data.fingerprint()) if hasattr(data, "fingerprint") else {}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", timeout=20)
+    except (OSError, subprocess.TimeoutExpired):  # no git, or no answer from it: a run is not stopped for that
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
