@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import soundfile
 
 from datamodules.synthetic.corpus import CorpusSettings, Progress, write_corpus
+from spectron.errors import DataError
+from spectron.randomness import seed_of
+
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 
 @dataclass
@@ -17,12 +26,14 @@ class Prepared:
         manifests: The files that a data module can be pointed at.
         utterances: How many utterances they hold.
         hours: How much speech.
+        splits: Utterances in each split.
         skipped: Files left out, each with its reason.
     """
 
     manifests: list[Path]
     utterances: int
     hours: float
+    splits: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
 
@@ -34,6 +45,139 @@ def prepare_synthetic(folder: Path, settings: CorpusSettings | None = None, prog
     """
     folder = Path(folder)
     write_corpus(folder, settings or CorpusSettings(), progress)
-    counts = json.loads((folder / "corpus.json").read_text())["counts"]
     manifests = [folder / "carriers.jsonl", folder / "questions.jsonl"]
-    return Prepared(manifests, counts["carriers"] + counts["questions"], counts["hours"])
+    return _summary(manifests, {})
+
+
+def prepare_librispeech(corpus_folder: Path, output: Path) -> Prepared:
+    """Make a manifest of LibriSpeech's folders (lhotse's recipe); each part found is a split.
+
+    Words get times where LibriSpeech-Alignments' ``*.alignment.txt`` files lie beside the transcripts.
+
+    Args:
+        corpus_folder: The ``LibriSpeech`` folder, or the one that holds it.
+        output: The manifest to write.
+
+    Raises:
+        DataError: if no part of LibriSpeech is there.
+    """
+    from lhotse.recipes.librispeech import prepare_librispeech as recipe
+
+    folder = Path(corpus_folder)
+    folder = folder / "LibriSpeech" if (folder / "LibriSpeech").is_dir() else folder
+    try:
+        parts = recipe(folder, num_jobs=os.cpu_count() or 1)
+    except (AssertionError, ValueError) as error:  # what the recipe raises where there is no folder, or no part in it
+        raise DataError(f"no part of LibriSpeech (dev-clean, train-clean-100, ...) at {folder}: name the LibriSpeech folder") from error
+    entries = [
+        _librispeech_entry(part, recording, supervision, Path(output))
+        for part, manifests in sorted(parts.items())
+        for recording, supervision in zip(manifests["recordings"], manifests["supervisions"], strict=True)
+    ]
+    found = {entry["id"] for entry in entries}
+    listed = (
+        line.split(maxsplit=1)[0]
+        for part in parts
+        for file in (folder / part).rglob("*.trans.txt")
+        for line in file.read_text().splitlines()
+    )
+    skipped = {name: "has a transcript, but no audio file" for name in listed if name not in found}
+    return _write(Path(output), entries, skipped)
+
+
+def _librispeech_entry(part: str, recording: Any, supervision: Any, output: Path) -> dict[str, Any]:
+    """The manifest line of a recording and a supervision of lhotse."""
+    words = (supervision.alignment or {}).get("word")
+    return {
+        "id": recording.id,
+        "audio_filepath": _relative(Path(recording.sources[0].source), output),
+        "text": supervision.text,
+        "speaker": supervision.speaker,
+        "gender": supervision.gender,
+        "duration": recording.duration,
+        "sample_rate": recording.sampling_rate,
+        "split": part,
+        # The alignments name silence as an empty word.
+        "words": words and [[item.symbol, item.start, item.end] for item in words if item.symbol.strip()],
+    }
+
+
+def prepare_folder(folder: Path, output: Path, dev_share: float = 0.1) -> Prepared:
+    """Make a manifest of audio files with a text file of the same name beside each; word times are unknown.
+
+    Args:
+        folder: Looked through with all folders in it; the folder that a file lies in is its speaker.
+        output: The manifest to write.
+        dev_share: Share of utterances, at least one, that go to split ``dev``; the others are ``train``.
+
+    Raises:
+        DataError: if there is no audio with text at all.
+    """
+    folder, output = Path(folder), Path(output)
+    entries: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    for file in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
+        entry = _folder_entry(file, folder, output)
+        if isinstance(entry, str):
+            skipped[str(file)] = entry
+        else:
+            entries.append(entry)
+    if not entries:
+        raise DataError(f"{folder} holds no audio file with a text file beside it ({len(skipped)} without): put name.txt beside name.wav")
+    # By a hash of the name: adding files later moves hardly any between the splits.
+    entries.sort(key=lambda entry: seed_of("dev", entry["id"]))
+    for index, entry in enumerate(entries):
+        entry["split"] = "dev" if index < max(1, round(dev_share * len(entries))) else "train"
+    return _write(output, sorted(entries, key=lambda entry: entry["id"]), skipped)
+
+
+def _folder_entry(file: Path, folder: Path, output: Path) -> dict[str, Any] | str:
+    """The manifest line of an audio file, or why it gets none."""
+    text_file = file.with_suffix(".txt")
+    try:
+        text = " ".join(text_file.read_text(encoding="utf-8").split())
+        info = soundfile.info(str(file))
+    except FileNotFoundError:
+        return f"no text file {text_file.name} beside it"
+    except (OSError, UnicodeDecodeError, soundfile.LibsndfileError) as error:
+        return f"unreadable: {error}"
+    if not text or not info.frames:
+        return "its text file is empty" if not text else "it holds no sample"
+    name = file.relative_to(folder).with_suffix("")
+    return {
+        "id": "-".join(name.parts),
+        "audio_filepath": _relative(file, output),
+        "text": text,
+        "speaker": name.parts[-2] if len(name.parts) > 1 else folder.resolve().name,
+        "gender": None,
+        "duration": info.frames / info.samplerate,
+        "sample_rate": info.samplerate,
+        "words": None,
+    }
+
+
+def _relative(file: Path, output: Path) -> str:
+    """A path as seen from the manifest's folder."""
+    return os.path.relpath(file.resolve(), output.resolve().parent)
+
+
+def _write(output: Path, entries: Iterable[dict[str, Any]], skipped: dict[str, str]) -> Prepared:
+    """Write a manifest aside and rename it, so that a manifest that exists is whole."""
+    aside = output.with_name(f".{output.name}.part")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        aside.replace(output)
+    except OSError as error:
+        raise DataError(f"cannot write the manifest {output} ({error}): choose a folder that you may write to") from error
+    return _summary([output], skipped)
+
+
+def _summary(manifests: list[Path], skipped: dict[str, str]) -> Prepared:
+    """Count what manifests hold."""
+    entries = [json.loads(line) for manifest in manifests for line in manifest.read_text().splitlines()]
+    splits: dict[str, int] = {}
+    for entry in entries:
+        splits[entry["split"]] = splits.get(entry["split"], 0) + 1
+    seconds = sum(entry["duration"] + entry.get("answer_duration", 0.0) for entry in entries)
+    return Prepared(manifests, len(entries), seconds / 3600, splits, skipped)
