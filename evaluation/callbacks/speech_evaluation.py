@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -97,7 +98,7 @@ class SpeechEvaluation(Callback):
         if stage not in ("fit", "validate") or not trainer.is_global_zero:
             return
         system_of(pl_module), logger_of(trainer), panel_source(trainer)
-        with isolate_rng():
+        with isolate_rng(), same_environment():
             for judge in self.judges.present().values():
                 judge.prepare()
         require_independence(list(self.judges.present().values()), pl_module)
@@ -189,6 +190,18 @@ def logger_of(trainer: Trainer) -> RunLogger:
         if isinstance(logger, RunLogger):
             return logger
     raise ConfigError("SpeechEvaluation writes into a run: give the trainer a spectron.tracking.RunLogger")
+
+
+@contextmanager
+def same_environment() -> Iterator[None]:
+    """Environment variables as they were: building a judge from an export leaves its seed there, which data workers would read."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager

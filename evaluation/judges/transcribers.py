@@ -25,13 +25,15 @@ class CTCTranscriber(Transcriber):
         folder: Folder that ``spectron export`` wrote.
 
     Raises:
-        ConfigError: if there is no such folder.
+        ConfigError: if there is no such folder or, at ``load``, if it holds another kind of model.
     """
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        if not Path(folder).is_dir():
-            raise ConfigError(f"CTCTranscriber.folder: {folder} is no folder; name one that `spectron export` wrote from a CTC run")
+        if not (Path(folder) / "config.yaml").is_file():
+            raise ConfigError(
+                f"CTCTranscriber.folder: {folder} has no config.yaml; name a folder that `spectron export` wrote from a CTC run"
+            )
         self.folder = folder
         self.model: CTCModel
 
@@ -41,10 +43,15 @@ class CTCTranscriber(Transcriber):
         return f"CTCTranscriber({self.folder})"
 
     def load(self) -> None:
-        """Read the exported model."""
+        """Build the model that the folder describes, with its weights."""
+        from spectron.experiment import Experiment
         from spectron.pretraining import CTCModel
 
-        self.model = CTCModel.from_folder(Path(self.folder))
+        module = Experiment.read(Path(self.folder) / "config.yaml", model_only=True).module()
+        model = getattr(module, "model", module)
+        if not isinstance(model, CTCModel):
+            raise ConfigError(f"CTCTranscriber.folder: {self.folder} holds a {type(model).__name__}; a CTCModel is needed to hear words")
+        self.model = model
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
         """Words heard in each waveform (S,)."""

@@ -18,12 +18,15 @@ from evaluation.judges import (
     require_independence,
 )
 from evaluation.metrics import word_errors
+from spectron.audio.resampling import resample
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError
+from spectron.exporting import export_parts
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
-from spectron.pretraining import CTCModel
+from spectron.pretraining import CTCModel, CTCModule
 
 CPU = torch.device("cpu")
+NOISE = torch.randn(3, 16000, generator=torch.Generator().manual_seed(1))
 
 
 def recordings(folder, count: int) -> list[tuple[torch.Tensor, str, str]]:
@@ -105,23 +108,43 @@ def test_pocketsphinx_hears_real_speech(corpora):
         assert errors / words < 0.5
 
 
-def test_ctc_transcriber_hears_each_waveform_as_if_alone(tmp_path):
+CTC = {
+    "task": "spectron.pretraining.CTCModule",
+    "model": {"encoder": {"class_path": "spectron.encoders.FrameStackEncoder", "init_args": {"output_dim": 64}}, "characters": "abc"},
+}
+
+
+@pytest.fixture
+def exported(tmp_path) -> tuple[CTCModel, str]:
     torch.manual_seed(0)
-    judge = CTCTranscriber(str(tmp_path))
-    judge.model = CTCModel(FrameStackEncoder(8), " ab")
-    # Never a blank, and far from indifferent among the letters.
-    judge.model.output.weight.data *= 100
-    judge.model.output.bias.data = torch.tensor([-1e4, 0.0, 0.0, 0.0])
-    judge.loaded = True
-    noise = torch.randn(3, 16000, generator=torch.Generator().manual_seed(1))
-    waveforms = [noise[0], noise[1, :9000], noise[2, :3000]]
+    model = CTCModel(FrameStackEncoder(64), "abc")
+    with torch.no_grad():  # centred, so that untrained weights spell something
+        mean = model.encoder(NOISE, torch.full((3,), 16000))[0].mean((0, 1))
+        model.output.bias.copy_(-model.output.weight @ mean)
+    export_parts(model, CTC, tmp_path / "ctc")
+    return model.eval(), str(tmp_path / "ctc")
+
+
+def test_ctc_transcriber_hears_each_waveform_as_the_exported_model_alone(exported):
+    model, folder = exported
+    judge = CTCTranscriber(folder)
+    waveforms = [NOISE[0], NOISE[1, :9000], NOISE[2, :3000]]
     with judge.at_work(CPU):
         together = judge.transcribe(waveforms, 16000)
-        alone = [judge.transcribe([waveform], 16000)[0] for waveform in waveforms]
-        resampled = judge.transcribe([waveforms[0]], 8000)
-    assert together == alone
+        slower = judge.transcribe([NOISE[0]], 8000)
+    assert together == [model.transcribe(row[None], torch.tensor([len(row)]))[0] for row in waveforms]
     assert len(together[0]) > len(together[2]) > 0
-    assert len(resampled[0]) > len(together[0])
+    faster = resample(NOISE[0], 8000, 16000)
+    assert slower == model.transcribe(faster[None], torch.tensor([len(faster)]))
+
+
+def test_ctc_transcriber_refuses_another_kind_of_model(exported, monkeypatch):
+    judge = CTCTranscriber(exported[1])
+    monkeypatch.setattr(CTCModule, "set_up", lambda module, model, optimisation: setattr(module, "model", model.encoder))
+    path = Path(judge.folder) / "config.yaml"
+    path.write_text(path.read_text().split("weights:")[0])
+    with pytest.raises(ConfigError, match=r"holds a FrameStackEncoder; a CTCModel is needed"):
+        judge.prepare()
 
 
 @pytest.fixture
@@ -184,7 +207,7 @@ def test_sources_that_are_not_there(tmp_path):
         TransformersTextScorer("./nothing")
     with pytest.raises(ConfigError, match=r"is no causal LM that can be read"):
         TransformersTextScorer(str(tmp_path)).prepare()
-    with pytest.raises(ConfigError, match=r"CTCTranscriber.folder: .*nothing is no folder"):
+    with pytest.raises(ConfigError, match=r"CTCTranscriber.folder: .*nothing has no config.yaml"):
         CTCTranscriber(str(tmp_path / "nothing"))
 
 
