@@ -20,10 +20,12 @@ class TokenizerSettings:
     Args:
         text: Text file to train on, one text a line; of a ``.jsonl`` manifest, the field ``text``.
         vocabulary_size: Most tokens, special ones and the 256 bytes included.
+        lower_case: Train on lower-case text, which is what the data modules give by default.
     """
 
     text: str
     vocabulary_size: int = 1000
+    lower_case: bool = True
 
 
 def read_lines(path: Path) -> list[str]:
@@ -60,5 +62,6 @@ def train_tokenizer(settings: TokenizerSettings) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(read_lines(Path(settings.text)), trainer)
+    lines = read_lines(Path(settings.text))
+    tokenizer.train_from_iterator([line.lower() for line in lines] if settings.lower_case else lines, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Makes the embedded weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
+# About two hours on 2 cores. Each line can also be typed by itself; an interrupted fit goes on with --resume.
+set -euo pipefail
+cd "$(dirname "$0")/../../.."
+spectron="${1:-.venv/bin}/spectron"
+"$spectron" prepare synthetic data/mini
+for name in pretrain_encoder pretrain_text judge_recogniser judge_text; do
+  "$spectron" fit "experiments/mini/$name.yaml"
+done
+"$spectron" export mini-pretrain-encoder experiments/mini/weights/recogniser --half
+"$spectron" export mini-pretrain-text experiments/mini/weights/text --half
+"$spectron" export mini-judge-recogniser experiments/mini/weights/judge_recogniser --half
+"$spectron" export mini-judge-text experiments/mini/weights/judge_text --half
