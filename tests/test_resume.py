@@ -79,7 +79,7 @@ class Toy(LightningModule):
 
     def validation_step(self, batch, batch_idx):
         torch.rand(7)
-        self.log("val", self.net(batch).square().mean())
+        self.log("val", self.net(batch).square().mean(), batch_size=2)
 
     def on_validation_end(self):
         self.events("validation", self.global_step, float(self.trainer.callback_metrics["val"]))
