@@ -26,3 +26,7 @@ class TrackingError(SpectronError):
 
 class TrainingError(SpectronError):
     """Training cannot go on: a loss that is not finite, or too many broken audio files."""
+
+
+class Interrupted(Exception):
+    """The user stopped a run; the message says how to go on. Nothing is wrong, so it is no ``SpectronError``."""

@@ -56,6 +56,7 @@ class Experiment:
     Attributes:
         config: The configuration as plain values, all defaults written out.
         task: The LightningModule class.
+        folder: The YAML's folder, in which its classes may lie; None for a checkpoint's configuration.
 
     Raises:
         ConfigError: for any unknown key, wrong type, or class of the wrong kind.
@@ -63,6 +64,8 @@ class Experiment:
 
     def __init__(self, composition: Composition, model_only: bool = False) -> None:
         self.where = composition.where
+        # A checkpoint's configuration comes from no YAML, and says nothing of where its classes lie.
+        self.folder = next((file.parent for file in composition.files[::-1] if file.suffix in (".yaml", ".yml")), None)
         checker = Checker(self.where)
         sections = {key: section for key, section in SECTIONS.items() if not model_only or key in MODEL_SECTIONS}
         # An empty section, "trainer:" and nothing after it, says as little as none.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import Callback
@@ -14,10 +15,10 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from spectron.checkpoint_io import read_checkpoint
-from spectron.errors import CheckpointError, ConfigError, TrackingError
+from spectron.errors import CheckpointError, ConfigError, Interrupted, TrackingError
 from spectron.experiment import Experiment
 from spectron.provenance import device_name, fingerprint, git_state, package_versions, parameter_counts
-from spectron.restoring import CONFIG_KEY, Source, read_config, restore
+from spectron.restoring import CONFIG_KEY, FOLDER_TAG, Source, read_config, restore
 from spectron.runs import RunRecord, find_run, list_runs
 from spectron.tracking import Measure, RunLogger, flatten
 
@@ -30,8 +31,12 @@ FREE_TO_CHANGE = (
 )
 
 
-class Interrupted(Exception):
-    """The user stopped the run; the message says how to go on."""
+@runtime_checkable
+class Describable(Protocol):
+    """A task that tells the shapes through its model."""
+
+    def shapes(self, batch: Any) -> dict[str, tuple[int, ...]]:
+        """Tensor shapes by name, in order."""
 
 
 @dataclass
@@ -117,6 +122,25 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     return outcome(trainer, module, logger)
 
 
+def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, ...]]]:
+    """Build all of an experiment without training it or recording anything.
+
+    Returns:
+        Trainable and frozen parameters of each part, and the shapes that the task names for one training batch.
+
+    Raises:
+        SpectronError: for whatever a user can mend.
+    """
+    module, data, callbacks = experiment.module(), experiment.data(), experiment.callbacks()
+    experiment.require_monitored(module, callbacks)
+    prepare_data(experiment.trainer(callbacks), module, data, "fit")
+    batch = next(iter(data.train_dataloader()))
+    module.eval()
+    with torch.inference_mode():
+        shapes = module.shapes(batch) if isinstance(module, Describable) else {}
+    return parameter_counts(getattr(module, "model", module)), shapes
+
+
 def close(trainer: Trainer, logger: RunLogger) -> None:
     """Mark a run as failed or killed where Lightning, not being in charge yet, has not done so."""
     if trainer.state.status != TrainerStatus.INTERRUPTED:
@@ -195,7 +219,8 @@ def record(experiment: Experiment, module: LightningModule, data: LightningDataM
         "data": fingerprint(data),
     }
     logger.log_hyperparams(experiment.config)
-    logger.set_tags({f"spectron.{key}": value for key, value in flatten(facts).items()})
+    folder = {FOLDER_TAG: str(experiment.folder)} if experiment.folder else {}
+    logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
     files = {"config.yaml": yaml.safe_dump(experiment.config, sort_keys=False), "facts.json": json.dumps(facts, indent=2)}
     for name, text in (files | ({"diff.patch": patch} if patch else {})).items():
         path = logger.folder / name

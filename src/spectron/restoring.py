@@ -11,12 +11,13 @@ from lightning import LightningModule
 
 from spectron.checkpoint_io import read_checkpoint
 from spectron.configuration import Composition, override
-from spectron.errors import CheckpointError, ConfigError
+from spectron.errors import CheckpointError
 from spectron.experiment import Experiment, add_import_folders
 from spectron.exporting import require_cover
 from spectron.runs import RunRecord, TrackingSettings, find_run
 
 CONFIG_KEY = "experiment_config"
+FOLDER_TAG = "spectron.yaml_folder"
 
 
 @dataclass
@@ -63,7 +64,10 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: bool = False) -> Experiment:
-    """The experiment of a checkpoint or an export, checked again; a user's own classes are looked for in the current folder.
+    """The experiment of a checkpoint or an export, checked again.
+
+    A user's own classes are looked for in the current folder, and in the YAML's where a run is named.
+
 
     Args:
         source: The checkpoint or export.
@@ -76,12 +80,11 @@ def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: b
     """
     if source.is_export:
         return Experiment.read(source.path, overrides, model_only=True)
-    add_import_folders([Path.cwd()])
+    # A folder is only taken from the user's own record of the run: a checkpoint may be a stranger's.
+    recorded = source.run.tags.get(FOLDER_TAG) if source.run else None
+    add_import_folders([Path.cwd(), *([Path(recorded)] if recorded else [])])
     composition = override(Composition(read_config(source.path), files=[source.path]), overrides)
-    try:
-        return Experiment(composition, model_only)
-    except ConfigError as error:
-        raise ConfigError(f"{error}. Its class must be importable here: start in the folder of its module, or set PYTHONPATH.") from error
+    return Experiment(composition, model_only)
 
 
 def load_module(reference: str | Source, tracking: TrackingSettings | None = None) -> LightningModule:

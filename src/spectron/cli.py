@@ -1,0 +1,258 @@
+"""The ``spectron`` command: reads the command line, calls the verb, prints its result or one clear error."""
+
+from __future__ import annotations
+
+# Nothing heavy up here: `spectron --help` has to answer at once, and torch alone takes seconds. Every verb imports what it needs.
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectron.errors import ConfigError, Interrupted, SpectronError
+
+if TYPE_CHECKING:
+    from spectron.fitting import Outcome
+    from spectron.restoring import Source
+    from spectron.runs import TrackingSettings
+
+SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
+REFERENCE = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code: 0 done, 1 for what the user can mend, 130 interrupted."""
+    options = parse(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        _quiet()
+        options.verb(options)
+    except SpectronError as error:
+        if options.debug:
+            raise
+        print(f"spectron: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except Interrupted as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return INTERRUPTED
+    return SUCCESS
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options, with ``key=value`` overrides collected wherever they stand."""
+    parser = build_parser()
+    options, left = parser.parse_known_args(_separate_resume(arguments))
+    unknown = [item for item in left if item.startswith("-") or "=" not in item or not hasattr(options, "overrides")]
+    if unknown:
+        parser.error(f"unknown argument: {' '.join(unknown)}")
+    if left:
+        options.overrides = [*options.overrides, *left]
+    return options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    # The default of a verb's own --debug would overwrite one given before the verb.
+    debug = argparse.ArgumentParser(add_help=False)
+    debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show Python's traceback of an error")
+    about = "Experiments with spoken language models."
+    parser = argparse.ArgumentParser(prog="spectron", description=about, epilog="spectron VERB --help says more.")
+    parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def verb(name: str, function: Any, help: str, reference: bool = False) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[debug])
+        added.set_defaults(verb=function)
+        if reference:
+            added.add_argument("reference", metavar="RUN_OR_CHECKPOINT", help=REFERENCE)
+        if reference or name == "compare":
+            added.add_argument("--runs", metavar="FOLDER", help="folder of the runs; by default $SPECTRON_RUNS, or runs")
+        return added
+
+    def overridable(added: argparse.ArgumentParser) -> None:
+        added.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, such as trainer.max_steps=100")
+
+    added = verb("fit", fit, "train an experiment and evaluate it")
+    added.add_argument("file", type=Path, metavar="FILE.yaml")
+    overridable(added)
+    added.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on from the last checkpoint of the newest run, or of RUN")
+    overridable(verb("evaluate", evaluate, "compute the validation metrics of a trained model again", reference=True))
+    added = verb("continue", continue_speech, "continue spoken prompts", reference=True)
+    _add_speaking_options(added)
+    added = verb("compare", compare, "show differences of configuration, and metrics side by side")
+    added.add_argument("references", nargs="+", metavar="RUN", help="two or more runs, or the name of one experiment")
+    added = verb("check", check, "build an experiment without training it: parameters of each part, shapes through the model")
+    added.add_argument("file", type=Path, metavar="FILE.yaml")
+    overridable(added)
+    added = verb("prepare", prepare, "write manifests")
+    _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
+    added = verb("export", export, "write a model as safetensors and a config.yaml that build it again", reference=True)
+    added.add_argument("folder", type=Path)
+    added.add_argument("--half", action="store_true", help="store 16-bit floats: half the size")
+    return parser
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Train an experiment."""
+    from spectron.experiment import Experiment
+    from spectron.fitting import fit
+
+    _print_outcome(fit(Experiment.read(options.file, options.overrides), options.resume))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Compute the validation metrics again."""
+    from spectron.fitting import evaluate
+    from spectron.restoring import load_experiment
+
+    source = _source(options)
+    if source.is_export:
+        raise ConfigError(f"{source.path} describes a model without data to evaluate it on. Write a YAML that extends it, and fit that.")
+    overrides = [*options.overrides, *([f"tracking.folder={options.runs}"] if options.runs else [])]
+    _print_outcome(evaluate(load_experiment(source, overrides), source, changed=bool(options.overrides)))
+
+
+def continue_speech(options: argparse.Namespace) -> None:
+    """Continue spoken prompts."""
+    from spectron.speaking import output_files, read_prompts, speak
+
+    files = output_files(options.prompts, options.output)
+    prompts = read_prompts(options.prompts)  # before the model, which takes longer to load than a wrong path is worth
+    import torch
+
+    from spectron.contracts import Decoding
+    from spectron.restoring import load_module
+
+    source = _source(options)
+    module = load_module(source).to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature)
+    print(f"Model: {source.path}")
+    for spoken in speak(module, prompts, files, decoding):
+        print(f"\nPrompt:       {spoken.prompt}")
+        if spoken.transcript is None or spoken.continuation is None:
+            print(f"Text:         {spoken.text}")
+        else:
+            print(f"Transcript:   {spoken.transcript}\nContinuation: {spoken.continuation}")
+        cut = "" if spoken.stopped else ", cut off at --max-seconds"
+        print(f"Speech:       {spoken.wav} ({spoken.seconds:.2f} s{cut})\nPicture:      {spoken.picture}")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Show runs side by side."""
+    from spectron.comparison import compare, render
+    from spectron.reporting import console
+
+    console().print(render(compare(options.references, _tracking(options))))
+
+
+def check(options: argparse.Namespace) -> None:
+    """Build everything without training."""
+    from spectron.experiment import Experiment
+    from spectron.fitting import inspect_experiment
+    from spectron.reporting import console, parts_table, shapes_table
+
+    counts, shapes = inspect_experiment(Experiment.read(options.file, options.overrides))
+    console().print(parts_table(counts), shapes_table(shapes))
+    print(f"{options.file} is ready: spectron fit {options.file}")
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Write manifests."""
+    import importlib
+
+    # By name: datamodules build on spectron, so nothing in spectron imports them but for this verb at the very end.
+    sources = importlib.import_module("datamodules.prepare")
+    if options.source == "synthetic":
+        done = sources.prepare_synthetic(options.folder)
+    else:
+        done = getattr(sources, f"prepare_{options.source}")(options.folder, options.output)
+    for manifest in done.manifests:
+        print(f"Manifest: {manifest}")
+    splits = ", ".join(f"{name} {count}" for name, count in done.splits.items())
+    print(f"{done.utterances} utterances, {done.hours:.2f} hours ({splits})")
+    for name, reason in done.skipped.items():
+        print(f"Left out: {name}: {reason}")
+    if done.skipped:
+        print(f"{len(done.skipped)} left out")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a model's parts."""
+    from spectron.exporting import export_parts
+    from spectron.restoring import load_experiment, restore
+
+    source = _source(options)
+    experiment = load_experiment(source, model_only=True)
+    module: Any = restore(experiment, source)
+    for path in export_parts(module.model, experiment.config, options.folder, half=options.half):
+        print(path)
+
+
+def _add_speaking_options(added: argparse.ArgumentParser) -> None:
+    added.add_argument("prompts", nargs="+", type=Path, metavar="PROMPT", help="recordings at any rate: WAV, FLAC, OGG, MP3")
+    added.add_argument("-o", "--output", type=Path, default=Path("continuation.wav"), help="wav to write; a folder for several prompts")
+    added.add_argument("--max-seconds", type=float, default=10.0, help="longest speech (default 10)")
+    added.add_argument("--temperature", type=float, default=0.0, help="0, the default, takes the likeliest text; above, text is sampled")
+    added.add_argument("--seed", type=int, default=0, help="seed of the sampling (default 0)")
+    added.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
+
+
+def _add_sources(sources: Any) -> None:
+    added = sources.add_parser("librispeech", help="LibriSpeech's folders")
+    added.add_argument("folder", type=Path, help="the LibriSpeech folder")
+    added.add_argument("output", type=Path, help="manifest to write, such as librispeech.jsonl")
+    added = sources.add_parser("folder", help="audio files with a text file of the same name beside each")
+    added.add_argument("folder", type=Path)
+    added.add_argument("output", type=Path, help="manifest to write")
+    added = sources.add_parser("synthetic", help="the synthetic world, spoken by espeak-ng")
+    added.add_argument("folder", type=Path, help="folder to write")
+
+
+def _separate_resume(arguments: list[str]) -> list[str]:
+    """Keep ``--resume`` from taking a file or an override that follows it for its run."""
+    separated = []
+    for place, item in enumerate(arguments):
+        following = arguments[place + 1] if place + 1 < len(arguments) else "-"
+        alone = item == "--resume" and ("=" in following or following.startswith("-") or following.endswith((".yaml", ".yml")))
+        separated.append("--resume=" if alone else item)
+    return separated
+
+
+def _tracking(options: argparse.Namespace) -> TrackingSettings:
+    from spectron.runs import TrackingSettings
+
+    return TrackingSettings(folder=options.runs)
+
+
+def _source(options: argparse.Namespace) -> Source:
+    from spectron.restoring import find_source
+
+    return find_source(options.reference, _tracking(options))
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    """The end of a run: measures, files worth a look, and how to see all of it."""
+    from spectron.reporting import console, measures_table
+
+    if outcome.measures:
+        console().print(measures_table(outcome.measures))
+    for path in outcome.headlines:
+        print(path)
+    print(f"Run {outcome.run_id} in {outcome.folder}\nMLflow: {outcome.ui_command}")
+
+
+def _quiet() -> None:
+    """Silence what the libraries say to their own users: advertisements, and their deprecations among each other."""
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    chatter = ("💡 Tip", "GPU available", "TPU available", "HPU available")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(chatter))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
