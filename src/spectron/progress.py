@@ -72,8 +72,9 @@ class Progress(ProgressBar):
             self._write(f"step {trainer.global_step}  validated in {seconds:.1f} s  {shown}".rstrip(), final=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the last step on a line of its own."""
-        self._show(trainer, pl_module, final=True)
+        """Leave the last step on a line of its own, where it does not stand there already."""
+        if self._open_line or self._shown_step != trainer.global_step:
+            self._show(trainer, pl_module, final=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the line, so that the error stands on its own."""
