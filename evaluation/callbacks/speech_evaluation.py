@@ -42,7 +42,7 @@ class SpeechEvaluation(Callback):
         decoding: How the model generates.
         panel_size: Prompts in the panel.
         audio_items: Prompts of the panel that get wavs and a picture.
-        every_n_validations: Validations from one of these evaluations to the next; the last of a run always has one.
+        every_n_validations: Validations from one of these evaluations to the next; the last before ``max_steps`` always has one.
         ceiling: Also judge the recordings after the vocoder, once, as ``ceiling/...``.
 
     Raises:

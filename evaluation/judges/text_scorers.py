@@ -43,7 +43,9 @@ class TransformersTextScorer(TextScorer):
     def load(self) -> None:
         """Read model and tokenizer."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # it would tear the training's own
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(self.source)
             self.lm = AutoModelForCausalLM.from_pretrained(self.source, use_safetensors=True, dtype=torch.float32)

@@ -13,6 +13,7 @@ from evaluation.metrics import normalize
         ("what does the cow say the cow says moo", "what does the cow say", ("what does the cow say", "the cow says moo")),
         ("what does a cow say The cow", "What does the cow say?", ("what does a cow say", "The cow")),
         ("what does the cow moo moo", "what does the cow say", ("what does the cow moo", "moo")),
+        ("a d e f x y", "a b c d e f", ("a d e f", "x y")),
         ("moo", "", ("", "moo")),
         ("", "what", ("", "")),
         ("what", "what does", ("what", "")),
