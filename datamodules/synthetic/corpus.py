@@ -38,6 +38,7 @@ class CorpusSettings:
     """What the synthetic corpus holds.
 
     Args:
+        voices: Training voices used, of the ten there are.
         carriers: Carrier sentences to train on, each by one training voice.
         dev_carriers: Other sentences by held-out voices; as many again by the judge's voices.
         judge_carriers: Sentences by voices of their own, to train a judge's recogniser; half are answers with a wrong fact in them.
@@ -49,6 +50,7 @@ class CorpusSettings:
         seed: Draws everything.
     """
 
+    voices: int = len(TRAINING_VOICES)
     carriers: int = 4000
     dev_carriers: int = 100
     judge_carriers: int = 3000
@@ -58,6 +60,17 @@ class CorpusSettings:
     heldout_share: float = 0.2
     text_mark: str = " | "
     seed: int = 17
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.voices <= len(TRAINING_VOICES):
+            raise ValueError(f"voices must be from 2 to {len(TRAINING_VOICES)}, got {self.voices}")
+        if not 0 <= self.heldout_share < 1:
+            raise ValueError(f"heldout_share must be from 0 to below 1, got {self.heldout_share}")
+
+    @property
+    def training_voices(self) -> tuple[Voice, ...]:
+        """The voices that training hears."""
+        return TRAINING_VOICES[: self.voices]
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,7 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
     judge_train = [*islice(sentences, settings.judge_carriers - len(judge_wrong)), *judge_wrong]
     judge_dev = list(islice(sentences, settings.dev_carriers))
     for split, texts, voices in (
-        ("train", train, TRAINING_VOICES),
+        ("train", train, settings.training_voices),
         ("dev", dev, HELDOUT_VOICES),
         ("judge_train", judge_train, JUDGE_VOICES),
         ("judge_dev", judge_dev, JUDGE_VOICES),
@@ -135,20 +148,21 @@ def _prosody(rng: random.Random, voice: Voice) -> Prosody:
 def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Question]:
     """Training questions by all training voices, and a few for each way of being new."""
     heldout = heldout_facts(settings.heldout_share, settings.seed)
+    voices = settings.training_voices
     for index, fact in enumerate(facts()):
         kind = KINDS[fact.kind]
         trained = list(kind.trained_wordings)
         asked = partial(_question, rng, index, fact)
         if fact in heldout:
-            for voice in (*rng.sample(TRAINING_VOICES, 2), *rng.sample(HELDOUT_VOICES, 2)):
+            for voice in (*rng.sample(voices, 2), *rng.sample(HELDOUT_VOICES, 2)):
                 yield asked("heldout_facts", voice, rng.choice(trained))
             continue
-        for voice in TRAINING_VOICES:
+        for voice in voices:
             for wording in rng.sample(trained, settings.wordings_per_voice or len(trained)):
                 yield asked("train", voice, wording)
         for voice in HELDOUT_VOICES:
             yield asked("heldout_voices", voice, rng.choice(trained))
-        for voice in (rng.choice(TRAINING_VOICES), rng.choice(HELDOUT_VOICES)):
+        for voice in (rng.choice(voices), rng.choice(HELDOUT_VOICES)):
             yield asked("heldout_wordings", voice, kind.heldout_wording)
 
 

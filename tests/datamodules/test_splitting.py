@@ -1,0 +1,69 @@
+"""Where utterances are cut."""
+
+import random
+
+import pytest
+
+from datamodules.manifest import Word
+from datamodules.splitting import Splitting, split_text
+
+WORDS = [Word("the", 0.1, 0.4), Word("cow", 0.4, 1.0), Word("says", 1.5, 2.0), Word("moo", 2.0, 2.8)]
+
+
+@pytest.mark.parametrize(
+    ("prompt_seconds", "cut"),
+    [(0.6, 0.4), (0.9, 1.0), (1.2, 1.2), (1.6, 1.5), (1.8, 2.0), (0.05, 0.4)],  # 1.2 is in the silence after "cow": it stays
+)
+def test_moved_to_the_nearest_word_boundary(prompt_seconds, cut):
+    assert Splitting(prompt_seconds, word_boundary=True, min_continuation_seconds=0.5).cut_at(3.0, WORDS, 0) == pytest.approx(cut)
+
+
+def test_not_moved_without_the_key():
+    assert Splitting(0.6).cut_at(3.0, WORDS, 0) == 0.6
+
+
+def test_a_boundary_too_near_the_end_is_not_taken():
+    splitting = Splitting(1.9, word_boundary=True, min_continuation_seconds=1.0)
+    assert splitting.cut_at(2.95, WORDS, 0) == pytest.approx(1.5)  # 2.0 would leave 0.95 s
+    assert splitting.allows(2.95, WORDS)
+    assert not splitting.allows(2.8, WORDS)
+    assert not Splitting(0.2, word_boundary=True, min_continuation_seconds=0.3).allows(3.0, WORDS[:1])
+    assert not Splitting(0.2, word_boundary=True, min_continuation_seconds=2.8).allows(3.0, WORDS)
+
+
+def test_length_without_words():
+    splitting = Splitting(2.0, min_continuation_seconds=1.0)
+    assert splitting.allows(3.0, None)
+    assert not splitting.allows(2.99, None)
+
+
+def test_drawn_lengths_fill_the_range_and_leave_the_continuation():
+    splitting = Splitting((1.0, 3.0), min_continuation_seconds=1.0)
+    cuts = [splitting.cut_at(3.0, None, seed) for seed in range(400)]
+    assert min(cuts) < 1.02
+    assert max(cuts) > 1.98
+    assert all(1.0 <= cut <= 2.0 for cut in cuts)
+    assert cuts == [splitting.cut_at(3.0, None, seed) for seed in range(400)]
+
+
+def test_a_word_belongs_where_its_middle_lies():
+    assert split_text(WORDS, 0.69) == ("the", "cow says moo")
+    assert split_text(WORDS, 0.71) == ("the cow", "says moo")
+    assert split_text(WORDS, 0.0) == ("", "the cow says moo")
+    assert split_text([], 1.0) == ("", "")
+
+
+def test_cut_at_a_boundary_no_word_is_divided():
+    rng = random.Random(0)
+    splitting = Splitting((0.1, 2.0), word_boundary=True, min_continuation_seconds=0.1)
+    for seed in range(100):
+        edges = sorted(rng.uniform(0, 3) for _ in range(12))
+        words = [Word(str(index), *edges[2 * index : 2 * index + 2]) for index in range(6)]
+        cut = splitting.cut_at(3.2, words, seed)
+        assert not any(word.begin < cut - 1e-9 and cut + 1e-9 < word.end for word in words)
+
+
+@pytest.mark.parametrize("wrong", [{"prompt_seconds": 0.0}, {"prompt_seconds": (3.0, 1.0)}, {"min_continuation_seconds": 0.0}])
+def test_impossible_settings(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        Splitting(**wrong)

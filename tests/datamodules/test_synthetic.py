@@ -1,0 +1,183 @@
+"""The synthetic world, its voices and its corpus."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import soundfile
+import torch
+
+from datamodules.synthetic.corpus import CorpusSettings, plan_corpus, write_corpus
+from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, speak, word_times
+from datamodules.synthetic.world import KINDS, carriers, facts, heldout_facts, mismatches, slots, states_a_fact, vocabulary
+from spectron.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return plan_corpus(CorpusSettings())
+
+
+def test_the_world_is_large_and_unambiguous():
+    assert len(facts()) >= 60
+    assert len(KINDS) >= 3
+    entities = Counter(fact.entity for fact in facts())
+    assert max(entities.values()) == 1
+    assert all(word.isalpha() and word.islower() and word.isascii() for word in vocabulary())
+    for fact in facts():
+        questions = [fact.question(wording) for wording in range(len(KINDS[fact.kind].questions))]
+        assert len(set(questions)) >= 4
+        assert fact.gold in fact.answer.split()
+        assert fact.answer.split().count(fact.gold) == 1
+
+
+def test_every_word_of_the_world_is_heard_in_many_sentences(plan):
+    heard = Counter(word for split, u in plan.carriers if split == "train" for word in set(u.text.split()))
+    assert min(heard[word] for word in vocabulary()) >= 20
+
+
+def test_no_carrier_states_a_fact_or_comes_twice():
+    sentences = list(islice(carriers(3), 3000))
+    assert len(set(sentences)) == 3000
+    assert not any(states_a_fact(sentence) for sentence in sentences)
+    asked = {fact.question(wording) for fact in facts() for wording in range(len(KINDS[fact.kind].questions))}
+    assert not asked & set(sentences)
+    assert states_a_fact("anna saw the cow and it said moo")
+    known = {word for words in slots().values() for word in words}
+    assert {fact.gold for fact in facts()} <= known
+
+
+def test_wrong_answers_are_wrong():
+    right = {fact.answer for fact in facts()}
+    wrong = mismatches(0)
+    assert len(wrong) == len(set(wrong)) > 1000
+    assert not right & set(wrong)
+
+
+def test_splits_hold_out_what_they_say(plan):
+    by_split = {split: [q for q in plan.questions if q.split == split] for split in {q.split for q in plan.questions}}
+    trained = {q.answered.text for q in by_split["train"]}
+    trained_questions = {q.asked.text for q in by_split["train"]}
+    voices = {q.asked.voice for q in by_split["train"]}
+    assert len(voices) >= 8
+    assert {q.asked.voice for q in by_split["heldout_voices"]} == set(HELDOUT_VOICES)
+    assert {q.asked.text for q in by_split["heldout_voices"]} <= trained_questions
+    assert not {q.asked.text for q in by_split["heldout_wordings"]} & trained_questions
+    assert {q.answered.text for q in by_split["heldout_wordings"]} == trained
+    hidden = {q.answered.text for q in by_split["heldout_facts"]}
+    assert not hidden & trained
+    assert len(hidden) + len(trained) == len(facts())
+    assert 0.15 < len(hidden) / len(facts()) < 0.25
+    assert {fact.answer for fact in heldout_facts(0.2, 17)} == hidden
+    assert all(sum(answer in line for line in plan.texts["train"]) > 20 for answer in hidden)  # known from text
+
+
+def test_voices_and_sentences_are_disjoint(plan):
+    for one, other in ((TRAINING_VOICES, HELDOUT_VOICES), (TRAINING_VOICES, JUDGE_VOICES), (HELDOUT_VOICES, JUDGE_VOICES)):
+        assert not {voice.variant for voice in one} & {voice.variant for voice in other}
+    assert len(JUDGE_VOICES) >= 6
+    used = {split: {u.voice for s, u in plan.carriers if s == split} for split, _ in plan.carriers}
+    assert used["train"] == set(TRAINING_VOICES)
+    assert used["dev"] == set(HELDOUT_VOICES)
+    assert used["judge_train"] == used["judge_dev"] == set(JUDGE_VOICES)
+    texts = [u.text for _, u in plan.carriers]
+    assert len(texts) == len(set(texts))
+    judged = [u.text for split, u in plan.carriers if split == "judge_train"]
+    assert not any(fact.answer in judged for fact in facts())
+
+
+def test_words_spoken_as_one_share_their_time():
+    times = word_times("in the garden", {0: 0.1, 7: 0.6}, 1.0)
+    assert [word for word, *_ in times] == ["in", "the", "garden"]
+    assert [time for _, *both in times for time in both] == pytest.approx([0.1, 0.3, 0.3, 0.6, 0.6, 1.0])
+
+
+@pytest.mark.parametrize("voice", TRAINING_VOICES + HELDOUT_VOICES + JUDGE_VOICES, ids=lambda voice: voice.name)
+def test_speech_does_not_depend_on_what_was_spoken_before(voice):
+    speech = [speak("the cow is in the garden", voice, Prosody(160, 50)) for _ in range(2)]
+    speak("something else", TRAINING_VOICES[1], Prosody(190, 60))
+    speech.append(speak("the cow is in the garden", voice, Prosody(160, 50)))
+    assert torch.equal(speech[0].waveform, speech[1].waveform)
+    assert torch.equal(speech[0].waveform, speech[2].waveform)
+
+
+def test_silence_around_speech_and_its_word_times():
+    first = speak("the cow is in the garden in paris", TRAINING_VOICES[0], Prosody(160, 50))
+    seconds = len(first.waveform) / 16000
+    margin = round(0.04 * 16000)
+    assert first.waveform[:margin].abs().max() < 0.02
+    assert first.waveform[-margin:].abs().max() < 0.02
+    assert first.waveform.abs().max() == pytest.approx(0.7, abs=1e-4)
+    assert first.words[0][1] == pytest.approx(0.05, abs=0.002)
+    assert first.words[-1][2] == pytest.approx(seconds - 0.05, abs=0.002)
+    assert [word for word, *_ in first.words] == ["the", "cow", "is", "in", "the", "garden", "in", "paris"]
+    assert all(a[2] == b[1] and a[1] < a[2] for a, b in zip(first.words, first.words[1:], strict=False))
+
+
+def test_word_times_agree_with_the_sound():
+    """A comma leaves a silence: the next word begins where it ends."""
+    speech = speak("paris, moo", TRAINING_VOICES[0], Prosody(150, 50))
+    quiet = speech.waveform.abs().unfold(0, 160, 160).amax(1) < 0.01
+    silence = [index / 100 for index in range(10, len(quiet) - 10) if quiet[index - 5 : index + 5].all()]
+    assert silence
+    assert speech.words[1][1] == pytest.approx(silence[-1] + 0.05, abs=0.02)
+
+
+def test_rate_and_pitch_are_heard():
+    slow, fast = (speak("the cow is in the garden", TRAINING_VOICES[0], Prosody(rate, 50)) for rate in (140, 200))
+    assert len(slow.waveform) > 1.2 * len(fast.waveform)
+    low, high = (speak("moo moo", TRAINING_VOICES[0], Prosody(160, pitch)).waveform for pitch in (30, 70))
+    assert not torch.equal(low, high)
+
+
+@pytest.mark.parametrize("voice", [Voice("en-us", "nobody", "F"), Voice("xx-yy", "m3", "M")])
+def test_unknown_voices(voice):
+    with pytest.raises(DataError, match="no voice"):
+        speak("moo", voice, Prosody(160, 50))
+
+
+def test_the_corpus_on_disk(corpus):
+    carrier_lines = [json.loads(line) for line in (corpus / "carriers.jsonl").read_text().splitlines()]
+    lines = carrier_lines + [json.loads(line) for line in (corpus / "questions.jsonl").read_text().splitlines()]
+    assert Counter(line["split"] for line in carrier_lines) == {"train": 6, "dev": 3, "judge_train": 8, "judge_dev": 3}
+    for line in lines[::40]:
+        info = soundfile.info(corpus / line["audio_filepath"])
+        assert (info.samplerate, info.format, info.subtype) == (16000, "FLAC", "PCM_16")
+        assert info.frames / 16000 == line["duration"]
+        assert line["words"][-1][2] <= line["duration"]
+        assert " ".join(word for word, *_ in line["words"]) == line["text"]
+    question = lines[-1]
+    assert question["answers"][0] in question["answer_text"].split()
+    assert soundfile.info(corpus / question["answer_audio_filepath"]).frames / 16000 == question["answer_duration"]
+    assert not list(corpus.parent.glob(".*"))
+
+
+def test_the_same_settings_give_the_same_bytes(corpus, tiny, tmp_path):
+    """Whichever process spoke an utterance, after whatever others."""
+    plan = plan_corpus(tiny)
+    assert json.loads((corpus / "corpus.json").read_text())["fingerprint"] == plan.fingerprint()
+    for utterance in plan.utterances[::23]:
+        again = speak(utterance.text, utterance.voice, utterance.prosody)
+        soundfile.write(tmp_path / "again.flac", again.waveform.numpy(), 16000, subtype="PCM_16")
+        assert (tmp_path / "again.flac").read_bytes() == (corpus / utterance.file).read_bytes()
+
+
+def test_a_finished_corpus_is_kept_and_another_refused(corpus, tiny, tmp_path):
+    before = (corpus / "corpus.json").stat().st_mtime_ns
+    write_corpus(corpus, tiny)
+    assert (corpus / "corpus.json").stat().st_mtime_ns == before
+    with pytest.raises(DataError, match=r"carriers: 6 there, 7 asked for"):
+        write_corpus(corpus, replace(tiny, carriers=7))
+    with pytest.raises(DataError, match="no finished synthetic corpus"):
+        write_corpus(tmp_path, tiny)
+
+
+def test_an_interrupted_corpus_leaves_nothing(tiny, tmp_path):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(tmp_path / "corpus", tiny, progress=stop, workers=0)
+    assert not list(tmp_path.iterdir())
