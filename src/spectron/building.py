@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,7 +37,7 @@ def complete(section: str, value: Any, parser: ArgumentParser) -> Any:
         ConfigError: for whatever jsonargparse does not accept.
     """
     try:
-        return yaml.safe_load(parser.dump(parser.parse_object({section: value}), skip_none=False))[section]
+        return yaml.safe_load(parser.dump(_parse(section, value, parser), skip_none=False))[section]
     except (ArgumentError, ValueError, TypeError) as error:
         raise ConfigError(f"{section}: {_last_line(error)}") from error
 
@@ -48,7 +49,7 @@ def build(section: str, value: Any, parser: ArgumentParser) -> Any:
         ConfigError: where a class refuses its values; the message names the class.
     """
     try:
-        return parser.instantiate(parser.parse_object({section: value}))[section]
+        return parser.instantiate(_parse(section, value, parser))[section]
     except SpectronError:
         raise
     except ArgumentError as error:
@@ -56,6 +57,11 @@ def build(section: str, value: Any, parser: ArgumentParser) -> Any:
     except (ValueError, OSError) as error:
         # What a constructor refuses is a value of the configuration; other exceptions are defects and keep their traceback.
         raise ConfigError(f"{section}: {_raised_by(error)}{_last_line(error)}") from error
+
+
+def _parse(section: str, value: Any, parser: ArgumentParser) -> Any:
+    """Parse a copy: jsonargparse puts objects of its own into the dicts that it is given."""
+    return parser.parse_object({section: copy.deepcopy(value)})
 
 
 def _last_line(error: Exception) -> str:

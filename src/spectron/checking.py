@@ -7,6 +7,7 @@ class: a configuration from a stranger cannot have code of its choosing run.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
 import inspect
@@ -151,7 +152,7 @@ class Checker:
             parser = ArgumentParser(exit_on_error=False)
             parser.add_argument("--value", type=cls)
             try:
-                parser.instantiate(parser.parse_object({"value": value}))
+                parser.instantiate(parser.parse_object({"value": copy.deepcopy(value)}))
             except ValueError as error:
                 raise self.error(path, f"{cls.__name__}: {error}") from error
 
@@ -195,7 +196,7 @@ class Checker:
         parser = ArgumentParser(exit_on_error=False)
         try:
             parser.add_argument("--value", type=hint)
-            parser.parse_object({"value": value})
+            parser.parse_object({"value": copy.deepcopy(value)})
         except (ArgumentError, ValueError, TypeError) as error:
             names = [str(option) for option in get_args(hint)] if get_origin(hint) is Literal else []
             cure = " " + nearest(str(value), names) if names else ""

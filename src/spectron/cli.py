@@ -128,7 +128,6 @@ def continue_speech(options: argparse.Namespace) -> None:
     source = _source(options)
     module = load_module(source).to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature)
-    print(f"Model: {source.path}")
     for spoken in speak(module, prompts, files, decoding):
         print(f"\nPrompt:       {spoken.prompt}")
         if spoken.transcript is None or spoken.continuation is None:
@@ -137,6 +136,7 @@ def continue_speech(options: argparse.Namespace) -> None:
             print(f"Transcript:   {spoken.transcript}\nContinuation: {spoken.continuation}")
         cut = "" if spoken.stopped else ", cut off at --max-seconds"
         print(f"Speech:       {spoken.wav} ({spoken.seconds:.2f} s{cut})\nPicture:      {spoken.picture}")
+    print(f"\nModel:        {source.path}")
 
 
 def compare(options: argparse.Namespace) -> None:

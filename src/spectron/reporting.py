@@ -10,11 +10,15 @@ from rich.text import Text
 
 from spectron.tracking import Measure
 
+CEILING = "ceiling/"  # what the vocoder alone makes of true spectrograms: no model can be expected to do better
+COUNTED, SKIPPED = ("words", "tokens", "frames"), "skipped"
 ARROWS = {True: "↑", False: "↓", None: ""}
 
 
 def measures_table(measures: list[Measure]) -> Table:
-    """Name, value with its 95 % interval, unit, direction and number of items of every measure."""
+    """Every measure with its 95 % interval, unit, direction and counts; what counts or bounds another measure stands in its row."""
+    named = {measure.name: measure for measure in measures}
+    ceilings = {name.removeprefix(CEILING): measure for name, measure in named.items() if name.startswith(CEILING)}
     table = Table(title="Validation", title_justify="left", min_width=36)
     table.add_column("metric", overflow="fold")
     for heading in ("value", "95 % interval"):
@@ -22,10 +26,20 @@ def measures_table(measures: list[Measure]) -> Table:
     table.add_column("unit")
     table.add_column("better", justify="center")
     table.add_column("n", justify="right")
-    for measure in measures:
-        interval = f"{number(measure.low)} - {number(measure.high)}" if measure.low is not None and measure.high is not None else ""
-        count = str(measure.count) if measure.count else ""
-        table.add_row(Text(measure.name), number(measure.value), interval, Text(measure.unit), ARROWS[measure.higher_is_better], count)
+    table.add_column("skipped", justify="right")
+    if ceilings:
+        table.add_column("ceiling", justify="right")
+    for name, measure in named.items():
+        owner, _, aspect = name.rpartition(".")
+        if name.startswith(CEILING) or (owner in named and aspect in (*COUNTED, SKIPPED)):
+            continue
+        items = [str(measure.count)] if measure.count else []
+        items += [f"{named[f'{name}.{thing}'].value:.0f} {thing}" for thing in COUNTED if f"{name}.{thing}" in named]
+        skipped = named.get(f"{name}.{SKIPPED}")
+        row = [Text(name), number(measure.value), _interval(measure), Text(measure.unit), ARROWS[measure.higher_is_better]]
+        row += [", ".join(items), number(skipped.value) if skipped else ""]
+        ceiling = ceilings.get(name.partition("/")[2])
+        table.add_row(*row, *([number(ceiling.value) if ceiling else ""] if ceilings else []))
     return table
 
 
@@ -52,10 +66,17 @@ def shapes_table(shapes: dict[str, tuple[int, ...]]) -> Table:
     return table
 
 
+def _interval(measure: Measure) -> str:
+    """The 95 % interval, where there is one."""
+    if measure.low is None or measure.high is None or math.isnan(measure.low):
+        return ""
+    return f"{number(measure.low)} - {number(measure.high)}"
+
+
 def number(value: float | None) -> str:
     """A value as people read it, with four digits that count."""
     if value is None or math.isnan(value):
-        return "none"
+        return "-"
     return f"{value:.4g}" if abs(value) < 10000 else f"{value:,.0f}"
 
 
