@@ -115,7 +115,8 @@ class BucketedEpochs:
             world_size=1,
             rank=0,
             seed=seed_of(self.seed, "buckets", epoch),
-            sync_buckets=False,
+            # Without this lhotse ends a pass at the first empty bucket that it happens to choose, and drops what the others hold.
+            sync_buckets=True,
         )
         yield from map(list, sampler)
 

@@ -78,7 +78,7 @@ def test_voices_and_sentences_are_disjoint(plan):
     for one, other in ((TRAINING_VOICES, HELDOUT_VOICES), (TRAINING_VOICES, JUDGE_VOICES), (HELDOUT_VOICES, JUDGE_VOICES)):
         assert not {voice.variant for voice in one} & {voice.variant for voice in other}
     assert len(JUDGE_VOICES) >= 6
-    used = {split: {u.voice for s, u in plan.carriers if s == split} for split, _ in plan.carriers}
+    used = {split: {u.voice for s, u in plan.carriers if s == split} for split in ("train", "dev", "judge_train", "judge_dev")}
     assert used["train"] == set(TRAINING_VOICES)
     assert used["dev"] == set(HELDOUT_VOICES)
     assert used["judge_train"] == used["judge_dev"] == set(JUDGE_VOICES)

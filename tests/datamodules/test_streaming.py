@@ -1,0 +1,216 @@
+"""The endless stream: limits, order, and going on exactly where it stopped."""
+
+import json
+from collections import Counter
+from itertools import islice
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from datamodules.continuation import ContinuationDataModule
+from datamodules.manifest import read_manifest
+from datamodules.splitting import Splitting
+from datamodules.streaming import Batching, BucketedEpochs, EndlessSampler
+from datamodules.text import TextDataModule
+from spectron.audio.resampling import SampleRates
+from spectron.errors import ConfigError, DataError
+
+SECONDS = [1.0, 1.2, 2.5, 2.7, 1.1, 1.9, 3.0, 1.4, 1.6, 2.2, 1.3, 2.9, 1.5]
+
+
+def module(manifest, **changes):
+    settings = {"batch_seconds": 6.0, "num_buckets": 2} | changes
+    return ContinuationDataModule(
+        str(manifest), splitting=Splitting((0.3, 1.0), min_continuation_seconds=0.3), batching=Batching(**settings)
+    )
+
+
+def drawn(data, start=0, count=20):
+    """Content of batches from a place of the stream on."""
+    data.rates = SampleRates(16000, 8000)
+    data.setup("fit")
+    data.resumed = {"consumed": start, "steps": 0, "starts": [0]}
+    return [(batch.ids, batch.prompt, batch.prompt_text) for batch in islice(data.train_dataloader(), count)]
+
+
+def same(one, other):
+    return all(a[0] == b[0] and torch.equal(a[1], b[1]) and a[2] == b[2] for a, b in zip(one, other, strict=True))
+
+
+def test_no_batch_breaks_the_limit_and_every_pass_has_all(speech):
+    cuts = read_manifest(speech(SECONDS))
+    epochs = BucketedEpochs(cuts, lambda cut: cut.duration, Batching(batch_seconds=6.0, num_buckets=2))
+    assert len(epochs.bins) == 1  # 26 s fill four batches of 6 s once: one bucket
+    wide = BucketedEpochs(cuts, lambda cut: cut.duration, Batching(batch_seconds=3.0, num_buckets=8))
+    assert len(wide.limit.edges) == 2
+    orders = []
+    for epoch in range(3):
+        batches = list(epochs(epoch))
+        assert all(max(cut.duration for cut in batch) * len(batch) <= 6.0 for batch in batches)
+        assert Counter(cut.id for batch in batches for cut in batch) == Counter(cut.id for cut in cuts)
+        orders.append([cut.id for batch in batches for cut in batch])
+    assert orders[0] != orders[1]
+    assert [cut.id for batch in epochs(1) for cut in batch] == orders[1]  # whatever was drawn in between
+
+
+def test_items_limit(speech):
+    epochs = BucketedEpochs(read_manifest(speech(SECONDS)), lambda cut: cut.duration, Batching(batch_seconds=60.0, max_items=3))
+    assert [len(batch) for batch in epochs(0)] == [3, 3, 3, 3, 1]
+
+
+def test_an_utterance_that_fits_no_batch(speech):
+    cuts = read_manifest(speech([1.0, 3.0]))
+    with pytest.raises(ConfigError, match="batch_seconds=2: raise that"):
+        BucketedEpochs(cuts, lambda cut: cut.duration, Batching(batch_seconds=2.0))
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 6, 7, 13])
+def test_taken_up_anywhere_the_stream_is_the_same(speech, start):
+    manifest = speech(SECONDS)
+    whole = drawn(module(manifest))
+    assert len({epoch for ids, *_ in whole for epoch in ids}) == len(SECONDS) - 1  # several passes, so borders are crossed
+    assert same(drawn(module(manifest), start, 7), whole[start : start + 7])
+
+
+def test_workers_change_nothing(speech):
+    manifest = speech(SECONDS)
+    assert same(drawn(module(manifest, num_workers=2), 3, 9), drawn(module(manifest), 3, 9))
+
+
+def test_draws_are_new_in_every_pass(speech):
+    whole = drawn(module(speech(SECONDS)), count=30)
+    lengths = [batch[1].shape[1] for batch in whole if batch[0][0] == whole[0][0][0]]
+    assert len(set(lengths)) > 1
+    other = drawn(module(speech(SECONDS), seed=18), count=30)
+    assert [ids for ids, *_ in other] != [ids for ids, *_ in whole]
+
+
+def test_ranks_take_places_in_turn_and_lose_none():
+    def epoch(number):
+        return iter([f"{number}.{index}" for index in range(3)])
+
+    alone = list(islice(EndlessSampler(epoch), 12))
+    ranks = [list(islice(EndlessSampler(epoch, rank=rank, world_size=2), 6)) for rank in range(2)]
+    assert sorted(ranks[0] + ranks[1]) == alone
+    assert alone[4] == (4, "1.1")
+
+
+def test_old_passes_are_not_gone_through_again():
+    asked = []
+
+    def epoch(number):
+        asked.append(number)
+        return iter(range(3))
+
+    sampler = EndlessSampler(epoch, start=7, starts=[0, 3, 6])
+    assert next(iter(sampler)) == (7, 1)
+    assert asked == [2]
+    list(islice(EndlessSampler(epoch, start=7), 5))
+    assert asked == [2, 0, 1, 2, 3]
+
+
+def test_an_empty_pass_is_an_error():
+    with pytest.raises(DataError, match="no batch"):
+        next(iter(EndlessSampler(lambda number: iter(()))))
+
+
+class Recorder(LightningModule):
+    """Notes what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append(batch if isinstance(batch, list) else batch.ids)
+
+    def sample_rates(self):
+        return SampleRates(16000, 16000)
+
+    def configure_optimizers(self):
+        return None
+
+
+class StopAt(Callback):
+    """Stops in the middle of the endless epoch."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        trainer.should_stop = trainer.fit_loop.epoch_loop.batch_progress.total.processed >= self.steps
+
+
+def run(data, tmp_path, steps, checkpoint=None):
+    recorder = Recorder()
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(accelerator="cpu", max_epochs=-1, limit_val_batches=0, default_root_dir=tmp_path, callbacks=StopAt(steps), **quiet)
+    trainer.fit(recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return recorder.seen, trainer
+
+
+def test_a_resumed_run_goes_on_with_the_stream(speech, tmp_path):
+    manifest = speech(SECONDS)
+    whole, _ = run(module(manifest), tmp_path, 17)
+    assert len(whole) == 17
+    last = None
+    seen = []
+    for steps in (5, 11, 17):  # resumed twice, once after a pass has ended
+        part, trainer = run(module(manifest), tmp_path, steps, last)
+        seen += part
+        last = tmp_path / f"{steps}.ckpt"
+        trainer.save_checkpoint(last)
+    assert seen == whole
+    state = torch.load(last, weights_only=True)["ContinuationDataModule"]
+    assert state["consumed"] == 17
+    assert len(state["starts"]) > 1
+
+
+def test_other_data_is_refused_on_resume(speech, tmp_path):
+    manifest = speech(SECONDS)
+    _, trainer = run(module(manifest), tmp_path, 2)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(DataError, match="changed since the checkpoint"):
+        run(module(manifest), tmp_path, 3, tmp_path / "last.ckpt")
+
+
+@pytest.fixture
+def text_files(tmp_path):
+    (tmp_path / "train.txt").write_text("".join(f"Line  {index}\n\n" for index in range(10)))
+    (tmp_path / "val.txt").write_text("a\nb\nc\n")
+    return {"train": str(tmp_path / "train.txt"), "val": str(tmp_path / "val.txt")}
+
+
+def test_text_is_a_stream_too(text_files, tmp_path):
+    whole, _ = run(TextDataModule(**text_files, batch_size=4), tmp_path, 9)
+    assert sorted(line for batch in whole[:3] for line in batch) == [f"line {index}" for index in range(10)]
+    assert [len(batch) for batch in whole[:4]] == [4, 4, 2, 4]
+    part, trainer = run(TextDataModule(**text_files, batch_size=4), tmp_path, 4)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    rest, _ = run(TextDataModule(**text_files, batch_size=4), tmp_path, 9, tmp_path / "last.ckpt")
+    assert part + rest == whole
+    data = TextDataModule(**text_files, batch_size=2)
+    data.setup("validate")
+    assert list(data.val_dataloader()) == [["a", "b"], ["c"]]
+
+
+def test_bad_text_files(text_files, tmp_path):
+    (tmp_path / "val.txt").write_text("\n \n")
+    with pytest.raises(DataError, match="holds no text"):
+        TextDataModule(**text_files).setup("fit")
+    with pytest.raises(DataError, match=r"cannot read the text file .*none\.txt"):
+        TextDataModule("none.txt", "none.txt").setup("fit")
+
+
+def test_the_fingerprint_is_the_files(speech, text_files):
+    manifest = speech([1.0, 2.0])
+    before = module(manifest).fingerprint()
+    assert list(before) == [str(manifest)]
+    line = json.loads(manifest.read_text().splitlines()[0])
+    manifest.write_text(json.dumps(line | {"text": "other"}) + "\n")
+    assert module(manifest).fingerprint() != before
+    assert set(TextDataModule(**text_files).fingerprint()) == set(text_files.values())
