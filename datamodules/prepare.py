@@ -11,7 +11,8 @@ from typing import Any
 
 import soundfile
 
-from datamodules.synthetic.corpus import CorpusSettings, Progress, write_corpus
+from datamodules.synthetic.corpus import Progress, write_corpus
+from datamodules.synthetic.plan import CorpusSettings
 from spectron.errors import DataError
 from spectron.randomness import seed_of
 

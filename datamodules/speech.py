@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from lhotse import MonoCut
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from datamodules.items import MAKER, ItemMaker, SpeechDataset
@@ -104,7 +105,7 @@ class SpeechDataModule(EndlessDataModule):
         for what, count in {"used": used, **dropped}.items():
             self.report[f"{split}: {what}"] = self.report.get(f"{split}: {what}", 0) + count
         left_out = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
-        logger.info("split %s: %d utterances used%s", split, used, f"; {left_out}" if left_out else "")
+        rank_zero_info(f"split {split}: {used} utterances used{'; ' if left_out else ''}{left_out}")
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of every manifest."""

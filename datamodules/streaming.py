@@ -173,7 +173,13 @@ class EndlessDataModule(LightningDataModule):
         """Identifies the training data and its order: a stream goes on only over the same."""
 
     def endless(self, dataset: Dataset, epoch: Callable[[int], Iterator[Any]]) -> DataLoader:
-        """The training loader, from where the last checkpoint stopped."""
+        """The training loader, from where the last checkpoint stopped.
+
+        Raises:
+            DataError: if the training data is not the checkpoint's.
+        """
+        if self.resumed.get("data", self.data_fingerprint()) != self.data_fingerprint():
+            raise DataError("the training data or its batching has changed since the checkpoint, so the run cannot go on: start a new run")
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         self.check_ranks()
@@ -210,11 +216,5 @@ class EndlessDataModule(LightningDataModule):
         return {"consumed": consumed, "steps": steps, "starts": starts, "data": self.data_fingerprint()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint stopped.
-
-        Raises:
-            DataError: if the training data is not the checkpoint's.
-        """
-        if state_dict.get("data", self.data_fingerprint()) != self.data_fingerprint():
-            raise DataError("the training data or its batching has changed since the checkpoint, so the run cannot go on: start a new run")
+        """Go on where a checkpoint stopped."""
         self.resumed = dict(state_dict)

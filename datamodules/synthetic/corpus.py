@@ -9,198 +9,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
 import soundfile
 import torch
 
-from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, SAMPLE_RATE_HZ, TRAINING_VOICES, Prosody, Voice, speak
-from datamodules.synthetic.world import KINDS, Fact, carriers, facts, heldout_facts, mismatches
+from datamodules.synthetic.plan import CorpusSettings, Plan, Question, Utterance, plan_corpus
+from datamodules.synthetic.voices import SAMPLE_RATE_HZ, speak
 from spectron.errors import DataError
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class CorpusSettings:
-    """What the synthetic corpus holds.
-
-    Args:
-        voices: Training voices used, of the ten there are.
-        carriers: Carrier sentences to train on, each by one training voice.
-        dev_carriers: Other sentences by held-out voices; as many again by the judge's voices.
-        judge_carriers: Sentences by voices of their own, to train a judge's recogniser; half are answers with a wrong fact in them.
-        wordings_per_voice: Question wordings drawn for each trained fact and voice; 0 takes all.
-        text_lines: Sentences for the language model.
-        judge_text_lines: Sentences for the judge's language model.
-        heldout_share: Share of facts that are never asked in training.
-        text_mark: Stands between question and answer in the language model's text.
-        seed: Draws everything.
-    """
-
-    voices: int = len(TRAINING_VOICES)
-    carriers: int = 4000
-    dev_carriers: int = 100
-    judge_carriers: int = 3000
-    wordings_per_voice: int = 0
-    text_lines: int = 30000
-    judge_text_lines: int = 30000
-    heldout_share: float = 0.2
-    text_mark: str = " | "
-    seed: int = 17
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.voices <= len(TRAINING_VOICES):
-            raise ValueError(f"voices must be from 2 to {len(TRAINING_VOICES)}, got {self.voices}")
-        if not 0 <= self.heldout_share < 1:
-            raise ValueError(f"heldout_share must be from 0 to below 1, got {self.heldout_share}")
-
-    @property
-    def training_voices(self) -> tuple[Voice, ...]:
-        """The voices that training hears."""
-        return TRAINING_VOICES[: self.voices]
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """Something to speak."""
-
-    id: str
-    text: str
-    voice: Voice
-    prosody: Prosody
-
-    @property
-    def file(self) -> str:
-        """Where its audio goes, relative to the corpus."""
-        return f"audio/{self.id}.flac"
-
-
-@dataclass(frozen=True)
-class Question:
-    """A spoken question with its spoken answer."""
-
-    split: str
-    asked: Utterance
-    answered: Utterance
-    gold: str
-
-
-@dataclass
-class Plan:
-    """All that a corpus will hold, before anything is spoken."""
-
-    carriers: list[tuple[str, Utterance]] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
-    texts: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def utterances(self) -> list[Utterance]:
-        """Everything to speak, each once."""
-        return [utterance for _, utterance in self.carriers] + [u for q in self.questions for u in (q.asked, q.answered)]
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the whole plan."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-def plan_corpus(settings: CorpusSettings) -> Plan:
-    """Draw what a corpus holds; takes a second and speaks nothing."""
-    plan = Plan()
-    sentences = carriers(settings.seed)  # one stream, so that no two splits share a sentence
-    rng = random.Random(f"{settings.seed} corpus")
-    train, dev = list(islice(sentences, settings.carriers)), list(islice(sentences, settings.dev_carriers))
-    judge_wrong = mismatches(settings.seed)[: settings.judge_carriers // 2]
-    judge_train = [*islice(sentences, settings.judge_carriers - len(judge_wrong)), *judge_wrong]
-    judge_dev = list(islice(sentences, settings.dev_carriers))
-    for split, texts, voices in (
-        ("train", train, settings.training_voices),
-        ("dev", dev, HELDOUT_VOICES),
-        ("judge_train", judge_train, JUDGE_VOICES),
-        ("judge_dev", judge_dev, JUDGE_VOICES),
-    ):
-        for index, text in enumerate(texts):
-            voice = voices[index % len(voices)]
-            plan.carriers.append((split, Utterance(f"carrier-{split}-{index:05d}", text, voice, _prosody(rng, voice))))
-    plan.questions = list(_questions(settings, rng))
-    plan.texts = _texts(settings, train, dev)
-    return plan
-
-
-def _prosody(rng: random.Random, voice: Voice) -> Prosody:
-    """A rate and a pitch for one utterance; pitch varies little, because it tells speakers apart."""
-    centre = 50 if voice.gender == "M" else 55
-    return Prosody(rng.randint(140, 200), rng.randint(centre - 10, centre + 10))
-
-
-def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Question]:
-    """Training questions by all training voices, and a few for each way of being new."""
-    heldout = heldout_facts(settings.heldout_share, settings.seed)
-    voices = settings.training_voices
-    for index, fact in enumerate(facts()):
-        kind = KINDS[fact.kind]
-        trained = list(kind.trained_wordings)
-        asked = partial(_question, rng, index, fact)
-        if fact in heldout:
-            for voice in (*rng.sample(voices, 2), *rng.sample(HELDOUT_VOICES, 2)):
-                yield asked("heldout_facts", voice, rng.choice(trained))
-            continue
-        for voice in voices:
-            for wording in rng.sample(trained, settings.wordings_per_voice or len(trained)):
-                yield asked("train", voice, wording)
-        for voice in HELDOUT_VOICES:
-            yield asked("heldout_voices", voice, rng.choice(trained))
-        for voice in (rng.choice(voices), rng.choice(HELDOUT_VOICES)):
-            yield asked("heldout_wordings", voice, kind.heldout_wording)
-
-
-def _question(rng: random.Random, index: int, fact: Fact, split: str, voice: Voice, wording: int) -> Question:
-    """One question; the voice keeps its rate and pitch for the answer."""
-    prosody = _prosody(rng, voice)
-    name = f"{split}-{index:03d}-{wording}-{voice.name}"
-    asked = Utterance(f"question-{name}", fact.question(wording), voice, prosody)
-    return Question(split, asked, Utterance(f"answer-{name}", fact.answer, voice, prosody), fact.gold)
-
-
-def _texts(settings: CorpusSettings, train: list[str], dev: list[str]) -> dict[str, list[str]]:
-    """Text of the language model and of a judge's, each drawn by itself.
-
-    The model's has all facts, the held-out ones too: it may know from text what it never heard.
-    """
-    rng = random.Random(f"{settings.seed} text")
-    spoken = train or list(islice(carriers(f"{settings.seed} text"), 1000))
-    model = [_marked(rng, settings.text_mark, spoken) for _ in range(settings.text_lines)]
-    judge = [_judged(rng, sentence) for sentence in islice(carriers(f"{settings.seed} judge"), settings.judge_text_lines)]
-    model_dev = [_marked(rng, settings.text_mark, dev or spoken) for _ in range(200)]
-    return {"train": model, "dev": model_dev, "judge_train": judge[200:], "judge_dev": judge[:200]}
-
-
-def _marked(rng: random.Random, mark: str, sentences: list[str]) -> str:
-    """A question with its answer, or a carrier cut anywhere: what a model hears, the mark, what it says."""
-    if rng.random() < 0.5:
-        fact = rng.choice(facts())
-        return fact.question(rng.choice(KINDS[fact.kind].trained_wordings)) + mark + fact.answer
-    words = rng.choice(sentences).split()
-    cut = rng.randrange(1, len(words))
-    return " ".join(words[:cut]) + mark + " ".join(words[cut:])
-
-
-def _judged(rng: random.Random, sentence: str) -> str:
-    """A sentence for the judge: a carrier, an answer, or a question."""
-    fact = rng.choice(facts())
-    return rng.choice((sentence, sentence, fact.answer, fact.question(rng.choice(KINDS[fact.kind].trained_wordings))))
 
 
 def write_corpus(folder: Path, settings: CorpusSettings, progress: Progress | None = None, workers: int | None = None) -> None:
@@ -243,7 +70,9 @@ def _check_same(folder: Path, settings: CorpusSettings, plan: Plan) -> None:
         known, fingerprint = stored["settings"], stored["fingerprint"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder} exists and is no finished synthetic corpus (no readable corpus.json): {cure}") from error
-    different = [f"{key}: {known.get(key)} there, {value} asked for" for key, value in asdict(settings).items() if known.get(key) != value]
+    different = [
+        f"{key}: {known.get(key, 'not set')} there, {value} asked for" for key, value in asdict(settings).items() if known.get(key) != value
+    ]
     if different:
         raise DataError(f"{folder} holds a synthetic corpus with other settings ({'; '.join(different)}): {cure}")
     if fingerprint != plan.fingerprint():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.synthetic.corpus import CorpusSettings, write_corpus
+from datamodules.synthetic.corpus import write_corpus
+from datamodules.synthetic.plan import CorpusSettings
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Data modules of speech: what batches hold, what is dropped, what happens to broken files."""
 
 import json
-import logging
 import os
 from itertools import islice
 from pathlib import Path
@@ -52,13 +51,14 @@ def test_rows_hold_both_sides_at_their_rates(speech, tmp_path):
     assert batch.answers == [[], []]
 
 
-def test_what_is_dropped_is_counted_and_said(speech, caplog):
+def test_what_is_dropped_is_counted_and_said(speech, monkeypatch):
     manifest = speech([2.0, 1.2, 1.4, 2.0, 9.0])
-    with caplog.at_level(logging.INFO):
-        data = ready(ContinuationDataModule(str(manifest), splitting=SPLITTING, batching=BATCHING, max_seconds=5.0))
+    said = []
+    monkeypatch.setattr("datamodules.speech.rank_zero_info", said.append)
+    data = ready(ContinuationDataModule(str(manifest), splitting=SPLITTING, batching=BATCHING, max_seconds=5.0))
     reason = "too short for a prompt of 1 s and a continuation of 0.5 s"
     assert data.report == {"dev: used": 1, "train: used": 1, f"train: {reason}": 2, "train: longer than max_seconds=5": 1}
-    assert f"2 dropped: {reason}" in caplog.text
+    assert said[1] == f"split train: 1 utterances used; 2 dropped: {reason}; 1 dropped: longer than max_seconds=5"
     with pytest.raises(DataError, match=r"no utterance of split 'train'.*4 longer than max_seconds=0\.5"):
         ready(TranscribedSpeechDataModule(str(manifest), val_split="train", max_seconds=0.5))
 

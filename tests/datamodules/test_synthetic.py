@@ -9,7 +9,8 @@ import pytest
 import soundfile
 import torch
 
-from datamodules.synthetic.corpus import CorpusSettings, plan_corpus, write_corpus
+from datamodules.synthetic.corpus import write_corpus
+from datamodules.synthetic.plan import CorpusSettings, plan_corpus
 from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, speak, word_times
 from datamodules.synthetic.world import KINDS, carriers, facts, heldout_facts, mismatches, slots, states_a_fact, vocabulary
 from spectron.errors import DataError
