@@ -89,8 +89,7 @@ class PocketSphinxTranscriber(Transcriber):
 
     def load(self) -> None:
         """Start the decoder."""
-        # Cepstral means of each recording alone ("batch"): the running mean would make a result depend on what was heard before.
-        self.decoder = self.package.Decoder(samprate=self.RATE_HZ, cmn="batch", loglevel="FATAL")
+        self.decoder = self.package.Decoder(samprate=self.RATE_HZ, loglevel="FATAL")
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
         """Words heard in each waveform (S,)."""
@@ -103,6 +102,7 @@ class PocketSphinxTranscriber(Transcriber):
             return ""
         samples = (waveform.clamp(-1, 1) * 32767).round().to(torch.int16).numpy().astype("<i2")
         self.decoder.start_utt()
+        # As a whole: in pieces, the running cepstral mean would make a result depend on what was heard before.
         self.decoder.process_raw(samples.tobytes(), full_utt=True)
         self.decoder.end_utt()
         hypothesis = self.decoder.hyp()

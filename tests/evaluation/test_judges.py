@@ -98,6 +98,7 @@ def test_pocketsphinx_hears_real_speech(corpora):
     waveforms = [waveform for waveform, _ in found]
     with judge.at_work(CPU):
         heard = judge.transcribe(waveforms, 16000)
+        judge.transcribe([NOISE.flatten() * 0.3], 16000)
         again = judge.transcribe([waveforms[1], torch.zeros(16000), torch.zeros(0)], 16000)
     assert again == [heard[1], "", ""]
     for text, (_, full) in zip(heard, found, strict=True):
@@ -213,13 +214,19 @@ def test_sources_that_are_not_there(tmp_path):
 
 def test_judges_work_in_single_precision_without_gradients(language_model):
     judge = TransformersTextScorer(language_model)
-    with torch.inference_mode():
-        judge.prepare()  # as at a validation
-    assert not any(weights.requires_grad or weights.is_inference() for weights in judge.parameters())
+    judge.prepare()
+    assert not any(weights.requires_grad for weights in judge.parameters())
     with torch.autocast("cpu", torch.bfloat16), judge.at_work(CPU):
         assert not torch.is_autocast_enabled("cpu")
         assert torch.is_inference_mode_enabled()
         assert judge.lm(input_ids=torch.tensor([[1]])).logits.dtype == torch.float32
+
+
+class LateJudge(Judge):
+    title = "LateJudge"
+
+    def load(self) -> None:
+        self.layer = nn.Linear(2, 2)
 
 
 class BareJudge(Judge):
@@ -232,6 +239,15 @@ class BareJudge(Judge):
 
     def load(self) -> None:
         pass
+
+
+def test_weights_loaded_at_a_validation_can_move_later():
+    judge = LateJudge()
+    with torch.inference_mode():  # as Lightning validates
+        judge.prepare()
+        with judge.at_work(CPU):
+            pass
+    assert not any(weights.is_inference() for weights in judge.parameters())
 
 
 def test_a_judge_that_knows_the_model_is_refused():

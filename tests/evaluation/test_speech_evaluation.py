@@ -9,6 +9,7 @@ from lightning import Callback, LightningDataModule, Trainer
 from torch import nn
 
 from evaluation.callbacks import SpeechEvaluation
+from evaluation.callbacks.speech_evaluation import in_evaluation_mode
 from evaluation.judges import ResemblyzerEmbedder, Transcriber
 from evaluation.metrics import SpeechWordErrorRate
 from spectron.audio.mel import MelConfig
@@ -185,6 +186,14 @@ def test_the_count_of_validations_survives_a_resume():
     first.validations, first.last_step = 5, 50
     second.load_state_dict(first.state_dict())
     assert (second.validations, second.last_step) == (5, 50)
+
+
+def test_parts_go_back_to_the_mode_that_each_was_in():
+    model = nn.ModuleDict({"frozen": nn.Dropout(), "trained": nn.Dropout()})
+    model["frozen"].eval()
+    with in_evaluation_mode(model):
+        assert not any(part.training for part in model.modules())
+    assert (model.training, model["frozen"].training, model["trained"].training) == (True, False, True)
 
 
 def test_validate_alone_evaluates_whatever_the_count(module, logger):
