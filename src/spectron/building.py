@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterable
+from dataclasses import asdict, is_dataclass
+from enum import Enum
 from typing import Any
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from spectron.errors import ConfigError, SpectronError
 
@@ -37,7 +39,8 @@ def complete(section: str, value: Any, parser: ArgumentParser) -> Any:
         ConfigError: for whatever jsonargparse does not accept.
     """
     try:
-        return yaml.safe_load(parser.dump(_parse(section, value, parser), skip_none=False))[section]
+        # Not the parser's own dump, which stumbles over defaults that are enumerations.
+        return json.loads(json.dumps(_parse(section, value, parser)[section], default=_plain))
     except (ArgumentError, ValueError, TypeError) as error:
         raise ConfigError(f"{section}: {_last_line(error)}") from error
 
@@ -62,6 +65,15 @@ def build(section: str, value: Any, parser: ArgumentParser) -> Any:
 def _parse(section: str, value: Any, parser: ArgumentParser) -> Any:
     """Parse a copy: jsonargparse puts objects of its own into the dicts that it is given."""
     return parser.parse_object({section: copy.deepcopy(value)})
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know, as something that it does."""
+    if isinstance(value, Namespace):
+        return vars(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.name if isinstance(value, Enum) else str(value)
 
 
 def _last_line(error: Exception) -> str:

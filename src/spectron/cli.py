@@ -58,12 +58,12 @@ def build_parser() -> argparse.ArgumentParser:
     debug = argparse.ArgumentParser(add_help=False)
     debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show Python's traceback of an error")
     about = "Experiments with spoken language models."
-    parser = argparse.ArgumentParser(prog="spectron", description=about, epilog="spectron VERB --help says more.")
+    parser = argparse.ArgumentParser(prog="spectron", description=about, epilog="spectron VERB --help says more.", allow_abbrev=False)
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     def verb(name: str, function: Any, help: str, reference: bool = False) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[debug])
+        added = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[debug], allow_abbrev=False)
         added.set_defaults(verb=function)
         if reference:
             added.add_argument("reference", metavar="RUN_OR_CHECKPOINT", help=REFERENCE)

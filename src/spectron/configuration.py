@@ -93,7 +93,7 @@ def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> 
         raise ConfigError(f"{said}. {_nearest_file(path)}")
     values = _read_yaml(path)
     bases = values.pop("extends", None) or []
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str):
             raise ConfigError(f"extends: expects a file or a list of files, got {bases!r} (in {path}).")
         _add_file(path.parent / base.replace("${here}", str(path.parent)), (*chain, path), composition)

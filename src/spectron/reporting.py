@@ -36,7 +36,13 @@ def measures_table(measures: list[Measure]) -> Table:
         items = [str(measure.count)] if measure.count else []
         items += [f"{named[f'{name}.{thing}'].value:.0f} {thing}" for thing in COUNTED if f"{name}.{thing}" in named]
         skipped = named.get(f"{name}.{SKIPPED}")
-        row = [Text(name), number(measure.value), _interval(measure), Text(measure.unit), ARROWS[measure.higher_is_better]]
+        row: list[Text | str] = [
+            Text(name),
+            number(measure.value),
+            _interval(measure),
+            Text(measure.unit),
+            ARROWS[measure.higher_is_better],
+        ]
         row += [", ".join(items), number(skipped.value) if skipped else ""]
         ceiling = ceilings.get(name.partition("/")[2])
         table.add_row(*row, *([number(ceiling.value) if ceiling else ""] if ceilings else []))

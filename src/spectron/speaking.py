@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spectron.audio.io import read_audio, write_wav
 from spectron.audio.mel import LogMel
-from spectron.audio.picture import MelPanel, mel_picture
+from spectron.audio.picture import MelPanel, mel_picture, printable
 from spectron.audio.resampling import resample
 from spectron.batch import Continuation, Prompts
 from spectron.contracts import Decoding, SpokenLanguageModel
@@ -91,16 +91,17 @@ def speak(module: LightningModule, prompts: list[Recording], files: list[Path], 
 def _write(model: Any, prompt: Recording, wav: Path, answer: Continuation, row: int) -> Spoken:
     """Write one row of an answer."""
     num_samples, num_frames = int(answer.num_samples[row]), int(answer.num_frames[row])
-    transcript = answer.transcript[row] if answer.transcript else None
-    continuation = answer.continuation_text[row] if answer.continuation_text else None
+    text = printable(answer.text[row])
+    transcript = printable(answer.transcript[row]) if answer.transcript else None
+    continuation = printable(answer.continuation_text[row]) if answer.continuation_text else None
     write_wav(wav, answer.waveform[row, :num_samples], answer.sample_rate_hz)
     heard = resample(prompt.waveform, prompt.sample_rate_hz, model.head.mel.sample_rate_hz)[None]
     prompt_mel, _ = LogMel(model.head.mel)(heard, torch.tensor([heard.shape[1]]))
     rate = model.head.mel.frame_rate_hz
     panels = [
         MelPanel(f"Prompt: {prompt.path.name}", prompt_mel[0], rate, "" if transcript is None else f"heard: {transcript}"),
-        MelPanel("Continuation", answer.mel[row, :num_frames], rate, answer.text[row] if continuation is None else continuation),
+        MelPanel("Continuation", answer.mel[row, :num_frames], rate, text if continuation is None else continuation),
     ]
     picture = mel_picture(wav.with_suffix(".png"), panels)
     seconds = num_samples / answer.sample_rate_hz
-    return Spoken(prompt.path, answer.text[row], transcript, continuation, seconds, bool(answer.stopped[row]), wav, picture)
+    return Spoken(prompt.path, text, transcript, continuation, seconds, bool(answer.stopped[row]), wav, picture)

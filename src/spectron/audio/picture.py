@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,14 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
         axes.set_ylabel("mel band", fontsize=8)
         axes.tick_params(labelsize=8)
         # Mathtext is off: transcripts may hold dollar signs.
-        axes.set_xlabel("\n".join(textwrap.wrap(panel.caption, LINE_CHARACTERS)) or "seconds", fontsize=9, parse_math=False)
+        axes.set_xlabel("\n".join(textwrap.wrap(printable(panel.caption), LINE_CHARACTERS)) or "seconds", fontsize=9, parse_math=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # it draws a box, which says enough
+        figure.savefig(path, dpi=100)
     return path
+
+
+def printable(text: str) -> str:
+    """A model's text without the control characters that an untrained one may write."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

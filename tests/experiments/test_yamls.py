@@ -1,0 +1,51 @@
+"""Every YAML of the project composes, and every experiment among them passes all checks short of being built."""
+
+from pathlib import Path
+
+import pytest
+
+from spectron.configuration import compose
+from spectron.experiment import Experiment
+
+FOLDER = Path(__file__).parents[2] / "experiments"
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if "weights" not in path.parts)
+BASES = {"mini/base.yaml", "mini/encoder.yaml", "mini/judges.yaml"}
+EXPERIMENTS = 6
+
+
+def name_of(path):
+    return str(path.relative_to(FOLDER))
+
+
+@pytest.fixture(autouse=True)
+def corpora(monkeypatch):
+    monkeypatch.setenv("SPECTRON_DATA", "/corpora")
+
+
+def test_none_is_missing_or_forgotten():
+    assert {name_of(path) for path in FILES} >= BASES
+    assert len(FILES) == EXPERIMENTS + len(BASES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_it_composes(path):
+    values = compose(path).values
+    assert ("name" in values) == (name_of(path) not in BASES)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if name_of(path) not in BASES], ids=name_of)
+def test_names_types_and_classes_are_right(path):
+    experiment = Experiment.read(path)
+    assert experiment.config["trainer"]["max_steps"] > 0
+
+
+def test_no_two_experiments_share_a_name():
+    names = [compose(path).values.get("name") for path in FILES if name_of(path) not in BASES]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_its_head_says_what_it_is_for(path):
+    head = [line for line in path.read_text().splitlines()[:5] if line.startswith("# ")]
+    wanted = ("not an experiment",) if name_of(path) in BASES else ("question:", "against:", "run:")
+    assert all(word in " ".join(head).lower() for word in wanted)

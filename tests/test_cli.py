@@ -1,0 +1,207 @@
+"""The command line: what it prints, what it refuses, how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from spectron.audio.io import read_audio, write_wav
+from spectron.checkpoint_io import read_checkpoint
+from spectron.cli import main, parse
+
+TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
+
+TALKER = """
+name: talker
+task: spectron.module.SpectronModule
+shared: {mel: {mel_bins: 20}}
+model:
+  encoder: {class_path: spectron.encoders.FrameStackEncoder, init_args: {output_dim: 8, mel: "${shared.mel}"}}
+  language_model:
+    class_path: spectron.language_models.CausalLanguageModel
+    init_args:
+      config: {model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
+      tokenizer: {text: "${here}/text.txt", vocabulary_size: 40}
+  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: "${shared.mel}", frames_per_step: 2, post_net_width: 8}}
+  vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One store for the module: making a new database takes seconds."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECTRON_RUNS", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory):
+    """An export's ``config.yaml`` of an untrained model that speaks."""
+    folder = tmp_path_factory.mktemp("talker")
+    (folder / "text.txt").write_text("the cat sat on the mat\n" * 50)
+    (folder / "config.yaml").write_text(TALKER)
+    return folder
+
+
+@pytest.fixture
+def prompt(tmp_path):
+    """One second of noise at a rate that no part of the model uses."""
+    write_wav(tmp_path / "prompt.wav", 0.1 * torch.randn(22050, generator=torch.Generator().manual_seed(0)), 22050)
+    return tmp_path / "prompt.wav"
+
+
+def test_help_comes_at_once():
+    seconds = []
+    for _ in range(3):  # the best of three: a busy machine is not the command's fault
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "spectron.cli", "--help"], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.5
+    assert all(verb in done.stdout for verb in ("fit", "evaluate", "continue", "compare", "check", "prepare", "export"))
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, spectron.cli; spectron.cli.build_parser(); print(sorted({'torch', 'lightning', 'rich'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resume", "overrides"),
+    [
+        (["a=1", "b=2"], None, ["a=1", "b=2"]),
+        (["--resume"], "", []),
+        (["--resume", "0123abcd", "a=1"], "0123abcd", ["a=1"]),
+        (["--resume", "a=1"], "", ["a=1"]),
+        (["a=1", "--resume", "--debug", "b=2"], "", ["a=1", "b=2"]),
+    ],
+)
+def test_overrides_and_resume_in_any_order(arguments, resume, overrides):
+    options = parse(["fit", "x.yaml", *arguments])
+    assert (options.resume, options.overrides) == (resume, overrides)
+    assert parse(["fit", "--resume", "x.yaml"]).file == Path("x.yaml")
+
+
+def test_debug_before_or_after_the_verb():
+    found = [parse(arguments).debug for arguments in (["--debug", "check", "x.yaml"], ["check", "x.yaml", "--debug"], ["check", "x.yaml"])]
+    assert found == [True, True, False]
+
+
+@pytest.mark.parametrize("line", ["fit x.yaml --resum", "continue run x.wav --loud", "compare a --x=3", "train"])
+def test_unknown_options_end_with_the_usage(line, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(line.split())
+    assert ended.value.code == 2
+    assert "usage: spectron" in capsys.readouterr().err
+
+
+def test_fit_evaluate_compare_and_check_print_tables(runs, capsys):
+    for rate in ("0.01", "0.02"):
+        assert main(["fit", str(TINY), f"model.speed.rate={rate}"]) == 0
+    printed = capsys.readouterr().out
+    assert "val/loss" in printed
+    assert f"mlflow ui --backend-store-uri sqlite:///{runs}/mlflow.db" in printed
+    assert main(["compare", "tiny"]) == 0
+    printed = capsys.readouterr().out
+    assert "model.speed.rate" in printed
+    assert "model.width" not in printed, "only differences are shown"
+    assert main(["evaluate", "tiny", "--runs", str(runs)]) == 0
+    assert "val/loss" in capsys.readouterr().out
+    assert main(["check", str(TINY)]) == 0
+    printed = capsys.readouterr().out
+    assert "start" in printed
+    assert "3 x 4" in printed
+
+
+def test_a_mistake_is_one_message_without_a_traceback(capsys):
+    assert main(["check", str(TINY), "model.widht=3"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.strip() == ("spectron: error: model.widht: TinyTask takes no `widht`. Did you mean `width`? (in the command line)")
+    with pytest.raises(Exception, match="widht"):
+        main(["check", str(TINY), "model.widht=3", "--debug"])
+
+
+def test_continue_speaks_and_draws(talker, prompt, tmp_path, capsys):
+    out = tmp_path / "new" / "out.wav"
+    assert main(["continue", str(talker), str(prompt), "-o", str(out), "--max-seconds", "0.2"]) == 0
+    waveform, rate = read_audio(out)
+    assert rate == 16000
+    assert 0 < len(waveform) <= 0.3 * rate
+    assert out.with_suffix(".png").stat().st_size > 5000
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in (str(prompt), str(out), "out.png"))
+
+
+def test_several_prompts_give_what_each_gives_alone(talker, prompt, tmp_path):
+    longer = tmp_path / "longer.wav"
+    write_wav(longer, 0.1 * torch.randn(48000, generator=torch.Generator().manual_seed(1)), 16000)
+    options = ["--max-seconds", "0.2", "--temperature", "1.0", "--seed", "5"]
+    assert main(["continue", str(talker), str(prompt), str(longer), "-o", str(tmp_path / "both"), *options]) == 0
+    assert main(["continue", str(talker), str(prompt), "-o", str(tmp_path / "alone.wav"), *options]) == 0
+    both, _ = read_audio(tmp_path / "both" / "prompt.wav")
+    alone, _ = read_audio(tmp_path / "alone.wav")
+    assert (tmp_path / "both" / "longer.wav").is_file()
+    torch.testing.assert_close(both, alone, atol=1e-3, rtol=0)
+
+
+def test_continue_refuses_bad_prompts_before_it_looks_for_the_model(prompt, tmp_path, capsys):
+    (tmp_path / "broken.wav").write_text("no audio")
+    (tmp_path / "empty.wav").touch()
+    for name in ("missing.wav", "broken.wav", "empty.wav"):
+        assert main(["continue", "no-such-run", str(tmp_path / name)]) == 1
+        assert name in capsys.readouterr().err
+    assert main(["continue", "no-such-run", str(prompt), str(prompt), "-o", str(tmp_path / "x.wav")]) == 1
+    assert "need a folder" in capsys.readouterr().err
+
+
+def test_continue_refuses_a_model_that_does_not_speak(runs, prompt, capsys):
+    assert main(["fit", str(TINY)]) == 0
+    assert main(["continue", "tiny", str(prompt), "-o", str(prompt.with_name("x.wav"))]) == 1
+    assert "this is a TinyTask, which cannot continue speech" in capsys.readouterr().err
+    assert main(["continue", "tinyy", str(prompt)]) == 1
+    assert "no run 'tinyy'" in capsys.readouterr().err
+
+
+def test_export_gives_a_folder_that_loads_again(runs, tmp_path, capsys):
+    assert main(["fit", str(TINY)]) == 0
+    assert main(["export", "tiny", str(tmp_path / "exported")]) == 0
+    assert main(["export", str(tmp_path / "exported"), str(tmp_path / "again")]) == 0
+    one, other = (tmp_path / name / "end.safetensors" for name in ("exported", "again"))
+    assert one.read_bytes() == other.read_bytes()
+    assert main(["evaluate", str(tmp_path / "exported")]) == 1
+    assert "without data to evaluate" in capsys.readouterr().err
+
+
+def test_prepare_prints_what_it_made(prompt, tmp_path, capsys):
+    folder = tmp_path / "speech"
+    write_wav(folder / "a.wav", torch.ones(16000) * 0.1, 16000)
+    (folder / "a.txt").write_text("hello there\n")
+    write_wav(folder / "b.wav", torch.ones(16000) * 0.1, 16000)
+    assert main(["prepare", "folder", str(folder), str(tmp_path / "manifest.jsonl")]) == 0
+    printed = capsys.readouterr().out
+    assert str(tmp_path / "manifest.jsonl") in printed
+    assert "b.wav" in printed
+    assert main(["prepare", "librispeech", str(tmp_path / "nothing"), str(tmp_path / "m.jsonl")]) == 1
+    assert "LibriSpeech" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on_and_leaves_a_checkpoint(runs):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "spectron.cli", "fit", str(TINY), "name=endless", "trainer.max_steps=1000000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+    deadline = time.monotonic() + 60
+    while not (found := list(runs.glob("endless/*/checkpoints/last.ckpt"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"--resume {found[0].parts[-3]}" in printed
+    assert "Traceback" not in printed
+    assert read_checkpoint(found[0])["global_step"] > 0

@@ -1,0 +1,208 @@
+"""Runs of a small experiment: what they record, where they go on, what their checkpoints rebuild."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import nn
+
+from spectron.errors import CheckpointError, ConfigError, TrackingError
+from spectron.experiment import Experiment
+from spectron.fitting import evaluate, fit, inspect_experiment
+from spectron.provenance import git_state, parameter_counts
+from spectron.restoring import CONFIG_KEY, find_source, load_experiment, load_module, read_config
+from spectron.runs import find_run, list_runs
+
+TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One store for the module: making a new database takes seconds."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECTRON_RUNS", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def first(runs):
+    """A finished run of four steps."""
+    return fit(Experiment.read(TINY))
+
+
+def state_of(outcome):
+    return torch.load(outcome.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_run_records_what_made_it(first):
+    config = yaml.safe_load((first.folder / "config.yaml").read_text())
+    facts = json.loads((first.folder / "facts.json").read_text())
+    record = find_run(first.run_id)
+    assert config == Experiment.read(TINY).config
+    assert record.params["model.end.init_args.slope"] == "2.0"
+    assert record.status == "FINISHED"
+    assert facts["packages"]["torch"] == torch.__version__
+    assert facts["data"] == {"numbers": "0123abc"}
+    assert facts["parameters"] == {"start": {"trainable": 20, "frozen": 0}, "end": {"trainable": 5, "frozen": 0}}
+    assert record.tags["spectron.data.numbers"] == "0123abc"
+
+
+def test_the_outcome_holds_the_last_validation(first):
+    (measure,) = first.measures
+    assert measure.name == "val/loss"
+    assert find_run(first.run_id).metrics["val/loss"] == pytest.approx(measure.value)
+    assert first.run_id in first.ui_command
+
+
+def test_building_leaves_the_configuration_plain(runs):
+    experiment = Experiment.read(TINY, ["callbacks.stop.class_path=lightning.pytorch.callbacks.Timer"])
+    before = json.dumps(experiment.config)
+    experiment.module(), experiment.data(), experiment.callbacks(), experiment.trainer()
+    assert json.dumps(experiment.config) == before
+
+
+def test_the_same_seed_builds_the_same_module():
+    one, same, other = (Experiment.read(TINY, [f"seed={seed}"]).module().state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert not all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_run_goes_on_as_if_it_had_never_stopped(first):
+    """Four steps and then four more make the weights of eight steps at once, bit by bit; the run stays one run."""
+    before = len(list_runs("tiny"))
+    resumed = fit(Experiment.read(TINY, ["trainer.max_steps=8", "name=tiny"]), resume=first.run_id[:8])
+    whole = fit(Experiment.read(TINY, ["trainer.max_steps=8"]))
+    assert resumed.run_id == first.run_id
+    assert len(list_runs("tiny")) == before + 1
+    one, other = state_of(resumed), state_of(whole)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_run_does_not_go_on_with_another_configuration(first):
+    changed = Experiment.read(TINY, ["model.speed.rate=0.5", "data.init_args.source=letters", "trainer.val_check_interval=1"])
+    with pytest.raises(ConfigError, match=r"(?s)data\.init_args\.source: numbers -> letters.*model\.speed\.rate: 0\.01 -> 0\.5") as caught:
+        fit(changed, resume=first.run_id)
+    assert "val_check_interval" not in str(caught.value)
+
+
+def test_going_on_needs_a_run(first):
+    with pytest.raises(TrackingError, match=r"no experiment 'tinny'.*nearest: tiny"):
+        fit(Experiment.read(TINY, ["name=tinny"]), resume="")
+    with pytest.raises(TrackingError, match="no run 'nonsense'"):
+        fit(Experiment.read(TINY), resume="nonsense")
+
+
+def test_a_module_comes_back_from_run_checkpoint_and_folder(first):
+    checkpoint = first.folder / "checkpoints" / "last.ckpt"
+    state = state_of(first)
+    for reference in (first.run_id, str(checkpoint), str(first.folder)):
+        module = load_module(reference)
+        assert not module.training
+        assert all(torch.equal(tensor, state[key]) for key, tensor in module.state_dict().items())
+    assert read_config(checkpoint)["name"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["state_dict"].pop("model.end.linear.bias"), r"missing.*model\.end\.linear\.bias"),
+        (lambda c: c["state_dict"].update(extra=torch.zeros(1)), r"left over.*extra"),
+        (lambda c: c["state_dict"].update({"model.end.linear.bias": torch.zeros(2)}), r"model\.end\.linear\.bias is \(2,\), not \(1,\)"),
+        (lambda c: c.pop(CONFIG_KEY), "holds no configuration"),
+    ],
+)
+def test_a_checkpoint_has_to_cover_its_model(first, tmp_path, change, message):
+    checkpoint = torch.load(first.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    change(checkpoint)
+    torch.save(checkpoint, tmp_path / "changed.ckpt")
+    with pytest.raises(CheckpointError, match=message):
+        load_module(str(tmp_path / "changed.ckpt"))
+
+
+def test_what_is_no_model(first, tmp_path):
+    with pytest.raises(CheckpointError, match="neither a checkpoint nor an exported model"):
+        find_source(str(tmp_path))
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        find_source(str(tmp_path / "x.ckpt"))
+    with pytest.raises(TrackingError, match=r"no run 'tinyy'.*nearest: tiny"):
+        find_source("tinyy")
+
+
+def test_weights_fill_a_part_exactly(tmp_path):
+    part = nn.Linear(4, 1)
+    save_file({f"linear.{key}": value for key, value in part.state_dict().items()}, tmp_path / "end.safetensors")
+    weights = f"weights.end={tmp_path / 'end.safetensors'}"
+    module = Experiment.read(TINY, [weights]).module()
+    assert torch.equal(module.model["end"].linear.weight, part.weight)
+    with pytest.raises(CheckpointError, match=r"weights\.end: .*differ in shape.*linear\.weight is \(1, 4\), not \(1, 5\)"):
+        Experiment.read(TINY, [weights, "model.width=5"]).module()
+    with pytest.raises(ConfigError, match=r"weights\.ende: the model has no such part\. Did you mean `end`"):
+        Experiment.read(TINY, [weights.replace("end=", "ende=", 1)]).module()
+
+
+def test_an_evaluation_gives_what_training_measured(first):
+    source = find_source(first.run_id)
+    again = evaluate(load_experiment(source), source, changed=False)
+    validated = load_module(source).loss(torch.ones(2, 4)).item()
+    assert again.run_id == first.run_id
+    assert again.measures[0].value == pytest.approx(validated)
+    assert find_run(first.run_id).status == "FINISHED"
+
+
+def test_an_evaluation_with_changes_is_a_run_of_its_own(first):
+    source = find_source(first.run_id)
+    other = evaluate(load_experiment(source, ["data.init_args.source=letters"]), source, changed=True)
+    record = find_run(other.run_id)
+    assert (record.experiment, record.params["data.init_args.source"]) == ("tiny-evaluation", "letters")
+    assert record.tags["spectron.evaluates"] == str(source.path)
+
+
+def test_a_monitor_has_to_be_logged_by_something(runs):
+    before = len(list_runs())
+    with pytest.raises(ConfigError, match=r"checkpoints\.monitor: nothing logs `val/los`\. Did you mean `val/loss`"):
+        fit(Experiment.read(TINY, ["checkpoints.monitor=val/los"]))
+    assert len(list_runs()) == before, "a mistake found before training leaves no run behind"
+
+
+def test_a_value_that_a_part_refuses_names_the_part():
+    with pytest.raises(ConfigError, match="model: TinyTask: width must not be 13"):
+        Experiment.read(TINY, ["model.width=13"]).module()
+
+
+def test_checking_counts_parameters_and_shapes():
+    counts, shapes = inspect_experiment(Experiment.read(TINY))
+    assert counts == {"start": (20, 0), "end": (5, 0)}
+    assert shapes == {"numbers (B, 4)": (3, 4)}
+
+
+def test_shared_and_frozen_parameters_are_counted_once():
+    model = nn.Module()
+    model.scale = nn.Parameter(torch.zeros(2))
+    model.one, model.two = nn.Linear(3, 1), nn.Linear(3, 1)
+    model.two.weight = model.one.weight
+    model.one.bias.requires_grad_(False)
+    assert parameter_counts(model) == {"Module": (2, 0), "one": (3, 1), "two": (1, 0)}
+
+
+def test_git_tells_commit_changes_and_unknown_files(tmp_path):
+    def git(*arguments):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert git_state(tmp_path) == ("", "")
+    git("init", "-q")
+    (tmp_path / "a.py").write_text("one\n")
+    git("add", "a.py")
+    git("commit", "-qm", "first")
+    assert git_state(tmp_path) == (git("rev-parse", "HEAD"), "")
+    (tmp_path / "a.py").write_text("two\n")
+    (tmp_path / "b.py").write_text("new\n")
+    patch = git_state(tmp_path)[1]
+    assert "-one\n+two\n" in patch
+    assert patch.endswith("# not in git: b.py\n")
