@@ -84,8 +84,12 @@ def test_transcribed_utterances_are_whole(speech):
     assert batch.continuation_num_samples.tolist() == [0]
 
 
-def test_a_file_that_breaks_later_is_skipped_named_and_counted(speech, tmp_path, caplog):
-    data = ready(TranscribedSpeechDataModule(str(speech([2.0] * 6)), batching=BATCHING, max_broken_files=2))
+@pytest.mark.parametrize("audio_format", ["FLAC", "WAV"])
+def test_a_file_that_breaks_later_is_skipped_named_and_counted(speech, tmp_path, caplog, audio_format):
+    manifest = speech([2.0] * 6)
+    samples, rate = soundfile.read(tmp_path / "u2.flac")
+    soundfile.write(tmp_path / "u2.flac", samples, rate, format=audio_format)
+    data = ready(TranscribedSpeechDataModule(str(manifest), batching=BATCHING, max_broken_files=2))
     os.truncate(tmp_path / "u2.flac", 9000)  # the header stays sound
     batches = train_batches(data, 3)
     for batch in batches:

@@ -1,6 +1,7 @@
 """The synthetic world, its voices and its corpus."""
 
 import json
+import time
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -102,6 +103,13 @@ def test_speech_does_not_depend_on_what_was_spoken_before(voice):
     speech.append(speak("the cow is in the garden", voice, Prosody(160, 50)))
     assert torch.equal(speech[0].waveform, speech[1].waveform)
     assert torch.equal(speech[0].waveform, speech[2].waveform)
+
+
+def test_the_clock_does_not_seed_speech():
+    breathy = next(voice for voice in TRAINING_VOICES if voice.variant == "f2")
+    first = speak("moo", breathy, Prosody(160, 50))
+    time.sleep(1.05)  # the synthesizer would take the second of the clock
+    assert torch.equal(first.waveform, speak("moo", breathy, Prosody(160, 50)).waveform)
 
 
 def test_silence_around_speech_and_its_word_times():
