@@ -37,6 +37,7 @@ class CausalLanguageModel(LanguageModel):
                     "language_model.config builds a model from scratch and needs `tokenizer: {text: <file>}` to train a tokenizer on"
                 )
             self.tokenizer, self.lm = build_from_config(dict(config or {}), tokenizer)
+        self.lm.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them
         settings = self.lm.config.get_text_config()
         self.width = self.lm.get_input_embeddings().embedding_dim
         self.max_positions = getattr(settings, "max_position_embeddings", None)
