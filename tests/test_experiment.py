@@ -10,12 +10,13 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
+from spectron.checkpoint_io import read_checkpoint
 from spectron.errors import CheckpointError, ConfigError, TrackingError
 from spectron.experiment import Experiment
 from spectron.fitting import evaluate, fit, inspect_experiment
 from spectron.provenance import git_state, parameter_counts
 from spectron.restoring import CONFIG_KEY, find_source, load_experiment, load_module, read_config
-from spectron.runs import find_run, list_runs
+from spectron.runs import TrackingSettings, find_run, list_runs, open_store
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
@@ -161,6 +162,9 @@ def test_an_evaluation_with_changes_is_a_run_of_its_own(first):
     record = find_run(other.run_id)
     assert (record.experiment, record.params["data.init_args.source"]) == ("tiny-evaluation", "letters")
     assert record.tags["spectron.evaluates"] == str(source.path)
+    trained, evaluated = (open_store(TrackingSettings()).get_metric_history(run, "val/loss") for run in (first.run_id, other.run_id))
+    assert [metric.step for metric in evaluated] == [trained[-1].step], "metrics belong to the step of the checkpoint"
+    assert trained[-1].step >= read_checkpoint(source.path)["global_step"] - 1 > 0
 
 
 def test_a_monitor_has_to_be_logged_by_something(runs):

@@ -1,0 +1,66 @@
+"""Prompts from files to a model, and its answers to files."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning import LightningModule
+from torch import nn
+
+from spectron.audio.io import read_audio
+from spectron.audio.mel import LogMel, MelConfig
+from spectron.batch import Continuation
+from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.errors import ConfigError
+from spectron.speaking import Recording, output_files, speak
+
+
+class Echo(nn.Module, SpokenLanguageModel):
+    """Says what it hears."""
+
+    prompt_rate_hz = speech_rate_hz = 16000
+
+    def __init__(self):
+        super().__init__()
+        self.head = SimpleNamespace(mel=MelConfig(mel_bins=20))
+
+    def continue_speech(self, prompts, decoding):
+        mel, num_frames = LogMel(self.head.mel)(prompts.waveform, prompts.num_samples)
+        said = [f"{row}\x07{decoding.seed}" for row in prompts.ids]
+        stopped = torch.tensor([True, False])
+        return Continuation(
+            prompts.ids, said, None, None, prompts.waveform, prompts.num_samples, self.speech_rate_hz, mel, num_frames, stopped
+        )
+
+
+class EchoTask(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.model = Echo()
+
+
+def test_prompts_are_resampled_and_answers_cut_to_their_lengths(tmp_path):
+    """A 440 Hz tone at 22 050 Hz comes back as the same tone at 16 000 Hz, without the padding of its batch."""
+    tone = 0.3 * torch.sin(2 * torch.pi * 440 * torch.arange(22050) / 22050)
+    prompts = [Recording(Path("tone.wav"), tone, 22050), Recording(Path("long.wav"), torch.zeros(40000), 16000)]
+    files = output_files([prompt.path for prompt in prompts], tmp_path / "out")
+    first, second = speak(EchoTask(), prompts, files, Decoding(seed=3))
+    heard, rate = read_audio(tmp_path / "out" / "tone.wav")
+    assert (rate, len(heard)) == (16000, 16000)
+    expected = 0.3 * torch.sin(2 * torch.pi * 440 * torch.arange(16000) / 16000)
+    torch.testing.assert_close(heard[500:-500], expected[500:-500], atol=2e-3, rtol=0)
+    assert (first.seconds, first.stopped, second.seconds, second.stopped) == (1.0, True, 2.5, False)
+    assert first.text == "tone.wav\N{REPLACEMENT CHARACTER}3", "control characters do not reach the terminal"
+    assert first.picture.is_file()
+
+
+def test_where_answers_go(tmp_path):
+    one, two, same = Path("a/x.wav"), Path("b/y.flac"), Path("b/x.ogg")
+    assert output_files([one], Path("o.wav")) == [Path("o.wav")]
+    assert output_files([one], Path("o")) == [Path("o.wav")]
+    assert output_files([one], tmp_path) == [tmp_path / "x.wav"]
+    assert output_files([one, two], Path("o")) == [Path("o/x.wav"), Path("o/y.wav")]
+    assert len(set(output_files([one, two, same], Path("o")))) == 3
+    with pytest.raises(ConfigError, match="2 prompts need a folder"):
+        output_files([one, two], Path("o.wav"))
