@@ -1,0 +1,26 @@
+"""A synthetic corpus so small that tests can speak it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before the first test starts threads: two processes of tests on two cores are faster with one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory) -> Path:
+    """A finished corpus: two voices, few sentences."""
+    from datamodules.synthetic.corpus import write_corpus
+    from datamodules.synthetic.plan import CorpusSettings
+
+    folder = tmp_path_factory.mktemp("corpus") / "small"
+    write_corpus(folder, small_settings(CorpusSettings), workers=0)
+    return folder
+
+
+def small_settings(kind):
+    """The settings of the small corpus."""
+    sizes = {"voices": 2, "carriers": 12, "dev_carriers": 4, "judge_carriers": 8, "wordings_per_voice": 1, "heldout_share": 0.2}
+    return kind(**sizes, text_lines=200, judge_text_lines=400)
