@@ -36,7 +36,9 @@ def test_half_size_is_loaded_back_as_32_bit(tmp_path):
 def test_a_language_model_is_exported_with_its_tokenizer(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the cow says moo\n")
-    lm = CausalLanguageModel(config={"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1}, tokenizer=TokenizerSettings(str(text), 300))
+    lm = CausalLanguageModel(
+        config={"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1}, tokenizer=TokenizerSettings(str(text), 300)
+    )
     config = {"task": "t", "model": {"language_model": {"class_path": "spectron.language_models.CausalLanguageModel"}}}
     export_parts(nn.ModuleDict({"language_model": lm}), config, tmp_path / "out", half=True)
     again = CausalLanguageModel(source=str(tmp_path / "out" / "language_model"))

@@ -13,7 +13,9 @@ def batch(texts: list[str]) -> SpeechBatch:
     torch.manual_seed(0)
     rows = len(texts)
     lengths = torch.full((rows,), 16000)
-    return SpeechBatch([str(i) for i in range(rows)], torch.randn(rows, 16000) * 0.1, lengths, texts, torch.zeros(rows, 0), lengths * 0, [""] * rows)
+    return SpeechBatch(
+        [str(i) for i in range(rows)], torch.randn(rows, 16000) * 0.1, lengths, texts, torch.zeros(rows, 0), lengths * 0, [""] * rows
+    )
 
 
 def test_spelling_and_collapsing():
@@ -45,7 +47,9 @@ def test_character_error_rate_counts_edits_over_characters():
 def test_text_loss_is_that_of_transformers(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the cow says moo\nthe capital of france is paris\n")
-    lm = CausalLanguageModel(config={"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}, tokenizer=TokenizerSettings(str(text), 300))
+    lm = CausalLanguageModel(
+        config={"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}, tokenizer=TokenizerSettings(str(text), 300)
+    )
     module = TextModule(lm).eval()
     lines = ["the cow says moo", "paris"]
     total, count = 0.0, 0

@@ -119,8 +119,8 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         limit, longest = self.language_model.max_positions, int(valid.sum(1).max())
         if limit is not None and longest > limit:
             raise DataError(
-                f"a sequence of {longest} positions (prompt, text and speech) does not fit the language model's {limit}: lower max_seconds, "
-                "raise frames_per_step, or take a language model with more positions"
+                f"a sequence of {longest} positions (prompt, text and speech) does not fit the language model's {limit}: lower "
+                "max_seconds, raise frames_per_step, or take a language model with more positions"
             )
         visible = visibility(valid, inputs.shape[1])
         if self.prefix_attention == "both_ways":

@@ -112,6 +112,6 @@ def require_finite(value: torch.Tensor, what: str, step: int, ids: list[str]) ->
     if not torch.isfinite(value):
         named = ", ".join(ids[:8]) + (" ..." if len(ids) > 8 else "")
         raise TrainingError(
-            f"{what} is {value.item()} at step {step}, batch: {named}. The last checkpoint is good: lower the learning rate or raise "
-            "warmup_steps, set trainer.gradient_clip_val, look at these recordings, then go on with --resume"
+            f"{what} is {value.item()} at step {step}, batch: {named}. The last checkpoint is good. Mend or remove these recordings and go "
+            "on with --resume; or start a new run with a lower learning rate, more warmup_steps, or trainer.gradient_clip_val set"
         )
