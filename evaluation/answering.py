@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -101,7 +102,7 @@ def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: Front
         "reference_mel": rows_of(*front_ends.speech(batch.continuation, batch.continuation_num_samples)),
         "generated_mel": front_ends.generated(continuation),
     }
-    shared = {
+    shared: dict[str, Any] = {
         "prompt_rate_hz": front_ends.prompt_rate_hz,
         "speech_rate_hz": continuation.sample_rate_hz,
         "frame_rate_hz": front_ends.settings.frame_rate_hz,

@@ -30,8 +30,8 @@ class LogPerplexity(RatioMetric):
     def measures(self) -> list[Measure]:
         """Nats a token, and perplexity, whose interval is the exponential of the other's."""
         log, *rest = super().measures()
-        value, low, high = (None if nats is None else math.exp(nats) for nats in (log.value, log.low, log.high))
-        return [log, replace(log, name=PERPLEXITY.name, unit=PERPLEXITY.unit, value=value, low=low, high=high), *rest]
+        low, high = (None if nats is None else math.exp(nats) for nats in (log.low, log.high))
+        return [log, replace(log, name=PERPLEXITY.name, unit=PERPLEXITY.unit, value=math.exp(log.value), low=low, high=high), *rest]
 
     def measure_names(self) -> set[str]:
         """Both forms, tokens, and the samples skipped."""
