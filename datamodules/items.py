@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from lhotse import MonoCut, Recording
@@ -34,6 +34,7 @@ class Item:
     continuation: Tensor = field(default_factory=lambda: torch.zeros(0))
     continuation_text: str = ""
     answers: list[str] = field(default_factory=list)
+    split: str = ""
 
 
 class ItemMaker(ABC):
@@ -166,7 +167,8 @@ class SpeechDataset(Dataset[SpeechBatch]):
         items, skipped = [], []
         for cut in cuts:
             try:
-                items.append(self.makers[cut.custom[MAKER]].make(cut, self.rates, seed_of(self.seed, place, cut.id)))
+                item = self.makers[cut.custom[MAKER]].make(cut, self.rates, seed_of(self.seed, place, cut.id))
+                items.append(replace(item, split=cut.custom["split"] or ""))
             except DataError as error:
                 skipped.append(f"{cut.id}: {error}")
         return collate(items, skipped)
@@ -184,6 +186,7 @@ def collate(items: list[Item], skipped: list[str]) -> SpeechBatch:
         continuation_text=[item.continuation_text for item in items],
         speakers=[item.speaker for item in items],
         answers=[item.answers for item in items],
+        splits=[item.split for item in items],
         skipped=skipped,
     )
 

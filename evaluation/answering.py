@@ -93,6 +93,7 @@ def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: Front
         "reference": rows_of(batch.continuation, batch.continuation_num_samples),
         "reference_text": batch.continuation_text,
         "answers": batch.answers or [[] for _ in batch.ids],
+        "split": batch.splits or [""] * len(batch.ids),
         "generated": [speech_or_nothing(*pair) for pair in zip(batch.ids, generated, strict=True)],
         "text": continuation.text,
         "transcript": continuation.transcript or nothing,

@@ -76,10 +76,28 @@ def judge_system(
     require_judges(metrics, judges)
     samples = answer(system, batches, decoding, device, teacher_forced)
     consult(samples, judges, device)
+    measures = [measure for metric in metrics for measure in measure_samples(metric, samples)]
+    return Judged(samples, measures + measures_by_split(samples, metrics))
+
+
+def measure_samples(metric: SpokenMetric, samples: list[SpokenSample]) -> list[Measure]:
+    """What a metric makes of these samples alone."""
+    metric.reset()
+    metric.update(samples)
+    return metric.measures()
+
+
+def measures_by_split(samples: list[SpokenSample], metrics: list[SpokenMetric]) -> list[Measure]:
+    """The first measure of the metrics that ask for it, for each split, as ``<name>/<split>``; none where there is one split only."""
+    splits = sorted({sample.split for sample in samples})
+    if len(splits) < 2:
+        return []
+    measures = []
     for metric in metrics:
-        metric.reset()
-        metric.update(samples)
-    return Judged(samples, [measure for metric in metrics for measure in metric.measures()])
+        for split in splits if metric.by_split else []:
+            measure = measure_samples(metric, [sample for sample in samples if sample.split == split])[0]
+            measures.append(replace(measure, name=f"{measure.name}/{split}"))
+    return measures
 
 
 def require_judges(metrics: list[SpokenMetric], judges: Judges) -> None:

@@ -20,6 +20,7 @@ class SpokenSample:
         reference: What really followed, (S',) at ``speech_rate_hz``; no sample where the data has no recording of it.
         reference_text: Its words.
         answers: Accepted answers of a spoken question, empty for plain continuation.
+        split: Part of the data that it is from, empty where the data names none.
         generated: The system's speech (S'',) at ``speech_rate_hz``.
         speech_rate_hz: Sample rate of the reference and of the generated speech.
         text: All that the system wrote.
@@ -46,6 +47,7 @@ class SpokenSample:
     reference: Tensor
     reference_text: str
     answers: list[str]
+    split: str
     generated: Tensor
     speech_rate_hz: int
     text: str

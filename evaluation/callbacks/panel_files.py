@@ -92,6 +92,7 @@ def table_line(sample: SpokenSample, metrics: list[SpokenMetric]) -> dict[str, A
     return {
         "id": sample.id,
         "speaker": sample.speaker,
+        "split": sample.split,
         "prompt_text": sample.prompt_text,
         "transcript": sample.transcript,
         "continuation_text": sample.continuation_text,

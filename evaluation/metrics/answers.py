@@ -32,6 +32,8 @@ class AnswerMetric(RatioMetric):
         matcher: ``tokens`` or ``substring``; it stands in the unit of the measure.
     """
 
+    by_split = True
+
     def __init__(self, matcher: Matcher = "tokens") -> None:
         super().__init__()
         self.matcher: Matcher = matcher

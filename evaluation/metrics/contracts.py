@@ -22,11 +22,13 @@ class SpokenMetric(Metric):
     Attributes:
         needs: Judges without which it cannot be computed: ``transcriber``, ``text_scorer``, ``speaker_embedder``.
         judges_speech: Whether it looks at the sound of the speech alone, and so also makes sense for a recording.
+        by_split: Whether it is also given for each part of the data that a panel covers, such as voices and facts never trained on.
     """
 
     full_state_update = False
     needs: ClassVar[frozenset[str]] = frozenset()
     judges_speech: ClassVar[bool] = False
+    by_split: ClassVar[bool] = False
 
     def __init__(self) -> None:
         # One rank judges the panel and the others wait: reaching for them here would wait for ever.

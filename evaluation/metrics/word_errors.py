@@ -50,6 +50,7 @@ class PromptWordErrorRate(RatioMetric):
     """
 
     label = PROMPT_WER
+    by_split = True
     weight = "words"
 
     def parts(self, sample: SpokenSample) -> tuple[float, float] | None:

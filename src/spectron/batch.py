@@ -25,7 +25,8 @@ class SpeechBatch:
     """Spoken prompts with what follows them.
 
     ``prompt`` (B, S) is at the encoder's sample rate and ``continuation`` (B, S') at the speech head's. ``answers`` holds the
-    accepted answers of a spoken question (an empty list for plain continuation). ``skipped`` names the utterances that belonged
+    accepted answers of a spoken question (an empty list for plain continuation). ``splits`` says which part of the data each row is
+    from, where validation covers several. ``skipped`` names the utterances that belonged
     to this batch and could not be read.
     """
 
@@ -38,6 +39,7 @@ class SpeechBatch:
     continuation_text: list[str]
     speakers: list[str] = field(default_factory=list)
     answers: list[list[str]] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
     @property

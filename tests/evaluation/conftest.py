@@ -30,6 +30,7 @@ def make_sample():
             "reference": torch.zeros(3200),
             "reference_text": "the cow says moo",
             "answers": ["moo"],
+            "split": "",
             "generated": torch.zeros(1600),
             "speech_rate_hz": 16000,
             "text": "what does the cow say the cow says moo",

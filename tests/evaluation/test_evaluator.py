@@ -5,9 +5,9 @@ import torch
 
 from evaluation.answering import answer
 from evaluation.ceiling import VocodedReference
-from evaluation.evaluator import JUDGED_SECONDS, Judges, alike, consult, judge_system
+from evaluation.evaluator import JUDGED_SECONDS, Judges, alike, consult, judge_system, measures_by_split
 from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
-from evaluation.metrics import SpeechWordErrorRate, StoppedShare, all_metrics, mel_distance
+from evaluation.metrics import SpeechWordErrorRate, StoppedShare, WrittenAnswerAccuracy, all_metrics, mel_distance
 from evaluation.rows import select, with_reference
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import Continuation, Prompts, SpeechBatch
@@ -179,6 +179,15 @@ def test_metrics_start_afresh_and_want_their_judges():
         assert (measures[0].count, measures[0].value) == (3, pytest.approx(1 / 3))
     with pytest.raises(ConfigError, match=r"SpeechWordErrorRate needs a judge that is not given: set transcriber, or leave"):
         judge_system(Echo(TEXTS), batches(), Decoding(), Judges(), [SpeechWordErrorRate()], CPU)
+
+
+def test_answers_are_also_counted_for_each_split(make_sample):
+    said = [("voices", "moo"), ("voices", "woof"), ("facts", "woof"), ("facts", "woof"), ("facts", "moo")]
+    samples = [make_sample(id=str(n), split=split, continuation_text=text) for n, (split, text) in enumerate(said)]
+    measures = measures_by_split(samples, [WrittenAnswerAccuracy(), StoppedShare()])
+    assert [(m.name, m.count) for m in measures] == [("qa_text_accuracy/facts", 3), ("qa_text_accuracy/voices", 2)]
+    assert [m.value for m in measures] == pytest.approx([1 / 3, 1 / 2])
+    assert measures_by_split(samples[:2], [WrittenAnswerAccuracy()]) == []
 
 
 def test_groups_stay_under_what_a_judge_takes(make_sample):
