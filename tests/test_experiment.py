@@ -68,6 +68,12 @@ def test_building_leaves_the_configuration_plain(runs):
     assert json.dumps(experiment.config) == before
 
 
+@pytest.mark.parametrize(("shown", "bars"), [("true", ["Progress"]), ("false", [])])
+def test_progress_is_shown_by_our_own_bar_or_not_at_all(runs, shown, bars):
+    trainer = Experiment.read(TINY, [f"trainer.enable_progress_bar={shown}"]).trainer()
+    assert [type(callback).__name__ for callback in trainer.callbacks if "Progress" in type(callback).__name__] == bars
+
+
 def test_the_same_seed_builds_the_same_module():
     one, same, other = (Experiment.read(TINY, [f"seed={seed}"]).module().state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[key], same[key]) for key in one)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -159,7 +160,8 @@ class SyntheticCorpus:
         """Write it, with a progress bar, unless the same is there already."""
         from tqdm.auto import tqdm
 
-        with tqdm(desc=f"speaking the synthetic corpus into {self.folder}", unit=" utterances", mininterval=1.0, delay=1.0) as bar:
+        pause = 1.0 if sys.stderr.isatty() else 10.0  # in a file every update is one more line
+        with tqdm(desc=f"speaking the synthetic corpus into {self.folder}", unit=" utterances", mininterval=pause, delay=1.0) as bar:
 
             def show(done: int, total: int) -> None:
                 bar.total = total

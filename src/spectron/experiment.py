@@ -18,7 +18,7 @@ from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.configuration import Composition, compose, nearest
 from spectron.errors import ConfigError
 from spectron.exporting import load_part
-from spectron.progress import ProgressBar
+from spectron.progress import Progress
 from spectron.runs import TrackingSettings
 
 # What the platform decides itself: where a run is kept, and what makes it resumable.
@@ -135,7 +135,7 @@ class Experiment:
         """
         settings = build("checkpoints", self.config["checkpoints"], self._parsers["checkpoints"])
         arguments = build("trainer", self.config["trainer"], self._parsers["trainer"]).as_dict()
-        progress = [] if arguments["enable_progress_bar"] is False else [ProgressBar()]
+        progress = [] if arguments["enable_progress_bar"] is False else [Progress()]
         try:
             return Trainer(
                 **arguments,

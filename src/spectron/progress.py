@@ -99,7 +99,8 @@ class Progress(ProgressBar):
         values = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if not name.startswith(("val", "v_num"))}
         parts += [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
         if trainer.optimizers:
-            parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.2e}")
+            rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)  # parts may have their own; this is the schedule's
+            parts.append(f"lr {rate:.2e}")
         if self._steps_per_second:
             parts.append(f"{self._steps_per_second:.2f} steps/s")
             if steps > step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 import time
 from argparse import Namespace
@@ -135,7 +136,10 @@ class RunLogger(Logger):
         page = f"/#/experiments/{self.experiment_id}/runs/{self.run_id}"
         if self.settings.on_server:
             return self.settings.shown_uri.rstrip("/") + page
-        return f"mlflow ui --backend-store-uri {self.settings.store_uri}   then open http://127.0.0.1:5000{page}"
+        # Beside this Python where no environment is activated, so that the line can be typed as it stands.
+        beside = Path(sys.executable).with_name("mlflow")
+        command = "mlflow" if shutil.which("mlflow") or not beside.is_file() else str(beside)
+        return f"{command} ui --backend-store-uri {self.settings.store_uri}   then open http://127.0.0.1:5000{page}"
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log values at a step."""

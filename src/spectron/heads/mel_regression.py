@@ -100,8 +100,8 @@ class MelRegressionHead(SpeechHead):
         post_net_width: int = 512,
         loss: SpectrogramLossSettings = LOSS,
         stop: StopSettings = STOP,
-        log_mel_mean: float = -5.0,
-        log_mel_deviation: float = 3.0,
+        log_mel_mean: float = -1.5,
+        log_mel_deviation: float = 2.5,
     ) -> None:
         super().__init__()
         if frames_per_step < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,7 @@ class CausalLanguageModel(LanguageModel):
 
     def save(self, folder: Path, half: bool = False) -> None:
         """Write model (in 16-bit floats if ``half``) and tokenizer in transformers' own format, so that ``source: <folder>`` loads them."""
-        state = {name: value.half() if half else value for name, value in self.lm.state_dict().items()}
-        self.lm.save_pretrained(folder, state_dict=state)
+        (copy.deepcopy(self.lm).half() if half else self.lm).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
