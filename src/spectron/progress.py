@@ -51,6 +51,12 @@ class Progress(ProgressBar):
         self._shown_at, self._shown_step, self._paused = time.monotonic(), trainer.global_step, 0.0
         self._steps_per_second = 0.0
 
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock again after a validation: only now has every callback done its part of it."""
+        if self._validation_began:
+            self._paused += time.monotonic() - self._validation_began
+            self._validation_began = 0.0
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Show the step where it is time."""
         pause = 0.2 if self.terminal else self.every_seconds
@@ -64,9 +70,8 @@ class Progress(ProgressBar):
             self._write(self._line(trainer, pl_module) + "  validating")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock again, and leave a line with the validation's losses."""
+        """Leave a line with the validation's losses."""
         seconds = time.monotonic() - self._validation_began
-        self._paused += seconds
         if _within_training(trainer):
             shown = "  ".join(f"{name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items() if name.startswith("val"))
             self._write(f"step {trainer.global_step}  validated in {seconds:.1f} s  {shown}".rstrip(), final=True)

@@ -32,7 +32,8 @@ def overrides_for(text: str, corpus: Path) -> list[str]:
     """Point an experiment at the small corpus, and keep its panel short."""
     chosen = list(SHORT)
     if "librispeech" in text:
-        return [*chosen, "data.init_args.splitting.prompt_seconds=0.8", "data.init_args.splitting.min_continuation_seconds=0.5", *PANEL]
+        splitting = ["data.init_args.splitting.prompt_seconds=0.8", "data.init_args.splitting.min_continuation_seconds=0.5"]
+        return [*chosen, *splitting, f"shared.scorer={FOLDER}/mini/weights/judge_text/language_model", *PANEL]
     if "TextDataModule" in text or "extends: pretrain_text" in text:
         files = {"train": "judge_train" if "judge" in text else "train", "val": "judge_dev" if "judge" in text else "dev"}
         chosen += [f"data.init_args.{key}={corpus / 'text' / name}.txt" for key, name in files.items()]

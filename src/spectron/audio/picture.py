@@ -57,8 +57,9 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
         axes.set_title(f"{panel.title} ({seconds:.2f} s)", loc="left", fontsize=10)
         axes.set_ylabel("mel band", fontsize=8)
         axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_formatter("{x:g} s")
         # Mathtext is off: transcripts may hold dollar signs.
-        axes.set_xlabel("\n".join(textwrap.wrap(printable(panel.caption), LINE_CHARACTERS)) or "seconds", fontsize=9, parse_math=False)
+        axes.set_xlabel("\n".join(textwrap.wrap(printable(panel.caption), LINE_CHARACTERS)), fontsize=9, parse_math=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # it draws a box, which says enough
