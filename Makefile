@@ -20,8 +20,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (about 6 minutes on 2 cores)
 	$(BIN)/spectron fit experiments/mini/demo.yaml
 
-test: $(READY) ## run the tests
-	$(BIN)/python -m pytest
+test: $(READY) ## run the tests (two processes; a minute or two)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY) ## style, types and import directions
 	$(BIN)/ruff check .

@@ -220,7 +220,7 @@ def test_runs_are_found_by_all_their_names(settings):
         find_run("findin", settings)
     with pytest.raises(TrackingError, match=r"no experiment 'fnding'.*nearest: finding"):
         list_runs("fnding", settings)
-    with pytest.raises(TrackingError, match=r"no run 'deadbeef' .*newest runs: "):
+    with pytest.raises(TrackingError, match=r"no run 'deadbeef' .*(newest runs|nearest): "):
         RunLogger("finding", settings, run_id="deadbeef")
 
 
