@@ -64,14 +64,13 @@ class TrainingModule(LightningModule, ABC):
         return {"val/loss"}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        """One step; None, which Lightning skips, where no item of the batch could be read."""
-        ids = self.batch_ids(batch)
+        """One step; None, which moves no weight, where no item of the batch could be read."""
+        ids = self.last_ids = self.batch_ids(batch)
         if not ids:
             return None
         means = {name: term.mean for name, term in self.loss_terms(batch).items()}
         loss = self.total(means)
         require_finite(loss.detach(), "the loss", self.global_step, ids)
-        self.last_ids = ids
         self.log_dict({f"train/{name}": value.detach() for name, value in means.items()})
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss

@@ -9,6 +9,7 @@ import torch
 
 from spectron.experiment import Experiment
 from spectron.fitting import fit
+from spectron.runs import TrackingSettings
 
 CURVE = [8.5922, 7.6843, 7.2406]
 
@@ -32,27 +33,44 @@ model:
 data:
   class_path: datamodules.SpokenQADataModule
   init_args: {manifest: CORPUS/questions.jsonl, val_splits: [heldout_voices], batching: {batch_seconds: 20.0}}
-trainer: {max_steps: 24, val_check_interval: 8, limit_val_batches: 4, num_sanity_val_steps: 0, log_every_n_steps: 8, accelerator: cpu}
+trainer: {max_steps: 24, val_check_interval: 8, limit_val_batches: 4, num_sanity_val_steps: 0, log_every_n_steps: 1, accelerator: cpu}
 """
 
 
-@pytest.fixture
-def losses(small_corpus, tmp_path, monkeypatch):
-    """Validation losses every eight steps."""
-    monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    file = tmp_path / "golden.yaml"
-    file.write_text(YAML.replace("CORPUS", str(small_corpus)))
-    torch.set_num_threads(1)
-    outcome = fit(Experiment.read(file))
+@pytest.fixture(scope="module")
+def golden(small_corpus, tmp_path_factory):
+    """Returns a function that runs the experiment in a store of its own and gives all losses, of training and validation."""
     from mlflow import MlflowClient
 
-    from spectron.runs import TrackingSettings
+    torch.set_num_threads(1)
 
-    client = MlflowClient(TrackingSettings(folder=str(tmp_path / "runs")).store_uri)
-    return [round(metric.value, 4) for metric in client.get_metric_history(outcome.run_id, "val/loss")]
+    def run(*legs: list[str]) -> dict[str, list[tuple[int, float]]]:
+        folder = tmp_path_factory.mktemp("golden")
+        (folder / "golden.yaml").write_text(YAML.replace("CORPUS", str(small_corpus)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SPECTRON_RUNS", str(folder / "runs"))
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            for number, overrides in enumerate(legs):
+                outcome = fit(Experiment.read(folder / "golden.yaml", overrides), resume="" if number else None)
+            client = MlflowClient(TrackingSettings().store_uri)
+        names = ("train/text", "train/speech", "val/loss")
+        return {name: [(m.step, m.value) for m in client.get_metric_history(outcome.run_id, name)] for name in names}
+
+    return run
 
 
-def test_the_losses_are_those_written_down(losses):
+@pytest.fixture(scope="module")
+def whole(golden):
+    """The run without a break."""
+    return golden([])
+
+
+def test_the_losses_are_those_written_down(whole):
+    losses = [round(value, 4) for _, value in whole["val/loss"]]
     assert losses == pytest.approx(CURVE, rel=1e-2), losses
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_run_broken_off_amid_a_pass_over_the_data_goes_on_with_the_same_losses(golden, whole):
+    broken = golden(["trainer.max_steps=11"], [])
+    assert {name: dict(values) for name, values in broken.items()} == {name: dict(values) for name, values in whole.items()}

@@ -1,0 +1,91 @@
+"""What every task shares in training: summed losses, numbers that are not finite, batches without an item, frozen parts."""
+
+import pytest
+import torch
+from lightning import Trainer
+from torch.utils.data import DataLoader
+
+from spectron.batch import SpeechBatch
+from spectron.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from spectron.checkpoints import Checkpoints, CheckpointSettings
+from spectron.encoders import FrameStackEncoder
+from spectron.errors import TrainingError
+from spectron.optimisation import Optimisation
+from spectron.pretraining import CTCModule
+
+
+def batch(name: str, seconds: float = 0.5, rows: int = 2) -> SpeechBatch:
+    generator = torch.Generator().manual_seed(len(name))
+    samples = round(seconds * 16000)
+    lengths = torch.full((rows,), samples)
+    speech = torch.randn(rows, samples, generator=generator) * 0.1
+    texts = ["a b", "ab"][:rows]
+    return SpeechBatch([f"{name}{i}" for i in range(rows)], speech, lengths, texts, torch.zeros(rows, 0), lengths * 0, [""] * rows)
+
+
+def loader(batches: list[SpeechBatch]) -> DataLoader:
+    return DataLoader(batches, batch_size=None, collate_fn=lambda item: item)
+
+
+def module(**optimisation) -> CTCModule:
+    torch.manual_seed(0)
+    return CTCModule(FrameStackEncoder(8), " ab", Optimisation(**{"peak_learning_rate": 1e-2, "warmup_steps": 1} | optimisation))
+
+
+def trainer(folder, *callbacks, **settings) -> Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(**quiet, accelerator="cpu", default_root_dir=folder, callbacks=list(callbacks), plugins=[AtomicCheckpointIO()], **settings)
+
+
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(tmp_path):
+    bad = batch("bad")
+    bad.prompt[:] = torch.nan
+    checkpoints = Checkpoints(CheckpointSettings(every_n_steps=1), folder=tmp_path)
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 2, batch: bad0, bad1\. The last checkpoint is good"):
+        trainer(tmp_path, checkpoints, max_steps=5).fit(module(), loader([batch("one"), batch("three"), bad, batch("four")]))
+    saved = read_checkpoint(tmp_path / "last.ckpt")
+    assert saved["global_step"] == 2
+    assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
+
+
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
+    net = module()
+    net.model.output.weight.register_hook(lambda gradient: gradient * torch.inf)
+    before = net.model.output.weight.detach().clone()
+    with pytest.raises(TrainingError, match=r"the gradient norm is (inf|nan) at step 0"):
+        trainer(tmp_path, max_steps=2).fit(net, loader([batch("one"), batch("two")]))
+    assert torch.equal(net.model.output.weight, before)
+
+
+def test_a_batch_of_which_nothing_could_be_read_moves_no_weight(tmp_path):
+    empty = SpeechBatch([], torch.zeros(0, 0), torch.zeros(0), [], torch.zeros(0, 0), torch.zeros(0), [])
+    net, same = module(weight_decay=0.1), module(weight_decay=0.1)
+    trainer(tmp_path, max_epochs=1).fit(net, loader([empty, empty]))
+    assert all(torch.equal(value, same.model.state_dict()[name]) for name, value in net.model.state_dict().items())
+    trainer(tmp_path, max_epochs=1).fit(net, loader([empty, batch("one")]))
+    assert not torch.equal(net.model.output.weight, same.model.output.weight)
+
+
+def test_validation_divides_once_over_all_batches(tmp_path):
+    """Batches of unlike size: the mean over characters, not the mean of batch means."""
+    net, batches = module(), [batch("one"), batch("three", seconds=1.0, rows=1)]
+    run = trainer(tmp_path)
+    (measured,) = run.validate(net, loader(batches), verbose=False)
+    net.eval()
+    with torch.no_grad():
+        terms = [net.loss_terms(item)["ctc"] for item in batches]
+    total, count = sum(float(t.total) for t in terms), sum(int(t.count) for t in terms)
+    assert count == 3 + 2 + 3
+    assert measured["val/ctc"] == pytest.approx(total / count, rel=1e-5)
+    assert measured["val/ctc"] != pytest.approx(sum(float(t.mean) for t in terms) / 2, rel=1e-3)
+
+
+def test_frozen_parts_do_not_move_and_stay_in_eval(tmp_path):
+    net = module(freeze=["encoder.*"])
+    before = {name: value.clone() for name, value in net.model.state_dict().items()}
+    modes = []
+    net.model.encoder.register_forward_pre_hook(lambda encoder, _: modes.append(encoder.training))
+    trainer(tmp_path, max_steps=2).fit(net.train(), loader([batch("one"), batch("two")]))
+    assert modes == [False, False]
+    moved = {name.split(".")[0] for name, value in net.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"output"}
