@@ -1,6 +1,6 @@
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
 BIN := .venv/bin
-# The machine's torch must come first: another requirement would otherwise bring several GB of CUDA along.
+# Made when everything is installed; older than the pins, it is made anew.
 READY := .venv/.ready
 
 .PHONY: help setup demo test lint mlflow weights clean
@@ -10,6 +10,7 @@ help: ## list the targets
 
 setup: $(READY) ## make the environment in .venv with the pinned packages
 
+# torch comes first: another requirement would otherwise bring a build of its own choice, several GB of it.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
@@ -17,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m spectron.audio.installation
 	touch $@
 
-demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (about 6 minutes on 2 cores)
+demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (about 5 minutes on 2 cores)
 	$(BIN)/spectron fit experiments/mini/demo.yaml
 
 test: $(READY) ## run the tests (two processes; a minute or two)
@@ -35,5 +36,5 @@ mlflow: $(READY) ## open MLflow on the runs of this folder
 weights: $(READY) ## make the embedded weights again (about half an hour on 2 cores)
 	bash experiments/mini/weights/make.sh $(BIN)
 
-clean: ## remove the environment and everything generated
-	rm -rf .venv data runs
+clean: ## remove the environment and the synthetic corpora (runs are kept)
+	rm -rf .venv data
