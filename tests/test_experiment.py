@@ -185,6 +185,14 @@ def test_a_value_that_a_part_refuses_names_the_part():
         Experiment.read(TINY, ["model.width=13"]).module()
 
 
+def test_a_part_that_may_be_left_out_refuses_in_its_own_words():
+    judge = "callbacks.speech.init_args.text_scorer"
+    overrides = ["callbacks.speech.class_path=evaluation.callbacks.SpeechEvaluation"]
+    overrides += [f"{judge}.class_path=evaluation.judges.TransformersTextScorer", f"{judge}.init_args.source=/nowhere/at/all"]
+    with pytest.raises(ConfigError, match=r"^TransformersTextScorer\.source: no folder /nowhere/at/all"):
+        Experiment.read(TINY, overrides).callbacks()
+
+
 def test_checking_counts_parameters_and_shapes():
     counts, shapes = inspect_experiment(Experiment.read(TINY))
     assert counts == {"start": (20, 0), "end": (5, 0)}

@@ -34,7 +34,8 @@ def module(**optimisation) -> CTCModule:
 
 def trainer(folder, *callbacks, **settings) -> Trainer:
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return Trainer(**quiet, accelerator="cpu", default_root_dir=folder, callbacks=list(callbacks), plugins=[AtomicCheckpointIO()], **settings)
+    settings |= {"accelerator": "cpu", "default_root_dir": folder, "callbacks": list(callbacks), "plugins": [AtomicCheckpointIO()]}
+    return Trainer(**quiet, **settings)
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(tmp_path):

@@ -58,6 +58,8 @@ def build(section: str, value: Any, parser: ArgumentParser) -> Any:
     except ArgumentError as error:
         raise ConfigError(f"{section}: {_last_line(error)}") from error
     except (ValueError, OSError) as error:
+        if typed := _typed_within(error):
+            raise typed from error
         # What a constructor refuses is a value of the configuration; other exceptions are defects and keep their traceback.
         raise ConfigError(f"{section}: {_raised_by(error)}{_last_line(error)}") from error
 
@@ -74,6 +76,13 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return value.name if isinstance(value, Enum) else str(value)
+
+
+def _typed_within(error: BaseException | None) -> SpectronError | None:
+    """The error of ours that jsonargparse wraps where a type hint has alternatives, such as ``TextScorer | None``."""
+    while error is not None and not isinstance(error, SpectronError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _last_line(error: Exception) -> str:
