@@ -38,7 +38,7 @@ def test_only_differences_and_the_last_values_with_the_best_marked(settings, run
     shown = {row.name: [cell and (str(cell), cell.best) for cell in row.cells] for row in compared.rows}
     assert shown == {
         "train/speed": [("4", False), ("3", False)],
-        "val/accuracy": [("0.5 n=40 *", True), ("0.5 n=40 *", True)],
+        "val/accuracy": [("0.5 n=40", False), ("0.5 n=40", False)],  # a tie has no best
         "val/empty": [("nan n=0", False), None],
         "val/loss": [("2", False), ("1 *", True)],
         "val/wer": [("0.5 [0.4, 0.6] n=10", False), ("0.25 [0.2, 0.3] n=12 *", True)],
@@ -82,3 +82,14 @@ def test_one_run_is_not_enough(settings, runs):
         compare([lonely.run_id, lonely.run_id[:8]], settings)
     with pytest.raises(TrackingError, match=r"no run 'siez'.*nearest: size"):
         compare(["size", "siez"], settings)
+
+
+def test_counts_and_ties_do_not_bury_the_measures(settings):
+    for wer in (0.5, 0.4):
+        logger = RunLogger("details", settings)
+        measures = [Measure("val/wer", wer, 10, "", False), Measure("val/wer.words", 90, 10, "words")]
+        measures += [Measure("val/wer.skipped", 0, 10, "items", False), Measure("val/mel.skipped", 2 * wer, 10, "items", False)]
+        logger.log_measures([*measures, Measure("val/stopped", 1.0, 10, "", True)], step=1)
+        logger.finalize("success")
+    rows = {row.name: [cell.best for cell in row.cells] for row in compare(["details"], settings).rows}
+    assert rows == {"val/mel.skipped": [True, False], "val/stopped": [False, False], "val/wer": [True, False]}

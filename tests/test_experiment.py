@@ -193,6 +193,18 @@ def test_a_part_that_may_be_left_out_refuses_in_its_own_words():
         Experiment.read(TINY, overrides).callbacks()
 
 
+def test_data_are_at_hand_before_any_part_is_built(monkeypatch):
+    """A tokenizer may be trained on text that the data module writes."""
+    order = []
+    experiment = Experiment.read(TINY)
+    data, module = experiment.data(), experiment.module
+    monkeypatch.setattr(data, "prepare_data", lambda: order.append("data"))
+    monkeypatch.setattr(experiment, "data", lambda: data)
+    monkeypatch.setattr(experiment, "module", lambda *args, **kwargs: order.append("module") or module(*args, **kwargs))
+    inspect_experiment(experiment)
+    assert order[:2] == ["data", "module"]
+
+
 def test_checking_counts_parameters_and_shapes():
     counts, shapes = inspect_experiment(Experiment.read(TINY))
     assert counts == {"start": (20, 0), "end": (5, 0)}

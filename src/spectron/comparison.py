@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectron.errors import TrackingError
+from spectron.reporting import COUNTED, SKIPPED
 from spectron.runs import MEASURES_TAG, RunRecord, TrackingSettings, find_run, list_runs
 
 MOST_RUNS = 6
@@ -99,8 +100,15 @@ def _rows(runs: list[RunRecord]) -> list[Row]:
         unit, higher = directions.get(name, ["", False if name.endswith("/loss") else None])
         row = Row(name, unit, higher, [_measured(run, name) for run in runs])
         _mark_best(row)
-        rows.append(row)
+        if not _is_detail(row):
+            rows.append(row)
     return rows
+
+
+def _is_detail(row: Row) -> bool:
+    """Counts behind a measure, and skipped items where there are none: they would bury the measures."""
+    aspect = row.name.rpartition(".")[2]
+    return aspect in COUNTED or (aspect == SKIPPED and all(cell is None or not cell.value for cell in row.cells))
 
 
 def _measured(run: RunRecord, name: str) -> Measured | None:
@@ -115,7 +123,7 @@ def _measured(run: RunRecord, name: str) -> Measured | None:
 
 def _mark_best(row: Row) -> None:
     cells = [cell for cell in row.cells if cell is not None and cell.value == cell.value]
-    if row.higher_is_better is None or len(cells) < 2:
+    if row.higher_is_better is None or len({cell.value for cell in cells}) < 2:
         return
     best = (max if row.higher_is_better else min)(cell.value for cell in cells)
     for cell in cells:

@@ -90,7 +90,7 @@ def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> 
         raise ConfigError(f"extends: files extend each other in a loop: {told}. Remove one of these `extends:` lines.")
     if not path.is_file():
         said = f"extends: {told}: the last of these files does not exist" if chain else f"{path}: there is no such file"
-        raise ConfigError(f"{said}. {_nearest_file(path)}")
+        raise ConfigError(f"{said}. {_nearest_file(path, chain)}")
     values = _read_yaml(path)
     bases = values.pop("extends", None) or []
     for base in bases if isinstance(bases, list) else [bases]:
@@ -101,11 +101,11 @@ def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> 
     composition.files.append(path)
 
 
-def _nearest_file(path: Path) -> str:
-    """The cure for a missing YAML."""
+def _nearest_file(path: Path, chain: tuple[Path, ...]) -> str:
+    """The cure for a missing YAML; none of the files that led to it."""
     if not path.parent.is_dir():
         return f"The folder {path.parent} does not exist either."
-    return f"In that folder: {nearest(path.name, (file.name for file in path.parent.glob('*.yaml')))}"
+    return nearest(path.name, (file.name for file in path.parent.glob("*.yaml") if file.resolve() not in chain))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
         Interrupted: if the user stopped it.
     """
     run, checkpoint = find_resumable(experiment, resume) if resume is not None else (None, None)
-    module, data, callbacks = experiment.module(weights=run is None), experiment.data(), experiment.callbacks()
+    data = data_at_hand(experiment)
+    module, callbacks = experiment.module(weights=run is None), experiment.callbacks()
     experiment.require_monitored(module, callbacks)
     trainer = experiment.trainer([*callbacks, KeepConfig(experiment.config)])
     prepare_data(trainer, module, data, "fit")
@@ -105,7 +106,8 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     Raises:
         SpectronError: for whatever a user can mend.
     """
-    module, data, callbacks = restore(experiment, source), experiment.data(), experiment.callbacks()
+    data = data_at_hand(experiment)
+    module, callbacks = restore(experiment, source), experiment.callbacks()
     trainer = experiment.trainer(callbacks)
     prepare_data(trainer, module, data, "validate")
     own_run = changed or source.run is None
@@ -131,7 +133,8 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
     Raises:
         SpectronError: for whatever a user can mend.
     """
-    module, data, callbacks = experiment.module(), experiment.data(), experiment.callbacks()
+    data = data_at_hand(experiment)
+    module, callbacks = experiment.module(), experiment.callbacks()
     experiment.require_monitored(module, callbacks)
     prepare_data(experiment.trainer(callbacks), module, data, "fit")
     batch = next(iter(data.train_dataloader()))
@@ -145,6 +148,13 @@ def close(trainer: Trainer, logger: RunLogger) -> None:
     """Mark a run as failed or killed where Lightning, not being in charge yet, has not done so."""
     if trainer.state.status != TrainerStatus.INTERRUPTED:
         logger.finalize("failed")
+
+
+def data_at_hand(experiment: Experiment) -> LightningDataModule:
+    """Build the data module and let it make what it needs, before any part is built: a tokenizer may be trained on its text."""
+    data = experiment.data()
+    rank_zero_only(data.prepare_data)()
+    return data
 
 
 def attach(trainer: Trainer, module: LightningModule, data: LightningDataModule) -> None:
@@ -161,8 +171,6 @@ def prepare_data(trainer: Trainer, module: LightningModule, data: LightningDataM
         DataError: for missing or broken data.
     """
     attach(trainer, module, data)
-    if trainer.is_global_zero:
-        data.prepare_data()
     trainer.strategy.barrier("data prepared")
     data.setup(stage)
 

@@ -53,9 +53,7 @@ class Progress(ProgressBar):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start the clock again after a validation: only now has every callback done its part of it."""
-        if self._validation_began:
-            self._paused += time.monotonic() - self._validation_began
-            self._validation_began = 0.0
+        self._start_again()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Show the step where it is time."""
@@ -78,6 +76,7 @@ class Progress(ProgressBar):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last step on a line of its own, where it does not stand there already."""
+        self._start_again()
         if self._open_line or self._shown_step != trainer.global_step:
             self._show(trainer, pl_module, final=True)
 
@@ -86,6 +85,11 @@ class Progress(ProgressBar):
         if self._open_line:
             self.stream.write("\n")
             self._open_line = False
+
+    def _start_again(self) -> None:
+        if self._validation_began:
+            self._paused += time.monotonic() - self._validation_began
+            self._validation_began = 0.0
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, final: bool = False) -> None:
         now, step = time.monotonic(), trainer.global_step

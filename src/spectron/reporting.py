@@ -11,7 +11,7 @@ from rich.text import Text
 from spectron.tracking import Measure
 
 CEILING = "ceiling/"  # what the vocoder alone makes of true spectrograms: no model can be expected to do better
-COUNTED, SKIPPED = ("words", "tokens", "frames"), "skipped"
+COUNTED, SKIPPED = ("words", "tokens", "frames"), "skipped"  # what stands behind a measure, as `<measure>.<this>`
 ARROWS = {True: "↑", False: "↓", None: ""}
 
 

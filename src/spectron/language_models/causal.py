@@ -89,7 +89,9 @@ class CausalLanguageModel(LanguageModel):
 def load_pretrained(source: str) -> tuple[Any, Any]:
     """Tokenizer and model of a hub name or local folder, safetensors only, no remote code."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # it counts tensors, which tells a user nothing; downloads have a bar of their own
     try:
         model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa")
         return AutoTokenizer.from_pretrained(source), model

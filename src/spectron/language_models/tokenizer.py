@@ -35,7 +35,10 @@ def read_lines(path: Path) -> list[str]:
         DataError: if the file is missing, empty, or a manifest line is not JSON with a ``text``.
     """
     if not path.is_file():
-        raise DataError(f"text file not found: {path} (give an existing text file or manifest)")
+        raise DataError(
+            f"tokenizer.text: no such file: {path}. Name an existing text file or manifest; where the path comes from SPECTRON_DATA, "
+            "let that name the folder of your corpora"
+        )
     lines = path.read_text(encoding="utf-8").splitlines()
     if path.suffix == ".jsonl":
         try:
