@@ -4,6 +4,7 @@ from evaluation.metrics.answers import SpokenAnswerAccuracy, WrittenAnswerAccura
 from evaluation.metrics.behaviour import FreeRunningMelError, LengthRatio, StoppedShare, TeacherForcedMelError, mel_distance
 from evaluation.metrics.bootstrap import bootstrap_interval
 from evaluation.metrics.contracts import RatioMetric, SpokenMetric
+from evaluation.metrics.names import MetricName
 from evaluation.metrics.normalizer import NORMALIZER_VERSION, normalize
 from evaluation.metrics.perplexity import LogPerplexity
 from evaluation.metrics.similarity import SpeakerSimilarity, voice_similarity
@@ -14,6 +15,7 @@ __all__ = [
     "FreeRunningMelError",
     "LengthRatio",
     "LogPerplexity",
+    "MetricName",
     "PromptWordErrorRate",
     "RatioMetric",
     "SpeakerSimilarity",
