@@ -195,7 +195,12 @@ def _add_speaking_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("-o", "--output", type=Path, default=Path("continuation.wav"), help="wav to write; a folder for several prompts")
     added.add_argument("--max-seconds", type=float, default=10.0, help="longest speech (default 10)")
     added.add_argument("--temperature", type=float, default=0.0, help="0, the default, takes the likeliest text; above, text is sampled")
-    added.add_argument("--seed", type=int, default=0, help="seed of the sampling (default 0)")
+    added.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of all that is sampled, text and pre-net dropout, together with the name of the prompt (default 0)",
+    )
     added.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
 
 

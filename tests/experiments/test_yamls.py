@@ -49,3 +49,9 @@ def test_its_head_says_what_it_is_for(path):
     head = [line for line in path.read_text().splitlines()[:5] if line.startswith("# ")]
     wanted = ("not an experiment",) if name_of(path) in BASES else ("question:", "against:", "run:")
     assert all(word in " ".join(head).lower() for word in wanted)
+
+
+def test_the_embedded_weights_stay_small():
+    files = [path for path in (FOLDER / "mini" / "weights").rglob("*") if path.suffix == ".safetensors"]
+    assert len(files) == 6
+    assert sum(path.stat().st_size for path in files) < 20e6
