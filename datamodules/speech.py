@@ -62,23 +62,17 @@ class SpeechDataModule(EndlessDataModule):
         max_broken_files: int,
         corpus: SyntheticCorpus | None,
     ) -> None:
-        super().__init__(batching.seed, batching.num_workers)
+        super().__init__(batching.seed, batching.num_workers, corpus)
         self.makers = makers
         self.train_sources, self.val_sources = train, val
         self.batching = batching
         self.lower_case = lower_case
         self.max_broken_files = max_broken_files
-        self.corpus = corpus
         self.report: dict[str, int] = {}
         self.broken: dict[str, str] = {}
         self.rates: SampleRates | None = None
         self.train_cuts: list[MonoCut] = []
         self.val_cuts: list[list[MonoCut]] = []
-
-    def prepare_data(self) -> None:
-        """Write the synthetic corpus where one is asked for and not there yet."""
-        if self.corpus is not None:
-            self.corpus.ensure()
 
     def setup(self, stage: str) -> None:
         """Read the manifests that a stage needs and check every file that they name."""
@@ -109,7 +103,6 @@ class SpeechDataModule(EndlessDataModule):
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of every manifest."""
-        self.prepare_data()
         return {manifest: fingerprint(manifest) for source in (*self.train_sources, *self.val_sources) for manifest in source.manifests}
 
     @cached_property

@@ -19,6 +19,7 @@ from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, e
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import ConfigError, DataError
 from spectron.randomness import seed_of
 
@@ -161,12 +162,18 @@ class EndlessSampler(Sampler, Generic[Batch]):
 class EndlessDataModule(LightningDataModule):
     """A data module whose training batches are one endless stream, and that goes on with it after a resume."""
 
-    def __init__(self, seed: int, num_workers: int) -> None:
+    def __init__(self, seed: int, num_workers: int, corpus: SyntheticCorpus | None = None) -> None:
         super().__init__()
         self.seed = seed
         self.num_workers = num_workers
+        self.corpus = corpus
         self.sampler: EndlessSampler | None = None
         self.resumed: dict[str, Any] = {"consumed": 0, "steps": 0, "starts": [0]}
+
+    def prepare_data(self) -> None:
+        """Write the synthetic corpus where one is asked for and not there yet."""
+        if self.corpus is not None:
+            self.corpus.ensure()
 
     @abstractmethod
     def data_fingerprint(self) -> str:

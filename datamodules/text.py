@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.manifest import fingerprint, normalised
 from datamodules.streaming import EndlessDataModule
 from datamodules.synthetic.corpus import SyntheticCorpus
-from spectron.errors import DataError
 from spectron.randomness import seed_of
+from spectron.texts import read_texts
 
 
 class TextDataset(Dataset[list[str]]):
@@ -44,21 +44,15 @@ class TextDataModule(EndlessDataModule):
         seed: int = 17,
         corpus: SyntheticCorpus | None = None,
     ) -> None:
-        super().__init__(seed, num_workers=0)
+        super().__init__(seed, num_workers=0, corpus=corpus)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.train_files = [train] if isinstance(train, str) else list(train)
         self.val_file = val
         self.batch_size = batch_size
         self.lower_case = lower_case
-        self.corpus = corpus
         self.train_lines: list[str] = []
         self.val_lines: list[str] = []
-
-    def prepare_data(self) -> None:
-        """Write the synthetic corpus where one is asked for and not there yet."""
-        if self.corpus is not None:
-            self.corpus.ensure()
 
     def setup(self, stage: str) -> None:
         """Read the files."""
@@ -67,18 +61,10 @@ class TextDataModule(EndlessDataModule):
             self.train_lines = [line for file in self.train_files for line in self._read(file)]
 
     def _read(self, file: str) -> list[str]:
-        try:
-            lines = [normalised(line, self.lower_case) for line in Path(file).read_text(encoding="utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read the text file {file} ({error}): correct the path, or set SPECTRON_DATA") from error
-        lines = [line for line in lines if line]
-        if not lines:
-            raise DataError(f"the text file {file} holds no text: name another")
-        return lines
+        return [normalised(line, self.lower_case) for line in read_texts(Path(file))]
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of every file."""
-        self.prepare_data()
         return {file: fingerprint(file) for file in (*self.train_files, self.val_file)}
 
     def data_fingerprint(self) -> str:

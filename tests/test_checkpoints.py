@@ -11,7 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
-from spectron.checkpoints import AtomicCheckpointIO, Checkpoints, CheckpointSettings, SeedEachStep, read_checkpoint
+from spectron.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.errors import CheckpointError
 from spectron.tracking import Measure
 

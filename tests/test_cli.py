@@ -33,16 +33,6 @@ model:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """One store for the module: making a new database takes seconds."""
-    folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPECTRON_RUNS", str(folder))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def talker(tmp_path_factory):
     """An export's ``config.yaml`` of an untrained model that speaks."""
     folder = tmp_path_factory.mktemp("talker")

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from spectron.comparison import MOST_RUNS, compare, render
 from spectron.errors import TrackingError
-from spectron.tracking import Measure, RunLogger, TrackingSettings
+from spectron.runs import TrackingSettings
+from spectron.tracking import Measure, RunLogger
 
 
 @pytest.fixture(scope="module")

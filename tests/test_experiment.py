@@ -22,16 +22,6 @@ TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """One store for the module: making a new database takes seconds."""
-    folder = tmp_path_factory.mktemp("runs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPECTRON_RUNS", str(folder))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def first(runs):
     """A finished run of four steps."""
     return fit(Experiment.read(TINY))

@@ -18,7 +18,8 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.text import TextDataModule
-from spectron.checkpoints import AtomicCheckpointIO, Checkpoints, CheckpointSettings, SeedEachStep, read_checkpoint
+from spectron.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.errors import CheckpointError, TrainingError
 from spectron.randomness import seed_of
 

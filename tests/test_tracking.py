@@ -19,8 +19,8 @@ from mlflow import MlflowClient
 
 from spectron.backlog import send_backlog
 from spectron.errors import TrackingError
-from spectron.runs import open_store
-from spectron.tracking import Measure, RunLogger, TrackingSettings, find_run, flatten, list_runs
+from spectron.runs import TrackingSettings, find_run, list_runs, open_store
+from spectron.tracking import Measure, RunLogger, flatten
 
 
 @pytest.fixture(scope="module")

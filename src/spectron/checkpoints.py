@@ -22,11 +22,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from spectron.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from spectron.checkpoint_io import read_checkpoint
 from spectron.errors import CheckpointError
 from spectron.randomness import seed_of
-
-__all__ = ["AtomicCheckpointIO", "CheckpointSettings", "Checkpoints", "SeedEachStep", "read_checkpoint"]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spectron.audio.mel import MelConfig
+from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechTargets
 from spectron.randomness import RowRandom
 
@@ -77,6 +77,14 @@ class LanguageModel(nn.Module, ABC):
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Texts to ids (B, N), padded, and (B,) token counts; without start and end tokens."""
 
+    def text_sequence(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs ``sos, text``, targets ``text, eos`` (padded with eos) and where they are valid, each (B, N + 1)."""
+        ids, num_tokens = self.tokenize(texts)
+        inputs = torch.nn.functional.pad(ids, (1, 0), value=self.sos_id)
+        targets = torch.nn.functional.pad(ids, (0, 1), value=self.eos_id)
+        targets = targets.masked_fill(padding_mask(num_tokens, targets.shape[1]), self.eos_id)
+        return inputs, targets, ~padding_mask(num_tokens + 1, inputs.shape[1])
+
     @abstractmethod
     def detokenize(self, ids: list[list[int]]) -> list[str]:
         """Ids to texts, special tokens left out."""
@@ -122,8 +130,8 @@ class SpeechHead(nn.Module, ABC):
         """Named losses of hidden states (B, K, D); the key ``speech`` is the weighted whole that training minimises."""
 
     @abstractmethod
-    def step(self, hidden: Tensor, random: RowRandom) -> tuple[Tensor, Tensor]:
-        """Hidden state (B, D) to the next step's vector (B, F) and stop probability (B,)."""
+    def step(self, hidden: Tensor, random: RowRandom | None = None) -> tuple[Tensor, Tensor]:
+        """Hidden state (B, D) to the next step's vector (B, F) and stop probability (B,); ``random`` as in ``embed``."""
 
     @abstractmethod
     def spectrogram(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:

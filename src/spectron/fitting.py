@@ -18,7 +18,7 @@ from spectron.checkpoint_io import read_checkpoint
 from spectron.errors import CheckpointError, ConfigError, Interrupted, TrackingError
 from spectron.experiment import Experiment
 from spectron.provenance import device_name, fingerprint, git_state, package_versions, parameter_counts
-from spectron.restoring import CONFIG_KEY, FOLDER_TAG, Source, read_config, restore
+from spectron.restoring import CONFIG_KEY, YAML_FOLDER_TAG, Source, read_config, restore
 from spectron.runs import RunRecord, find_run, list_runs
 from spectron.tracking import Measure, RunLogger, flatten
 
@@ -79,7 +79,7 @@ def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
     module, callbacks = experiment.module(weights=run is None), experiment.callbacks()
     experiment.require_monitored(module, callbacks)
     trainer = experiment.trainer([*callbacks, KeepConfig(experiment.config)])
-    prepare_data(trainer, module, data, "fit")
+    set_up_data(trainer, module, data, "fit")
     logger = RunLogger(experiment.name, experiment.tracking(), run_id=run.run_id if run else None)
     trainer.logger = logger
     try:
@@ -109,7 +109,7 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     data = data_at_hand(experiment)
     module, callbacks = restore(experiment, source), experiment.callbacks()
     trainer = experiment.trainer(callbacks)
-    prepare_data(trainer, module, data, "validate")
+    set_up_data(trainer, module, data, "validate")
     own_run = changed or source.run is None
     name = f"{experiment.name}-evaluation" if own_run else experiment.name
     logger = RunLogger(name, experiment.tracking(), run_id=None if own_run or not source.run else source.run.run_id, training=own_run)
@@ -136,7 +136,7 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
     data = data_at_hand(experiment)
     module, callbacks = experiment.module(), experiment.callbacks()
     experiment.require_monitored(module, callbacks)
-    prepare_data(experiment.trainer(callbacks), module, data, "fit")
+    set_up_data(experiment.trainer(callbacks), module, data, "fit")
     batch = next(iter(data.train_dataloader()))
     module.eval()
     with torch.inference_mode():
@@ -164,7 +164,7 @@ def attach(trainer: Trainer, module: LightningModule, data: LightningDataModule)
     data.trainer = trainer
 
 
-def prepare_data(trainer: Trainer, module: LightningModule, data: LightningDataModule, stage: str) -> None:
+def set_up_data(trainer: Trainer, module: LightningModule, data: LightningDataModule, stage: str) -> None:
     """Have the data module read and check its manifests before anything is recorded.
 
     Raises:
@@ -227,7 +227,7 @@ def record(experiment: Experiment, module: LightningModule, data: LightningDataM
         "data": fingerprint(data),
     }
     logger.log_hyperparams(experiment.config)
-    folder = {FOLDER_TAG: str(experiment.folder)} if experiment.folder else {}
+    folder = {YAML_FOLDER_TAG: str(experiment.folder)} if experiment.folder else {}
     logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
     files = {"config.yaml": yaml.safe_dump(experiment.config, sort_keys=False), "facts.json": json.dumps(facts, indent=2)}
     for name, text in (files | ({"diff.patch": patch} if patch else {})).items():

@@ -82,7 +82,8 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
     def forward(self, batch: SpeechBatch) -> TeacherForced:
         """Predict text and speech of a batch from their true past."""
         prefix, prefix_steps = self.encode(batch.prompt, batch.prompt_num_samples)
-        text_inputs, text_targets, text_valid = self.text_sequence(batch)
+        texts = [self.text_mark.join(pair) for pair in zip(batch.prompt_text, batch.continuation_text, strict=True)]
+        text_inputs, text_targets, text_valid = self.language_model.text_sequence(texts)
         with torch.no_grad():
             speech = self.head.targets(batch.continuation, batch.continuation_num_samples)
         speech_inputs = self.speech_inputs(speech)
@@ -93,17 +94,6 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         _, text_hidden, speech_hidden = hidden.split([prefix.shape[1], text_inputs.shape[1], speech_inputs.shape[1]], dim=1)
         logits = self.language_model.logits(text_hidden)
         return TeacherForced(prefix, prefix_steps, logits, text_targets, text_valid, speech_hidden, speech)
-
-    def text_sequence(self, batch: SpeechBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """LM inputs ``sos, text``, targets ``text, eos`` and validity, each (B, N + 1)."""
-        lm = self.language_model
-        texts = [self.text_mark.join(pair) for pair in zip(batch.prompt_text, batch.continuation_text, strict=True)]
-        ids, num_tokens = lm.tokenize(texts)
-        ids, num_tokens = ids.to(batch.prompt.device), num_tokens.to(batch.prompt.device)
-        inputs = torch.nn.functional.pad(ids, (1, 0), value=lm.sos_id)
-        targets = torch.nn.functional.pad(ids, (0, 1), value=lm.eos_id)
-        targets = targets.masked_fill(padding_mask(num_tokens, targets.shape[1]), lm.eos_id)
-        return inputs, targets, ~padding_mask(num_tokens + 1, inputs.shape[1])
 
     def speech_inputs(self, speech: SpeechTargets) -> Tensor:
         """LM inputs of the speech, ``eos`` and all steps but the last: (B, K, D)."""

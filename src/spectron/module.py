@@ -173,7 +173,7 @@ class SpectronModule(TrainingModule):
         """The spectrogram (B, T, M) that the model predicts from the true past, and its (B,) valid frames."""
         predicted: TeacherForced = self.model(batch)
         head = self.model.head
-        steps, _ = head.step(predicted.speech_hidden.flatten(0, 1), None)  # type: ignore[arg-type]
+        steps, _ = head.step(predicted.speech_hidden.flatten(0, 1))
         mel, _ = head.spectrogram(steps.unflatten(0, predicted.speech_hidden.shape[:2]), predicted.speech_targets.num_steps)
         return mel, predicted.speech_targets.num_frames
 

@@ -132,12 +132,8 @@ class TextModule(TrainingModule):
     def loss_terms(self, batch: list[str]) -> dict[str, LossTerm]:
         """Cross-entropy in nats a token, the end token included."""
         lm: Any = self.model["language_model"]
-        ids, num_tokens = lm.tokenize(batch)
-        inputs = functional.pad(ids, (1, 0), value=lm.sos_id)
-        place = torch.arange(inputs.shape[1], device=ids.device)
-        targets = functional.pad(ids, (0, 1), value=lm.eos_id).masked_fill(place >= num_tokens[:, None], lm.eos_id)
-        valid = place <= num_tokens[:, None]
-        positions = place.expand_as(inputs)
+        inputs, targets, valid = lm.text_sequence(batch)
+        positions = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
         hidden, _ = lm(lm.embed(inputs), visibility(valid, inputs.shape[1]), positions)
         return {"text": text_cross_entropy(lm.logits(hidden), targets, valid)}
 

@@ -17,7 +17,7 @@ from spectron.exporting import require_cover
 from spectron.runs import RunRecord, TrackingSettings, find_run
 
 CONFIG_KEY = "experiment_config"
-FOLDER_TAG = "spectron.yaml_folder"
+YAML_FOLDER_TAG = "spectron.yaml_folder"
 
 
 @dataclass
@@ -81,7 +81,7 @@ def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: b
     if source.is_export:
         return Experiment.read(source.path, overrides, model_only=True)
     # A folder is only taken from the user's own record of the run: a checkpoint may be a stranger's.
-    recorded = source.run.tags.get(FOLDER_TAG) if source.run else None
+    recorded = source.run.tags.get(YAML_FOLDER_TAG) if source.run else None
     add_import_folders([Path.cwd(), *([Path(recorded)] if recorded else [])])
     composition = override(Composition(read_config(source.path), files=[source.path]), overrides)
     return Experiment(composition, model_only)

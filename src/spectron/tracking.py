@@ -17,16 +17,14 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from spectron.backlog import Backlog, send_backlog
+from spectron.backlog import Backlog
 from spectron.errors import TrackingError
 from spectron.runs import (
     CHANGED_TAG,
     FOLDER_TAG,
     MEASURES_TAG,
-    RunRecord,
     TrackingSettings,
     find_run,
-    list_runs,
     open_store,
     reason_of,
     run_folder,
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["Measure", "RunLogger", "RunRecord", "TrackingSettings", "find_run", "flatten", "list_runs", "open_store", "send_backlog"]
 
 LONGEST_PARAM = 6000  # characters, MLflow's own limit
 PARAMS_PER_RECORD = 100  # MLflow's own limit

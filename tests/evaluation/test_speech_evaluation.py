@@ -20,7 +20,8 @@ from spectron.errors import ConfigError
 from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.module import SpectronModule
-from spectron.tracking import RunLogger, TrackingSettings
+from spectron.runs import TrackingSettings
+from spectron.tracking import RunLogger
 from spectron.vocoders import GriffinLimVocoder
 
 LM = {

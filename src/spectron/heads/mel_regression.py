@@ -153,7 +153,7 @@ class MelRegressionHead(SpeechHead):
         terms["speech"] = LossTerm(terms["spectrogram"].total + self.stop.weight * terms["stop"].total, targets.num_frames.sum())
         return terms
 
-    def step(self, hidden: Tensor, random: RowRandom) -> tuple[Tensor, Tensor]:
+    def step(self, hidden: Tensor, random: RowRandom | None = None) -> tuple[Tensor, Tensor]:
         """Hidden state (B, D) to the next frames (B, r * M) and stop probability (B,)."""
         return self.predict(hidden).float(), self.stop_net(hidden)[:, 0].float().sigmoid()
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectron.errors import DataError
+from spectron.texts import read_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -28,29 +27,6 @@ class TokenizerSettings:
     lower_case: bool = True
 
 
-def read_lines(path: Path) -> list[str]:
-    """The non-empty texts of a text file or manifest.
-
-    Raises:
-        DataError: if the file is missing, empty, or a manifest line is not JSON with a ``text``.
-    """
-    if not path.is_file():
-        raise DataError(
-            f"tokenizer.text: no such file: {path}. Name an existing text file or manifest; where the path comes from SPECTRON_DATA, "
-            "let that name the folder of your corpora"
-        )
-    lines = path.read_text(encoding="utf-8").splitlines()
-    if path.suffix == ".jsonl":
-        try:
-            lines = [json.loads(line).get("text") or "" for line in lines if line.strip()]
-        except (json.JSONDecodeError, AttributeError) as error:
-            raise DataError(f"{path} has a line that is not a JSON object: {error}") from error
-    lines = [line.strip() for line in lines if line.strip()]
-    if not lines:
-        raise DataError(f"no text in {path}")
-    return lines
-
-
 def train_tokenizer(settings: TokenizerSettings) -> PreTrainedTokenizerFast:
     """Train on the file that the settings name; the same file gives the same tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -65,6 +41,6 @@ def train_tokenizer(settings: TokenizerSettings) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    lines = read_lines(Path(settings.text))
+    lines = read_texts(Path(settings.text))
     tokenizer.train_from_iterator([line.lower() for line in lines] if settings.lower_case else lines, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
