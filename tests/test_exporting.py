@@ -6,7 +6,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from spectron.errors import CheckpointError
-from spectron.exporting import export_parts, load_part
+from spectron.exporting import export_parts
+from spectron.weights import load_part
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 
 CONFIG = {"task": "some.Task", "model": {"encoder": {"class_path": "some.Encoder"}, "width": 3}}

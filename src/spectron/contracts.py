@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -40,22 +42,61 @@ class Decoding:
     seed: int = 0
 
 
+@runtime_checkable
+class SavesItself(Protocol):
+    """A part with a format of its own, such as transformers'; it is built again from ``source``, the folder that it wrote."""
+
+    def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
+        """Write all of it (in 16-bit floats if ``half``); the arguments, beside ``source``, that build the same part again."""
+
+
+class Probed:
+    """An attribute of an encoder that need not be written down: where it is not, the encoder hears some noise and tells."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, encoder: SpeechEncoder | None, owner: type) -> Any:
+        # Reached only where the encoder has set no value of its own.
+        if encoder is None:
+            return self
+        encoder.output_dim, encoder.frame_rate_hz = probe(encoder)
+        return vars(encoder)[self.name]
+
+
 class SpeechEncoder(nn.Module, ABC):
     """Waveform in, feature sequence out; owns its front end.
 
     Attributes:
         sample_rate_hz: Rate at which it wants the waveform.
-        frame_rate_hz: Feature vectors a second.
-        output_dim: Width D of a feature vector.
+        frame_rate_hz: Feature vectors a second; found by the platform where the encoder does not say it.
+        output_dim: Width D of a feature vector; found by the platform where the encoder does not say it.
     """
 
     sample_rate_hz: int
-    frame_rate_hz: float
-    output_dim: int
+    frame_rate_hz: float = Probed()  # type: ignore[assignment]
+    output_dim: int = Probed()  # type: ignore[assignment]
 
     @abstractmethod
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Encode (B, S) audio with (B,) valid samples into (B, U, D) features and (B,) valid steps."""
+
+
+@torch.no_grad()
+def probe(encoder: SpeechEncoder, seconds: tuple[int, int] = (1, 3)) -> tuple[int, float]:
+    """Width of an encoder's features, and features a second, found by encoding a short and a longer noise.
+
+    The difference of the two lengths counts: what an encoder loses or adds at the ends of a recording drops out.
+    """
+    device = next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
+    rate, was_training = encoder.sample_rate_hz, encoder.training
+    noise = 0.1 * torch.randn(2, seconds[1] * rate, generator=torch.Generator().manual_seed(0)).to(device)
+    encoder.eval()
+    try:
+        features, num_steps = encoder(noise, torch.tensor([second * rate for second in seconds], device=device))
+    finally:
+        encoder.train(was_training)
+    return int(features.shape[-1]), float(num_steps[1] - num_steps[0]) / (seconds[1] - seconds[0])
 
 
 class LanguageModel(nn.Module, ABC):

@@ -17,7 +17,7 @@ from spectron.checkpoint_io import AtomicCheckpointIO
 from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.configuration import Composition, compose, nearest
 from spectron.errors import ConfigError
-from spectron.exporting import load_part
+from spectron.weights import load_part
 from spectron.progress import Progress
 from spectron.runs import TrackingSettings
 

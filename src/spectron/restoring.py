@@ -13,7 +13,7 @@ from spectron.checkpoint_io import read_checkpoint
 from spectron.configuration import Composition, override
 from spectron.errors import CheckpointError
 from spectron.experiment import Experiment, add_import_folders
-from spectron.exporting import require_cover
+from spectron.weights import require_cover
 from spectron.runs import RunRecord, TrackingSettings, find_run
 
 CONFIG_KEY = "experiment_config"

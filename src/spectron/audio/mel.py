@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ class MelConfig:
         low_hz: Lower edge of the first band.
         high_hz: Upper edge of the last band, at most half the sample rate.
         floor: Smallest magnitude before the logarithm.
+        mel_scale: ``htk`` or ``slaney`` (librosa's default, which most published vocoders were trained on).
+        area_norm: Whether each band is divided by its width (Slaney's normalisation).
     """
 
     sample_rate_hz: int = 16000
@@ -29,6 +32,8 @@ class MelConfig:
     low_hz: float = 20.0
     high_hz: float = 8000.0
     floor: float = 1.0e-5
+    mel_scale: Literal["htk", "slaney"] = "htk"
+    area_norm: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
@@ -56,6 +61,13 @@ class MelConfig:
         """Frames a second."""
         return self.sample_rate_hz / self.hop_samples
 
+    def filter_bank(self) -> Tensor:
+        """Weights of the linear frequencies (F) in each band: (F, M)."""
+        from torchaudio.functional import melscale_fbanks
+
+        norm = "slaney" if self.area_norm else None
+        return melscale_fbanks(self.fft_size // 2 + 1, self.low_hz, self.high_hz, self.mel_bins, self.sample_rate_hz, norm, self.mel_scale)
+
     def num_frames(self, num_samples: Tensor) -> Tensor:
         """Frames of a recording: one centred on its first sample and one every hop after; none where there is no sample."""
         return (num_samples - 1).div(self.hop_samples, rounding_mode="floor") + 1
@@ -67,7 +79,7 @@ def padding_mask(lengths: Tensor, longest: int) -> Tensor:
 
 
 class LogMel(nn.Module):
-    """Natural logarithm of mel band magnitudes, through torchaudio's STFT and filter bank (HTK scale)."""
+    """Natural logarithm of mel band magnitudes, through torchaudio's STFT and filter bank."""
 
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
@@ -83,6 +95,8 @@ class LogMel(nn.Module):
             f_max=config.high_hz,
             n_mels=config.mel_bins,
             power=1.0,
+            norm="slaney" if config.area_norm else None,
+            mel_scale=config.mel_scale,
             # Zeros beyond the ends: a recording then looks the same alone and padded in a batch. Reflection would not.
             pad_mode="constant",
         )

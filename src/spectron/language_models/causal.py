@@ -80,10 +80,11 @@ class CausalLanguageModel(LanguageModel):
         """Hidden states (..., D) to token logits (..., V)."""
         return self.lm.get_output_embeddings()(hidden)
 
-    def save(self, folder: Path, half: bool = False) -> None:
+    def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
         """Write model (in 16-bit floats if ``half``) and tokenizer in transformers' own format, so that ``source: <folder>`` loads them."""
         (copy.deepcopy(self.lm).half() if half else self.lm).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        return {}
 
 
 def load_pretrained(source: str) -> tuple[Any, Any]:

@@ -23,14 +23,11 @@ class GriffinLimVocoder(Vocoder):
 
     def __init__(self, mel: MelConfig, iterations: int = 32, momentum: float = 0.9) -> None:
         super().__init__()
-        from torchaudio.functional import melscale_fbanks
-
         self.mel = mel
         self.iterations = iterations
         self.momentum = momentum
-        bank = melscale_fbanks(mel.fft_size // 2 + 1, mel.low_hz, mel.high_hz, mel.mel_bins, mel.sample_rate_hz)  # (F, M)
         # The pseudo-inverse is least squares for every frame at once; torchaudio's own inverse solves each call anew.
-        self.register_buffer("inverse", torch.linalg.pinv(bank), persistent=False)  # (M, F)
+        self.register_buffer("inverse", torch.linalg.pinv(mel.filter_bank()), persistent=False)  # (M, F)
         self.register_buffer("window", torch.hann_window(mel.window_samples), persistent=False)
 
     @torch.inference_mode()

@@ -1,0 +1,111 @@
+"""Pre-trained models by name or folder: where their files are, and what to do where they are not.
+
+A name is looked up in the hub's cache and then on the hub (``huggingface_hub``; ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_ENDPOINT``
+hold), once, into a folder: every loader then reads a folder, so that a name and a folder take the same way. Weights are safetensors
+only: a pickle could run code of a stranger's choosing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spectron.errors import ConfigError, SpectronError
+
+DATA_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.yaml"]
+CODE_FILES = ["*.py"]
+# Copies of the same weights for other programs, or in other precisions.
+OTHER_COPIES = ["original/*", "onnx/*", "openvino/*", "coreml/*", "*.fp16*", "*.fp32*"]
+PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
+
+
+def locate(source: str, revision: str | None = None, remote_code: bool = False) -> Path:
+    """The folder that holds a pre-trained model.
+
+    Args:
+        source: A local folder, or a name on the hub such as ``openai/whisper-base``.
+        revision: Branch, tag or commit on the hub; None takes the main branch.
+        remote_code: Whether the repository's own Python files are fetched too.
+
+    Raises:
+        ConfigError: beginning with the argument's name, ``source`` or ``revision``; says what was looked for where, and the cure.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ConfigError(f"revision: {source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model")
+        return folder
+    if source.startswith((".", "/", "~")) or source.count("/") > 1 or folder.exists():
+        raise ConfigError(f"source: there is no folder {folder.absolute()}. {_nearest_folder(folder)}")
+    return _fetch(source, revision, remote_code)
+
+
+def revision_of(folder: Path) -> str | None:
+    """The commit of a folder that came from the hub; None for any other."""
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def require_safetensors(folder: Path, source: str) -> None:
+    """Refuse a folder without safetensors weights.
+
+    Raises:
+        ConfigError: with the ways to get them.
+    """
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    found = f"only {', '.join(pickles)}, and pickled weights are not loaded because they can run code" if pickles else "no weights at all"
+    raise ConfigError(
+        f"source: {source!r} ({folder}) holds no *.safetensors but {found}. Name a `revision` that has them (on the hub, converted weights "
+        "often wait under refs/pr/1), or convert once where you trust the file: load it with transformers and save_pretrained(<folder>)"
+    )
+
+
+@contextmanager
+def reading(source: str, what: str, argument: str = "source") -> Iterator[None]:
+    """Turn what a library objects to while it reads ``source`` into a ``ConfigError`` that names argument, source and cure."""
+    try:
+        yield
+    except SpectronError:
+        raise
+    except Exception as error:  # every library raises kinds of its own for a file that it cannot read
+        said = " ".join(str(error).split())[:400]
+        raise ConfigError(f"{argument}: {source!r} cannot be read as {what}: {type(error).__name__}: {said}") from error
+
+
+def _fetch(name: str, revision: str | None, remote_code: bool) -> Path:
+    """A hub model's folder in the cache, fetched where it is not there yet."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    at = f" at revision {revision!r}" if revision else ""
+    looked = f"looked for the folder {Path(name).absolute()}, in the cache {constants.HF_HUB_CACHE}"
+    by_folder = "or give a folder that holds it, `source: /path/to/folder`"
+    patterns = DATA_FILES + (CODE_FILES if remote_code else [])
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=OTHER_COPIES))
+    except HFValidationError as error:
+        raise ConfigError(f"source: {name!r} is neither a folder nor a name of the hub ({error}); {looked}. Correct it") from error
+    except GatedRepoError as error:
+        raise ConfigError(f"source: {name!r} asks for its terms to be accepted: do so on its page and log in (hf auth login)") from error
+    except RevisionNotFoundError as error:
+        raise ConfigError(f"revision: {name!r} has no revision {revision!r}. Correct or remove `revision`") from error
+    except RepositoryNotFoundError as error:
+        raise ConfigError(f"source: the hub has no {name!r} that you may read; {looked}. Correct the name, log in, {by_folder}") from error
+    except Exception as error:  # no network shows itself in many ways, one for each library on the way to it
+        cause = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub cannot be reached ({type(error).__name__})"
+        raise ConfigError(
+            f"source: {name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there is a network (hf download {name}) and copy "
+            f"the cache, {by_folder}"
+        ) from error
+
+
+def _nearest_folder(folder: Path) -> str:
+    """The cure for a wrong path: the likeliest folder beside it."""
+    if not folder.parent.is_dir():
+        return f"The folder {folder.absolute().parent} does not exist either; correct the path"
+    names = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
+    close = difflib.get_close_matches(folder.name, names, n=1)
+    return f"Did you mean {folder.absolute().parent / close[0]}?" if close else "Correct the path"

@@ -1,0 +1,52 @@
+"""Weights of parts: safetensors in, all of them and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from spectron.errors import CheckpointError
+
+
+def load_part(part: nn.Module, path: Path, name: str) -> None:
+    """Load a part's tensors from a safetensors file, all of them and nothing else.
+
+    Raises:
+        CheckpointError: if the file is missing, is not safetensors, or does not cover the part exactly.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"weights.{name}: no such file: {path}")
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # the library raises its own untyped error for a broken file
+        raise CheckpointError(f"weights.{name}: {path} is not a safetensors file ({error})") from error
+    require_cover(part.state_dict(), tensors, f"weights.{name}: {path}")
+    part.load_state_dict(tensors)
+
+
+def require_cover(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], where: str) -> None:
+    """Refuse tensors that do not match a model's names and shapes one to one.
+
+    Raises:
+        CheckpointError: naming the first tensors that are missing, left over, or of another shape.
+    """
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    shapes = [
+        f"{k} is {tuple(found[k].shape)}, not {tuple(wanted[k].shape)}"
+        for k in wanted.keys() & found.keys()
+        if found[k].shape != wanted[k].shape
+    ]
+    problems = [
+        f"{len(names)} {what} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
+        for what, names in (
+            ("tensors of the model are missing", missing),
+            ("tensors are left over", extra),
+            ("tensors differ in shape", sorted(shapes)),
+        )
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"{where} does not cover the model: {'; '.join(problems)}. Give the weights of the same configuration")
