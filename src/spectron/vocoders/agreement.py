@@ -1,0 +1,157 @@
+"""Whether a pre-trained vocoder and the speech head mean the same spectrogram, and the exact way from one to the other.
+
+Two spectrograms of the same frames and bands differ by what happens to one number, and that can be undone. Sample rate, hop, window,
+number of bands, band edges and mel scale decide which frames and bands there are; nothing converts these exactly.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from spectron.audio.mel import MelConfig
+from spectron.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+Bridging = Literal["none", "exact"]
+CONVERTIBLE = ("floor", "area_norm")
+# One unit of a natural logarithm of magnitudes in other scales; 20 log10 of magnitudes is 10 log10 of their squares.
+UNITS = {"natural": 1.0, "log10": 1 / math.log(10), "decibel": 20 / math.log(10)}
+
+
+@dataclass
+class MelFormat:
+    """How a vocoder wants the numbers of a spectrogram; the defaults are the speech head's own way.
+
+    None of this can be set in a ``MelConfig``, and all of it is converted exactly, always.
+
+    Args:
+        log: Logarithm of the magnitudes: ``natural``, ``log10``, or ``decibel`` (20 log10).
+        centred: Whether frame t is centred on sample ``t * hop`` (torch's and librosa's ``center=True``) or half a hop later, in the middle
+            of the samples that it stands for, as in the authors' HiFi-GAN.
+        gain: What magnitudes are multiplied by before the logarithm.
+        mean: Subtracted after the logarithm, one number or one a band.
+        deviation: Divided by after that, one number or one a band.
+    """
+
+    log: Literal["natural", "log10", "decibel"] = "natural"
+    centred: bool = True
+    gain: float = 1.0
+    mean: float | list[float] = 0.0
+    deviation: float | list[float] = 1.0
+
+
+HEADS_OWN = MelFormat()
+
+
+def require_same_mel(head: MelConfig, trained_on: MelConfig, source: str, bridge: Bridging = "none") -> None:
+    """Refuse a pre-trained vocoder whose spectrogram settings are not the speech head's.
+
+    Args:
+        head: The speech head's settings.
+        trained_on: The settings that the vocoder was trained on.
+        source: Folder or name that the user gave for it.
+        bridge: ``exact`` lets those settings differ that a ``MelBridge`` converts, the floor and the bands' normalisation.
+
+    Raises:
+        ConfigError: beginning with ``source``; names every key that differs with both values, and the head's settings that would agree.
+    """
+    differing = differences(head, trained_on)
+    if bridge == "exact":
+        differing = {key: pair for key, pair in differing.items() if key not in CONVERTIBLE}
+    if not differing:
+        return
+    listed = "; ".join(f"{key} is {theirs}, the head has {ours}" for key, (theirs, ours) in differing.items())
+    bridging = "" if set(differing) - set(CONVERTIBLE) else ", or set `bridge: exact` beside `source`, which converts that exactly"
+    kept = " (`bridge: exact` converts nothing but floor and area_norm)" if bridge == "exact" else ""
+    raise ConfigError(
+        f"source: {source!r} was trained on another spectrogram than the speech head's: {listed}{kept}. Give the head the vocoder's, "
+        f"model.head.init_args.mel: {as_yaml(trained_on)}{bridging}; or take a vocoder of the head's settings"
+    )
+
+
+def differences(head: MelConfig, trained_on: MelConfig) -> dict[str, tuple[str, str]]:
+    """Settings that differ, as the vocoder's and the head's value; times are compared as the samples that they come to."""
+    found = {}
+    for key, theirs in asdict(trained_on).items():
+        ours = getattr(head, key)
+        in_samples = {"frame_shift_ms": "hop_samples", "window_ms": "window_samples"}.get(key)
+        if in_samples is not None:
+            counts = [getattr(mel, in_samples) for mel in (trained_on, head)]
+            pairs = zip((theirs, ours), counts, (trained_on, head), strict=True)
+            values = [f"{_short(value, count, mel.sample_rate_hz)} ({count} samples)" for value, count, mel in pairs]
+            same = counts[0] == counts[1]
+        else:
+            values = [str(theirs), str(ours)]
+            same = math.isclose(theirs, ours, rel_tol=1e-6) if isinstance(theirs, float) else theirs == ours
+        if not same:
+            found[key] = (values[0], values[1])
+    return found
+
+
+def as_yaml(mel: MelConfig) -> str:
+    """Settings as one line of YAML, with times as short as they can be written for the same number of samples."""
+    values = asdict(mel)
+    for key, count in (("frame_shift_ms", mel.hop_samples), ("window_ms", mel.window_samples)):
+        values[key] = _short(values[key], count, mel.sample_rate_hz)
+    return yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=math.inf).strip()
+
+
+def _short(milliseconds: float, samples: int, rate_hz: int) -> float:
+    """The shortest decimal that comes to so many samples."""
+    rounded = (round(milliseconds, digits) for digits in range(1, 9))
+    return next((value for value in rounded if round(rate_hz * value / 1000) == samples), milliseconds)
+
+
+class MelBridge(nn.Module):
+    """The speech head's log-mel to that of a vocoder, number by number.
+
+    With x the head's natural logarithm of a band's magnitude, the vocoder's number is::
+
+        y = (u * max(x + ln(gain) + ln(a), ln(floor)) - mean) / deviation
+
+    ``u`` is the unit of the logarithm (1, 1 / ln 10, or 20 / ln 10 for decibels), ``a`` a constant a band: the vocoder's filter over the
+    head's, 2 / (width of the band in Hz) where only the vocoder divides bands by their widths, its inverse where only the head does.
+    ``floor`` is the vocoder's: values below it are raised to it. What the head has floored higher than the vocoder would stays there,
+    so y is exact wherever x is above the head's floor. Power spectrograms that are summed into bands are not a function of magnitudes
+    that are, and have no such formula.
+
+    Args:
+        head: The speech head's settings.
+        trained_on: The vocoder's, different at most in floor and area normalisation.
+        wanted: How the vocoder wants its numbers.
+    """
+
+    offset: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, head: MelConfig, trained_on: MelConfig, wanted: MelFormat = HEADS_OWN) -> None:
+        super().__init__()
+        self.unit = UNITS[wanted.log]
+        self.log_floor = math.log(trained_on.floor)
+        # A vocoder that puts the middle of a frame's samples where the head's frame begins speaks half a hop late.
+        self.lag_samples = 0 if wanted.centred else trained_on.hop_samples // 2
+        self.register_buffer("offset", math.log(wanted.gain) + band_offsets(head, trained_on), persistent=False)  # (M,)
+        self.register_buffer("mean", torch.as_tensor(wanted.mean, dtype=torch.float32), persistent=False)
+        self.register_buffer("deviation", torch.as_tensor(wanted.deviation, dtype=torch.float32), persistent=False)
+        if head.floor > trained_on.floor * (1 + 1e-6):
+            log.warning("the vocoder knows magnitudes down to %g, the speech head none below its floor of %g", trained_on.floor, head.floor)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Log-mel (..., M) of the head to the vocoder's (..., M)."""
+        return (self.unit * (mel + self.offset).clamp(min=self.log_floor) - self.mean) / self.deviation
+
+
+def band_offsets(head: MelConfig, trained_on: MelConfig) -> Tensor:
+    """Natural logarithm of the vocoder's filter over the head's, one constant a band: (M,)."""
+    ours, theirs = head.filter_bank().sum(0), trained_on.filter_bank().sum(0)
+    # A band so narrow that no frequency falls into it is at the floor under either normalisation.
+    return torch.where(ours > 0, theirs / ours.clamp(min=torch.finfo(ours.dtype).tiny), 1.0).log()
