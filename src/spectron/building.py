@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from spectron.errors import ConfigError, SpectronError
+from spectron.blame import Section, explained
+from spectron.configuration import KeyPath
+from spectron.errors import ConfigError
+from spectron.file_classes import to_dotted, to_references
 
 
 def parser_of(section: str, hint: Any, arguments_of: bool = False, left_out: Iterable[str] = (), built: bool = True) -> ArgumentParser:
@@ -40,33 +43,36 @@ def complete(section: str, value: Any, parser: ArgumentParser) -> Any:
     """
     try:
         # Not the parser's own dump, which stumbles over defaults that are enumerations.
-        return json.loads(json.dumps(_parse(section, value, parser)[section], default=_plain))
+        return to_references(json.loads(json.dumps(_parse(section, value, parser)[section], default=_plain)))
     except (ArgumentError, ValueError, TypeError) as error:
         raise ConfigError(f"{section}: {_last_line(error)}") from error
 
 
-def build(section: str, value: Any, parser: ArgumentParser) -> Any:
+def build(section: Section, parser: ArgumentParser, where: Callable[[KeyPath], str]) -> Any:
     """The objects that a section describes.
 
+    Args:
+        section: Its name, its checked value, and the class whose arguments it holds, where it holds some.
+        parser: The section's parser.
+        where: Tells which file says a key.
+
     Raises:
-        ConfigError: where a class refuses its values; the message names the class.
+        ConfigError: where a class refuses its values; the message names the key, the file and, where it is about no single key, the class.
     """
     try:
-        return parser.instantiate(_parse(section, value, parser))[section]
-    except SpectronError:
+        return parser.instantiate(_parse(section.name, section.value, parser))[section.name]
+    except Exception as error:
+        if explanation := explained(error, section):
+            path, told = explanation
+            raise type(told)(f"{told} (in {where((*path, 'class_path'))})") from error  # of a whole part, the file that chose its class
+        if isinstance(error, ArgumentError | ValueError | OSError):
+            raise ConfigError(f"{section.name}: {_last_line(error)} (in {where((section.name,))})") from error
         raise
-    except ArgumentError as error:
-        raise ConfigError(f"{section}: {_last_line(error)}") from error
-    except (ValueError, OSError) as error:
-        if typed := _typed_within(error):
-            raise typed from error
-        # What a constructor refuses is a value of the configuration; other exceptions are defects and keep their traceback.
-        raise ConfigError(f"{section}: {_raised_by(error)}{_last_line(error)}") from error
 
 
 def _parse(section: str, value: Any, parser: ArgumentParser) -> Any:
     """Parse a copy: jsonargparse puts objects of its own into the dicts that it is given."""
-    return parser.parse_object({section: copy.deepcopy(value)})
+    return parser.parse_object({section: to_dotted(copy.deepcopy(value))})
 
 
 def _plain(value: Any) -> Any:
@@ -78,24 +84,7 @@ def _plain(value: Any) -> Any:
     return value.name if isinstance(value, Enum) else str(value)
 
 
-def _typed_within(error: BaseException | None) -> SpectronError | None:
-    """The error of ours that jsonargparse wraps where a type hint has alternatives, such as ``TextScorer | None``."""
-    while error is not None and not isinstance(error, SpectronError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
 def _last_line(error: Exception) -> str:
     """The part of a nested message that says most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if isinstance(error, ArgumentError) and lines else " ".join(lines)
-
-
-def _raised_by(error: Exception) -> str:
-    """Name of the class whose constructor raised, followed by ": "."""
-    name, frame = "", error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_code.co_name in ("__init__", "__post_init__"):
-            name = type(frame.tb_frame.f_locals.get("self")).__name__ + ": "
-        frame = frame.tb_next
-    return name

@@ -12,6 +12,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +29,7 @@ from jsonargparse._parameter_resolvers import get_signature_parameters
 import spectron
 from spectron.configuration import KeyPath, nearest
 from spectron.errors import ConfigError
+from spectron.file_classes import is_reference, load_class, reference_of
 
 PART_KEYS = ("class_path", "init_args")
 
@@ -59,11 +61,13 @@ def parameters(cls: type, supplied: int = 0) -> dict[str, Parameter]:
 
 
 def import_class(class_path: str) -> type:
-    """The class of a dotted path.
+    """The class of a dotted path, or of ``file.py:Class``.
 
     Raises:
         ConfigError: if there is none; whoever knows the key path and the classes that fit completes the message.
     """
+    if is_reference(class_path):
+        return load_class(class_path)
     module_name, _, name = class_path.rpartition(".")
     if not module_name:
         raise ConfigError(f"`{class_path}` is not the dotted path of a class, such as package.module.{class_path or 'Class'}")
@@ -71,11 +75,11 @@ def import_class(class_path: str) -> type:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise ConfigError(f"`{class_path}`: importing {module_name} failed: {error}") from error
+            raise ConfigError(f"`{class_path}`: importing {module_name} failed: {error}.") from error
         missing = f"there is no module `{error.name}` among the installed ones, in the YAML's folder or in the current one"
         raise ConfigError(missing) from error
     except Exception as error:  # whatever a user's module raises while it is imported
-        raise ConfigError(f"`{class_path}`: importing {module_name} failed: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"`{class_path}`: importing {module_name} failed: {type(error).__name__}: {error}.") from error
     found = getattr(module, name, None)
     if not isinstance(found, type):
         raise ConfigError(f"`{module_name}` has no class `{name}`")
@@ -175,7 +179,9 @@ class Checker:
         try:
             cls = import_class(class_path)
         except ConfigError as error:
-            raise self.error(path, f"{error}. {_nearest_part(class_path, hints)}".rstrip()) from error.__cause__
+            # In whole sentences it holds its cure; otherwise the name is wrong, and the nearest right one is the cure.
+            told = str(error) if str(error).endswith((".", "?")) else f"{error}. {_nearest_part(class_path, hints)}".rstrip()
+            raise self.error(path, told) from error.__cause__
         hint = next((hint for hint in hints if issubclass(cls, hint.base)), None)
         if hint is None:
             raise self.error(path, f"`{class_path}` is not a {wanted}. {_nearest_part(class_path, hints)}".rstrip())
@@ -242,7 +248,7 @@ def _nearest_part(class_path: str, hints: list[PartHint]) -> str:
         found += [sub for sub in _subclasses(cls) if sub not in found]
     # Bare names are compared: a likeness of the packages in front would drown the name's own.
     public = {cls.__name__: _public_path(cls) for cls in found if not inspect.isabstract(cls) and "<locals>" not in cls.__qualname__}
-    wanted = class_path.rpartition(".")[2]
+    wanted = re.split(r"[.:]", class_path)[-1]
     close = difflib.get_close_matches(wanted, public, n=1)
     return f"Did you mean `{public[close[0]]}`?" if close else (public and f"There are: {', '.join(sorted(public.values())[:12])}.") or ""
 
@@ -252,7 +258,9 @@ def _subclasses(cls: type) -> list[type]:
 
 
 def _public_path(cls: type) -> str:
-    """The shortest dotted path under which a class can be imported."""
+    """What names a class in a YAML: the shortest dotted path under which it can be imported, or its file."""
+    if reference := reference_of(cls):
+        return reference
     names = cls.__module__.split(".")
     for length in range(1, len(names)):
         package = ".".join(names[:length])

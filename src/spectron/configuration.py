@@ -18,6 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from spectron.errors import ConfigError
+from spectron.file_classes import absolute, same_class
 
 COMMAND_LINE = "the command line"
 KeyPath = tuple[str, ...]
@@ -124,12 +125,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _place(value: Any, folder: Path) -> Any:
-    """Put the file's own folder in place of ``${here}``, before merging forgets which file it was."""
+    """Say from which folder ``${here}`` and the path of a class' file are seen, before merging forgets which file said them."""
     if isinstance(value, dict):
         return {str(key): _place(item, folder) for key, item in value.items()}
     if isinstance(value, list):
         return [_place(item, folder) for item in value]
-    return value.replace("${here}", str(folder)) if isinstance(value, str) else value
+    return absolute(value.replace("${here}", str(folder)), folder) if isinstance(value, str) else value
 
 
 def _parse_override(item: str) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def _parse_override(item: str) -> dict[str, Any]:
 
 def _merge(base: dict[str, Any], delta: dict[str, Any], path: KeyPath, origin: str, origins: dict[KeyPath, str]) -> None:
     """Merge ``delta`` deep into ``base``, in place; lists are replaced whole."""
-    if "class_path" in delta and base.get("class_path", delta["class_path"]) != delta["class_path"]:
+    if "class_path" in delta and not same_class(str(base.get("class_path", delta["class_path"])), str(delta["class_path"])):
         base.pop("init_args", None)  # they belong to the class that is no more
     for key, value in delta.items():
         here = (*path, key)

@@ -11,15 +11,16 @@ from lightning import LightningDataModule, LightningModule, Trainer, seed_everyt
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from spectron.blame import Section
 from spectron.building import build, complete, parser_of
 from spectron.checking import Checker, Parameter, PartHint, parameters
 from spectron.checkpoint_io import AtomicCheckpointIO
 from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.configuration import Composition, compose, nearest
 from spectron.errors import ConfigError
-from spectron.weights import load_part
 from spectron.progress import Progress
 from spectron.runs import TrackingSettings
+from spectron.weights import load_part
 
 # What the platform decides itself: where a run is kept, and what makes it resumable.
 OWNED_TRAINER_KEYS = frozenset(
@@ -106,7 +107,7 @@ class Experiment:
             CheckpointError: if a file of weights does not cover its part.
         """
         seed_everything(self.config["seed"], workers=True, verbose=False)
-        module: LightningModule = build("model", self.config["model"], self._parsers["model"])
+        module: LightningModule = self._build("model", self.task)
         parts = dict(getattr(module, "model", module).named_children())
         for name, path in self.config["weights"].items() if weights else ():
             if name not in parts:
@@ -117,15 +118,15 @@ class Experiment:
 
     def data(self) -> LightningDataModule:
         """Build the data module."""
-        return build("data", self.config["data"], self._parsers["data"])
+        return self._build("data")
 
     def callbacks(self) -> list[Callback]:
         """Build the callbacks, in the order of the configuration."""
-        return list(build("callbacks", self.config["callbacks"], self._parsers["callbacks"]).values())
+        return list(self._build("callbacks").values())
 
     def tracking(self) -> TrackingSettings:
         """Where runs are kept."""
-        return build("tracking", self.config["tracking"], self._parsers["tracking"])
+        return self._build("tracking")
 
     def trainer(self, callbacks: Iterable[Callback] = ()) -> Trainer:
         """A trainer without a logger, with these callbacks and those that make a run resumable.
@@ -133,8 +134,8 @@ class Experiment:
         Raises:
             ConfigError: where Lightning refuses its arguments.
         """
-        settings = build("checkpoints", self.config["checkpoints"], self._parsers["checkpoints"])
-        arguments = build("trainer", self.config["trainer"], self._parsers["trainer"]).as_dict()
+        settings = self._build("checkpoints")
+        arguments = self._build("trainer", Trainer).as_dict()
         progress = [] if arguments["enable_progress_bar"] is False else [Progress()]
         try:
             return Trainer(
@@ -161,6 +162,9 @@ class Experiment:
         if monitor is not None and names and monitor not in names:
             path = ("checkpoints", "monitor")
             raise ConfigError(f"checkpoints.monitor: nothing logs `{monitor}`. {nearest(monitor, names)} (in {self.where(path)})")
+
+    def _build(self, name: str, arguments_of: type | None = None) -> Any:
+        return build(Section(name, self.config[name], arguments_of), self._parsers[name], self.where)
 
     def _take_surroundings(self, checker: Checker, sections: dict[str, Parameter]) -> None:
         """Check the trainer, and make the parsers of all that surrounds the model."""
