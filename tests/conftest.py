@@ -34,3 +34,18 @@ def small_settings(kind):
     """The settings of the small corpus."""
     sizes = {"voices": 2, "carriers": 12, "dev_carriers": 4, "judge_carriers": 8, "wordings_per_voice": 1, "heldout_share": 0.2}
     return kind(**sizes, text_lines=200, judge_text_lines=400)
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model(tmp_path_factory):
+    """Returns a function that gives the folder of a family's tiny causal LM, written once."""
+    from language_models import write_language_model
+
+    folder, written = tmp_path_factory.mktemp("language_models"), {}
+
+    def written_once(family: str) -> Path:
+        if family not in written:
+            written[family] = write_language_model(family, folder / family)
+        return written[family]
+
+    return written_once

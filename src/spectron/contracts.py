@@ -107,12 +107,14 @@ class LanguageModel(nn.Module, ABC):
         max_positions: Longest sequence it can take, None where there is no limit.
         sos_id: Token that starts a text.
         eos_id: Token that ends a text.
+        sees_ahead: Whether a place can look at later ones where ``visible`` says so.
     """
 
     width: int
     max_positions: int | None
     sos_id: int
     eos_id: int
+    sees_ahead: bool = True
 
     @abstractmethod
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:

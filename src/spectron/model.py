@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechTargets
 from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
-from spectron.errors import DataError
+from spectron.errors import ConfigError, DataError
 from spectron.generation import DecodingState, decode_speech, decode_text, visibility
 from spectron.losses import text_cross_entropy
 
@@ -52,6 +52,9 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         prefix_attention: Whether prompt positions see each other ``both_ways`` (a prefix LM, as in the paper) or are ``causal``.
         text_mark: Written between transcript and continuation; the default, a space, is the paper's "no mark". With a mark such as
             `` | `` the two halves can be told apart in the output.
+
+    Raises:
+        ConfigError: if the prompt should be seen both ways by a language model that cannot look ahead.
     """
 
     def __init__(
@@ -64,6 +67,11 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         text_mark: str = " ",
     ) -> None:
         super().__init__()
+        if prefix_attention == "both_ways" and not language_model.sees_ahead:
+            raise ConfigError(
+                "prefix_attention: both_ways is asked for, but this language model cannot look ahead, whatever its mask says: set it to "
+                "causal, or take another language model"
+            )
         self.encoder = encoder
         self.language_model = language_model
         self.project = nn.Linear(encoder.output_dim, language_model.width)

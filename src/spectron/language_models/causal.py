@@ -4,47 +4,99 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from spectron.contracts import LanguageModel
 from spectron.errors import ConfigError
-from spectron.language_models.tokenizer import TokenizerSettings, train_tokenizer
+from spectron.hub import locate
+from spectron.language_models.driving import Past, find_driver, logits_of
+from spectron.language_models.loading import build_from_config, fresh_model, load_model, load_tokenizer
+from spectron.language_models.lora import LoraSettings, add_adapters, merge_adapters, set_adapter_modes
+from spectron.language_models.special_tokens import ensure_end_of_text, require_vocabulary
+from spectron.language_models.tokenizer import TokenizerSettings
+
+# Where families keep the number of positions that they were made for.
+LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
 class CausalLanguageModel(LanguageModel):
     """A transformers causal LM driven by embeddings, explicit positions and an explicit attention mask.
 
+    Whatever its weights' type, it takes and gives 32-bit floats (or what the trainer's precision makes of them).
+
     Args:
-        source: Hub name or local folder of a pre-trained model with its tokenizer; None builds one from ``config``.
+        source: Hub name or local folder of a model with its tokenizer; None builds one from ``config``.
+        revision: Branch, tag or commit on the hub.
+        remote_code: Whether Python code that comes with the model may run.
+        pretrained: False takes the architecture and the tokenizer of ``source``, and fresh weights.
         config: A transformers configuration, ``model_type`` and whatever that type knows (``{model_type: llama, hidden_size: 256}``).
-        tokenizer: What the tokenizer of a model from scratch is trained on.
+        tokenizer: What the tokenizer of a model from ``config`` is trained on.
+        lora: Adapters to train in the place of all other weights.
+        dtype: Type of the weights.
+        gradient_checkpointing: Compute activations again in the backward pass instead of keeping them.
 
     Raises:
-        ConfigError: if neither or both of ``source`` and ``config`` are given, or the source cannot be loaded.
+        ConfigError: beginning with the argument's name; among others for a model that cannot be driven this way (``find_driver``).
     """
 
-    def __init__(self, source: str | None = None, config: dict[str, Any] | None = None, tokenizer: TokenizerSettings | None = None) -> None:
+    outside: Tensor
+
+    def __init__(
+        self,
+        source: str | None = None,
+        revision: str | None = None,
+        remote_code: bool = False,
+        pretrained: bool = True,
+        config: dict[str, Any] | None = None,
+        tokenizer: TokenizerSettings | None = None,
+        lora: LoraSettings | None = None,
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        gradient_checkpointing: bool = False,
+    ) -> None:
         super().__init__()
         if (source is None) == (config is None):
-            raise ConfigError("language_model takes either `source` (a name or folder) or `config` with `tokenizer`; give exactly one")
+            raise ConfigError("source: give either `source` (a name or folder) or `config` with `tokenizer`, exactly one of the two")
         if source is not None:
-            self.tokenizer, self.lm = load_pretrained(source)
+            folder = locate(source, revision, remote_code)
+            self.tokenizer = load_tokenizer(folder, source, remote_code)
+            self.lm = (load_model if pretrained else fresh_model)(folder, source, remote_code, getattr(torch, dtype))
         else:
             if tokenizer is None:
-                raise ConfigError(
-                    "language_model.config builds a model from scratch and needs `tokenizer: {text: <file>}` to train a tokenizer on"
-                )
-            self.tokenizer, self.lm = build_from_config(dict(config or {}), tokenizer)
-        self.lm.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them
-        settings = self.lm.config.get_text_config()
-        self.width = self.lm.get_input_embeddings().embedding_dim
-        self.max_positions = getattr(settings, "max_position_embeddings", None)
-        self.eos_id = required_token(self.tokenizer, "eos", source)
+                raise ConfigError("tokenizer: a model from `config` needs one: give `tokenizer: {text: <file>}` to train it on")
+            self.tokenizer, self.lm = build_from_config(dict(config or {}), tokenizer, getattr(torch, dtype))
+        self.dtype, self.lora, self.checkpointing = dtype, lora, gradient_checkpointing
+        # Lightning converts it with everything else where the trainer's precision asks for that: it tells the outside's type.
+        self.register_buffer("outside", torch.empty(0), persistent=False)
+        self._set_up(source or f"config of {self.lm.config.model_type}")
+
+    def _set_up(self, name: str) -> None:
+        """Find out how the model is driven, complete its tokens, and give it what the settings add."""
+        require_vocabulary(self.tokenizer, self.lm, name)
+        self.driver, self.sees_ahead = find_driver(self.lm, name)
+        self.eos_id = ensure_end_of_text(self.tokenizer, self.lm)
         self.sos_id = self.eos_id if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
         self.pad_id = self.eos_id if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
+        self.width = self.lm.get_input_embeddings().embedding_dim
+        settings = self.lm.config.get_text_config()
+        self.max_positions = next((getattr(settings, name) for name in LIMITS if getattr(settings, name, None)), None)
+        if self.lora is not None:
+            add_adapters(self.lm, self.lora)
+        if self.checkpointing:
+            try:
+                self.lm.gradient_checkpointing_enable({"use_reentrant": False})
+            except ValueError as error:
+                raise ConfigError(f"gradient_checkpointing: {name} does not know how to: {error}. Set it to false") from error
+        self.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them
+
+    def train(self, mode: bool = True) -> CausalLanguageModel:
+        """Training mode; beside adapters, the frozen rest stays as in use."""
+        super().train(mode)
+        if mode and self.lora is not None:
+            set_adapter_modes(self.lm, self.checkpointing)
+        return self
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Texts to padded ids (B, N) and (B,) token counts, on the model's device."""
@@ -54,72 +106,33 @@ class CausalLanguageModel(LanguageModel):
 
     def detokenize(self, ids: list[list[int]]) -> list[str]:
         """Ids to texts, special tokens left out."""
-        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        # The "clean-up" of some tokenizers takes out spaces before punctuation that were there.
+        texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return [text.strip() for text in texts]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids (B, N) to embeddings (B, N, D)."""
-        return self.lm.get_input_embeddings()(ids)
+        return self.lm.get_input_embeddings()(ids).to(self.outside.dtype)
 
     def forward(self, embeddings: Tensor, visible: Tensor, positions: Tensor, cache: object | None = None) -> tuple[Tensor, object]:
         """Embeddings (B, L, D) to hidden states (B, L, D) and the cache; see ``LanguageModel.forward``."""
-        from transformers import DynamicCache
-
-        # A four-dimensional mask is taken as it is by every decoder of transformers: it replaces the causal one.
-        hidden_keys = torch.zeros(visible.shape, dtype=embeddings.dtype, device=embeddings.device)
-        mask = hidden_keys.masked_fill(~visible, torch.finfo(embeddings.dtype).min)[:, None]
-        output = self.lm.base_model(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache if cache is not None else (None if self.training else DynamicCache()),
-            use_cache=not self.training,
-        )
-        return output.last_hidden_state, output.past_key_values
+        past = cache if isinstance(cache, Past) else None
+        inside = embeddings.to(self.lm.get_input_embeddings().weight.dtype)
+        hidden, past = self.driver(self.lm, inside, visible, positions, past)
+        return hidden.to(self.outside.dtype), past
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., D) to token logits (..., V)."""
-        return self.lm.get_output_embeddings()(hidden)
+        return logits_of(self.lm, hidden.to(self.lm.get_input_embeddings().weight.dtype)).to(self.outside.dtype)
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
-        """Write model (in 16-bit floats if ``half``) and tokenizer in transformers' own format, so that ``source: <folder>`` loads them."""
-        (copy.deepcopy(self.lm).half() if half else self.lm).save_pretrained(folder)
+        """Write model (in 16-bit floats if ``half``) and tokenizer in transformers' own format, so that ``source: <folder>`` loads them.
+
+        Adapters are merged into the weights: the folder needs no peft.
+        """
+        lm = copy.deepcopy(self.lm) if half or self.lora is not None else self.lm
+        if self.lora is not None:
+            merge_adapters(lm)
+        (lm.half() if half else lm).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        return {}
-
-
-def load_pretrained(source: str) -> tuple[Any, Any]:
-    """Tokenizer and model of a hub name or local folder, safetensors only, no remote code."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # it counts tensors, which tells a user nothing; downloads have a bar of their own
-    try:
-        model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True, dtype=torch.float32, attn_implementation="sdpa")
-        return AutoTokenizer.from_pretrained(source), model
-    except (OSError, ValueError) as error:
-        where = "a folder" if Path(source).exists() else "neither a local folder nor a model that could be fetched from the hub"
-        raise ConfigError(
-            f"language_model.source: {source!r} is {where}; it must hold config.json, a tokenizer and model.safetensors ({error})"
-        ) from error
-
-
-def build_from_config(config: dict[str, Any], tokenizer: TokenizerSettings) -> tuple[Any, Any]:
-    """Tokenizer trained on the corpus and a randomly initialised model around it."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    trained = train_tokenizer(tokenizer)
-    model_type = config.pop("model_type", "llama")
-    special = {"bos_token_id": trained.bos_token_id, "eos_token_id": trained.eos_token_id, "pad_token_id": trained.pad_token_id}
-    try:
-        settings = AutoConfig.for_model(model_type, **{"vocab_size": len(trained), **special, **config})
-    except ValueError as error:
-        raise ConfigError(f"language_model.config.model_type: transformers knows no {model_type!r} ({str(error)[:200]})") from error
-    return trained, AutoModelForCausalLM.from_config(settings, attn_implementation="sdpa")
-
-
-def required_token(tokenizer: Any, name: str, source: str | None) -> int:
-    """Id of a special token that the model cannot do without."""
-    token: int | None = getattr(tokenizer, f"{name}_token_id")
-    if token is None:
-        raise ConfigError(f"the tokenizer of {source!r} has no {name} token, which ends every text; choose a model with one")
-    return token
+        return {} if self.dtype == "float32" else {"dtype": self.dtype}

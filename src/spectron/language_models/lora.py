@@ -1,0 +1,99 @@
+"""LoRA: small trained matrices beside frozen linear layers, through peft.
+
+Source: Hu et al. 2022 (arXiv:2106.09685).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from torch import nn
+
+from spectron.errors import ConfigError
+
+
+@dataclass
+class LoraSettings:
+    """Which layers get adapters, and of what size.
+
+    Args:
+        rank: Rank of an adapter.
+        alpha: An adapter's output is scaled by ``alpha / rank``.
+        dropout: Of an adapter's input, in training.
+        targets: Names of layers, or ends of their names (``q_proj``); None takes peft's choice for the model's family, and all linear
+            layers of a family that peft does not know.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+    targets: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise ValueError(f"rank must be at least 1, alpha above 0 and dropout in [0, 1): {self}")
+
+
+def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:
+    """Put adapters beside a model's layers, in place, and freeze all else.
+
+    Raises:
+        ConfigError: beginning with ``lora.targets``, for a name that no layer has.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFTS_CHOICE
+
+    if settings.targets is not None:
+        require_layers(lm, settings.targets)
+    model_type = getattr(lm.config, "model_type", "")
+    chosen = settings.targets or ("all-linear" if model_type not in PEFTS_CHOICE else list(PEFTS_CHOICE[model_type]))
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=chosen)
+    try:
+        inject_adapter_in_model(config, lm)
+    except ValueError as error:
+        raise ConfigError(f"lora.targets: peft cannot adapt {chosen} of this model: {error}. Name linear layers") from error
+
+
+def require_layers(lm: nn.Module, targets: list[str]) -> None:
+    """Refuse a target that is no layer.
+
+    Raises:
+        ConfigError: with the layers that there are.
+    """
+    names = [name for name, module in lm.named_modules() if name and not any(module.children()) and hasattr(module, "weight")]
+    ends = sorted({name.rpartition(".")[2] for name in names})
+    if not targets:
+        raise ConfigError(f"lora.targets: the list is empty. Leave it out for peft's choice, or name some of: {', '.join(ends)}")
+    for target in targets:
+        if not any(name == target or name.endswith("." + target) for name in names):
+            close = difflib.get_close_matches(target, ends, n=1)
+            cure = f"Did you mean {close[0]!r}? " if close else ""
+            raise ConfigError(f"lora.targets: no layer is named {target!r}. {cure}There are: {', '.join(ends)}")
+
+
+def set_adapter_modes(lm: nn.Module, checkpointing: bool) -> None:
+    """In training: dropout in the adapters alone; the frozen base is as in use.
+
+    Layers whose activations are computed again in the backward pass have to be in training mode for that.
+    """
+    from peft.tuners.lora import LoraLayer
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    lm.eval()
+    for module in lm.modules():
+        if isinstance(module, LoraLayer):
+            module.lora_dropout.train()
+        elif checkpointing and isinstance(module, GradientCheckpointingLayer):
+            module.training = True
+
+
+def merge_adapters(lm: nn.Module) -> None:
+    """Add every adapter to its layer's weights and take it away, in place: a model of the library as it was."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(lm.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge(safe_merge=True)
+            owner, _, leaf = name.rpartition(".")
+            setattr(lm.get_submodule(owner), leaf, module.get_base_layer())

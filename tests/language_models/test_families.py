@@ -1,0 +1,110 @@
+"""Every family, driven by embeddings, positions and masks with gaps, against transformers' own call on ids alone."""
+
+import pytest
+import torch
+from language_models import DRIVEN, REFUSED
+
+from spectron.errors import ConfigError
+from spectron.generation import DecodingState, visibility
+from spectron.language_models import CausalLanguageModel
+
+LENGTH, SHORT = 16, 9
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+WINDOW = 6  # of the tiny models that have one
+
+
+@pytest.fixture(params=DRIVEN)
+def model(request, tiny_language_model):
+    return CausalLanguageModel(source=str(tiny_language_model(request.param))).eval()
+
+
+def some_ids(rows=1, length=LENGTH):
+    return torch.randint(3, 290, (rows, length), generator=torch.Generator().manual_seed(3))
+
+
+def gaps():
+    """A whole row, and one whose places are valid here and there."""
+    places = torch.zeros(2, LENGTH, dtype=torch.bool)
+    places[0] = True
+    places[1, [0, 1, 4, 5, 6, 10, 11, 13, 15]] = True
+    return places
+
+
+def read(model, ids, valid):
+    positions = (valid.long().cumsum(1) - 1).clamp(min=0)
+    return model(model.embed(ids), visibility(valid, ids.shape[1]), positions)[0]
+
+
+@torch.no_grad()
+def test_its_logits_are_the_librarys_own_alone_and_in_a_batch_with_gaps(model):
+    ids, valid = some_ids(2), gaps()
+    logits = model.logits(read(model, ids, valid))
+    for row in range(2):
+        own = model.lm(input_ids=ids[row, valid[row]][None]).logits[0]
+        torch.testing.assert_close(logits[row, valid[row]], own, **CLOSE)
+    assert logits.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_step_by_step_gives_what_the_whole_gives(model):
+    ids, valid = some_ids(2), gaps()
+    whole, state = read(model, ids, valid), DecodingState(model, 2, torch.device("cpu"))
+    first = [state.extend(model.embed(ids[:, :5]), valid[:, :5])]  # a prefix at once, as decoding reads the prompt
+    steps = [state.extend(model.embed(ids[:, i : i + 1]), valid[:, i : i + 1]) for i in range(5, LENGTH)]
+    torch.testing.assert_close(torch.cat(first + steps, dim=1)[valid], whole[valid], **CLOSE)
+
+
+@torch.no_grad()
+def test_a_prefix_is_seen_both_ways_or_the_model_says_that_it_cannot(model):
+    ids = some_ids()
+    visible = visibility(torch.ones(1, LENGTH, dtype=torch.bool), LENGTH)
+    visible[:, :4, :4] = True
+    positions = torch.arange(LENGTH)[None]
+    embeddings = model.embed(ids)
+    changed = embeddings.clone()
+    changed[:, 3] *= -1
+    difference = (model(changed, visible, positions)[0] - model(embeddings, visible, positions)[0]).abs().amax(-1)[0]
+    assert bool((difference[:3] > 1e-4).all()) == model.sees_ahead
+    changed = embeddings.clone()
+    changed[:, 4] *= -1
+    difference = (model(changed, visible, positions)[0] - model(embeddings, visible, positions)[0]).abs().amax(-1)[0]
+    assert float(difference[:4].max()) == 0  # beyond the prefix nothing is seen ahead
+
+
+@pytest.mark.parametrize("family", ["bloom", "gpt_neo"])
+def test_families_that_cannot_look_ahead(family, tiny_language_model):
+    assert not CausalLanguageModel(source=str(tiny_language_model(family))).sees_ahead
+
+
+def test_most_families_can_look_ahead(tiny_language_model):
+    assert CausalLanguageModel(source=str(tiny_language_model("gpt2"))).sees_ahead
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["mistral", "gemma3", "phi3"])
+def test_a_window_counts_positions_and_the_past_is_kept_whole(family, tiny_language_model):
+    """One layer's window: the last token of a long row must not hear of a token farther back than all layers together reach."""
+    model = CausalLanguageModel(source=str(tiny_language_model(family))).eval()
+    ids, valid = some_ids(), torch.ones(1, LENGTH, dtype=torch.bool)
+    other = ids.clone()
+    other[0, 0] += 1
+    moved = (read(model, other, valid) - read(model, ids, valid)).abs().amax(-1)[0]
+    reach = 2 * (WINDOW - 1)  # of two sliding layers
+    assert moved[0] > 1e-3
+    assert (float(moved[reach + 1 :].max()) == 0) == (family != "gemma3")  # whose second layer sees all
+
+
+def test_building_draws_no_random_numbers_and_leaves_windows_alone(tiny_language_model):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    model = CausalLanguageModel(source=str(tiny_language_model("mistral")))
+    assert torch.rand(1) == expected
+    assert model.lm.config.sliding_window == WINDOW
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("family", REFUSED)
+def test_families_that_cannot_be_driven_are_refused_when_built(family, tiny_language_model):
+    with pytest.raises(ConfigError, match=r"^source: .* model, which does not give its own logits .* Take a decoder"):
+        CausalLanguageModel(source=str(tiny_language_model(family)))
