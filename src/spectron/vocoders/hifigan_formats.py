@@ -1,0 +1,247 @@
+"""The formats that HiFi-GAN generators are published in, behind the same few methods: the authors' and transformers'.
+
+The networks are the libraries' own. speechbrain's generator and transformers' both have the authors' leaky ReLU slopes, 0.1 inside and
+0.01 before the last convolution.
+Source: Kong et al. 2020 (arXiv:2010.05646).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from spectron.audio.mel import MelConfig
+from spectron.errors import CheckpointError, ConfigError
+from spectron.hub import require_safetensors
+from spectron.vocoders.agreement import MelFormat
+from spectron.weights import require_cover
+
+WEIGHT_NORM = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
+
+
+class HiFiGANFormat(nn.Module, ABC):
+    """A HiFi-GAN generator read from a folder.
+
+    Attributes:
+        files: Names of the files that describe it, beside its weights.
+        weights_file: Name of the file of weights that ``save`` writes.
+        network: The library's generator, without weight normalisation.
+        trained_on: Its spectrogram settings; None where the folder does not tell.
+        wanted: How it wants the spectrogram's numbers.
+        hop_samples: Samples that it makes of a frame.
+    """
+
+    files: ClassVar[tuple[str, ...]]
+    weights_file: ClassVar[str] = "model.safetensors"
+    network: nn.Module
+    trained_on: MelConfig | None
+    wanted: MelFormat
+    hop_samples: int
+
+    def __init__(self, folder: Path, source: str) -> None:
+        super().__init__()
+        self.source = source
+        self.described = {name: (folder / name).read_text(encoding="utf-8") for name in self.files if (folder / name).is_file()}
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, folder: Path) -> bool:
+        """Whether a folder's files are of this format."""
+
+    @abstractmethod
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (T, M), as the network wants them, to T * hop samples."""
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Load the network's tensors, all of them and nothing else.
+
+        Raises:
+            ConfigError: naming those that are missing, left over or of another shape.
+        """
+        try:
+            require_cover(self.network.state_dict(), tensors, f"source: {self.source!r}")
+        except CheckpointError as error:
+            raise ConfigError(str(error)) from error
+        self.network.load_state_dict(tensors)
+
+    def published_name(self, name: str) -> str:
+        """The name that a tensor of the network has in this format's files."""
+        return name
+
+    def save(self, folder: Path, half: bool = False) -> None:
+        """Write it in this format, as 16-bit floats if ``half``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in self.described.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        dtype = torch.float16 if half else torch.float32
+        tensors = {self.published_name(name): value.detach().cpu().to(dtype) for name, value in self.network.state_dict().items()}
+        save_file({name: value.contiguous() for name, value in tensors.items()}, folder / self.weights_file)
+
+
+class AuthorsFormat(HiFiGANFormat):
+    """The authors' ``config.json`` beside weights in safetensors, with weight normalisation or without.
+
+    The network is speechbrain's, which names its modules as the authors do; its convolutions are set to see zeros beyond the ends, as
+    theirs do (speechbrain's own see reflections). Frames are centred half a hop late: the authors pad (n_fft - hop) / 2 samples a side.
+    """
+
+    files = ("config.json",)
+
+    def __init__(self, folder: Path, source: str) -> None:
+        super().__init__(folder, source)
+        config = json.loads(self.described["config.json"])
+        dilations = config["resblock_dilation_sizes"]
+        self.network = speechbrain_generator(
+            padding="constant",
+            in_channels=config["num_mels"],
+            out_channels=1,
+            resblock_type=str(config.get("resblock", "1" if len(dilations[0]) == 3 else "2")),
+            resblock_dilation_sizes=dilations,
+            resblock_kernel_sizes=config["resblock_kernel_sizes"],
+            upsample_kernel_sizes=config["upsample_kernel_sizes"],
+            upsample_initial_channel=config["upsample_initial_channel"],
+            upsample_factors=config["upsample_rates"],
+        )
+        kernels, rate = len(config["resblock_kernel_sizes"]), config["sampling_rate"]
+        tensors = without_weight_norm(read_safetensors(folder, source))
+        self.load({self.network_name(name, kernels): value for name, value in tensors.items()})
+        bands = {"mel_bins": config["num_mels"], "low_hz": float(config["fmin"]), "high_hz": float(config["fmax"] or rate / 2)}
+        self.trained_on = slaney_mel(source, rate, config["hop_size"], config["win_size"], config["n_fft"], **bands)
+        self.wanted = MelFormat(centred=False)
+        self.hop_samples = config["hop_size"]
+
+    @classmethod
+    def fits(cls, folder: Path) -> bool:
+        """Whether there is a config.json that names the convolutions and no transformers model."""
+        config = read_json(folder / "config.json")
+        return "upsample_rates" in config and "model_type" not in config
+
+    @staticmethod
+    def network_name(name: str, kernels: int) -> str:
+        """The network's name of a tensor; some publish the residual blocks as ``res.<stage>.<kernel>.<layer>``."""
+        name = name.removeprefix("generator.")
+        block = re.match(r"res\.(\d+)\.(\d+)\.(\d+)\.", name)
+        if block is not None:
+            stage, kernel, layer = map(int, block.groups())
+            name = f"resblocks.{stage * kernels + kernel}.convs.{layer}.{name[block.end() :]}"
+        stem, _, leaf = name.rpartition(".")
+        return f"{stem}.conv.{leaf}"
+
+    def published_name(self, name: str) -> str:
+        """The authors' name of a tensor."""
+        return name.replace(".conv.", ".")
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (T, M) to T * hop samples."""
+        waveform: Tensor = self.network(frames.T[None])
+        return waveform[0, 0]
+
+
+class TransformersFormat(HiFiGANFormat):
+    """transformers' ``SpeechT5HifiGan``, which brings its own mean and scale; mel settings in ``preprocessor_config.json``, if there.
+
+    Its feature extractor takes log10 of magnitudes, and so does everything published for this class.
+    """
+
+    files = ("config.json", "preprocessor_config.json")
+    kinds = ("hifigan", "speecht5_hifigan", "fastspeech2_conformer_hifigan")
+
+    def __init__(self, folder: Path, source: str) -> None:
+        from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+        super().__init__(folder, source)
+        config = json.loads(self.described["config.json"])
+        settings = SpeechT5HifiGanConfig(**{key: value for key, value in config.items() if key != "model_type"})
+        self.network = SpeechT5HifiGan(settings)
+        self.load(without_weight_norm(read_safetensors(folder, source)))
+        self.trained_on = self.settings_of(read_json(folder / "preprocessor_config.json"))
+        self.wanted = MelFormat(log="log10")
+        self.hop_samples = int(torch.tensor(settings.upsample_rates).prod())
+
+    @classmethod
+    def fits(cls, folder: Path) -> bool:
+        """Whether config.json names the class, by its present or an earlier name, or the same network under another."""
+        return read_json(folder / "config.json").get("model_type") in cls.kinds
+
+    @staticmethod
+    def settings_of(extractor: dict[str, Any]) -> MelConfig | None:
+        """Spectrogram settings of a ``SpeechT5FeatureExtractor``, whose filter bank is Slaney's."""
+        if not extractor:
+            return None
+        return MelConfig(
+            sample_rate_hz=extractor["sampling_rate"],
+            frame_shift_ms=float(extractor["hop_length"]),
+            window_ms=float(extractor["win_length"]),
+            mel_bins=extractor["num_mel_bins"],
+            low_hz=float(extractor["fmin"]),
+            high_hz=float(extractor["fmax"]),
+            floor=extractor["mel_floor"],
+            mel_scale="slaney",
+            area_norm=True,
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (T, M) to T * hop samples."""
+        waveform: Tensor = self.network(frames[None])
+        return waveform[0]
+
+
+def speechbrain_generator(padding: str = "reflect", **settings: Any) -> nn.Module:
+    """The generator of speechbrain without weight normalisation, its convolutions padded in the given way."""
+    from speechbrain.lobes.models.HifiGAN import HifiganGenerator
+    from speechbrain.nnet.CNN import Conv1d
+
+    generator = HifiganGenerator(**settings)
+    generator.remove_weight_norm()
+    for module in generator.modules():
+        if isinstance(module, Conv1d):
+            module.padding_mode = padding
+    return generator
+
+
+def slaney_mel(source: str, rate_hz: int, hop: int, window: int, fft_size: int, **bands: Any) -> MelConfig:
+    """Spectrogram settings of sizes in samples; the filter bank is librosa's default where ``bands`` say nothing else.
+
+    Raises:
+        ConfigError: where the FFT is not the one that belongs to the window here.
+    """
+    norm = {"mel_scale": "slaney", "area_norm": True}
+    mel = MelConfig(rate_hz, frame_shift_ms=1000 * hop / rate_hz, window_ms=1000 * window / rate_hz, **{**norm, **bands})
+    if mel.fft_size != fft_size:
+        raise ConfigError(
+            f"source: {source!r} was trained with an FFT of {fft_size} samples around a window of {window}; the speech head's has "
+            f"{mel.fft_size}, the power of two that holds the window. Take another vocoder"
+        )
+    return mel
+
+
+def without_weight_norm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with magnitude and direction of every normalised weight multiplied out."""
+    plain = {name: value.float() for name, value in tensors.items()}
+    for magnitude, direction in WEIGHT_NORM:
+        for name in [name for name in plain if name.endswith(magnitude)]:
+            stem = name.removesuffix(magnitude)
+            size, towards = plain.pop(name), plain.pop(stem + direction)
+            plain[f"{stem}.weight"] = towards * (size / towards.flatten(1).norm(dim=1).view_as(size))
+    return plain
+
+
+def read_safetensors(folder: Path, source: str) -> dict[str, Tensor]:
+    """The tensors of the folder's one file of weights."""
+    require_safetensors(folder, source)
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) > 1:
+        raise ConfigError(f"source: {source!r} holds {len(files)} files of weights, {files[0].name} and others. Give a folder with one")
+    return load_file(files[0])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's values; none where there is no file."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

@@ -1,0 +1,117 @@
+"""HiFi-GAN as speechbrain publishes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from spectron.audio.mel import MelConfig
+from spectron.errors import ConfigError
+from spectron.vocoders.agreement import MelFormat
+from spectron.vocoders.hifigan_formats import HiFiGANFormat, slaney_mel, speechbrain_generator, without_weight_norm
+from spectron.vocoders.hyperparams import read_hyperparams
+
+# Arguments of speechbrain's mel_spectrogram, and what its recipes call them at the top of the file.
+SPECTROGRAM_KEYS = {
+    "sample_rate": "sample_rate",
+    "hop_length": "hop_length",
+    "win_length": "win_length",
+    "n_fft": "n_fft",
+    "n_mels": "n_mel_channels",
+    "f_min": "mel_fmin",
+    "f_max": "mel_fmax",
+    "power": "power",
+    "normalized": "mel_normalized",
+    "norm": "norm",
+    "mel_scale": "mel_scale",
+    "compression": "dynamic_range_compression",
+}
+
+
+class SpeechbrainFormat(HiFiGANFormat):
+    """Its ``hyperparams.yaml`` beside ``generator.ckpt``, or beside the same tensors as ``generator.safetensors``.
+
+    Of the YAML only values are read, and no tag is run. The generator hears a few repeated frames before the first and after the last,
+    as in its own ``inference``; what it says to them is cut off.
+    """
+
+    files = ("hyperparams.yaml",)
+    weights_file = "generator.safetensors"
+
+    def __init__(self, folder: Path, source: str) -> None:
+        super().__init__(folder, source)
+        values = read_hyperparams(self.described["hyperparams.yaml"])
+        settings = dict(values["generator"])
+        kind = settings.pop("class", "")
+        if kind.rpartition(".")[2] != "HifiganGenerator" or settings.get("cond_channels"):
+            raise ConfigError(f"source: the generator of {source!r} is a {kind or 'nameless class'}, not an unconditioned HifiganGenerator")
+        self.network = speechbrain_generator(**settings)
+        self.load(without_weight_norm(read_weights(folder, source)))
+        self.trained_on, gain = spectrogram_of(values, source)
+        self.wanted = MelFormat(gain=gain)
+        self.hop_samples = int(torch.tensor(settings["upsample_factors"]).prod())
+
+    @classmethod
+    def fits(cls, folder: Path) -> bool:
+        """Whether there is a hyperparams.yaml."""
+        return (folder / "hyperparams.yaml").is_file()
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames (T, M) to T * hop samples."""
+        margin = int(self.network.inference_padding)  # type: ignore[arg-type]
+        padded = nn.functional.pad(frames.T[None], (margin, margin), "replicate")
+        waveform: Tensor = self.network(padded)
+        return waveform[0, 0, margin * self.hop_samples :][: len(frames) * self.hop_samples]
+
+
+def read_weights(folder: Path, source: str) -> dict[str, Tensor]:
+    """The generator's tensors; a checkpoint is unpickled as tensors only.
+
+    Raises:
+        ConfigError: where neither file is there.
+    """
+    if (folder / "generator.safetensors").is_file():
+        return load_file(folder / "generator.safetensors")
+    if not (folder / "generator.ckpt").is_file():
+        raise ConfigError(
+            f"source: {source!r} ({folder}) has a hyperparams.yaml but neither generator.safetensors nor generator.ckpt; pickled weights "
+            f"are not fetched from a hub. Fetch the whole repository (hf download {source} --local-dir <folder>) and give that folder"
+        )
+    tensors: dict[str, Tensor] = torch.load(folder / "generator.ckpt", map_location="cpu", weights_only=True)
+    return tensors
+
+
+def spectrogram_of(values: dict[str, Any], source: str) -> tuple[MelConfig | None, float]:
+    """Spectrogram settings of a recipe, None where it does not tell, and the gain of its magnitudes.
+
+    Raises:
+        ConfigError: for spectrograms that cannot be made of log magnitudes.
+    """
+    named = values.get("mel_spectogram") or values.get("mel_spectrogram") or {}  # its recipes misspell it
+    found: dict[str, Any] = {key: named.get(key, values.get(name)) for key, name in SPECTROGRAM_KEYS.items()}
+    if found["sample_rate"] is None or found["hop_length"] is None:
+        return None, 1.0
+    if found["power"] != 1 or not found["compression"]:
+        logarithm = "with" if found["compression"] else "without"
+        raise ConfigError(
+            f"source: {source!r} wants spectrograms of power {found['power']} {logarithm} a logarithm, "
+            "which cannot be made of the speech head's exactly. Take a vocoder with power 1 and dynamic_range_compression"
+        )
+    mel = slaney_mel(
+        source,
+        found["sample_rate"],
+        found["hop_length"],
+        found["win_length"],
+        found["n_fft"],
+        mel_bins=found["n_mels"],
+        low_hz=float(found["f_min"]),
+        high_hz=float(found["f_max"] or found["sample_rate"] / 2),
+        mel_scale=found["mel_scale"],
+        area_norm=found["norm"] == "slaney",
+    )
+    energy = torch.hann_window(mel.window_samples).square().sum()
+    return mel, float(energy.rsqrt()) if found["normalized"] else 1.0
