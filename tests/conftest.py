@@ -49,3 +49,18 @@ def tiny_language_model(tmp_path_factory):
         return written[family]
 
     return written_once
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """Returns a function that gives the folder of a family's tiny speech encoder, written once."""
+    from speech_encoders import write_speech_encoder
+
+    folder, written = tmp_path_factory.mktemp("speech_encoders"), {}
+
+    def written_once(family: str) -> Path:
+        if family not in written:
+            written[family] = write_speech_encoder(family, folder / family)
+        return written[family]
+
+    return written_once

@@ -2,6 +2,7 @@
 
 from spectron.encoders.conformer import ConformerEncoder, ConformerSettings
 from spectron.encoders.frame_stack import FrameStackEncoder
+from spectron.encoders.pretrained import PretrainedEncoder
 from spectron.encoders.spec_augment import SpecAugmentSettings
 
-__all__ = ["ConformerEncoder", "ConformerSettings", "FrameStackEncoder", "SpecAugmentSettings"]
+__all__ = ["ConformerEncoder", "ConformerSettings", "FrameStackEncoder", "PretrainedEncoder", "SpecAugmentSettings"]
