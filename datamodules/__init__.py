@@ -7,6 +7,7 @@ from typing import Any
 
 _HOMES = {
     "ContinuationDataModule": "continuation",
+    "RecordingsDataModule": "recordings",
     "SpokenQADataModule": "spoken_qa",
     "TextDataModule": "text",
     "TranscribedSpeechDataModule": "transcribed",

@@ -182,7 +182,7 @@ def words_of(cut: MonoCut) -> list[Word] | None:
 
 
 def choose(
-    cuts: Iterable[MonoCut], split: str, refuse: Callable[[MonoCut], str | None], manifest: str
+    cuts: Iterable[MonoCut], split: str | None, refuse: Callable[[MonoCut], str | None], manifest: str
 ) -> tuple[list[MonoCut], Counter[str]]:
     """The utterances of a split that may be used, and how many may not, by reason.
 

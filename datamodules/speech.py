@@ -27,11 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Source:
-    """Utterances of one split of some manifests, and the name of the maker that turns them into items."""
+    """Utterances of one split of some manifests, the name of the maker that turns them into items, and how often a pass takes each."""
 
     manifests: list[str]
-    split: str
+    split: str | None
     maker: str
+    repeat: int = 1
 
 
 class SpeechDataModule(EndlessDataModule):
@@ -80,7 +81,9 @@ class SpeechDataModule(EndlessDataModule):
         if not self.val_cuts:
             self.val_cuts = [self._cuts(source, False, read) for source in self.val_sources]
         if stage == "fit" and not self.train_cuts:
-            self.train_cuts = [cut for source in self.train_sources for cut in self._cuts(source, True, read)]
+            for source in self.train_sources:
+                cuts = self._cuts(source, True, read)
+                self.train_cuts += cuts + [cut.with_id(f"{cut.id}#{time}") for time in range(2, source.repeat + 1) for cut in cuts]
 
     def _cuts(self, source: Source, training: bool, read: dict[str, list[MonoCut]]) -> list[MonoCut]:
         """The usable utterances of a source; what was dropped is reported."""

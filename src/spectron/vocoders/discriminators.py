@@ -1,0 +1,104 @@
+"""Discriminators that tell recordings from vocoded speech: by folding the waveform at periods, and by spectrograms of many resolutions.
+
+Sources: HiFi-GAN (Kong et al. 2020, arXiv:2010.05646), UnivNet (Jang et al. 2021, arXiv:2106.07889). Channels are settings here: the
+published widths take a GPU. The first layer of a resolution discriminator, too, thins out frequencies; it makes up most of its cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
+
+SLOPE = 0.1
+
+Judgement = tuple[Tensor, list[Tensor]]  # scores, and the layers' features from which they come
+
+
+@dataclass
+class DiscriminatorSettings:
+    """Which discriminators, and how wide.
+
+    Args:
+        periods: Samples at which the waveform is folded, one discriminator each.
+        period_channels: Channels of the layers of a period discriminator; each but the last keeps one place in three.
+        resolutions: Samples in an STFT window, one discriminator each; a hop is a quarter of it.
+        resolution_channels: Channels of the layers of a resolution discriminator.
+    """
+
+    periods: list[int] = field(default_factory=lambda: [2, 3, 5, 7, 11])
+    period_channels: list[int] = field(default_factory=lambda: [32, 128, 512, 1024, 1024])
+    resolutions: list[int] = field(default_factory=lambda: [512, 1024, 2048])
+    resolution_channels: int = 64
+
+
+class PeriodDiscriminator(nn.Module):
+    """Sees every p-th sample as a row of its own."""
+
+    def __init__(self, period: int, channels: list[int]) -> None:
+        super().__init__()
+        self.period = period
+        widths = [1, *channels]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(i, o, (5, 1), stride=(3 if place + 1 < len(channels) else 1, 1), padding=(2, 0)))
+            for place, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        )
+        self.output = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
+
+    def forward(self, waveform: Tensor) -> Judgement:
+        """Judge (B, S)."""
+        x = functional.pad(waveform[:, None], (0, -waveform.shape[1] % self.period), mode="reflect")
+        x = x.unflatten(2, (-1, self.period))  # (B, 1, S / p, p)
+        features = []
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        return self.output(x).flatten(1), features
+
+
+class ResolutionDiscriminator(nn.Module):
+    """Sees the magnitudes of an STFT."""
+
+    window: Tensor
+
+    def __init__(self, window: int, channels: int) -> None:
+        super().__init__()
+        c = channels
+        # (inputs, kernel, stride): time first, frequency second; frequency is thinned out on the way.
+        shapes = [(1, (3, 9), (1, 2)), (c, (3, 9), (1, 2)), (c, (3, 9), (1, 2)), (c, (3, 9), (1, 2)), (c, (3, 3), (1, 1))]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(inputs, c, kernel, stride=stride, padding=(kernel[0] // 2, kernel[1] // 2)))
+            for inputs, kernel, stride in shapes
+        )
+        self.output = weight_norm(nn.Conv2d(c, 1, (3, 3), padding=1))
+        self.register_buffer("window", torch.hann_window(window), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Judgement:
+        """Judge (B, S)."""
+        size = len(self.window)
+        spectrum = torch.stft(waveform, size, size // 4, window=self.window, return_complex=True)
+        x = spectrum.abs().transpose(1, 2)[:, None]  # (B, 1, T, F)
+        features = []
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        return self.output(x).flatten(1), features
+
+
+class Discriminators(nn.ModuleList):
+    """All of them; each judges for itself."""
+
+    def __init__(self, settings: DiscriminatorSettings) -> None:
+        super().__init__(
+            [
+                *(PeriodDiscriminator(period, settings.period_channels) for period in settings.periods),
+                *(ResolutionDiscriminator(window, settings.resolution_channels) for window in settings.resolutions),
+            ]
+        )
+
+    def forward(self, waveform: Tensor) -> list[Judgement]:
+        """Judge (B, S)."""
+        return [judge(waveform) for judge in self]
