@@ -20,7 +20,7 @@ DRIVEN = {
     "opt_projected": {"model_type": "opt", **ATTENTION, "ffn_dim": 48, "word_embed_proj_dim": 16, "do_layer_norm_before": False},
     "gpt_neox": {"model_type": "gpt_neox", **ATTENTION, "intermediate_size": 48, "max_position_embeddings": 128},
     "llama": {"model_type": "llama", **MODERN},
-    "llama_untied": {"model_type": "llama", **MODERN, "tie_word_embeddings": False},
+    "llama_tied": {"model_type": "llama", **MODERN, "tie_word_embeddings": True},
     "qwen2": {"model_type": "qwen2", **MODERN},
     "qwen2_window": {"model_type": "qwen2", **MODERN, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
     "qwen3": {"model_type": "qwen3", **MODERN, "head_dim": 8},

@@ -86,7 +86,7 @@ class CausalLanguageModel(LanguageModel):
             add_adapters(self.lm, self.lora)
         if self.checkpointing:
             try:
-                self.lm.gradient_checkpointing_enable({"use_reentrant": False})
+                self.lm.activation_checkpointing_enable({"use_reentrant": False})
             except ValueError as error:
                 raise ConfigError(f"gradient_checkpointing: {name} does not know how to: {error}. Set it to false") from error
         self.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them

@@ -43,12 +43,16 @@ def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFTS_CHOICE
+    from transformers.pytorch_utils import Conv1D
 
     if settings.targets is not None:
         require_layers(lm, settings.targets)
     model_type = getattr(lm.config, "model_type", "")
     chosen = settings.targets or ("all-linear" if model_type not in PEFTS_CHOICE else list(PEFTS_CHOICE[model_type]))
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=chosen)
+    transposed = any(isinstance(module, Conv1D) for module in lm.modules())  # GPT-2's layers keep their weights as (in, out)
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=chosen, fan_in_fan_out=transposed
+    )
     try:
         inject_adapter_in_model(config, lm)
     except ValueError as error:
