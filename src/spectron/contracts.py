@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechTargets
+from spectron.errors import ConfigError
 from spectron.randomness import RowRandom
 
 
@@ -60,7 +61,11 @@ class Probed:
         # Reached only where the encoder has set no value of its own.
         if encoder is None:
             return self
-        encoder.output_dim, encoder.frame_rate_hz = probe(encoder)
+        try:
+            encoder.output_dim, encoder.frame_rate_hz = probe(encoder)
+        except AttributeError as error:
+            # Torch would take it for its own answer to a name that it does not know, and report this attribute as missing.
+            raise RuntimeError(str(error)) from error
         return vars(encoder)[self.name]
 
 
@@ -81,6 +86,54 @@ class SpeechEncoder(nn.Module, ABC):
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Encode (B, S) audio with (B,) valid samples into (B, U, D) features and (B,) valid steps."""
 
+    def require_set_up(self) -> None:
+        """Refuse an encoder that its constructor has not finished.
+
+        Raises:
+            ConfigError: naming what is missing.
+        """
+        if "_modules" not in vars(self):
+            raise ConfigError("its constructor does not call super().__init__(). Call it first")
+        rate = getattr(self, "sample_rate_hz", None)
+        if not isinstance(rate, int) or rate <= 0:
+            said = "sets no sample_rate_hz" if rate is None else f"sets sample_rate_hz to {rate!r}"
+            raise ConfigError(
+                f"it {said}. Set self.sample_rate_hz in its constructor to the rate of the waveform that it wants, such as 16000"
+            )
+
+    def tried(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """``forward``, its result held against what it should be.
+
+        Raises:
+            ConfigError: saying what it gives instead.
+        """
+        self.require_set_up()
+        result = self(waveform, num_samples)
+        pair = "Return the pair features (B, U, D), num_steps (B,)"
+        if not (isinstance(result, tuple) and len(result) == 2 and all(isinstance(tensor, Tensor) for tensor in result)):
+            raise ConfigError(f"forward gives {_shown(result)}. {pair}")
+        features, num_steps = result
+        if features.ndim != 3 or len(features) != len(waveform) or not features.is_floating_point():
+            raise ConfigError(f"forward gives features {_shown(features)} for {len(waveform)} recordings. {pair}")
+        if num_steps.shape != num_samples.shape or num_steps.dtype != torch.long:
+            raise ConfigError(f"forward gives num_steps {_shown(num_steps)}. Count whole steps: (B,) of torch.long")
+        if num_steps.device != features.device:
+            raise ConfigError(
+                f"forward gives features on {features.device} and num_steps on {num_steps.device}. Derive them from num_samples"
+            )
+        if int(num_steps.max()) > features.shape[1] or int(num_steps.min()) < 0:
+            raise ConfigError(f"forward gives {num_steps.tolist()} valid steps of {features.shape[1]}. Count what it makes of num_samples")
+        if vars(self).get("output_dim", features.shape[2]) != features.shape[2]:
+            raise ConfigError(f"output_dim is {self.output_dim}, and its features are {features.shape[2]} wide. Leave output_dim out")
+        return features, num_steps
+
+
+def _shown(value: object) -> str:
+    """A value by type and shape."""
+    if isinstance(value, Tensor):
+        return f"a tensor ({', '.join(map(str, value.shape))}) of {value.dtype}"
+    return f"({', '.join(map(_shown, value))})" if isinstance(value, tuple) else f"a {type(value).__name__}"
+
 
 @torch.no_grad()
 def probe(encoder: SpeechEncoder, seconds: tuple[int, int] = (1, 3)) -> tuple[int, float]:
@@ -88,12 +141,13 @@ def probe(encoder: SpeechEncoder, seconds: tuple[int, int] = (1, 3)) -> tuple[in
 
     The difference of the two lengths counts: what an encoder loses or adds at the ends of a recording drops out.
     """
+    encoder.require_set_up()
     device = next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
     rate, was_training = encoder.sample_rate_hz, encoder.training
     noise = 0.1 * torch.randn(2, seconds[1] * rate, generator=torch.Generator().manual_seed(0)).to(device)
     encoder.eval()
     try:
-        features, num_steps = encoder(noise, torch.tensor([second * rate for second in seconds], device=device))
+        features, num_steps = encoder.tried(noise, torch.tensor([second * rate for second in seconds], device=device))
     finally:
         encoder.train(was_training)
     return int(features.shape[-1]), float(num_steps[1] - num_steps[0]) / (seconds[1] - seconds[0])

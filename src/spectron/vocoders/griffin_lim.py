@@ -41,11 +41,13 @@ class GriffinLimVocoder(Vocoder):
         from torchaudio.functional import griffinlim
 
         c = self.mel
-        if len(mel) < 2:
-            return mel.new_zeros(len(mel) * c.hop_samples)
+        if not len(mel):
+            return mel.new_zeros(0)
         magnitude = (mel.exp() @ self.inverse).clamp(min=0.0).T  # (F, T)
-        # One repeated frame at the end: T frames span T - 1 hops, and the last frame deserves its own.
-        magnitude = torch.cat([magnitude, magnitude[:, -1:]], dim=1)
+        # One repeated frame at the end: T frames span T - 1 hops, and the last frame deserves its own. Speech of a few frames needs more
+        # of them, as the first and the last half window are mirrored.
+        repeats = max(1, c.fft_size // (2 * c.hop_samples) + 2 - len(mel))
+        magnitude = torch.cat([magnitude, magnitude[:, -1:].expand(-1, repeats)], dim=1)
         return griffinlim(
             magnitude,
             window=self.window,
@@ -55,6 +57,6 @@ class GriffinLimVocoder(Vocoder):
             power=1.0,
             n_iter=self.iterations,
             momentum=self.momentum,
-            length=len(mel) * c.hop_samples,
+            length=(len(mel) + repeats - 1) * c.hop_samples,
             rand_init=False,
-        )
+        )[: len(mel) * c.hop_samples]

@@ -1,0 +1,97 @@
+"""The contract of a speech encoder, one function a check."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spectron.conformance.material import garbled, noise, ragged
+from spectron.conformance.verdict import Check, Trial, require, require_close
+from spectron.contracts import SpeechEncoder
+
+STEP_TOLERANCE = 1.5  # encoder steps that windows may add or take at the ends of a recording
+WAVEFORM_CURE = "mask the waveform and whatever mixes neighbouring steps (convolutions, attention, normalisation) beyond the lengths"
+
+
+def shapes(trial: Trial) -> str:
+    """A pair of (B, U, D) features and (B,) integer steps, as wide as the encoder says."""
+    encoder: SpeechEncoder = trial.part
+    waveform, num_samples = ragged(encoder.sample_rate_hz, trial.device)
+    features, num_steps = encoder.tried(waveform, num_samples)
+    require(bool(torch.isfinite(_valid(features, num_steps)).all()), "features are NaN or infinite")
+    seen = f"{' x '.join(map(str, waveform.shape))} samples -> {' x '.join(map(str, features.shape))}"
+    return f"{seen}, {encoder.sample_rate_hz} Hz -> {encoder.frame_rate_hz:.5g} features/s of {encoder.output_dim}"
+
+
+def lengths(trial: Trial) -> str:
+    """As many steps as duration and frame rate make."""
+    encoder: SpeechEncoder = trial.part
+    waveform, num_samples = ragged(encoder.sample_rate_hz, trial.device)
+    num_steps = encoder(waveform, num_samples)[1]
+    expected = num_samples / encoder.sample_rate_hz * encoder.frame_rate_hz
+    seen = ", ".join(f"{steps} ({wanted:.1f})" for steps, wanted in zip(num_steps.tolist(), expected.tolist(), strict=True))
+    off = bool(((num_steps - expected).abs() > STEP_TOLERANCE).any())
+    cure = "Count num_steps from each row's num_samples, not from the padded tensor, and let frame_rate_hz tell the same"
+    require(not off, f"steps of the rows, expected by frame_rate_hz in brackets: {seen}. {cure}")
+    return f"steps of the rows, expected in brackets: {seen}"
+
+
+def padding(trial: Trial) -> str:
+    """Noise where the padding is changes nothing that is valid."""
+    waveform, num_samples = ragged(trial.part.sample_rate_hz, trial.device)
+    features, num_steps = trial.part(waveform, num_samples)
+    again, same_steps = trial.part(garbled(waveform, num_samples), num_samples)
+    require(
+        bool((same_steps == num_steps).all()), f"more padding makes {same_steps.tolist()} steps of {num_steps.tolist()}. {WAVEFORM_CURE}"
+    )
+    seen = f"noise in the padding changes valid features: {WAVEFORM_CURE}"
+    return f"valid features change by {require_close(_valid(again, num_steps), _valid(features, num_steps), seen):.1e}"
+
+
+def batch_against_single(trial: Trial) -> str:
+    """Each row of a batch is what it is alone."""
+    waveform, num_samples = ragged(trial.part.sample_rate_hz, trial.device)
+    features, num_steps = trial.part(waveform, num_samples)
+    largest = 0.0
+    for row, samples in enumerate(num_samples.tolist()):
+        alone, steps = trial.part(waveform[row : row + 1, :samples], num_samples[row : row + 1])
+        require(int(steps[0]) == int(num_steps[row]), f"row {row} has {int(num_steps[row])} steps in a batch and {int(steps[0])} alone")
+        seen = f"row {row} has other features in a batch than alone: {WAVEFORM_CURE}"
+        largest = max(largest, require_close(features[row, : steps[0]], alone[0, : steps[0]], seen))
+    return f"rows differ by {largest:.1e}"
+
+
+def short_audio(trial: Trial) -> str:
+    """Rows of no sample, one sample and 5 ms, in a batch and alone, are encoded and disturb no other."""
+    rate = trial.part.sample_rate_hz
+    waveform, num_samples = noise([rate // 2, 0, 1, rate // 200], trial.device)
+    features, num_steps = trial.part(waveform, num_samples)
+    require(bool((num_steps >= 0).all()), f"a recording of {num_samples.tolist()} samples has {num_steps.tolist()} steps; clamp them at 0")
+    require(bool(torch.isfinite(_valid(features, num_steps)).all()), "an empty row in a batch makes features NaN or infinite")
+    alone, steps = trial.part(waveform[:1, : rate // 2], num_samples[:1])
+    require_close(features[0, : steps[0]], alone[0, : steps[0]], "an empty row in a batch changes another row")
+    for row in (2, 3):
+        short, steps = trial.part(waveform[row : row + 1, : num_samples[row]], num_samples[row : row + 1])
+        require(
+            int(steps[0]) == int(num_steps[row]),
+            f"{int(num_samples[row])} samples: {int(num_steps[row])} steps in a batch, {int(steps[0])} alone",
+        )
+        require(bool(torch.isfinite(short[:, : steps[0]]).all()), f"{int(num_samples[row])} samples alone make features NaN or infinite")
+    return f"steps of 0, 1 and {rate // 200} samples: {num_steps[1:].tolist()}"
+
+
+def output(encoder: SpeechEncoder, device: torch.device) -> Tensor:
+    """The valid features of the same three recordings, one after the other (N, D)."""
+    return _valid(*encoder(*ragged(encoder.sample_rate_hz, device)))
+
+
+def work(encoder: SpeechEncoder, device: torch.device, seconds: float) -> tuple[Tensor, Tensor]:
+    """Four recordings of equal length, what speed is measured on."""
+    return noise([round(seconds * encoder.sample_rate_hz)] * 4, device)
+
+
+def _valid(features: Tensor, num_steps: Tensor) -> Tensor:
+    return torch.cat([row[:steps] for row, steps in zip(features, num_steps.tolist(), strict=True)])
+
+
+CHECKS: tuple[Check, ...] = (shapes, lengths, padding, batch_against_single, short_audio)

@@ -1,0 +1,98 @@
+"""The contract of a vocoder, one function a check."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spectron.audio.mel import LogMel
+from spectron.conformance.material import garbled, noise, ragged
+from spectron.conformance.verdict import Check, Trial, require, require_close
+from spectron.contracts import Vocoder
+
+CURE = "work within each row's num_frames: convolutions and normalisation look into the padding beside them"
+
+
+def shapes(trial: Trial) -> str:
+    """Log-mel (B, T, M) becomes a finite waveform (B, S) with (B,) valid samples."""
+    vocoder: Vocoder = trial.part
+    mel, num_frames = _spectrograms(trial)
+    audio, num_samples = vocoder(mel, num_frames)
+    require(audio.ndim == 2 and len(audio) == len(mel), f"{tuple(mel.shape)} log-mel becomes {tuple(audio.shape)}, not (B, S)")
+    counts = num_samples.shape == (len(mel),) and not num_samples.is_floating_point()
+    require(counts, f"num_samples is {tuple(num_samples.shape)} of {num_samples.dtype}, not (B,) integers")
+    require(int(num_samples.max()) <= audio.shape[1], f"{int(num_samples.max())} valid samples of {audio.shape[1]}")
+    require(bool(torch.isfinite(audio).all()), "the waveform is NaN or infinite")
+    return f"{' x '.join(map(str, mel.shape))} log-mel -> {' x '.join(map(str, audio.shape))} samples at {vocoder.mel.sample_rate_hz} Hz"
+
+
+def lengths(trial: Trial) -> str:
+    """The waveform is as long as the frames span, to two hops."""
+    config = trial.part.mel
+    _, wanted = ragged(config.sample_rate_hz, trial.device)
+    num_samples = trial.part(*_spectrograms(trial))[1]
+    seen = ", ".join(f"{n} ({samples})" for n, samples in zip(num_samples.tolist(), wanted.tolist(), strict=True))
+    require(bool(((num_samples - wanted).abs() <= 2 * config.hop_samples).all()), f"samples, expected in brackets: {seen}")
+    return f"samples of the rows, those of the recordings in brackets: {seen}"
+
+
+def padding(trial: Trial) -> str:
+    """Noise in padded frames changes no valid sample."""
+    mel, num_frames = _spectrograms(trial)
+    audio, num_samples = trial.part(mel, num_frames)
+    again, _ = trial.part(garbled(mel, num_frames), num_frames)
+    seen = f"noise in padded frames changes valid samples: {CURE}"
+    return f"valid samples change by {require_close(_valid(again, num_samples), _valid(audio, num_samples), seen):.1e}"
+
+
+def batch_against_single(trial: Trial) -> str:
+    """Each row of a batch is what it is alone."""
+    mel, num_frames = _spectrograms(trial)
+    audio, num_samples = trial.part(mel, num_frames)
+    largest = 0.0
+    for row, frames in enumerate(num_frames.tolist()):
+        alone, samples = trial.part(mel[row : row + 1, :frames], num_frames[row : row + 1])
+        require(int(samples[0]) == int(num_samples[row]), f"row {row}: {int(num_samples[row])} samples in a batch, {int(samples[0])} alone")
+        seen = f"row {row} sounds otherwise in a batch than alone: {CURE}"
+        largest = max(largest, require_close(audio[row, : samples[0]], alone[0, : samples[0]], seen))
+    return f"rows differ by {largest:.1e}"
+
+
+def short_speech(trial: Trial) -> str:
+    """Rows of no frame, one frame and two, in a batch and alone, become finite waveforms."""
+    mel, _ = _spectrograms(trial)
+    frames = torch.tensor([0, 1, 2], device=trial.device)
+    audio, num_samples = trial.part(mel, frames)
+    require(bool((num_samples >= 0).all()), f"0, 1 and 2 frames become {num_samples.tolist()} samples; clamp them at 0")
+    require(bool(torch.isfinite(_valid(audio, num_samples)).all()), "short rows make the waveform NaN or infinite")
+    for row in (1, 2):
+        alone, _ = trial.part(mel[row : row + 1, :row], frames[row : row + 1])
+        require(bool(torch.isfinite(alone).all()), f"{row} frames alone make the waveform NaN or infinite")
+    return f"samples of 0, 1 and 2 frames: {num_samples.tolist()}"
+
+
+def output(vocoder: Vocoder, device: torch.device) -> Tensor:
+    """The valid samples of the same three recordings, one after the other (S,)."""
+    return _valid(*vocoder(*_log_mel(vocoder, device)(*ragged(vocoder.mel.sample_rate_hz, device))))
+
+
+def work(vocoder: Vocoder, device: torch.device, seconds: float) -> tuple[Tensor, Tensor]:
+    """Spectrograms of four recordings of equal length, what speed is measured on."""
+    mel, num_frames = _log_mel(vocoder, device)(*noise([round(seconds * vocoder.mel.sample_rate_hz)] * 4, device))
+    return mel, num_frames
+
+
+def _log_mel(vocoder: Vocoder, device: torch.device) -> LogMel:
+    return LogMel(vocoder.mel).to(device)
+
+
+def _spectrograms(trial: Trial) -> tuple[Tensor, Tensor]:
+    mel, num_frames = _log_mel(trial.part, trial.device)(*ragged(trial.part.mel.sample_rate_hz, trial.device))
+    return mel, num_frames
+
+
+def _valid(audio: Tensor, num_samples: Tensor) -> Tensor:
+    return torch.cat([row[:samples] for row, samples in zip(audio, num_samples.tolist(), strict=True)])
+
+
+CHECKS: tuple[Check, ...] = (shapes, lengths, padding, batch_against_single, short_speech)
