@@ -8,6 +8,7 @@ import pytest
 import torch
 from speech_encoders import write_speech_encoder
 from torch import nn
+from vocoders import write_authors_hifigan
 
 from spectron import encoders, heads, language_models, vocoders
 from spectron.audio.mel import MelConfig
@@ -16,11 +17,12 @@ from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.encoders import ConformerEncoder, ConformerSettings, FrameStackEncoder, PretrainedEncoder
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
-from spectron.vocoders import GriffinLimVocoder
+from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
 
 CONTRACTS = (SpeechEncoder, LanguageModel, SpeechHead, Vocoder)
 WIDTH = 32
 MEL = MelConfig(mel_bins=20)
+HIFIGAN_MEL = MelConfig(16000, 2.0, 8.0, 12, 0.0, 8000.0, 1e-5, "slaney", True)
 CONFORMER = ConformerSettings(width=WIDTH, layers=2, heads=2, feedforward=64, kernel=5)
 LLAMA = {"model_type": "llama", "hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 
@@ -38,6 +40,8 @@ TINY: dict[type, Callable] = {
     CausalLanguageModel: tiny_language_model,
     MelRegressionHead: lambda folder: MelRegressionHead(WIDTH, MEL, frames_per_step=3),
     GriffinLimVocoder: lambda folder: GriffinLimVocoder(MEL, iterations=4),
+    VocosVocoder: lambda folder: VocosVocoder(MEL, vocos=VocosSettings(width=16, layers=2, feedforward=32)),
+    HiFiGANVocoder: lambda folder: HiFiGANVocoder(HIFIGAN_MEL, str(write_authors_hifigan(folder / "hifigan"))),
 }
 
 

@@ -1,5 +1,8 @@
 """Vocoders: log-mel to waveform."""
 
+from spectron.vocoders.agreement import MelFormat
 from spectron.vocoders.griffin_lim import GriffinLimVocoder
+from spectron.vocoders.hifigan import HiFiGANVocoder
+from spectron.vocoders.vocos import VocosSettings, VocosVocoder
 
-__all__ = ["GriffinLimVocoder"]
+__all__ = ["GriffinLimVocoder", "HiFiGANVocoder", "MelFormat", "VocosSettings", "VocosVocoder"]
