@@ -150,6 +150,8 @@ def probe(encoder: SpeechEncoder, seconds: tuple[int, int] = (1, 3)) -> tuple[in
         features, num_steps = encoder.tried(noise, torch.tensor([second * rate for second in seconds], device=device))
     finally:
         encoder.train(was_training)
+    if num_steps[0] >= num_steps[1]:
+        raise ConfigError(f"{seconds} s of audio make {num_steps.tolist()} steps. Count num_steps from each row's num_samples")
     return int(features.shape[-1]), float(num_steps[1] - num_steps[0]) / (seconds[1] - seconds[0])
 
 

@@ -16,6 +16,7 @@ WAVEFORM_CURE = "mask the waveform and whatever mixes neighbouring steps (convol
 def shapes(trial: Trial) -> str:
     """A pair of (B, U, D) features and (B,) integer steps, as wide as the encoder says."""
     encoder: SpeechEncoder = trial.part
+    encoder.require_set_up()
     waveform, num_samples = ragged(encoder.sample_rate_hz, trial.device)
     features, num_steps = encoder.tried(waveform, num_samples)
     require(bool(torch.isfinite(_valid(features, num_steps)).all()), "features are NaN or infinite")

@@ -48,9 +48,16 @@ def examine(part: nn.Module, fresh: Callable[[], nn.Module], seconds: float = 4.
         fresh: Builds the same part anew, from another seed.
         seconds: Length of each recording that its speed is measured on.
     """
+    if "_modules" not in vars(part):
+        yield Verdict("set up", False, "its constructor does not call super().__init__(). Call it first")
+        return
     trial = Trial(part.eval(), fresh, seconds)
+    formed = True
     for name, check in suite_of(part).all_checks():
-        yield _verdict(name.replace("_", " "), check, trial)
+        title = name.replace("_", " ")
+        verdict = _verdict(title, check, trial) if formed else Verdict(title, None, "not tried, as the shapes are wrong")
+        formed = formed and (name != "shapes" or verdict.passed is True)
+        yield verdict
 
 
 def suite_of(part: nn.Module) -> Suite:

@@ -1,0 +1,213 @@
+"""Checks of language models, heads and vocoders fail for the part that breaks their rule."""
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+from spectron.audio.mel import MelConfig
+from spectron.batch import LossTerm
+from spectron.conformance import examine
+from spectron.contracts import LanguageModel, Vocoder
+from spectron.heads import MelRegressionHead
+
+MEL = MelConfig(mel_bins=20)
+
+
+class Characters(LanguageModel):
+    """One layer of attention over bytes that computes all the past anew; keeps every rule."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self.width, self.max_positions, self.sos_id, self.eos_id = width, 64, 256, 257
+        self.table, self.places = nn.Embedding(258, width), nn.Embedding(64, width)
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+
+    def tokenize(self, texts):
+        rows = [torch.tensor(list(text.encode()), dtype=torch.long) for text in texts]
+        return pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows])
+
+    def detokenize(self, ids):
+        return [bytes(i for i in row if i < 256).decode() for row in ids]
+
+    def embed(self, ids):
+        return self.table(ids)
+
+    def forward(self, embeddings, visible, positions, cache=None):
+        inputs = embeddings + self.places(positions)
+        past = inputs if cache is None else torch.cat([cache, inputs], dim=1)
+        weights = self.query(inputs) @ self.key(past).transpose(1, 2)
+        return weights.masked_fill(~visible, -1e9).softmax(-1) @ past, past
+
+    def logits(self, hidden):
+        return hidden @ self.table.weight.T
+
+
+class Deaf(Characters):
+    def forward(self, embeddings, visible, positions, cache=None):
+        hidden, past = super().forward(embeddings, visible, positions, cache)
+        return hidden.new_zeros(hidden.shape[1], hidden.shape[1]).fill_diagonal_(1) @ embeddings + 0 * hidden, past
+
+
+class SeesAll(Characters):
+    def forward(self, embeddings, visible, positions, cache=None):
+        return super().forward(embeddings, torch.ones_like(visible), positions, cache)
+
+
+class NoPositions(Characters):
+    def forward(self, embeddings, visible, positions, cache=None):
+        start = 0 if cache is None else cache.shape[1]
+        return super().forward(embeddings, visible, torch.arange(start, start + embeddings.shape[1]).expand_as(positions), cache)
+
+
+class Forgetful(Characters):
+    def forward(self, embeddings, visible, positions, cache=None):
+        return super().forward(embeddings, visible[..., -embeddings.shape[1] :], positions)
+
+
+class Upper(Characters):
+    def tokenize(self, texts):
+        return super().tokenize([text.upper() for text in texts])
+
+
+class Marked(Characters):
+    def tokenize(self, texts):
+        return super().tokenize([text + "." for text in texts])
+
+
+class Beyond(Characters):
+    def __init__(self):
+        super().__init__()
+        self.eos_id = 300
+
+
+class Narrow(Characters):
+    def __init__(self):
+        super().__init__()
+        self.width = 8
+
+    def logits(self, hidden):
+        return hidden.new_zeros(*hidden.shape[:-1], 258)
+
+
+class MeanLoss(MelRegressionHead):
+    def loss(self, hidden, targets):
+        terms = super().loss(hidden, targets)
+        return terms | {"speech": LossTerm(terms["speech"].mean, torch.tensor(1))}
+
+
+class PaddedLoss(MelRegressionHead):
+    def loss(self, hidden, targets):
+        terms = super().loss(hidden, targets)
+        return terms | {"speech": LossTerm(terms["speech"].total + hidden.square().sum(), terms["speech"].count)}
+
+
+class BatchRandom(MelRegressionHead):
+    def embed(self, steps, random=None):
+        inputs = super().embed(steps)
+        return inputs if random is None else inputs * torch.rand(len(steps), 1, 1, generator=torch.Generator().manual_seed(0))
+
+
+class Rough(MelRegressionHead):
+    def spectrogram(self, steps, num_steps):
+        mel, num_frames = super().spectrogram(steps, num_steps)
+        return mel.round(), num_frames
+
+
+class FewSteps(MelRegressionHead):
+    def targets(self, waveform, num_samples):
+        targets = super().targets(waveform, num_samples)
+        targets.num_steps = targets.num_frames // self.frames_per_step
+        return targets
+
+
+class Upsampler(Vocoder):
+    """Each frame's mean, held for a hop; keeps every rule."""
+
+    def __init__(self, mel):
+        super().__init__()
+        self.mel = mel
+
+    def forward(self, mel, num_frames):
+        return mel.mean(2).repeat_interleave(self.mel.hop_samples, dim=1), num_frames * self.mel.hop_samples
+
+
+class Smeared(Upsampler):
+    def forward(self, mel, num_frames):
+        return super().forward(mel + mel.roll(-1, dims=1), num_frames)
+
+
+class FromTheLongest(Upsampler):
+    def forward(self, mel, num_frames):
+        audio, num_samples = super().forward(mel, num_frames)
+        return audio, num_samples.max().expand_as(num_samples)
+
+
+class ByTheBatch(Upsampler):
+    def forward(self, mel, num_frames):
+        audio, num_samples = super().forward(mel, num_frames)
+        return audio / len(mel), num_samples
+
+
+class NeedsTwo(Upsampler):
+    def forward(self, mel, num_frames):
+        if mel.shape[1] < 2:
+            raise RuntimeError("kernel is larger than input")
+        return super().forward(mel, num_frames)
+
+
+class Stereo(Upsampler):
+    def forward(self, mel, num_frames):
+        audio, num_samples = super().forward(mel, num_frames)
+        return torch.stack([audio, audio], 1), num_samples
+
+
+BUILD = {LanguageModel: lambda kind: kind(), MelRegressionHead: lambda kind: kind(16, MEL, 3), Vocoder: lambda kind: kind(MEL)}
+
+
+def verdicts(kind):
+    build = next(build for contract, build in BUILD.items() if issubclass(kind, contract))
+    return {verdict.name: verdict for verdict in examine(build(kind), lambda: build(kind), seconds=0.2)}
+
+
+@pytest.mark.parametrize("kind", [Characters, MelRegressionHead, Upsampler])
+def test_a_sound_part_passes(kind):
+    failed = {name: verdict.detail for name, verdict in verdicts(kind).items() if verdict.passed is False}
+    assert not failed
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "seen"),
+    [
+        (Upper, "text", r"'paris', ''\] become \['THE COW"),
+        (Marked, "text", "an empty text has 1 tokens"),
+        (Beyond, "text", "token 300 is outside the 258 logits"),
+        (Narrow, "shapes", r"width is 8, and embed gives \(3, 16, 16\)"),
+        (SeesAll, "padding", "obey `visible`"),
+        (SeesAll, "both ways", "a place looks at a later one"),
+        (Deaf, "both ways", "is not looked at"),
+        (NoPositions, "batch against single", "obey `visible` and `positions`"),
+        (Forgetful, "cache", "place by place"),
+        (FewSteps, "shapes", r"\[80, 54, 16\] frames at 3 a step are \[27, 18, 6\] steps, and targets say \[26, 18, 5\]"),
+        (Rough, "spectrogram", "another spectrogram comes back"),
+        (PaddedLoss, "padding", "noise at padded steps changes the loss"),
+        (MeanLoss, "batch against single", "give sums and counts"),
+        (BatchRandom, "random rows", "draw from `random`"),
+        (Stereo, "shapes", r"not \(B, S\)"),
+        (FromTheLongest, "lengths", r"16000 \(16000\), 16000 \(10673\)"),
+        (Smeared, "padding", "noise in padded frames"),
+        (ByTheBatch, "batch against single", "sounds otherwise"),
+        (NeedsTwo, "short speech", "line .*: RuntimeError: kernel is larger"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_a_part_that_breaks_a_rule_fails_its_check(kind, check, seen):
+    found = verdicts(kind)[check]
+    assert found.passed is False
+    assert re.search(seen, found.detail), found.detail
+
+
+def test_a_vocoder_without_parameters_needs_no_gradient():
+    assert "gradient or frozen" not in verdicts(Upsampler)
