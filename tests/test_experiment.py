@@ -40,7 +40,8 @@ def test_a_run_records_what_made_it(first):
     assert record.status == "FINISHED"
     assert facts["packages"]["torch"] == torch.__version__
     assert facts["data"] == {"numbers": "0123abc"}
-    assert facts["parameters"] == {"start": {"trainable": 20, "frozen": 0}, "end": {"trainable": 5, "frozen": 0}}
+    counts = {"start": {"trainable": 20, "frozen": 0}, "end": {"trainable": 5, "frozen": 0}}
+    assert facts["parameters"] == {"trainable_share": 1.0, **counts}
     assert record.tags["spectron.data.numbers"] == "0123abc"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from torch.utils.data import DataLoader
 
 from spectron.batch import SpeechBatch
@@ -36,6 +36,25 @@ def trainer(folder, *callbacks, **settings) -> Trainer:
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     settings |= {"accelerator": "cpu", "default_root_dir": folder, "callbacks": list(callbacks), "plugins": [AtomicCheckpointIO()]}
     return Trainer(**quiet, **settings)
+
+
+class Modes(Callback):
+    """Notes which parts are in training mode when a batch begins, before and after a validation."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.seen.append((pl_module.model.encoder.training, pl_module.model.output.training))
+
+
+def test_frozen_parts_are_in_eval_from_the_first_batch_on(tmp_path):
+    net, modes = module(freeze=["encoder.*"]), Modes()
+    before = [parameter.detach().clone() for parameter in net.model.encoder.parameters()]
+    settings = {"max_steps": 3, "val_check_interval": 1, "num_sanity_val_steps": 1}
+    trainer(tmp_path, modes, **settings).fit(net, loader([batch("one"), batch("three"), batch("four")]), loader([batch("five")]))
+    assert modes.seen == [(False, True)] * 3
+    assert all(torch.equal(old, new) for old, new in zip(before, net.model.encoder.parameters(), strict=True))
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(tmp_path):

@@ -37,6 +37,10 @@ def test_frozen_parts_have_no_gradient_and_stay_in_eval():
 def test_a_pattern_that_matches_nothing_is_an_error():
     with pytest.raises(ConfigError, match=r"'encodr\.\*' matches no parameter; did you mean 'encoder\.\*'"):
         freeze(model(), ["encodr.*"])
+    with pytest.raises(ConfigError, match=r"'encoder\.1\.\*' matches no parameter; did you mean 'encoder\.0\.\*'"):
+        freeze(model(), ["encoder.1.*"])
+    with pytest.raises(ConfigError, match=r"'qqq' matches no parameter; the model's parts are encoder, head: freeze one with `<part>\.\*`"):
+        freeze(model(), ["head.*", "qqq"])
 
 
 def test_learning_rates_by_part_and_decay_of_matrices_only():

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from spectron.errors import ConfigError, Interrupted, SpectronError
 
 if TYPE_CHECKING:
+    from spectron.experiment import Experiment
     from spectron.fitting import Outcome
     from spectron.restoring import Source
     from spectron.runs import TrackingSettings
 
+PARTS = ("encoder", "language_model", "head", "vocoder")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
 REFERENCE = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
 
@@ -85,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("references", nargs="+", metavar="RUN", help="two or more runs, or the name of one experiment")
     added = verb("check", check, "build an experiment without training it: parameters of each part, shapes through the model")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
+    added.add_argument("--part", choices=PARTS, help="build this part alone and hold it against its contract, line by line")
     overridable(added)
     added = verb("prepare", prepare, "write manifests")
     _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
@@ -148,14 +151,36 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Build everything without training."""
+    """Build everything without training, or one part to examine it."""
     from spectron.experiment import Experiment
     from spectron.fitting import inspect_experiment
     from spectron.reporting import console, parts_table, shapes_table
 
-    counts, shapes = inspect_experiment(Experiment.read(options.file, options.overrides))
+    experiment = Experiment.read(options.file, options.overrides)
+    if options.part:
+        return _check_part(experiment, options.part)
+    counts, shapes = inspect_experiment(experiment)
     console().print(parts_table(counts), shapes_table(shapes))
     print(f"{options.file} is ready: spectron fit {options.file}")
+
+
+def _check_part(experiment: Experiment, name: str) -> None:
+    """Print each verdict as soon as it is known.
+
+    Raises:
+        ConfigError: if a check fails.
+    """
+    from spectron.reporting import console, verdict_line
+    from spectron.single_part import examine_part
+
+    class_path = experiment.part_class(name)
+    console().print(f"{name}: {class_path}", markup=False, highlight=False)
+    failed = []
+    for verdict in examine_part(experiment, name):
+        console().print(verdict_line(verdict), highlight=False)
+        failed += [verdict.name] if verdict.passed is False else []
+    if failed:
+        raise ConfigError(f"model.{name}: {class_path} fails {', '.join(failed)}")
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -254,6 +279,7 @@ def _quiet() -> None:
     import warnings
 
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # frozen parts are meant to be
     chatter = ("💡 Tip", "GPU available", "TPU available", "HPU available")
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
         logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(chatter))

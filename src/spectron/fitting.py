@@ -12,12 +12,13 @@ import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from spectron.checkpoint_io import read_checkpoint
 from spectron.errors import CheckpointError, ConfigError, Interrupted, TrackingError
 from spectron.experiment import Experiment
-from spectron.provenance import device_name, fingerprint, git_state, package_versions, parameter_counts
+from spectron.provenance import device_name, fingerprint, git_state, package_versions, parameter_counts, trainable_share
+from spectron.reporting import trainable_line
 from spectron.restoring import CONFIG_KEY, YAML_FOLDER_TAG, Source, read_config, restore
 from spectron.runs import RunRecord, find_run, list_runs
 from spectron.tracking import Measure, RunLogger, flatten
@@ -223,9 +224,13 @@ def record(experiment: Experiment, module: LightningModule, data: LightningDataM
         "git_commit": commit,
         "packages": package_versions(),
         "device": device_name(trainer.strategy.root_device),
-        "parameters": {name: {"trainable": trainable, "frozen": frozen} for name, (trainable, frozen) in counts.items()},
+        "parameters": {
+            "trainable_share": round(trainable_share(counts)[-1], 6),
+            **{name: {"trainable": trainable, "frozen": frozen} for name, (trainable, frozen) in counts.items()},
+        },
         "data": fingerprint(data),
     }
+    rank_zero_info(f"parameters: {trainable_line(counts)}")
     logger.log_hyperparams(experiment.config)
     folder = {YAML_FOLDER_TAG: str(experiment.folder)} if experiment.folder else {}
     logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})

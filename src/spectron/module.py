@@ -46,6 +46,7 @@ class TrainingModule(LightningModule, ABC):
         self.optimisation = optimisation
         self.sums: dict[str, LossTerm] = {}
         freeze(model, optimisation.freeze)
+        keep_frozen_in_eval(model)  # Lightning does not call ``train()`` when a fit begins: it takes the modes that it finds
 
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, LossTerm]:

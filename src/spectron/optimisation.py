@@ -24,6 +24,7 @@ class Optimisation:
         warmup_steps: Steps of linear rise.
         schedule: ``inverse_sqrt`` falls with one over the root of the step; ``cosine`` falls to 0 at ``trainer.max_steps``.
         weight_decay: Decoupled weight decay of matrices (vectors, that is norms and biases, have none).
+        beta1: Adam's first-moment decay.
         beta2: Adam's second-moment decay.
         part_factors: Learning-rate factor of a part by its name, ``{encoder: 0.1}``; 1 where not named.
         freeze: Patterns of parameter names that do not train, ``encoder.*``; one that matches nothing is an error.
@@ -33,6 +34,7 @@ class Optimisation:
     warmup_steps: int = 8000
     schedule: Literal["inverse_sqrt", "cosine"] = "inverse_sqrt"
     weight_decay: float = 0.0
+    beta1: float = 0.9
     beta2: float = 0.98
     part_factors: dict[str, float] = field(default_factory=dict)
     freeze: list[str] = field(default_factory=list)
@@ -58,12 +60,18 @@ def freeze(model: nn.Module, patterns: list[str]) -> None:
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            parts = {".".join(name.split(".")[:depth]) + ".*" for name in names for depth in (1, 2)}
-            near = difflib.get_close_matches(pattern, parts, 1)
-            raise ConfigError(f"freeze pattern {pattern!r} matches no parameter" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ConfigError(f"optimisation.freeze: {pattern!r} matches no parameter; {_nearest_pattern(pattern, names)}")
     for name, parameter in model.named_parameters():
         if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
             parameter.requires_grad_(False)
+
+
+def _nearest_pattern(pattern: str, names: list[str]) -> str:
+    """A pattern like a wrong one that does match: a module of the model, at whatever depth, and all in it."""
+    modules = [name.split(".")[:depth] for name in names for depth in range(1, name.count(".") + 1)]
+    near = difflib.get_close_matches(pattern, sorted({".".join(parts) + ".*" for parts in modules}), 1)
+    parts = sorted({name.split(".")[0] for name in names})
+    return f"did you mean {near[0]!r}?" if near else f"the model's parts are {', '.join(parts)}: freeze one with `<part>.*`"
 
 
 def keep_frozen_in_eval(model: nn.Module) -> None:
@@ -97,7 +105,7 @@ def parameter_groups(model: nn.Module, settings: Optimisation) -> list[dict[str,
 
 def configure(model: nn.Module, settings: Optimisation, max_steps: int) -> dict[str, Any]:
     """Optimiser and per-step schedule in the form that Lightning wants."""
-    optimizer = torch.optim.AdamW(parameter_groups(model, settings), betas=(0.9, settings.beta2))
+    optimizer = torch.optim.AdamW(parameter_groups(model, settings), betas=(settings.beta1, settings.beta2))
     factor: Callable[[int], float] = lambda step: learning_rate_factor(step, settings, max_steps)  # noqa: E731 - typed
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

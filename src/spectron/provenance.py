@@ -62,6 +62,12 @@ def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
     return counts
 
 
+def trainable_share(counts: dict[str, tuple[int, int]]) -> tuple[int, int, float]:
+    """Trainable parameters, all of them, and the one over the other, of counts by part."""
+    trainable, frozen = (sum(column) for column in zip(*counts.values(), strict=True)) if counts else (0, 0)
+    return trainable, trainable + frozen, trainable / max(trainable + frozen, 1)
+
+
 def fingerprint(data: Any) -> dict[str, str]:
     """Hashes of what a data module reads, by name, where it tells them."""
     return dict(data.fingerprint()) if hasattr(data, "fingerprint") else {}

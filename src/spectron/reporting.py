@@ -8,17 +8,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from spectron.conformance import Verdict
+from spectron.provenance import trainable_share
 from spectron.tracking import Measure
 
-CEILING = "ceiling/"  # what the vocoder alone makes of true spectrograms: no model can be expected to do better
+VALIDATION = "val/"  # what was trained; the same measure under another prefix, such as `ceiling/`, is what it is compared with
 COUNTED, SKIPPED = ("words", "tokens", "frames"), "skipped"  # what stands behind a measure, as `<measure>.<this>`
 ARROWS = {True: "↑", False: "↓", None: ""}
 
 
 def measures_table(measures: list[Measure]) -> Table:
-    """Every measure with its 95 % interval, unit, direction and counts; what counts or bounds another measure stands in its row."""
+    """Every measure with its 95 % interval, unit, direction and counts; what counts, or is compared with, another one stands in its row."""
     named = {measure.name: measure for measure in measures}
-    ceilings = {name.removeprefix(CEILING): measure for name, measure in named.items() if name.startswith(CEILING)}
+    compared = [prefix for prefix in dict.fromkeys(name.partition("/")[0] for name in named) if prefix + "/" != VALIDATION]
     table = Table(title="Validation", title_justify="left", min_width=36)
     table.add_column("metric", overflow="fold")
     for heading in ("value", "95 % interval"):
@@ -27,26 +29,32 @@ def measures_table(measures: list[Measure]) -> Table:
     table.add_column("better", justify="center")
     table.add_column("n", justify="right")
     table.add_column("skipped", justify="right")
-    if ceilings:
-        table.add_column("ceiling", justify="right")
+    for prefix in compared:
+        table.add_column(prefix.replace("_", " "), justify="right")
     for name, measure in named.items():
         owner, _, aspect = name.rpartition(".")
-        if name.startswith(CEILING) or (owner in named and aspect in (*COUNTED, SKIPPED)):
+        prefix, _, rest = name.partition("/")
+        if (prefix in compared and VALIDATION + rest in named) or (owner in named and aspect in (*COUNTED, SKIPPED)):
             continue
-        items = [str(measure.count)] if measure.count else []
-        items += [f"{named[f'{name}.{thing}'].value:.0f} {thing}" for thing in COUNTED if f"{name}.{thing}" in named]
-        skipped = named.get(f"{name}.{SKIPPED}")
-        row: list[Text | str] = [
-            Text(name),
-            number(measure.value),
-            _interval(measure),
-            Text(measure.unit),
-            ARROWS[measure.higher_is_better],
-        ]
-        row += [", ".join(items), number(skipped.value) if skipped else ""]
-        ceiling = ceilings.get(name.partition("/")[2])
-        table.add_row(*row, *([number(ceiling.value) if ceiling else ""] if ceilings else []))
+        others = [named.get(f"{other}/{rest}") for other in compared]
+        table.add_row(*_row(named, measure), *(_with_interval(other) if other else "" for other in others))
     return table
+
+
+def _row(named: dict[str, Measure], measure: Measure) -> list[Text | str]:
+    """The cells of a measure itself."""
+    name = measure.name
+    items = [str(measure.count)] if measure.count else []
+    items += [f"{named[f'{name}.{thing}'].value:.0f} {thing}" for thing in COUNTED if f"{name}.{thing}" in named]
+    skipped = named.get(f"{name}.{SKIPPED}")
+    unit, arrow = Text(measure.unit), ARROWS[measure.higher_is_better]
+    return [Text(name), number(measure.value), _interval(measure), unit, arrow, ", ".join(items), number(skipped.value) if skipped else ""]
+
+
+def _with_interval(measure: Measure) -> str:
+    """Value and interval in one cell."""
+    interval = _interval(measure)
+    return number(measure.value) + (f" ({interval})" if interval else "")
 
 
 def parts_table(counts: dict[str, tuple[int, int]]) -> Table:
@@ -59,7 +67,29 @@ def parts_table(counts: dict[str, tuple[int, int]]) -> Table:
         table.add_row(name, f"{trainable:,}", f"{frozen:,}")
     table.add_section()
     table.add_row("all", f"{sum(t for t, _ in counts.values()):,}", f"{sum(f for _, f in counts.values()):,}")
+    table.caption, table.caption_justify = trainable_line(counts), "left"
     return table
+
+
+def trainable_line(counts: dict[str, tuple[int, int]]) -> str:
+    """How much of a model trains, for people: ``trainable 1.2 M of 90 M, 1.3 %``."""
+    trainable, every, share = trainable_share(counts)
+    return f"trainable {short(trainable)} of {short(every)}, {100 * share:.3g} %"
+
+
+def short(count: int) -> str:
+    """A count with the digits that matter: 812, 1.2 k, 90 M, 1.1 B."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            value = count / size
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return str(count)
+
+
+def verdict_line(verdict: Verdict) -> Text:
+    """One check of a part: whether it passed, its name, what was measured or seen."""
+    mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "dim")}[verdict.passed]
+    return Text.assemble((mark, colour), f" {verdict.name:<22} ", verdict.detail)
 
 
 def shapes_table(shapes: dict[str, tuple[int, ...]]) -> Table:
