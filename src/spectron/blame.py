@@ -21,17 +21,30 @@ OURS = ("spectron", "datamodules", "evaluation")
 
 @dataclass
 class Section:
-    """A section of a configuration: its name, its plain value, and the class whose arguments it holds, if it is no class path."""
+    """A section of a configuration.
+
+    Args:
+        name: Its key.
+        value: Its plain value.
+        arguments_of: The class whose arguments it holds, where it is no class path.
+        within: The keys above it.
+    """
 
     name: str
     value: Any
     arguments_of: type | None = None
+    within: KeyPath = ()
+
+    @property
+    def path(self) -> KeyPath:
+        """The whole key."""
+        return (*self.within, self.name)
 
     def parts(self) -> Iterator[tuple[KeyPath, type, dict[str, Any]]]:
         """Every class that the section names, with the key path and the arguments that it is given."""
         if self.arguments_of is not None:
-            yield (self.name,), self.arguments_of, self.value
-        yield from _parts(self.value, (self.name,))
+            yield self.path, self.arguments_of, self.value
+        yield from _parts(self.value, self.path)
 
 
 def explained(error: Exception, section: Section) -> tuple[KeyPath, SpectronError] | None:
@@ -59,7 +72,7 @@ def is_users_own(cls: type) -> bool:
 
 def _worded(path: KeyPath, cls: type, said: str, section: Section, kind: type[SpectronError]) -> tuple[KeyPath, SpectronError]:
     said = said.removeprefix(f"{cls.__name__}.").removeprefix(f"{cls.__name__}: ")
-    arguments = (section.name,) if cls is section.arguments_of and path == (section.name,) else (*path, "init_args")
+    arguments = path if cls is section.arguments_of and path == section.path else (*path, "init_args")
     named = re.match(r"(\w+)((?:\.\w+)*)(:?) ", said)
     if named and named[1] in _settable(cls, path, section):
         key = (*arguments, named[1], *named[2].split(".")[1:])

@@ -66,7 +66,7 @@ def build(section: Section, parser: ArgumentParser, where: Callable[[KeyPath], s
             path, told = explanation
             raise type(told)(f"{told} (in {where((*path, 'class_path'))})") from error  # of a whole part, the file that chose its class
         if isinstance(error, ArgumentError | ValueError | OSError):
-            raise ConfigError(f"{section.name}: {_last_line(error)} (in {where((section.name,))})") from error
+            raise ConfigError(f"{'.'.join(section.path)}: {_last_line(error)} (in {where(section.path)})") from error
         raise
 
 

@@ -158,7 +158,8 @@ def check(options: argparse.Namespace) -> None:
 
     experiment = Experiment.read(options.file, options.overrides)
     if options.part:
-        return _check_part(experiment, options.part)
+        _check_part(experiment, options.part)
+        return
     counts, shapes = inspect_experiment(experiment)
     console().print(parts_table(counts), shapes_table(shapes))
     print(f"{options.file} is ready: spectron fit {options.file}")

@@ -127,6 +127,17 @@ class SpeechEncoder(nn.Module, ABC):
             raise ConfigError(f"output_dim is {self.output_dim}, and its features are {features.shape[2]} wide. Leave output_dim out")
         return features, num_steps
 
+    def encode(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``tried`` gives within a model, where an encoder that breaks its word is told by its key.
+
+        Raises:
+            ConfigError: naming ``model.encoder``.
+        """
+        try:
+            return self.tried(waveform, num_samples)
+        except ConfigError as error:
+            raise ConfigError(f"model.encoder: {type(self).__name__}: {error}") from error
+
 
 def _shown(value: object) -> str:
     """A value by type and shape."""
@@ -151,7 +162,9 @@ def probe(encoder: SpeechEncoder, seconds: tuple[int, int] = (1, 3)) -> tuple[in
     finally:
         encoder.train(was_training)
     if num_steps[0] >= num_steps[1]:
-        raise ConfigError(f"{seconds} s of audio make {num_steps.tolist()} steps. Count num_steps from each row's num_samples")
+        raise ConfigError(
+            f"{seconds[0]} and {seconds[1]} s of audio make {num_steps.tolist()} steps. Count num_steps from each row's num_samples"
+        )
     return int(features.shape[-1]), float(num_steps[1] - num_steps[0]) / (seconds[1] - seconds[0])
 
 

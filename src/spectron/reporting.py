@@ -88,7 +88,7 @@ def short(count: int) -> str:
 
 def verdict_line(verdict: Verdict) -> Text:
     """One check of a part: whether it passed, its name, what was measured or seen."""
-    mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "dim")}[verdict.passed]
+    mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}[verdict.passed]
     return Text.assemble((mark, colour), f" {verdict.name:<22} ", verdict.detail)
 
 

@@ -172,7 +172,7 @@ def test_a_sound_encoder_passes_and_says_what_was_measured():
         (NoRate, "shapes", "sets no sample_rate_hz. Set self.sample_rate_hz"),
         (NotSetUp, "set up", r"does not call super\(\)\.__init__\(\)"),
         (NotANumber, "shapes", "NaN or infinite"),
-        (OneLength, "shapes", r"\(1, 3\) s of audio make \[75, 75\] steps. Count num_steps"),
+        (OneLength, "shapes", r"1 and 3 s of audio make \[75, 75\] steps. Count num_steps"),
         (ForgetsLengths, "lengths", r"25 \(25\.0\), 25 \(16\.7\), 25 \(5\.0\)\. Count num_steps"),
         (LeaksPadding, "padding", r"mask the waveform.*differ by up to"),
         (MixesRows, "batch against single", "row 0 has other features in a batch"),

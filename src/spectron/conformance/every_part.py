@@ -12,6 +12,7 @@ from torch import Tensor
 from spectron.conformance.verdict import DoesNotApply, Trial, Violation, require, require_close
 
 REACHED_SHARE = 0.95  # of trainable numbers; a library's model may hold a few that only its own pre-training uses
+PATIENCE_SECONDS = 3.0
 
 Output = Callable[[Any, torch.device], Tensor]
 
@@ -65,13 +66,13 @@ def state_dict_round_trip(trial: Trial, output: Output) -> str:
 
 
 @torch.inference_mode()
-def timed(run: Callable[[], object], device: torch.device, rounds: int = 3) -> float:
-    """Seconds of the fastest of some runs after a first one, which sets up what later ones need no more."""
-    best = float("inf")
-    for number in range(rounds + 1):
+def timed(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of a few runs; a part that takes long is run once."""
+    taken: list[float] = []
+    while len(taken) < 4 and sum(taken) < PATIENCE_SECONDS:
         began = time.perf_counter()
         run()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - began) if number else best
-    return best
+        taken.append(time.perf_counter() - began)
+    return min(taken)
