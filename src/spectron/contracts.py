@@ -127,7 +127,7 @@ class SpeechEncoder(nn.Module, ABC):
             raise ConfigError(f"output_dim is {self.output_dim}, and its features are {features.shape[2]} wide. Leave output_dim out")
         return features, num_steps
 
-    def encode(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_for_model(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """What ``tried`` gives within a model, where an encoder that breaks its word is told by its key.
 
         Raises:

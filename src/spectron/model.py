@@ -84,7 +84,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
 
     def encode(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Prompts (B, S) to the LM's prefix (B, U, D) and (B,) valid steps."""
-        features, num_steps = self.encoder(waveform, num_samples)
+        features, num_steps = self.encoder.encode_for_model(waveform, num_samples)
         return self.project(features), num_steps
 
     def forward(self, batch: SpeechBatch) -> TeacherForced:

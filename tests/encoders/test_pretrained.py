@@ -8,6 +8,8 @@ from speech_encoders import FAMILIES, LAYERS, ONE_BY_ONE
 from spectron.encoders import PretrainedEncoder
 
 RATE = 16000
+# One of every way in which layers are cut off and norms follow them.
+LAYERED = ("wav2vec2", "wavlm_large", "w2v_bert", "whisper", "sew", "adapter", "speech_to_text")
 
 
 def recordings():
@@ -31,8 +33,9 @@ def library(folder, layer="last", audio=None):
     return (output.last_hidden_state if layer == "last" else output.hidden_states[layer])[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("layer", ["last", 0, 1, LAYERS])
+@pytest.mark.parametrize(
+    ("family", "layer"), [(family, "last") for family in FAMILIES] + [(family, layer) for family in LAYERED for layer in (0, 1, LAYERS)]
+)
 def test_every_row_of_a_padded_batch_is_what_the_library_gives_for_it_alone(tiny_encoder, family, layer):
     folder = tiny_encoder(family)
     encoder = PretrainedEncoder(str(folder), layer=layer).eval()

@@ -87,9 +87,9 @@ def read_encoder(folder: Path, settings: Reading) -> Pretrained:
             f"source: {source!r} ({folder}) lacks {len(missing)} tensors of its encoder ({listed}, ...): its weights and its config.json "
             "belong to different models. Give a complete folder, or `pretrained: false` for fresh weights"
         )
-    if settings.spec_augment and not hasattr(encoder, "_mask_hidden_states"):
-        raise ConfigError(f"spec_augment: the library has no masking for {config.model_type} encoders. Remove the key")
-    row_by_row = not known or hears_padding(config, settings.layer)
+    if settings.spec_augment and not (known and hasattr(encoder, "_mask_hidden_states")):
+        raise ConfigError(f"spec_augment: {config.model_type!r} encoders have no known masking of the library's. Remove the key")
+    row_by_row = not known or hears_padding(config)
     return Pretrained(encoder, extractor, (front_end if known else LibraryFrontEnd)(config, extractor), row_by_row, prefix)
 
 
@@ -148,6 +148,8 @@ def prepare(config: Any, settings: Reading, known: bool) -> None:
             setattr(config, name, 0.0)
     if hasattr(config, "apply_spec_augment"):
         config.apply_spec_augment = settings.spec_augment
+    if known and settings.layer != "last" and hasattr(config, "add_adapter"):
+        config.add_adapter = False  # it comes after the layers
     if known and isinstance(settings.layer, int):
         require_layer(settings, config.num_hidden_layers)
         if settings.layer < config.num_hidden_layers:
@@ -205,10 +207,9 @@ def encoder_half(model: Any, source: str) -> tuple[Any, str]:
     return encoder, prefix and prefix + "."
 
 
-def hears_padding(config: Any, layer: Layer) -> bool:
+def hears_padding(config: Any) -> bool:
     """Whether the padding of a batch would reach valid steps of a known encoder, whatever mask it is given."""
-    adapted = getattr(config, "add_adapter", False) and layer == "last"
-    return config.model_type in SEE_PADDING or adapted or getattr(config, "conv_pos_batch_norm", False)
+    return config.model_type in SEE_PADDING or getattr(config, "add_adapter", False) or getattr(config, "conv_pos_batch_norm", False)
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
 from spectron.encoders.loading import Reading, read_encoder, require_layer
 from spectron.encoders.masking import Lengths, hide_padding
+from spectron.encoders.rows import keep_statistics, noise, one_by_one, rest_unused, sizes
 from spectron.errors import ConfigError
 from spectron.hub import locate, reading
 
@@ -69,7 +69,6 @@ class PretrainedEncoder(SpeechEncoder):
             log.info("%s: recordings are encoded one at a time, because padding would change what this encoder hears", source)
         else:
             hide_padding(self.model, self.lengths)
-            self._tell_sizes()
         self._settle(folder)
         self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
@@ -79,18 +78,16 @@ class PretrainedEncoder(SpeechEncoder):
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Encode (B, S) audio with (B,) valid samples into (B, U, D) float32 features, 0 at padding, and (B,) valid steps."""
         waveform = waveform.float().masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
-        waveform = nn.functional.pad(waveform, (0, max(self.front_end.min_samples - waveform.shape[1], 0)))
-        encode = self._one_by_one if self.row_by_row else self._together
-        features, num_steps = encode(waveform, num_samples)
-        num_steps = num_steps.masked_fill(num_samples == 0, 0)
+        if self.row_by_row:
+            features, num_steps = one_by_one(self._alone, waveform, num_samples, self.front_end.min_samples)
+        else:
+            features, num_steps = self._together(waveform, num_samples)
         return features.float().masked_fill(padding_mask(num_steps, features.shape[1])[..., None], 0.0), num_steps
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
         """Training mode for all but batch norms, which keep the statistics that they were trained with: rows must not mix."""
         super().train(mode)
-        for module in self.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+        keep_statistics(self)
         return self
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
@@ -106,27 +103,24 @@ class PretrainedEncoder(SpeechEncoder):
 
     def _together(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Encode all rows of a batch at once."""
-        heard = num_samples.clamp(min=self.front_end.min_samples)
+        shortest = self.front_end.min_samples
+        waveform = nn.functional.pad(waveform, (0, max(shortest - waveform.shape[1], 0)))
+        heard = num_samples.clamp(min=shortest)
         num_steps = self.front_end.num_steps(heard, self.model)
         self.lengths.num_samples, self.lengths.num_steps = heard, num_steps
-        longest = int(num_steps.max())
-        features = self._choose(self._states(self.front_end(waveform, num_samples), longest))
-        return self.front_end.regroup(features, num_samples)[:, :longest], num_steps
+        features = self._choose(self._states(self.front_end(waveform, num_samples), heard))
+        return self.front_end.regroup(features, num_samples)[:, : int(num_steps.max())], num_steps.masked_fill(num_samples == 0, 0)
 
-    def _one_by_one(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode every row as if it were alone."""
-        rows = []
-        for row, samples in zip(waveform, num_samples.tolist(), strict=True):
-            length = max(samples, self.front_end.min_samples)
-            inputs = self.front_end(row[None, :length], num_samples.new_tensor([samples]))
-            rows.append(self._choose(self._states(inputs, length))[0])
-        features = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        return features, num_samples.new_tensor([len(row) for row in rows])
+    def _alone(self, waveform: Tensor, num_samples: int) -> Tensor:
+        """Features (U, D) of one recording (1, S)."""
+        inputs = self.front_end(waveform, torch.tensor([num_samples], device=waveform.device))
+        return self._choose(self._states(inputs, torch.tensor([waveform.shape[1]])))[0]
 
-    def _states(self, inputs: dict[str, Tensor], longest: int) -> tuple[Tensor, ...]:
-        """Every layer's output, or only the last hidden state where that is asked for; ``longest`` bounds the steps of any row."""
+    def _states(self, inputs: dict[str, Tensor], heard: Tensor) -> tuple[Tensor, ...]:
+        """Every layer's output, or only the last hidden state where that is asked for, of rows with (B,) samples."""
         inputs = {name: value.to(self.model.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
         if self.settings.spec_augment:  # the library refuses to hide a block longer than the whole
+            longest = int(self.front_end.num_steps(heard, self.model).max())
             self.model.config.apply_spec_augment = longest >= self.model.config.mask_time_length
         if self.settings.layer == "last":
             return (self.model(**inputs).last_hidden_state,)
@@ -142,57 +136,36 @@ class PretrainedEncoder(SpeechEncoder):
         return torch.stack([share * state.float() for share, state in zip(shares, states, strict=True)]).sum(0)
 
     def _settle(self, folder: Path) -> None:
-        """Make the layers' weights, and let rest what has no part in the features: distributed training waits for every gradient."""
-        unmasked = getattr(self.model, "masked_spec_embed", None)
-        if self.settings.layer != "last" or self.row_by_row:
-            states = self._states_of_noise()
-            require_layer(self.settings, max(len(states) - 1, getattr(self.model.config, "num_hidden_layers", 0)))
+        """Find out what the configuration does not tell, and let rest what has no part in the features."""
+        self.eval()
+        if self.row_by_row or self.settings.layer != "last":
+            with reading(self.settings.source, "an encoder of waveforms"):
+                states = self._states_of_noise()
+            layers = max(len(states) - 1, getattr(self.model.config, "num_hidden_layers", 0))
+            require_layer(self.settings, layers)
             if self.settings.layer == "weighted":
                 self.layer_weights = nn.Parameter(stored_weights(folder / LAYER_WEIGHTS, len(states)))
-            used = parameters_behind(self._choose(states))
-            for parameter in self.parameters():
-                parameter.requires_grad_(id(parameter) in used)
-        if unmasked is not None:
-            unmasked.requires_grad_(self.settings.spec_augment)
+            rest_unused(self, self._choose(states))
+        if self.row_by_row:
+            self.output_dim, self.frame_rate_hz = sizes(self._alone, self.sample_rate_hz)
+        else:
+            self.output_dim, self.frame_rate_hz = int(self.model.config.hidden_size), self.sample_rate_hz / self.front_end.hop_samples
+        if hasattr(self.model, "masked_spec_embed"):  # what stands where the library's masking hides something
+            self.model.masked_spec_embed.requires_grad_(self.settings.spec_augment)
 
     def _states_of_noise(self) -> tuple[Tensor, ...]:
-        """What the model gives for half a second of noise.
+        """What the model makes of half a second of noise.
 
         Raises:
-            ConfigError: if it gives no sequence of features.
+            ConfigError: if it makes no sequence of features.
         """
         num_samples = torch.tensor([max(self.sample_rate_hz // 2, self.front_end.min_samples)])
-        noise = 0.1 * torch.randn(1, int(num_samples), generator=torch.Generator().manual_seed(0))
-        self.eval()
-        self.lengths.num_samples = num_samples
-        self.lengths.num_steps = num_samples  # nothing is padded
-        source = self.settings.source
-        with reading(source, "a speech encoder that gives hidden states"):
-            states = self._states(self.front_end(noise, num_samples), int(num_samples))
-        if any(not isinstance(state, Tensor) or state.ndim != 3 for state in states) or not states:
-            shapes = [tuple(state.shape) for state in states if isinstance(state, Tensor)]
-            raise ConfigError(f"source: {source!r} gives no features of one width a step (B, U, D) but {shapes}: it is no speech encoder")
+        self.lengths.num_samples = self.lengths.num_steps = num_samples  # nothing is padded
+        states = self._states(self.front_end(noise(int(num_samples)), num_samples), num_samples)
+        if not states or any(state.ndim != 3 for state in states):
+            shapes = [tuple(state.shape) for state in states]
+            raise ConfigError(f"source: {self.settings.source!r} makes no steps of one width (B, U, D) but {shapes}: no speech encoder")
         return states
-
-    def _tell_sizes(self) -> None:
-        """Width and rate of the features, where the configuration says them; others are found by hearing."""
-        config, front_end = self.model.config, self.front_end
-        self.output_dim = int(config.hidden_size)
-        self.frame_rate_hz = self.sample_rate_hz / front_end.hop_samples
-
-
-def parameters_behind(features: Tensor) -> set[int]:
-    """Identities of the parameters that the gradient of ``features`` reaches."""
-    queue, seen, found = [features.grad_fn], set(), set()
-    while queue:
-        node = queue.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.add(id(node.variable))
-        queue += [following for following, _ in node.next_functions]
-    return found
 
 
 def stored_weights(path: Path, layers: int) -> Tensor:

@@ -1,0 +1,77 @@
+"""The encoder of a folder that ``spectron export`` wrote: class, sizes and weights come from the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from spectron.blame import Section
+from spectron.building import build, parser_of
+from spectron.checking import Checker
+from spectron.configuration import compose
+from spectron.contracts import SpeechEncoder
+from spectron.errors import ConfigError, SpectronError
+from spectron.exporting import export_parts
+from spectron.hub import locate
+from spectron.weights import load_part
+
+FILE = "config.yaml"
+
+
+class ExportedEncoder(SpeechEncoder):
+    """An encoder that was trained here, alone (``CTCModule``) or within a whole model, and exported.
+
+    Args:
+        source: The folder, which holds ``config.yaml`` and the encoder's weights.
+        pretrained: False builds the same architecture with fresh weights.
+
+    Raises:
+        ConfigError: beginning with ``source``.
+    """
+
+    def __init__(self, source: str, pretrained: bool = True) -> None:
+        super().__init__()
+        folder = locate(source)
+        if not (folder / FILE).is_file():
+            raise ConfigError(f"source: {source!r} ({folder}) holds no {FILE}: `spectron export` did not write it. Correct `source`")
+        try:
+            self.spec, self.encoder = read_encoder(folder / FILE, pretrained)
+        except SpectronError as error:
+            raise ConfigError(f"source: the encoder of {source!r} cannot be built again: {error}") from error
+        self.sample_rate_hz = self.encoder.sample_rate_hz
+        self.output_dim, self.frame_rate_hz = self.encoder.output_dim, self.encoder.frame_rate_hz
+
+    def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode (B, S) audio with (B,) valid samples into (B, U, D) features and (B,) valid steps."""
+        return self.encoder(waveform, num_samples)
+
+    def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
+        """Write the encoder as an export of a recogniser without its output layer."""
+        config = {"task": "spectron.pretraining.CTCModule", "model": {"encoder": self.spec}}
+        export_parts(nn.ModuleDict({"encoder": self.encoder}), config, folder, half)
+        return {}
+
+
+def read_encoder(path: Path, pretrained: bool) -> tuple[dict[str, Any], SpeechEncoder]:
+    """Configuration and encoder of an export's ``config.yaml``.
+
+    Raises:
+        SpectronError: where it names no encoder, or one that is not allowed or cannot be built, or its weights do not cover it.
+    """
+    composition = compose(path)
+    spec = composition.values.get("model", {}).get("encoder")
+    if not isinstance(spec, dict):
+        raise ConfigError(f"{path} has no model.encoder")
+    Checker(composition.where).value(spec, SpeechEncoder, ("model", "encoder"))
+    in_own_format = "source" in spec.get("init_args", {})
+    if in_own_format and not pretrained:
+        spec["init_args"]["pretrained"] = False
+    encoder = build(Section("encoder", spec), parser_of("encoder", SpeechEncoder), composition.where)
+    if pretrained and not in_own_format:
+        weights = composition.values.get("weights", {}).get("encoder")
+        if weights is None:
+            raise ConfigError(f"{path} has no weights.encoder")
+        load_part(encoder, Path(weights), "encoder")
+    return spec, encoder

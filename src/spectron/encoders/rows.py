@@ -1,0 +1,68 @@
+"""Encoders of other projects that hear one recording at a time, and what of them does not train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def one_by_one(encode: Callable[[Tensor, int], Tensor], waveform: Tensor, num_samples: Tensor, shortest: int) -> tuple[Tensor, Tensor]:
+    """Encode every row as if it were alone, whatever an encoder makes of padding.
+
+    Args:
+        encode: Gives the features (U, D) of a recording (1, S), with the valid samples among its S.
+        waveform: (B, S), zero beyond the valid samples.
+        num_samples: Valid samples (B,).
+        shortest: Samples that ``encode`` wants at least; a shorter recording is followed by silence.
+
+    Returns:
+        Features (B, U, D), padded with 0, and steps (B,) that the encoder made of each row; none where there was no sample.
+    """
+    waveform = nn.functional.pad(waveform, (0, max(shortest - waveform.shape[1], 0)))
+    rows = [encode(row[None, : max(samples, shortest)], samples) for row, samples in zip(waveform, num_samples.tolist(), strict=True)]
+    num_steps = torch.tensor([len(row) for row in rows], device=num_samples.device).masked_fill(num_samples == 0, 0)
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True), num_steps
+
+
+@torch.no_grad()
+def sizes(encode: Callable[[Tensor, int], Tensor], sample_rate_hz: int) -> tuple[int, float]:
+    """Width of the features, and features a second: 0 where a recording of any length makes the same number of them."""
+    features = [encode(noise(seconds * sample_rate_hz), seconds * sample_rate_hz) for seconds in (1, 3)]
+    return features[0].shape[1], (len(features[1]) - len(features[0])) / 2
+
+
+def noise(num_samples: int) -> Tensor:
+    """Quiet noise (1, S), always the same."""
+    return 0.1 * torch.randn(1, num_samples, generator=torch.Generator().manual_seed(0))
+
+
+def keep_statistics(encoder: nn.Module) -> None:
+    """Put norms over the whole batch back into eval mode after a ``train()``: with new statistics, rows would mix."""
+    for module in encoder.modules():
+        if isinstance(module, _BatchNorm) or hasattr(module, "update_until_epoch"):  # the latter is speechbrain's global norm
+            module.eval()
+
+
+def rest_unused(encoder: nn.Module, features: Tensor) -> None:
+    """Stop the gradients of all parameters that ``features`` does not depend on: distributed training waits for every gradient."""
+    used = _parameters_behind(features)
+    for parameter in encoder.parameters():
+        if id(parameter) not in used:
+            parameter.requires_grad_(False)
+
+
+def _parameters_behind(features: Tensor) -> set[int]:
+    """Identities of the parameters that the gradient of ``features`` reaches."""
+    queue, seen, found = [features.grad_fn], set(), set()
+    while queue:
+        node = queue.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        queue += [following for following, _ in node.next_functions]
+    return found

@@ -1,0 +1,194 @@
+"""Encoders of speechbrain from a folder in its own format: ``hyperparams.yaml`` and the ``.ckpt`` files that its ``pretrainer`` names."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spectron.audio.mel import padding_mask
+from spectron.contracts import SpeechEncoder
+from spectron.encoders.hyperparams import Hyperparams
+from spectron.encoders.rows import keep_statistics, noise, one_by_one, rest_unused, sizes
+from spectron.errors import ConfigError
+from spectron.hub import locate, reading
+
+FILE = "hyperparams.yaml"
+# A speaker or language recogniser's way from waveform to embedding; anything else has one module named encoder.
+CLASSIFIER = ("compute_features", "mean_var_norm", "embedding_model")
+
+
+class SpeechBrainEncoder(SpeechEncoder):
+    """What ``speechbrain.inference`` calls the encoder of a model: ``modules.encoder``, or the three that make an embedding.
+
+    An ``encoder`` (recognisers of all kinds, ``LengthsCapableSequential`` from waveform to features) gives a sequence. A classifier's
+    ``compute_features``, ``mean_var_norm`` and ``embedding_model`` (ECAPA-TDNN, x-vectors) give one vector a recording. Recordings
+    are encoded one at a time: speechbrain's convolutions look at padding. Norms keep their statistics in training.
+
+    Args:
+        source: The folder.
+        sample_rate_hz: Rate of its waveform, where ``hyperparams.yaml`` has no ``sample_rate``.
+        remote_code: Whether the file may name classes and functions from outside of speechbrain and torch.nn, the folder's own
+            among them.
+        pretrained: False leaves the weights as they are made.
+
+    Raises:
+        ConfigError: beginning with the argument's name.
+    """
+
+    def __init__(self, source: str, sample_rate_hz: int | None = None, remote_code: bool = False, pretrained: bool = True) -> None:
+        super().__init__()
+        self.remote_code = remote_code
+        self.folder = folder = locate(source)
+        if not (folder / FILE).is_file():
+            raise ConfigError(f"source: {source!r} ({folder}) holds no {FILE}: it is no model of speechbrain. Correct `source`")
+        self.hyperparams = (folder / FILE).read_text(encoding="utf-8")
+        if remote_code and str(folder) not in sys.path:
+            sys.path.append(str(folder))
+        with reading(source, "a model of speechbrain"):
+            parameters = Hyperparams(self.hyperparams, remote_code)
+            self.parts = nn.ModuleDict({name: parameters.make("modules", name) for name in encoder_modules(parameters, source)})
+            self.loadables = {name: parameters.make("pretrainer", "loadables", name) for name in loadables(parameters, list(self.parts))}
+        self.files = {name: weights_file(folder, parameters, name) for name in self.loadables}
+        self.sample_rate_hz = agreed_rate(sample_rate_hz, parameters.make("sample_rate"))
+        for name, loadable in self.loadables.items():
+            if pretrained or hasattr(loadable, "glob_mean"):  # statistics of the data are no weights
+                load_weights(loadable, self.files[name], source)
+        keep_in_state(self)
+        with reading(source, "an encoder of waveforms"):
+            rest_unused(self.eval(), self._alone(noise(self.sample_rate_hz), self.sample_rate_hz))
+            self.output_dim, self.frame_rate_hz = sizes(self._alone, self.sample_rate_hz)
+        self.train()
+
+    def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode (B, S) audio with (B,) valid samples into (B, U, D) float32 features, 0 at padding, and (B,) valid steps."""
+        waveform = waveform.float().masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
+        features, num_steps = one_by_one(self._alone, waveform, num_samples, self.sample_rate_hz // 10)
+        return features.float().masked_fill(padding_mask(num_steps, features.shape[1])[..., None], 0.0), num_steps
+
+    def train(self, mode: bool = True) -> SpeechBrainEncoder:
+        """Training mode for all but norms with statistics of their own."""
+        super().train(mode)
+        keep_statistics(self)
+        return self
+
+    def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
+        """Write what ``source`` needs: the same ``hyperparams.yaml``, and the weights under the names that it gives them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).write_text(self.hyperparams, encoding="utf-8")
+        for name, loadable in self.loadables.items():
+            state = loadable._statistics_dict() if hasattr(loadable, "glob_mean") else loadable.state_dict()
+            torch.save({key: stored(value, half) for key, value in state.items()}, folder / self.files[name].name)
+        for path in self.folder.glob("*.py") if self.remote_code else ():
+            shutil.copy(path, folder)
+        return {"sample_rate_hz": self.sample_rate_hz, "remote_code": self.remote_code}
+
+    def _alone(self, waveform: Tensor, num_samples: int) -> Tensor:
+        """Features (U, D) of one recording (1, S), the way that ``speechbrain.inference`` takes."""
+        whole = torch.ones(1, device=waveform.device)
+        if "embedding_model" in self.parts:
+            features = self.parts["mean_var_norm"](self.parts["compute_features"](waveform), whole)
+            features = self.parts["embedding_model"](features, whole)
+        else:
+            features = self.parts["encoder"](waveform, whole)
+        if isinstance(features, dict):
+            features = features["embeddings"]
+        if "transformer" in self.parts:
+            transformer: Any = self.parts["transformer"]
+            features = transformer.encode(features, whole)
+        return features.flatten(2)[0] if features.ndim > 2 else features
+
+
+def encoder_modules(parameters: Hyperparams, source: str) -> list[str]:
+    """The modules of a file through which a waveform goes.
+
+    Raises:
+        ConfigError: if they are not there.
+    """
+    names = parameters.keys("modules")
+    if "encoder" in names:
+        # The older Transformer recognisers encode in two halves.
+        return ["encoder", "transformer"] if parameters.make("transformer_beam_search") and "transformer" in names else ["encoder"]
+    if set(CLASSIFIER) <= set(names):
+        return list(CLASSIFIER)
+    raise ConfigError(
+        f"source: {source!r} has the modules {', '.join(names) or 'none'} in its {FILE}; an encoder is either one named `encoder` or "
+        f"{', '.join(CLASSIFIER)} together. Add `encoder` under `modules:` in a copy of the folder"
+    )
+
+
+def loadables(parameters: Hyperparams, modules: list[str]) -> list[str]:
+    """What the pretrainer loads that holds an object of the encoder's; a language model's weights are left alone."""
+    wanted = {identity for name in modules for identity in parameters.objects("modules", name)}
+    return [name for name in parameters.keys("pretrainer", "loadables") if wanted & parameters.objects("pretrainer", "loadables", name)]
+
+
+def weights_file(folder: Path, parameters: Hyperparams, name: str) -> Path:
+    """The file of a loadable, by its name within the folder wherever the original came from.
+
+    Raises:
+        ConfigError: if it is missing.
+    """
+    path = folder / Path(str(parameters.make("pretrainer", "paths", name) or f"{name}.ckpt")).name
+    if not path.is_file():
+        there = ", ".join(sorted(file.name for file in folder.glob("*.ckpt"))) or "none"
+        raise ConfigError(f"source: {folder} lacks {path.name}, which its {FILE} loads into `{name}` (.ckpt files there: {there}). Add it")
+    return path
+
+
+def load_weights(module: Any, path: Path, source: str) -> None:
+    """Fill a module from a speechbrain checkpoint, tensors only.
+
+    Raises:
+        ConfigError: if the file holds anything else, or not all of the module.
+    """
+    from speechbrain.utils.checkpoints import hook_on_loading_state_dict_checkpoint
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(f"source: {path} holds no plain tensors, and anything else could run code ({said})") from error
+    with reading(source, f"weights of speechbrain ({path.name})"):
+        if hasattr(module, "_load_statistics_dict"):
+            module._load_statistics_dict(state)
+            return
+        missing = module.load_state_dict(hook_on_loading_state_dict_checkpoint(state), strict=False).missing_keys
+    if missing:
+        raise ConfigError(f"source: {path} lacks {len(missing)} tensors ({', '.join(missing[:4])}, ...): it belongs to another {FILE}")
+
+
+def stored(value: Any, half: bool) -> Any:
+    """A value of a state as it is written: on the CPU, in 16-bit floats if ``half``."""
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().cpu()
+    return value.half() if half and value.is_floating_point() else value
+
+
+def agreed_rate(given: int | None, stated: Any) -> int:
+    """The sample rate, from the argument or the file.
+
+    Raises:
+        ConfigError: if there is none, or there are two.
+    """
+    if stated is None and given is None:
+        raise ConfigError(f"sample_rate_hz: {FILE} has no `sample_rate`. Give the rate that the model was trained at, most often 16000")
+    if stated is not None and given is not None and int(stated) != given:
+        raise ConfigError(f"sample_rate_hz: {FILE} says {stated}, not {given}. Remove the key")
+    return int(stated or given or 0)
+
+
+def keep_in_state(encoder: nn.Module) -> None:
+    """Make buffers of speechbrain's global statistics, which are bare tensors: checkpoints hold them, and devices move them."""
+    for module in encoder.modules():
+        if getattr(module, "norm_type", None) == "global" and hasattr(module, "update_until_epoch"):
+            for name in ("glob_mean", "glob_std"):
+                value = getattr(module, name)
+                delattr(module, name)
+                module.register_buffer(name, value)
