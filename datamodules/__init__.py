@@ -7,9 +7,12 @@ from typing import Any
 
 _HOMES = {
     "ContinuationDataModule": "continuation",
+    "LineSource": "lines",
     "RecordingsDataModule": "recordings",
     "SpokenQADataModule": "spoken_qa",
     "TextDataModule": "text",
+    "TextFiles": "lines",
+    "TextMix": "lines",
     "TranscribedSpeechDataModule": "transcribed",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datamodules.items import ContinuationMaker
+from datamodules.lines import TextMix
 from datamodules.speech import Source, SpeechDataModule
 from datamodules.splitting import Splitting
 from datamodules.streaming import Batching
@@ -24,6 +25,7 @@ class ContinuationDataModule(SpeechDataModule):
         lower_case: Whether transcripts are brought to lower case.
         max_broken_files: Audio files that may turn out unreadable before training stops.
         corpus: The synthetic corpus to write first, where the manifest belongs to one.
+        text: Batches of text alone to mix into the training stream.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class ContinuationDataModule(SpeechDataModule):
         lower_case: bool = True,
         max_broken_files: int = 10,
         corpus: SyntheticCorpus | None = None,
+        text: TextMix | None = None,
     ) -> None:
         manifests = [manifest] if isinstance(manifest, str) else list(manifest)
         super().__init__(
@@ -47,4 +50,5 @@ class ContinuationDataModule(SpeechDataModule):
             lower_case=lower_case,
             max_broken_files=max_broken_files,
             corpus=corpus,
+            text=text,
         )

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from datamodules.items import MAKER, ItemMaker, SpeechDataset
+from datamodules.lines import Interleaved, LineBatches, TextMix, WithText, in_order
 from datamodules.manifest import choose, fingerprint, read_manifest
 from datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
 from datamodules.synthetic.corpus import SyntheticCorpus
@@ -46,6 +48,7 @@ class SpeechDataModule(EndlessDataModule):
         lower_case: Whether transcripts are brought to lower case.
         max_broken_files: Audio files that may turn out unreadable before training stops.
         corpus: The synthetic corpus to write first, where the manifests belong to one.
+        text: Batches of text alone to mix into the training stream.
 
     Attributes:
         report: Utterances used and dropped, by split and reason.
@@ -62,8 +65,10 @@ class SpeechDataModule(EndlessDataModule):
         lower_case: bool,
         max_broken_files: int,
         corpus: SyntheticCorpus | None,
+        text: TextMix | None = None,
     ) -> None:
         super().__init__(batching.seed, batching.num_workers, corpus)
+        self.text = text
         self.makers = makers
         self.train_sources, self.val_sources = train, val
         self.batching = batching
@@ -74,9 +79,11 @@ class SpeechDataModule(EndlessDataModule):
         self.rates: SampleRates | None = None
         self.train_cuts: list[MonoCut] = []
         self.val_cuts: list[list[MonoCut]] = []
+        self.train_lines: list[str] = []
+        self.val_lines: list[str] = []
 
     def setup(self, stage: str) -> None:
-        """Read the manifests that a stage needs and check every file that they name."""
+        """Read the manifests and texts that a stage needs and check every file that they name."""
         read: dict[str, list[MonoCut]] = {}
         if not self.val_cuts:
             self.val_cuts = [self._cuts(source, False, read) for source in self.val_sources]
@@ -84,6 +91,13 @@ class SpeechDataModule(EndlessDataModule):
             for source in self.train_sources:
                 cuts = self._cuts(source, True, read)
                 self.train_cuts += cuts + [cut.with_id(f"{cut.id}#{time}") for time in range(2, source.repeat + 1) for cut in cuts]
+
+        if self.text is not None:
+            if self.text.validation is not None and not self.val_lines:
+                self.val_lines = self.text.read(self.text.validation)
+            if stage == "fit" and not self.train_lines:
+                self.train_lines = self.text.read(self.text.training)
+                rank_zero_info(f"text alone: {len(self.train_lines)} lines, in {self.text.ratio:.0%} of the batches")
 
     def _cuts(self, source: Source, training: bool, read: dict[str, list[MonoCut]]) -> list[MonoCut]:
         """The usable utterances of a source; what was dropped is reported."""
@@ -98,20 +112,26 @@ class SpeechDataModule(EndlessDataModule):
             cut.custom[MAKER] = source.maker
         return kept
 
-    def _tell(self, split: str, used: int, dropped: Counter[str]) -> None:
+    def _tell(self, split: str | None, used: int, dropped: Counter[str]) -> None:
         for what, count in {"used": used, **dropped}.items():
             self.report[f"{split}: {what}"] = self.report.get(f"{split}: {what}", 0) + count
         left_out = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
         rank_zero_info(f"split {split}: {used} utterances used{'; ' if left_out else ''}{left_out}")
 
     def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of every manifest."""
-        return {manifest: fingerprint(manifest) for source in (*self.train_sources, *self.val_sources) for manifest in source.manifests}
+        """SHA-256 of every manifest, and what the lines of text say of themselves."""
+        sources = (self.text.training, self.text.validation) if self.text else ()
+        manifests = {manifest for source in (*self.train_sources, *self.val_sources) for manifest in source.manifests}
+        texts = {name: value for source in sources if source for name, value in source.fingerprint().items()}
+        return {manifest: fingerprint(manifest) for manifest in sorted(manifests)} | texts
 
     @cached_property
     def _data_fingerprint(self) -> str:
         described = [(cut.id, round(self.seconds(cut), 3)) for cut in self.train_cuts]
-        return hashlib.sha256(repr((described, self.epochs.limit.max_duration, self.batching)).encode()).hexdigest()
+        what = (described, self.epochs.limit.max_duration, self.batching)
+        # Without text the hash is what it was before text could be mixed in, so that older checkpoints go on.
+        mixed = (self.interleaved.batches.fingerprint, self.interleaved.share) if self.interleaved else ()
+        return hashlib.sha256(repr((*what, *mixed)).encode()).hexdigest()
 
     def data_fingerprint(self) -> str:
         """Hash of the training utterances and the batching."""
@@ -121,6 +141,14 @@ class SpeechDataModule(EndlessDataModule):
     def epochs(self) -> BucketedEpochs:
         """The batches of each pass over the training data."""
         return BucketedEpochs(self.train_cuts, self.seconds, self.batching)
+
+    @cached_property
+    def interleaved(self) -> Interleaved | None:
+        """The batches of text between those of speech."""
+        if self.text is None:
+            return None
+        share = Fraction(self.text.ratio).limit_denominator(10_000)  # 0.1 is a tenth, not the nearest binary fraction
+        return Interleaved(LineBatches(self.train_lines, self.text.batch_size, self.batching.seed), share)
 
     def seconds(self, cut: MonoCut) -> float:
         """Speech in a cut's item."""
@@ -134,11 +162,14 @@ class SpeechDataModule(EndlessDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """The endless stream."""
-        return self.endless(self.dataset, self.epochs)
+        return self.endless(WithText(self.dataset), self.epochs, self.interleaved)
 
     def val_dataloader(self) -> list[DataLoader]:
-        """One loader a split; the same batches every time."""
-        return [self.loader(self.dataset, self.share(list(self._in_order(by_length(cuts, self.seconds))))) for cuts in self.val_cuts]
+        """One loader a split, and one of text alone where there is any; the same batches every time."""
+        batches: list[list[Any]] = [list(self._in_order(by_length(cuts, self.seconds))) for cuts in self.val_cuts]
+        if self.text is not None and self.val_lines:
+            batches.append([("validation", lines) for lines in in_order(self.val_lines, self.text.batch_size)])
+        return [self.loader(WithText(self.dataset), self.share(of_one)) for of_one in batches]
 
     def _in_order(self, cuts: Sequence[MonoCut]) -> Iterator[tuple[str, list[MonoCut]]]:
         """Validation batches of cuts as they come; draws in them depend on the utterance alone."""

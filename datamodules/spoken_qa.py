@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from datamodules.items import ContinuationMaker, ItemMaker, QuestionMaker
+from datamodules.lines import TextMix
 from datamodules.speech import Source, SpeechDataModule
 from datamodules.splitting import Splitting
 from datamodules.streaming import Batching
@@ -43,6 +44,7 @@ class SpokenQADataModule(SpeechDataModule):
         lower_case: Whether transcripts are brought to lower case.
         max_broken_files: Audio files that may turn out unreadable before training stops.
         corpus: The synthetic corpus to write first, where the manifest belongs to one.
+        text: Batches of text alone to mix into the training stream.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class SpokenQADataModule(SpeechDataModule):
         lower_case: bool = True,
         max_broken_files: int = 10,
         corpus: SyntheticCorpus | None = None,
+        text: TextMix | None = None,
     ) -> None:
         manifests = [manifest] if isinstance(manifest, str) else list(manifest)
         makers: dict[str, ItemMaker] = {QUESTION: QuestionMaker(max_seconds)}
@@ -71,4 +74,5 @@ class SpokenQADataModule(SpeechDataModule):
             lower_case=lower_case,
             max_broken_files=max_broken_files,
             corpus=corpus,
+            text=text,
         )

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Generic, TypeVar, cast
 
 from lhotse import MonoCut
@@ -19,6 +20,7 @@ from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, e
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from datamodules.lines import Interleaved
 from datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import ConfigError, DataError
 from spectron.randomness import seed_of
@@ -132,24 +134,46 @@ class EndlessSampler(Sampler, Generic[Batch]):
             passes again.
         rank: Which process this is.
         world_size: How many there are; they take places in turn.
+        text: Batches of text between those of the passes, which are counted as if there were none: the same come in the same order,
+            with the same draws, whatever is mixed in.
     """
 
     def __init__(
-        self, epoch: Callable[[int], Iterator[Batch]], start: int = 0, starts: list[int] | None = None, rank: int = 0, world_size: int = 1
+        self,
+        epoch: Callable[[int], Iterator[Batch]],
+        start: int = 0,
+        starts: list[int] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        text: Interleaved | None = None,
     ) -> None:
         self.epoch = epoch
         self.start = start
         self.starts = starts or [0]
         self.rank = rank
         self.world_size = world_size
+        self.text = text
 
-    def __iter__(self) -> Iterator[tuple[int, Batch]]:
+    def before(self, place: int) -> int:
+        """Batches of the passes before a place."""
+        return place - (self.text.before(place) if self.text else 0)
+
+    def __iter__(self) -> Iterator[tuple[int, Batch | list[str]]]:
         """Start over at ``start``."""
-        number = bisect_right(self.starts, self.start) - 1
+        passes = self._passes(self.before(self.start))
+        for place in count(self.start):
+            lines = self.text.at(place) if self.text else None
+            numbered = next(passes) if lines is None else (place, lines)
+            if place % self.world_size == self.rank:
+                yield numbered
+
+    def _passes(self, start: int) -> Iterator[tuple[int, Batch]]:
+        """The batches of the passes with their numbers, from one on."""
+        number = bisect_right(self.starts, start) - 1
         while True:
             place = self.starts[number]
             for batch in self.epoch(number):
-                if place >= self.start and place % self.world_size == self.rank:
+                if place >= start:
                     yield place, batch
                 place += 1
             if place == self.starts[number]:
@@ -179,8 +203,8 @@ class EndlessDataModule(LightningDataModule):
     def data_fingerprint(self) -> str:
         """Identifies the training data and its order: a stream goes on only over the same."""
 
-    def endless(self, dataset: Dataset, epoch: Callable[[int], Iterator[Any]]) -> DataLoader:
-        """The training loader, from where the last checkpoint stopped.
+    def endless(self, dataset: Dataset, epoch: Callable[[int], Iterator[Any]], text: Interleaved | None = None) -> DataLoader:
+        """The training loader, from where the last checkpoint stopped, with any batches of text in between.
 
         Raises:
             DataError: if the training data is not the checkpoint's.
@@ -190,7 +214,7 @@ class EndlessDataModule(LightningDataModule):
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         self.check_ranks()
-        self.sampler = EndlessSampler(epoch, self.resumed["consumed"], list(self.resumed["starts"]), rank, world_size)
+        self.sampler = EndlessSampler(epoch, self.resumed["consumed"], list(self.resumed["starts"]), rank, world_size, text)
         return self.loader(dataset, self.sampler)
 
     def loader(self, dataset: Dataset, sampler: Sampler | Sequence[Any]) -> DataLoader:
@@ -219,7 +243,7 @@ class EndlessDataModule(LightningDataModule):
             return dict(self.resumed)
         steps = cast(Any, trainer.fit_loop.epoch_loop.batch_progress.total).processed
         consumed = self.resumed["consumed"] + (steps - self.resumed["steps"]) * trainer.world_size
-        starts = [start for start in self.sampler.starts if start <= consumed]
+        starts = [start for start in self.sampler.starts if start <= self.sampler.before(consumed)]
         return {"consumed": consumed, "steps": steps, "starts": starts, "data": self.data_fingerprint()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

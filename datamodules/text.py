@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from pathlib import Path
+from functools import cached_property
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from datamodules.manifest import fingerprint, normalised
+from datamodules.lines import LineBatches, TextFiles, WithText, in_order
+from datamodules.manifest import normalised
 from datamodules.streaming import EndlessDataModule
 from datamodules.synthetic.corpus import SyntheticCorpus
-from spectron.randomness import seed_of
-from spectron.texts import read_texts
-
-
-class TextDataset(Dataset[list[str]]):
-    """Maps ``(place, lines)`` to the lines."""
-
-    def __getitem__(self, index: tuple[int, list[str]]) -> list[str]:
-        """The batch."""
-        return index[1]
 
 
 class TextDataModule(EndlessDataModule):
@@ -61,28 +50,25 @@ class TextDataModule(EndlessDataModule):
             self.train_lines = [line for file in self.train_files for line in self._read(file)]
 
     def _read(self, file: str) -> list[str]:
-        return [normalised(line, self.lower_case) for line in read_texts(Path(file))]
+        return [normalised(line, self.lower_case) for line in TextFiles(file).lines()]
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of every file."""
-        return {file: fingerprint(file) for file in (*self.train_files, self.val_file)}
+        return TextFiles([*self.train_files, self.val_file]).fingerprint()
+
+    @cached_property
+    def batches(self) -> LineBatches:
+        """The batches of each pass over the training lines."""
+        return LineBatches(self.train_lines, self.batch_size, self.seed)
 
     def data_fingerprint(self) -> str:
         """Hash of the training lines and the batching."""
-        return str(seed_of(self.seed, self.batch_size, *self.train_lines))
-
-    def epoch(self, number: int) -> Iterator[list[str]]:
-        """The batches of one pass, in an order of its own."""
-        lines = random.Random(seed_of(self.seed, "order", number)).sample(self.train_lines, len(self.train_lines))
-        return self._batches(lines)
-
-    def _batches(self, lines: list[str]) -> Iterator[list[str]]:
-        return (lines[start : start + self.batch_size] for start in range(0, len(lines), self.batch_size))
+        return self.batches.fingerprint
 
     def train_dataloader(self) -> DataLoader:
         """The endless stream."""
-        return self.endless(TextDataset(), self.epoch)
+        return self.endless(WithText(), self.batches.epoch)
 
     def val_dataloader(self) -> DataLoader:
         """All lines, in their order."""
-        return self.loader(TextDataset(), self.share(list(enumerate(self._batches(self.val_lines)))))
+        return self.loader(WithText(), self.share(list(enumerate(in_order(self.val_lines, self.batch_size)))))

@@ -1,0 +1,167 @@
+"""Batches of text alone in a stream of speech: where they stand, what they leave as it was, how a resumed run goes on."""
+
+from itertools import islice
+
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch import Callback
+
+from datamodules import ContinuationDataModule, LineSource, TextMix
+from datamodules.lines import Interleaved, LineBatches
+from datamodules.splitting import Splitting
+from datamodules.streaming import Batching, EndlessSampler
+from spectron.audio.resampling import SampleRates
+from spectron.errors import DataError
+
+SECONDS = [3.0, *(2.0 + index % 5 / 2 for index in range(14))]
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "lines.txt").write_text("".join(f"Line {index}\n" for index in range(7)))
+    (tmp_path / "val.txt").write_text("A\nB\nC\n")
+    return {"files": str(tmp_path / "lines.txt"), "val": str(tmp_path / "val.txt"), "batch_size": 2}
+
+
+def data(manifest, text=None):
+    splitting = Splitting(prompt_seconds=(0.8, 1.2), min_continuation_seconds=0.4)
+    return ContinuationDataModule(str(manifest), splitting=splitting, batching=Batching(batch_seconds=12.0), text=text)
+
+
+class Recorder(LightningModule):
+    """Notes the batches that it was given, prompts' lengths included."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append(batch if isinstance(batch, list) else (batch.ids, batch.prompt_num_samples.tolist()))
+
+    def sample_rates(self):
+        return SampleRates(16000, 16000)
+
+    def configure_optimizers(self):
+        return None
+
+
+class StopAt(Callback):
+    """Stops in the middle of the endless epoch."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        trainer.should_stop = trainer.fit_loop.epoch_loop.batch_progress.total.processed >= self.steps
+
+
+def run(data, folder, steps, checkpoint=None):
+    recorder = Recorder()
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(accelerator="cpu", max_epochs=-1, limit_val_batches=0, default_root_dir=folder, callbacks=StopAt(steps), **quiet)
+    trainer.fit(recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    trainer.save_checkpoint(folder / f"{steps}.ckpt")
+    return recorder.seen
+
+
+def is_text(batch):
+    return isinstance(batch, list)
+
+
+@pytest.mark.parametrize(("ratio", "every"), [(0.25, (8, 2)), (0.1, (20, 2)), (0.3, (10, 3)), (1 / 3, (9, 3)), (0.9, (10, 9))])
+def test_any_stretch_holds_its_share(ratio, every, speech, text):
+    module = data(speech(SECONDS), TextMix(**text, ratio=ratio))
+    module.setup("fit")
+    places = [module.interleaved.at(place) is not None for place in range(200)]
+    length, texts = every
+    assert not places[0]  # what checks an experiment looks at the first batch
+    assert {sum(places[start : start + length]) for start in range(200 - length)} == {texts}
+
+
+def test_speech_is_what_it_is_without_text_and_lines_come_once_a_pass(speech, text, tmp_path):
+    manifest = speech(SECONDS)
+    plain = run(data(manifest), tmp_path, 12)
+    mixed = run(data(manifest, TextMix(**text, ratio=0.4)), tmp_path, 20)
+    assert [batch for batch in mixed if not is_text(batch)] == plain  # the same draws of prompt lengths included
+    texts = [batch for batch in mixed if is_text(batch)]
+    assert [len(batch) for batch in texts] == [2, 2, 2, 1] * 2
+    for number in (0, 1):
+        assert sorted(line for batch in texts[4 * number : 4 * number + 4] for line in batch) == [f"line {index}" for index in range(7)]
+    assert texts[:4] != texts[4:]
+
+
+def test_a_resumed_run_goes_on_with_the_mixture(speech, text, tmp_path):
+    manifest, mix = speech(SECONDS), TextMix(**text, ratio=0.4)
+    whole = run(data(manifest, mix), tmp_path, 25)
+    seen = run(data(manifest, mix), tmp_path, 8)
+    seen += run(data(manifest, mix), tmp_path, 16, tmp_path / "8.ckpt")
+    seen += run(data(manifest, mix), tmp_path, 25, tmp_path / "16.ckpt")
+    assert seen == whole
+    state = torch.load(tmp_path / "25.ckpt", weights_only=True)["ContinuationDataModule"]
+    assert state["consumed"] == 25
+    assert max(state["starts"]) <= 15  # passes are counted in batches of speech
+
+
+@pytest.mark.parametrize("change", [{"ratio": 0.5}, {"batch_size": 3}, {"lower_case": False}, None])
+def test_another_mixture_is_refused_on_resume(change, speech, text, tmp_path):
+    manifest = speech(SECONDS)
+    run(data(manifest, TextMix(**text)), tmp_path, 3)
+    other = None if change is None else TextMix(**{**text, **change})
+    with pytest.raises(DataError, match="changed since the checkpoint"):
+        run(data(manifest, other), tmp_path, 5, tmp_path / "3.ckpt")
+
+
+def test_ranks_share_the_places():
+    text = Interleaved(LineBatches(["a", "b", "c"], 1, 0), 0.4)
+    alone = list(islice(EndlessSampler(lambda n: iter("xyz"), text=text), 12))
+    ranks = [list(islice(EndlessSampler(lambda n: iter("xyz"), rank=rank, world_size=2, text=text), 6)) for rank in (0, 1)]
+    assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == alone
+
+
+def test_validation_has_a_loader_of_text_and_the_files_are_fingerprinted(speech, text):
+    module = data(speech(SECONDS), TextMix(**text))
+    module.rates = SampleRates(16000, 16000)
+    module.setup("validate")
+    assert module.train_lines == []
+    assert list(module.val_dataloader()[-1]) == [["a", "b"], ["c"]]
+    assert len(module.val_dataloader()) == 2
+    assert {text["files"], text["val"]} < set(module.fingerprint())
+
+
+class Counting(LineSource):
+    """Lines from nowhere."""
+
+    def lines(self):
+        return (f"{number} sheep" for number in range(1, 4))
+
+    def fingerprint(self):
+        return {"sheep": "3"}
+
+
+class Silent(Counting):
+    def lines(self):
+        return iter(["", "  "])
+
+
+def test_lines_of_ones_own(speech):
+    module = data(speech(SECONDS), TextMix(source=Counting()))
+    module.setup("fit")
+    assert module.train_lines == ["1 sheep", "2 sheep", "3 sheep"]
+    assert module.fingerprint()["sheep"] == "3"
+    with pytest.raises(DataError, match=r"^text: Silent gives no lines \(sheep\)"):
+        data(speech(SECONDS), TextMix(source=Silent())).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({}, "exactly one of the two"),
+        ({"files": "a", "ratio": 1.0}, r"ratio must be above 0 and below 1, got 1\.0"),
+        ({"files": "a", "batch_size": 0}, "got 0"),
+    ],
+)
+def test_a_mixture_with_a_mistake(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        TextMix(**wrong)
