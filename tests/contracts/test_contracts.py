@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from speech_encoders import write_speech_encoder
+from speechbrain_folders import write_speechbrain_folder
 from torch import nn
 from vocoders import write_authors_hifigan
 
@@ -14,7 +15,15 @@ from spectron import encoders, heads, language_models, vocoders
 from spectron.audio.mel import MelConfig
 from spectron.conformance import examine
 from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
-from spectron.encoders import ConformerEncoder, ConformerSettings, FrameStackEncoder, PretrainedEncoder
+from spectron.encoders import (
+    ConformerEncoder,
+    ConformerSettings,
+    ExportedEncoder,
+    FrameStackEncoder,
+    PretrainedEncoder,
+    SpeechBrainEncoder,
+)
+from spectron.exporting import export_parts
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
@@ -33,10 +42,19 @@ def tiny_language_model(folder):
     return CausalLanguageModel(config=dict(LLAMA), tokenizer=TokenizerSettings(str(text), 300))
 
 
+def tiny_export(folder):
+    spec = {"class_path": "spectron.encoders.FrameStackEncoder", "init_args": {"output_dim": WIDTH}}
+    parts = nn.ModuleDict({"encoder": FrameStackEncoder(WIDTH)})
+    export_parts(parts, {"task": "spectron.pretraining.CTCModule", "model": {"encoder": spec}}, folder / "export")
+    return str(folder / "export")
+
+
 TINY: dict[type, Callable] = {
     ConformerEncoder: lambda folder: ConformerEncoder(CONFORMER),
     FrameStackEncoder: lambda folder: FrameStackEncoder(WIDTH),
     PretrainedEncoder: lambda folder: PretrainedEncoder(str(write_speech_encoder("wav2vec2", folder / "encoder")), layer="weighted"),
+    ExportedEncoder: lambda folder: ExportedEncoder(tiny_export(folder)),
+    SpeechBrainEncoder: lambda folder: SpeechBrainEncoder(str(write_speechbrain_folder("conformer", folder / "speechbrain"))),
     CausalLanguageModel: tiny_language_model,
     MelRegressionHead: lambda folder: MelRegressionHead(WIDTH, MEL, frames_per_step=3),
     GriffinLimVocoder: lambda folder: GriffinLimVocoder(MEL, iterations=4),
