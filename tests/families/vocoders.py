@@ -49,12 +49,12 @@ def write_authors_hifigan(folder: Path, kind: str = "1", changes: dict | None = 
     return folder
 
 
-def write_transformers_hifigan(folder: Path, described: bool = True) -> Path:
+def write_transformers_hifigan(folder: Path, described: bool = True, **changes) -> Path:
     from transformers import SpeechT5FeatureExtractor, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
     torch.manual_seed(0)
-    dilations = [[1, 3, 5]] * 2
-    generator = SpeechT5HifiGan(SpeechT5HifiGanConfig(model_in_dim=12, **SIZES, resblock_dilation_sizes=dilations, initializer_range=0.3))
+    config = {"model_in_dim": 12, **SIZES, "resblock_dilation_sizes": [[1, 3, 5]] * 2, "initializer_range": 0.3, **changes}
+    generator = SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
     generator.mean.normal_()
     generator.scale.uniform_(0.5, 2.0)
     generator.save_pretrained(folder)
