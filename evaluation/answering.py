@@ -16,7 +16,7 @@ from evaluation.rows import with_reference
 from evaluation.sample import SpokenSample
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import Continuation, SpeechBatch
-from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel
+from spectron.contracts import Decoding, SpokenLanguageModel
 
 TeacherForcing = Callable[[SpeechBatch], tuple[Tensor, Tensor]]
 
@@ -48,24 +48,25 @@ def answer(
 
 
 class FrontEnds:
-    """Spectrograms of prompts, references and generated speech in the settings of the system's speech head, or in the default ones.
+    """Spectrograms of prompts, references and generated speech in the settings of the system's own, or in the default ones.
 
     Args:
-        system: The system; a head of its own decides the settings, and is believed on the spectrogram that it generated.
+        system: The system; a speech head, or spectrogram settings ``mel`` of its own, decide, and it is then believed on the
+            spectrogram that it gives.
         device: Where to compute.
     """
 
     def __init__(self, system: SpokenLanguageModel, device: torch.device) -> None:
-        head = getattr(system, "head", None)
-        self.has_head = isinstance(head, SpeechHead)
+        own = getattr(getattr(system, "head", system), "mel", None)
+        self.has_own = isinstance(own, MelConfig)
         self.prompt_rate_hz, self.speech_rate_hz = system.prompt_rate_hz, system.speech_rate_hz
-        self.settings = head.mel if isinstance(head, SpeechHead) else at_rate(MelConfig(), self.speech_rate_hz)
+        self.settings = own if isinstance(own, MelConfig) else at_rate(MelConfig(), self.speech_rate_hz)
         self.speech = LogMel(self.settings).to(device)
         self.prompt = LogMel(at_rate(self.settings, self.prompt_rate_hz)).to(device)
 
     def generated(self, continuation: Continuation) -> list[Tensor]:
         """Spectrograms (T, M) of what was generated."""
-        if self.has_head:
+        if self.has_own:
             return rows_of(continuation.mel, continuation.num_frames)
         return rows_of(*self.speech(continuation.waveform, continuation.num_samples))
 

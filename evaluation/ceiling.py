@@ -1,29 +1,48 @@
-"""The vocoder's ceiling: what the measures say of the true spectrograms once the vocoder has made speech of them."""
+"""Recordings taken to a spectrogram and back: what a vocoder alone makes of the truth, and what judges make of the truth itself."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from spectron.audio.mel import MelConfig
 from spectron.batch import Continuation, Prompts, SpeechBatch
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
+
+Spectrogram = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def spectrogram_of(head: SpeechHead) -> Spectrogram:
+    """Waveform (B, S) with (B,) valid samples to the spectrogram that a speech head is trained on."""
+
+    def spectrogram(waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        targets = head.targets(waveform, num_samples)
+        return targets.mel, targets.num_frames
+
+    return spectrogram
 
 
 class VocodedReference(SpokenLanguageModel):
     """Answers every prompt with the recording of what followed, taken to a spectrogram and back by the vocoder.
 
     Args:
-        head: Speech head whose spectrograms are meant; it also gives the spectrogram of the vocoder's output.
-        vocoder: The vocoder.
+        spectrogram: Waveform to the spectrogram that is meant; it also gives that of the vocoder's output.
+        mel: The spectrogram's settings.
+        vocoder: The vocoder; None leaves the recordings as they are.
         batches: Where the recordings are; prompts of other ids cannot be answered.
         prompt_rate_hz: Sample rate of the prompts.
     """
 
-    def __init__(self, head: SpeechHead, vocoder: Vocoder, batches: list[SpeechBatch], prompt_rate_hz: int) -> None:
-        self.head = head
+    def __init__(
+        self, spectrogram: Spectrogram, mel: MelConfig, vocoder: Vocoder | None, batches: list[SpeechBatch], prompt_rate_hz: int
+    ) -> None:
+        self.spectrogram = spectrogram
+        self.mel = mel
         self.vocoder = vocoder
         self.prompt_rate_hz = prompt_rate_hz
-        self.speech_rate_hz = head.mel.sample_rate_hz
+        self.speech_rate_hz = mel.sample_rate_hz
         self.recordings: dict[str, tuple[Tensor, str, str]] = {}
         for batch in batches:
             lengths = batch.continuation_num_samples.tolist()
@@ -36,19 +55,20 @@ class VocodedReference(SpokenLanguageModel):
         """Vocoded recordings with their true texts; the limits of ``decoding`` do not apply."""
         waveforms, transcripts, texts = zip(*(self.recordings[name] for name in prompts.ids), strict=True)
         device = prompts.waveform.device
-        recorded = torch.nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True).to(device)
-        true = self.head.targets(recorded, torch.tensor([len(row) for row in waveforms], device=device))
-        waveform, num_samples = self.vocoder(true.mel, true.num_frames)
-        spoken = self.head.targets(waveform, num_samples)
+        waveform = torch.nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True).to(device)
+        num_samples = torch.tensor([len(row) for row in waveforms], device=device)
+        if self.vocoder is not None:
+            waveform, num_samples = self.vocoder(*self.spectrogram(waveform, num_samples))
+        mel, num_frames = self.spectrogram(waveform, num_samples)
         return Continuation(
             ids=prompts.ids,
-            text=[" ".join(pair) for pair in zip(transcripts, texts, strict=True)],
+            text=[" ".join(pair).strip() for pair in zip(transcripts, texts, strict=True)],
             transcript=list(transcripts),
             continuation_text=list(texts),
             waveform=waveform,
             num_samples=num_samples,
             sample_rate_hz=self.speech_rate_hz,
-            mel=spoken.mel,
-            num_frames=spoken.num_frames,
+            mel=mel,
+            num_frames=num_frames,
             stopped=torch.ones(len(prompts.ids), dtype=torch.bool, device=device),
         )

@@ -4,6 +4,7 @@ from evaluation.metrics.answers import SpokenAnswerAccuracy, WrittenAnswerAccura
 from evaluation.metrics.behaviour import FreeRunningMelError, LengthRatio, StoppedShare, TeacherForcedMelError, mel_distance
 from evaluation.metrics.bootstrap import bootstrap_interval
 from evaluation.metrics.contracts import RatioMetric, SpokenMetric
+from evaluation.metrics.copies import MelDistance, StftDistance
 from evaluation.metrics.names import MetricName
 from evaluation.metrics.normalizer import NORMALIZER_VERSION, normalize
 from evaluation.metrics.perplexity import LogPerplexity
@@ -15,6 +16,7 @@ __all__ = [
     "FreeRunningMelError",
     "LengthRatio",
     "LogPerplexity",
+    "MelDistance",
     "MetricName",
     "PromptWordErrorRate",
     "RatioMetric",
@@ -22,6 +24,7 @@ __all__ = [
     "SpeechWordErrorRate",
     "SpokenAnswerAccuracy",
     "SpokenMetric",
+    "StftDistance",
     "StoppedShare",
     "TeacherForcedMelError",
     "WrittenAnswerAccuracy",
@@ -36,7 +39,7 @@ __all__ = [
 
 
 def all_metrics() -> list[SpokenMetric]:
-    """One of each metric, with its defaults, in the order in which they are shown."""
+    """One of each metric of a system that continues speech, with its defaults, in the order in which they are shown."""
     return [
         SpokenAnswerAccuracy(),
         WrittenAnswerAccuracy(),

@@ -16,6 +16,7 @@ class MetricName:
 
 VALIDATION = "val/"  # prefix of what the model under test reached
 CEILING = "ceiling/"  # prefix of what the recordings reach after the vocoder
+RECORDING = "recording/"  # prefix of what the recordings themselves reach in the judges' eyes
 SKIPPED = ".skipped"  # suffix: items that a metric could not use
 
 LOG_PERPLEXITY = MetricName("log_perplexity", "nats/token", False)
@@ -29,3 +30,5 @@ STOPPED = MetricName("stopped", "share", True)
 LENGTH_RATIO = MetricName("length_ratio", "seconds/second", None)
 FREE_RUNNING_MEL_L1 = MetricName("mel_l1_free_running", "log-mel", False)
 TEACHER_FORCED_MEL_L1 = MetricName("mel_l1_teacher_forced", "log-mel", False)
+MEL_DISTANCE = MetricName("mel_distance", "log-mel", False)
+STFT_DISTANCE = MetricName("stft_distance", "", False)

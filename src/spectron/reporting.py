@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from spectron.conformance import Verdict
 from spectron.provenance import trainable_share
-from spectron.tracking import Measure
+from spectron.tracking import Measure, flatten
 
 VALIDATION = "val/"  # what was trained; the same measure under another prefix, such as `ceiling/`, is what it is compared with
 COUNTED, SKIPPED = ("words", "tokens", "frames"), "skipped"  # what stands behind a measure, as `<measure>.<this>`
@@ -84,6 +85,16 @@ def short(count: int) -> str:
             value = count / size
             return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
     return str(count)
+
+
+def resolved_table(resolved: dict[str, Any]) -> Table:
+    """What the platform found out about each part."""
+    table = Table(title="Found by the platform", title_justify="left", min_width=36)
+    table.add_column("part")
+    table.add_column("what", overflow="fold")
+    for name, values in resolved.items():
+        table.add_row(name, Text(", ".join(f"{key} {value}" for key, value in flatten(values).items())))
+    return table
 
 
 def verdict_line(verdict: Verdict) -> Text:

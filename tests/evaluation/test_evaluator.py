@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from evaluation.answering import answer
-from evaluation.ceiling import VocodedReference
+from evaluation.ceiling import VocodedReference, spectrogram_of
 from evaluation.evaluator import JUDGED_SECONDS, Judges, alike, consult, judge_system, measures_by_split
 from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
 from evaluation.metrics import SpeechWordErrorRate, StoppedShare, WrittenAnswerAccuracy, all_metrics, mel_distance
@@ -212,7 +212,7 @@ def test_the_ceiling_is_the_recording_after_the_vocoder():
     time = torch.arange(9000) / 16000
     recorded[0].continuation[0] = 0.3 * torch.sin(2 * torch.pi * (300 + 500 * time) * time)
     recorded[1].continuation[0] = 0.3 * torch.sin(2 * torch.pi * 1500 * time[:8000])
-    system = VocodedReference(head, GriffinLimVocoder(mel), recorded, 16000)
+    system = VocodedReference(spectrogram_of(head), mel, GriffinLimVocoder(mel), recorded, 16000)
     a, c = answer(system, recorded, Decoding(), CPU)
     assert (a.transcript, a.continuation_text, a.stopped) == ("who is it", "me", True)
     true, frames = LogMel(mel)(recorded[0].continuation, torch.tensor([9000]))

@@ -9,7 +9,7 @@ from lightning import Callback, LightningDataModule, Trainer
 from torch import nn
 
 from evaluation.callbacks import SpeechEvaluation
-from evaluation.callbacks.speech_evaluation import in_evaluation_mode
+from evaluation.callbacks.panel_evaluation import in_evaluation_mode
 from evaluation.judges import ResemblyzerEmbedder, Transcriber
 from evaluation.metrics import SpeechWordErrorRate
 from spectron.audio.mel import MelConfig

@@ -7,6 +7,7 @@ published widths take a GPU. The first layer of a resolution discriminator, too,
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,9 @@ class PeriodDiscriminator(nn.Module):
     def __init__(self, period: int, channels: list[int]) -> None:
         super().__init__()
         self.period = period
-        widths = [1, *channels]
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(i, o, (5, 1), stride=(3 if place + 1 < len(channels) else 1, 1), padding=(2, 0)))
-            for place, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for place, (i, o) in enumerate(pairwise([1, *channels]))
         )
         self.output = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
 

@@ -1,0 +1,93 @@
+"""Validation of a vocoder: recordings go to a spectrogram and back, beside other vocoders and the recordings themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lightning import LightningModule, Trainer
+
+from evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
+from evaluation.ceiling import VocodedReference
+from evaluation.evaluator import Judged, Judges, judge_system
+from evaluation.judges import Transcriber
+from evaluation.metrics import MelDistance, SpeechWordErrorRate, SpokenMetric, StftDistance
+from evaluation.metrics.names import RECORDING, VALIDATION
+from spectron.audio.mel import MelConfig
+from spectron.contracts import Decoding, Vocoder
+from spectron.errors import ConfigError
+from spectron.tracking import Measure
+from spectron.vocoding import VocoderModel
+
+
+class VocoderEvaluation(PanelEvaluation):
+    """Judges vocoded recordings at the end of a validation; see ``PanelEvaluation``.
+
+    Args:
+        transcriber: Judge that writes down what is heard; without one no word is counted.
+        against: Other vocoders by name, judged once on the same recordings; their measures are called ``<name>/...``.
+        metrics: What to measure; None takes mel distance, STFT distance and, with a transcriber, word errors.
+        panel_size: Recordings in the panel.
+        audio_items: Recordings of the panel that get wavs and a picture, for every vocoder.
+        every_n_validations: Validations from one of these evaluations to the next; the last before ``max_steps`` always has one.
+    """
+
+    def __init__(
+        self,
+        transcriber: Transcriber | None = None,
+        against: dict[str, Callable[[MelConfig], Vocoder]] | None = None,
+        metrics: list[SpokenMetric] | None = None,
+        panel_size: int = 32,
+        audio_items: int = 4,
+        every_n_validations: int = 1,
+    ) -> None:
+        judges = Judges(transcriber)
+        every: list[SpokenMetric] = [MelDistance(), StftDistance(), SpeechWordErrorRate()]
+        chosen = [metric for metric in every if judges.serve(metric)] if metrics is None else metrics
+        super().__init__(judges, chosen, panel_size, audio_items, every_n_validations)
+        self.against = against or {}
+        self.compared = False
+
+    def measure_names(self) -> set[str]:
+        """All that this callback may log and that a ``monitor`` may name."""
+        prefixes = [VALIDATION, *(f"{name}/" for name in self.against)]
+        names = {prefix + name for prefix in prefixes for metric in self.metrics for name in metric.measure_names()}
+        return names | {RECORDING + name for metric in self.metrics if metric.judges_speech for name in metric.measure_names()}
+
+    def require_fitting(self, pl_module: LightningModule) -> None:
+        """Refuse a task that trains no vocoder."""
+        model_of(pl_module)
+
+    def evaluate(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Judged]:
+        """Judge the vocoder and, the first time, what it is compared with."""
+        own = model_of(pl_module).vocoder
+        judged = {"": self.judge(own, pl_module, self.metrics)}
+        measures = judged[""].named(VALIDATION)
+        if not self.compared:
+            judged |= {name: self.judge(make(own.mel).to(pl_module.device), pl_module, self.metrics) for name, make in self.against.items()}
+            measures += [measure for name in self.against for measure in judged[name].named(f"{name}/")]
+            measures += self.measure_recordings(pl_module)
+        self.compared = True
+        logger_of(trainer).log_measures(measures, trainer.global_step)
+        return judged
+
+    def measure_recordings(self, pl_module: LightningModule) -> list[Measure]:
+        """What the recordings themselves reach in the judges' eyes."""
+        metrics = [metric for metric in self.metrics if metric.judges_speech]
+        return self.judge(None, pl_module, metrics).named(RECORDING) if metrics else []
+
+    def judge(self, vocoder: Vocoder | None, pl_module: LightningModule, metrics: list[SpokenMetric]) -> Judged:
+        """Judge the panel after one vocoder, or as it is."""
+        model = model_of(pl_module)
+        system = VocodedReference(model.log_mel, model.vocoder.mel, vocoder, self.panel, model.vocoder.mel.sample_rate_hz)
+        return judge_system(system, self.panel, Decoding(), self.judges, metrics, pl_module.device)
+
+
+def model_of(pl_module: LightningModule) -> VocoderModel:
+    """The vocoder in training."""
+    model = getattr(pl_module, "model", None)
+    if not isinstance(model, VocoderModel):
+        raise ConfigError(
+            f"VocoderEvaluation needs a task that trains a vocoder (spectron.vocoding.VocoderModule), not {type(pl_module).__name__}: "
+            "remove the callback (set it to null) or choose another task"
+        )
+    return model

@@ -1,0 +1,40 @@
+"""How far a vocoded recording lies from the recording itself: by its log-mel, and by STFTs of several resolutions."""
+
+from __future__ import annotations
+
+from evaluation.metrics.behaviour import mel_distance
+from evaluation.metrics.contracts import RatioMetric
+from evaluation.metrics.names import MEL_DISTANCE, STFT_DISTANCE
+from evaluation.sample import SpokenSample
+from spectron.losses.vocoder import RESOLUTIONS, stft_distances
+
+
+class MelDistance(RatioMetric):
+    """Mean absolute log-mel difference of a vocoded recording and the recording, over bands and frames."""
+
+    label = MEL_DISTANCE
+    weight = "frames"
+    by_split = True
+
+    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+        """Differences and frames."""
+        difference, frames = mel_distance(sample.generated_mel, sample.reference_mel)
+        return (difference, frames) if frames else None
+
+
+class StftDistance(RatioMetric):
+    """Multi-resolution STFT distance (arXiv:1910.11480): spectral convergence plus mean absolute log-magnitude difference.
+
+    Windows of 512, 1024 and 2048 samples, a quarter of it from one to the next; a recording shorter than the longest is skipped.
+    """
+
+    label = STFT_DISTANCE
+    by_split = True
+
+    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+        """The distance of one recording, and 1."""
+        length = min(len(sample.generated), len(sample.reference))
+        if length < max(RESOLUTIONS):
+            return None
+        convergence, logarithmic = stft_distances(sample.generated[None, :length], sample.reference[None, :length])
+        return float(convergence + logarithmic), 1
