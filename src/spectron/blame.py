@@ -98,7 +98,8 @@ def _said(error: Exception, cls: type) -> str:
         return said
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     line = line_of(error, Path(file)) if file else ""
-    cure = ". Call super().__init__() first in its constructor" if "Module.__init__() call" in said else ""
+    unready = any(sign in said for sign in ("Module.__init__() call", "attribute '_modules'", "attribute '_parameters'"))
+    cure = ". Call super().__init__() first in its constructor" if unready else ""
     return f"{f'{Path(file).name}, {line}' if file and line else ''}{type(error).__name__}: {said}{cure}"
 
 

@@ -154,14 +154,14 @@ def check(options: argparse.Namespace) -> None:
     """Build everything without training, or one part to examine it."""
     from spectron.experiment import Experiment
     from spectron.fitting import inspect_experiment
-    from spectron.reporting import console, parts_table, shapes_table
+    from spectron.reporting import console, parts_table, resolved_table, shapes_table
 
     experiment = Experiment.read(options.file, options.overrides)
     if options.part:
         _check_part(experiment, options.part)
         return
     counts, shapes = inspect_experiment(experiment)
-    console().print(parts_table(counts), shapes_table(shapes))
+    console().print(parts_table(counts), resolved_table(experiment.config["resolved"]), shapes_table(shapes))
     print(f"{options.file} is ready: spectron fit {options.file}")
 
 

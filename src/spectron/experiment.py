@@ -10,16 +10,21 @@ from typing import Any
 from lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from torch import nn
 
-from spectron.blame import Section
+from spectron.blame import Section, is_users_own
 from spectron.building import build, complete, parser_of
 from spectron.checking import Checker, Parameter, PartHint, parameters
 from spectron.checkpoint_io import AtomicCheckpointIO
 from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.configuration import Composition, compose, nearest
+from spectron.conformance import malformed
 from spectron.errors import ConfigError
 from spectron.progress import Progress
+from spectron.resolved import resolved
 from spectron.runs import TrackingSettings
+from spectron.tracking import flatten
 from spectron.weights import load_part
 
 # What the platform decides itself: where a run is kept, and what makes it resumable.
@@ -41,9 +46,11 @@ SECTIONS = {
     "weights": Parameter(dict[str, str], {}),
     "tracking": Parameter(TrackingSettings, {}),
     "shared": Parameter(dict[str, Any], {}),
+    "resolved": Parameter(dict[str, Any], {}),
 }
-# Checked elsewhere, as their arguments depend on a class, or not at all: ``shared`` holds whatever other keys refer to.
-FREE = ("model", "trainer", "shared")
+# Checked elsewhere, as their arguments depend on a class, or not at all: ``shared`` holds whatever other keys refer to, and ``resolved``
+# what the platform found out, which it finds out anew.
+FREE = ("model", "trainer", "shared", "resolved")
 MODEL_SECTIONS = ("task", "model", "weights", "seed")
 
 
@@ -77,6 +84,8 @@ class Experiment:
         checker.arguments(values.get("model", {}), parameters(self.task), ("model",), self.task.__name__)
         self._parsers = {"model": parser_of("model", self.task, arguments_of=True)}
         self.config = {key: values.get(key, section.default) for key, section in sections.items()}
+        self._resolved_before = self.config.get("resolved", {})
+        self.config["resolved"] = {}
         if not model_only:
             self._take_surroundings(checker, sections)
         for name, parser in self._parsers.items():
@@ -127,6 +136,10 @@ class Experiment:
                 where = self.where(("weights", name))
                 raise ConfigError(f"weights.{name}: the model has no such part. {nearest(name, parts)} (in {where})")
             load_part(parts[name], Path(path), name)
+        for name, part in parts.items():
+            if is_users_own(type(part)) and (seen := malformed(part)):
+                raise ConfigError(f"model.{name}: {type(part).__name__}: {seen} (in {self.where(('model', name, 'class_path'))})")
+        self._resolve(parts)
         return module
 
     def data(self) -> LightningDataModule:
@@ -175,6 +188,14 @@ class Experiment:
         if monitor is not None and names and monitor not in names:
             path = ("checkpoints", "monitor")
             raise ConfigError(f"checkpoints.monitor: nothing logs `{monitor}`. {nearest(monitor, names)} (in {self.where(path)})")
+
+    def _resolve(self, parts: dict[str, nn.Module]) -> None:
+        """Write down what the parts turned out to be; a configuration that has run before may say what they once were."""
+        self.config["resolved"] = found = resolved(parts, self.config["model"])
+        was, now = flatten(self._resolved_before), flatten(found)
+        for key in sorted(was.keys() & now.keys()):
+            if was[key] != now[key]:
+                rank_zero_info(f"resolved.{key}: {was[key]} in {self.where(('resolved', *key.split('.')))}, {now[key]} now")
 
     def _build(self, name: str, arguments_of: type | None = None) -> Any:
         return build(Section(name, self.config[name], arguments_of), self._parsers[name], self.where)

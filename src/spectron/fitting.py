@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import yaml
@@ -15,8 +15,10 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from spectron.checkpoint_io import read_checkpoint
+from spectron.contracts import Decoding
 from spectron.errors import CheckpointError, ConfigError, Interrupted, TrackingError
 from spectron.experiment import Experiment
+from spectron.positions import ChecksRoom
 from spectron.provenance import device_name, fingerprint, git_state, package_versions, parameter_counts, trainable_share
 from spectron.reporting import trainable_line
 from spectron.restoring import CONFIG_KEY, YAML_FOLDER_TAG, Source, read_config, restore
@@ -29,6 +31,7 @@ FREE_TO_CHANGE = (
     *(f"trainer.{key}" for key in ("log_every_n_steps", "enable_progress_bar", "enable_model_summary")),
     "tracking",
     "shared",
+    "resolved",
 )
 
 
@@ -169,11 +172,14 @@ def set_up_data(trainer: Trainer, module: LightningModule, data: LightningDataMo
     """Have the data module read and check its manifests before anything is recorded.
 
     Raises:
-        DataError: for missing or broken data.
+        DataError: for missing or broken data, and for an utterance or a line that is too long for the language model.
     """
     attach(trainer, module, data)
     trainer.strategy.barrier("data prepared")
     data.setup(stage)
+    if isinstance(module, ChecksRoom):
+        decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]
+        module.require_room(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])
 
 
 def find_resumable(experiment: Experiment, reference: str) -> tuple[RunRecord, Path]:

@@ -42,8 +42,17 @@ def locate(source: str, revision: str | None = None, remote_code: bool = False) 
     return _fetch(source, revision, remote_code)
 
 
-def revision_of(folder: Path) -> str | None:
-    """The commit of a folder that came from the hub; None for any other."""
+def revision_of(source: str, revision: str | None = None) -> str | None:
+    """The commit of the copy in the cache that ``locate`` gave; None for a local folder."""
+    if Path(source).expanduser().is_dir():
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(source, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
     return folder.name if folder.parent.name == "snapshots" else None
 
 

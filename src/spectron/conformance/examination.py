@@ -51,18 +51,34 @@ def examine(part: nn.Module, fresh: Callable[[], nn.Module], seconds: float = 4.
     if "_modules" not in vars(part):
         yield Verdict("set up", False, "its constructor does not call super().__init__(). Call it first")
         return
+    suite = suite_of(part)
+    if suite is None:
+        raise TypeError(f"{type(part).__name__} is under no contract")
     trial = Trial(part.eval(), fresh, seconds)
     formed = True
-    for name, check in suite_of(part).all_checks():
+    for name, check in suite.all_checks():
         title = name.replace("_", " ")
         verdict = _verdict(title, check, trial) if formed else Verdict(title, None, "not tried, as the shapes are wrong")
         formed = formed and (name != "shapes" or verdict.passed is True)
         yield verdict
 
 
-def suite_of(part: nn.Module) -> Suite:
+def malformed(part: nn.Module) -> str | None:
+    """What is wrong with the form of what a part takes and gives; None where nothing is, or the part is under no contract."""
+    suite = suite_of(part)
+    if suite is None:
+        return None
+    modes = {module: module.training for module in part.modules()}
+    with torch.random.fork_rng():
+        verdict = _verdict("shapes", next(check for check in suite.checks if check.__name__ == "shapes"), Trial(part.eval(), lambda: part))
+    for module, training in modes.items():
+        module.training = training
+    return None if verdict.passed else verdict.detail
+
+
+def suite_of(part: nn.Module) -> Suite | None:
     """The checks of the contract that a part is under."""
-    return next(suite for contract, suite in SUITES.items() if isinstance(part, contract))
+    return next((suite for contract, suite in SUITES.items() if isinstance(part, contract)), None)
 
 
 def _verdict(name: str, check: Check, trial: Trial) -> Verdict:

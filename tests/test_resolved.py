@@ -1,0 +1,126 @@
+"""Rates, widths and sizes that nobody typed stand in the configuration that is stored with a run."""
+
+import logging
+
+import pytest
+import yaml
+
+from spectron.errors import ConfigError
+from spectron.experiment import Experiment
+from spectron.fitting import find_resumable, fit
+from spectron.restoring import find_source, load_experiment, read_config
+from spectron.runs import find_run
+
+ENCODER = """
+import torch
+from spectron.contracts import SpeechEncoder
+
+
+class Chunks(SpeechEncoder):
+    def __init__(self, chunk: int = 640) -> None:
+        super().__init__()
+        self.sample_rate_hz, self.chunk = 16000, chunk
+        self.layer = torch.nn.Linear(chunk, 24)
+
+    def forward(self, waveform, num_samples):
+        inside = torch.arange(waveform.shape[1], device=waveform.device) < num_samples[:, None]
+        waveform = torch.nn.functional.pad(waveform * inside, (0, -waveform.shape[1] % self.chunk))
+        return self.layer(waveform.unflatten(1, (-1, self.chunk))), -(-num_samples // self.chunk)
+"""
+
+YAML = """
+name: found
+task: spectron.module.SpectronModule
+model:
+  encoder: my_encoder.py:Chunks
+  language_model:
+    class_path: spectron.language_models.CausalLanguageModel
+    init_args:
+      config: {model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
+      tokenizer: {text: CORPUS/text/train.txt, vocabulary_size: 300}
+  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: {mel_bins: 20}, frames_per_step: 2, post_net_width: 8}}
+  vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
+data:
+  class_path: datamodules.SpokenQADataModule
+  init_args: {manifest: CORPUS/questions.jsonl, val_splits: [heldout_voices], batching: {batch_seconds: 10.0}}
+trainer: {max_steps: 2, val_check_interval: 2, limit_val_batches: 1, num_sanity_val_steps: 0, accelerator: cpu, enable_progress_bar: false}
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory, small_corpus):
+    folder = tmp_path_factory.mktemp("found")
+    (folder / "my_encoder.py").write_text(ENCODER)
+    (folder / "found.yaml").write_text(YAML.replace("CORPUS", str(small_corpus)))
+    return folder / "found.yaml"
+
+
+@pytest.fixture(scope="module")
+def run(file, runs):
+    return fit(Experiment.read(file))
+
+
+def test_the_stored_configuration_tells_what_was_found(run, file):
+    stored = yaml.safe_load((run.folder / "config.yaml").read_text())
+    found = stored["resolved"]
+    assert found["encoder"] == {"sample_rate_hz": 16000, "frame_rate_hz": 25.0, "output_dim": 24}
+    assert found["language_model"] == {"class": "LlamaForCausalLM", "width": 16, "vocabulary": 300, "max_positions": 2048}
+    assert (found["head"]["frames_per_step"], found["head"]["mel"]["mel_bins"]) == (2, 20)
+    assert found["vocoder"]["mel"] == found["head"]["mel"]
+    assert read_config(run.folder / "checkpoints" / "last.ckpt")["resolved"] == found
+    assert find_run(run.run_id).params["resolved.encoder.output_dim"] == "24"
+    assert stored["model"]["encoder"]["class_path"] == f"{file.parent}/my_encoder.py:Chunks"
+
+
+def test_a_run_goes_on_and_a_checkpoint_loads_with_it(run, file):
+    assert find_resumable(Experiment.read(file, ["trainer.max_steps=4"]), "")[0].run_id == run.run_id
+    source = find_source(run.run_id)
+    again = load_experiment(source)
+    assert again.module().state_dict().keys() == load_experiment(source, model_only=True).module().state_dict().keys()
+
+
+def test_a_stored_configuration_that_is_run_again_is_overwritten_and_the_difference_told(run, tmp_path, caplog):
+    stored = yaml.safe_load((run.folder / "config.yaml").read_text())
+    stored["resolved"]["encoder"]["output_dim"] = 99
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(stored))
+    experiment = Experiment.read(tmp_path / "again.yaml", ["model.encoder.init_args.chunk=320"])
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").propagate = True
+    with caplog.at_level(logging.INFO):
+        experiment.module()
+    assert experiment.config["resolved"]["encoder"] == {"sample_rate_hz": 16000, "frame_rate_hz": 50.0, "output_dim": 24}
+    assert f"resolved.encoder.output_dim: 99 in {tmp_path / 'again.yaml'}, 24 now" in caplog.text
+    assert "resolved.encoder.frame_rate_hz: 25.0" in caplog.text
+    assert "resolved.head" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            "chunk = 16000, chunk",
+            "output_dim, self.frame_rate_hz, self.chunk = 16000, 9, 25.0, chunk",
+            "output_dim is 9, and its features are 24",
+        ),
+        ("self.sample_rate_hz, self.chunk = 16000, chunk", "self.chunk = chunk", "sets no sample_rate_hz"),
+        ("        super().__init__()\n", "", r"my_encoder\.py, line 9: AttributeError: cannot assign module.*Call super"),
+        (", -(-num_samples // self.chunk)\n", "\n", r"forward gives a tensor \(2, 75, 24\).*Return the pair"),
+        (
+            "self.layer(waveform.",
+            "self.lajer(waveform.",
+            r"my_encoder\.py, line 15: AttributeError: .*lajer",
+        ),
+        ("num_samples // self.chunk)", "num_samples / self.chunk)", r"num_steps a tensor \(2\) of torch.float32"),
+        ("self.layer(waveform.", "self.layer(waveform[:, :5].", r"my_encoder\.py, line 15: RuntimeError"),
+    ],
+)
+def test_an_encoder_of_a_users_own_that_is_wrong_is_told_when_it_is_built(file, tmp_path, before, after, message):
+    assert before in ENCODER
+    (tmp_path / "my_encoder.py").write_text(ENCODER.replace(before, after))
+    (tmp_path / "wrong.yaml").write_text(file.read_text())
+    with pytest.raises(ConfigError, match=rf"^model\.encoder: Chunks: .*{message}.*\(in {tmp_path}/wrong\.yaml\)$"):
+        Experiment.read(tmp_path / "wrong.yaml").module()
+
+
+def test_trying_a_part_out_leaves_the_modes_as_they_were(file):
+    module = Experiment.read(file).module()
+    assert all(part.training for part in module.modules())
