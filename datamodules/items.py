@@ -16,7 +16,7 @@ from datamodules.manifest import words_of
 from datamodules.splitting import Splitting, split_text
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
-from spectron.batch import SpeechBatch
+from spectron.batch import SpeechBatch, SpokenLength
 from spectron.errors import DataError
 from spectron.randomness import seed_of
 
@@ -55,6 +55,10 @@ class ItemMaker(ABC):
         """Why a cut cannot be used, None if it can. A ``DataError`` where the data as a whole does not fit the purpose."""
         return f"longer than max_seconds={self.max_seconds:g}" if self.seconds(cut) > self.max_seconds else None
 
+    def lengths(self, cut: MonoCut) -> list[SpokenLength]:
+        """How long an item may be: once, or at the extremes between which it is drawn."""
+        return [SpokenLength(cut.id, self.seconds(cut), 0.0, (cut.supervisions[0].text or "", ""))]
+
     @abstractmethod
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
         """Read a cut's audio; the seed makes any draw. Raises a ``DataError`` on broken audio."""
@@ -79,6 +83,12 @@ class ContinuationMaker(ItemMaker):
             prompt, continuation = self.splitting.bounds[0], self.splitting.min_continuation_seconds
             return f"too short for a prompt of {prompt:g} s and a continuation of {continuation:g} s"
         return super().refuse(cut, training)
+
+    def lengths(self, cut: MonoCut) -> list[SpokenLength]:
+        """With the shortest prompt and with the longest."""
+        shortest, longest = self.splitting.bounds
+        cuts = sorted({shortest, max(shortest, min(longest, cut.duration - self.splitting.min_continuation_seconds))})
+        return [SpokenLength(cut.id, at, cut.duration - at, (cut.supervisions[0].text or "", "")) for at in cuts]
 
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
         """Prompt and continuation, each at its rate."""
@@ -114,6 +124,11 @@ class QuestionMaker(ItemMaker):
         if training and not (cut.custom.get("answer_recording") and cut.custom.get("answer_text")):
             return "without a spoken answer and its text, so not for training"
         return super().refuse(cut, training)
+
+    def lengths(self, cut: MonoCut) -> list[SpokenLength]:
+        """The question and its answer."""
+        answer = self.seconds(cut) - cut.duration
+        return [SpokenLength(cut.id, cut.duration, answer, (cut.supervisions[0].text or "", cut.custom.get("answer_text") or ""))]
 
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
         """Question and answer, each at its rate."""

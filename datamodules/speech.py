@@ -21,7 +21,7 @@ from datamodules.manifest import choose, fingerprint, read_manifest
 from datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
 from datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.audio.resampling import SampleRates
-from spectron.batch import SpeechBatch
+from spectron.batch import SpeechBatch, SpokenLength
 from spectron.errors import TrainingError
 
 logger = logging.getLogger(__name__)
@@ -141,6 +141,17 @@ class SpeechDataModule(EndlessDataModule):
     def epochs(self) -> BucketedEpochs:
         """The batches of each pass over the training data."""
         return BucketedEpochs(self.train_cuts, self.seconds, self.batching)
+
+    def lengths(self, validation_only: bool = False) -> Iterator[SpokenLength]:
+        """How long every utterance may be, those of training and of validation."""
+        for cuts in (*self.val_cuts, *([] if validation_only else [self.train_cuts])):
+            for cut in cuts:
+                yield from self.makers[cut.custom[MAKER]].lengths(cut)
+
+    def lines(self) -> Iterator[str]:
+        """Every line of text alone."""
+        yield from self.train_lines
+        yield from self.val_lines
 
     @cached_property
     def interleaved(self) -> Interleaved | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 from torch.utils.data import DataLoader
@@ -55,6 +56,11 @@ class TextDataModule(EndlessDataModule):
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of every file."""
         return TextFiles([*self.train_files, self.val_file]).fingerprint()
+
+    def lines(self) -> Iterator[str]:
+        """Every line of training and validation."""
+        yield from self.train_lines
+        yield from self.val_lines
 
     @cached_property
     def batches(self) -> LineBatches:

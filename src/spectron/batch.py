@@ -49,6 +49,16 @@ class SpeechBatch:
 
 
 @dataclass
+class SpokenLength:
+    """How long an utterance is in a batch: its two parts in seconds, and the texts of both (which side a word falls on is no matter)."""
+
+    id: str
+    prompt_seconds: float
+    continuation_seconds: float = 0.0
+    texts: tuple[str, str] = ("", "")
+
+
+@dataclass
 class SpeechTargets:
     """What a speech head learns to produce.
 

@@ -24,6 +24,33 @@ from spectron.generation import DecodingState, decode_speech, decode_text, visib
 from spectron.losses import text_cross_entropy
 
 
+def text_alone(language_model: LanguageModel, texts: list[str]) -> LossTerm:
+    """Cross-entropy of a language model on texts without speech, in nats a token, the end token included.
+
+    Raises:
+        DataError: if a text is longer than the model's positions.
+    """
+    inputs, targets, valid = language_model.text_sequence(texts)
+    require_positions(language_model, valid)
+    positions = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
+    hidden, _ = language_model(language_model.embed(inputs), visibility(valid, inputs.shape[1]), positions)
+    return text_cross_entropy(language_model.logits(hidden), targets, valid)
+
+
+def require_positions(language_model: LanguageModel, valid: Tensor) -> None:
+    """Refuse a batch whose valid places, (B, L), are more than the language model's positions.
+
+    Raises:
+        DataError: with both numbers.
+    """
+    limit, longest = language_model.max_positions, int(valid.sum(1).max())
+    if limit is not None and longest > limit:
+        raise DataError(
+            f"a sequence of {longest} positions (prompt, text and speech) does not fit the language model's {limit}: lower "
+            "max_seconds, raise frames_per_step, or take a language model with more positions"
+        )
+
+
 @dataclass
 class TeacherForced:
     """What the model predicts when it is given the true past.
@@ -114,12 +141,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         Raises:
             DataError: if the sequence is longer than the LM's positions.
         """
-        limit, longest = self.language_model.max_positions, int(valid.sum(1).max())
-        if limit is not None and longest > limit:
-            raise DataError(
-                f"a sequence of {longest} positions (prompt, text and speech) does not fit the language model's {limit}: lower "
-                "max_seconds, raise frames_per_step, or take a language model with more positions"
-            )
+        require_positions(self.language_model, valid)
         visible = visibility(valid, inputs.shape[1])
         if self.prefix_attention == "both_ways":
             visible[:, :prefix_length, :prefix_length] = visibility(valid[:, :prefix_length], prefix_length, both_ways=True)

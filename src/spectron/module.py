@@ -14,18 +14,23 @@ from torch import Tensor
 from spectron.audio.mel import MelConfig
 from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
-from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
+from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.errors import ConfigError
-from spectron.model import SpectronModel, TeacherForced
+from spectron.model import SpectronModel, TeacherForced, text_alone
 from spectron.optimisation import Optimisation, configure, freeze, keep_frozen_in_eval, require_finite
+from spectron.positions import TellsLengths, TellsLines, require_room_for_decoding, require_room_for_speech, require_room_for_text
 
 
 @dataclass
 class LossWeights:
-    """Weights of the total loss; the defaults are the paper's (L_CE + 0.1 L_recon)."""
+    """Weights of the total loss; the defaults are the paper's (L_CE + 0.1 L_recon).
+
+    ``text_only`` weighs batches of text alone, where the data have any.
+    """
 
     text: float = 1.0
     speech: float = 0.1
+    text_only: float = 1.0
 
 
 WEIGHTS, OPTIMISATION = LossWeights(), Optimisation()
@@ -157,17 +162,31 @@ class SpectronModule(TrainingModule):
 
     def measure_names(self) -> set[str]:
         """Validation losses that this task logs."""
-        return {f"val/{name}" for name in ("loss", "text", "text_accuracy", "speech", "spectrogram", "frames", "frequency", "time", "stop")}
+        names = ("loss", "text", "text_accuracy", "speech", "spectrogram", "frames", "frequency", "time", "stop", "text_only")
+        return {f"val/{name}" for name in names}
 
-    def loss_terms(self, batch: SpeechBatch) -> dict[str, LossTerm]:
-        """Losses of text and speech, and the share of text tokens that are the likeliest."""
+    def require_room(self, data: Any, decodings: list[Decoding]) -> None:
+        """See ``positions.ChecksRoom``."""
+        if isinstance(data, TellsLengths):
+            require_room_for_speech(self.model, data.lengths())
+            for decoding in decodings:
+                require_room_for_decoding(self.model, data.lengths(validation_only=True), decoding)
+        if isinstance(data, TellsLines):
+            require_room_for_text(self.model.language_model, data.lines())
+
+    def loss_terms(self, batch: SpeechBatch | list[str]) -> dict[str, LossTerm]:
+        """Losses of text and speech, and the share of text tokens that are the likeliest; of lines of text, theirs alone."""
+        if isinstance(batch, list):
+            return {"text_only": text_alone(self.model.language_model, batch)}
         predicted = self.model(batch)
         right = (predicted.text_logits.argmax(-1) == predicted.text_targets) & predicted.text_valid
         accuracy = LossTerm(right.sum().float(), predicted.text_valid.sum())
         return {**self.model.losses(predicted), "text_accuracy": accuracy}
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
-        """L_CE plus the weighted speech loss."""
+        """L_CE plus the weighted speech loss; of a batch of text alone, its own (which validation keeps apart)."""
+        if "text" not in means:
+            return self.loss_weights.text_only * means["text_only"]
         return self.loss_weights.text * means["text"] + self.loss_weights.speech * means["speech"]
 
     def teacher_forced_mel(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
-from spectron.contracts import LanguageModel, SpeechEncoder
-from spectron.generation import visibility
-from spectron.losses import text_cross_entropy
+from spectron.contracts import Decoding, LanguageModel, SpeechEncoder
+from spectron.model import text_alone
 from spectron.module import OPTIMISATION, TrainingModule
 from spectron.optimisation import Optimisation
+from spectron.positions import TellsLines, require_room_for_text
 
 LETTERS = " 'abcdefghijklmnopqrstuvwxyz"
 
@@ -131,11 +131,12 @@ class TextModule(TrainingModule):
 
     def loss_terms(self, batch: list[str]) -> dict[str, LossTerm]:
         """Cross-entropy in nats a token, the end token included."""
-        lm: Any = self.model["language_model"]
-        inputs, targets, valid = lm.text_sequence(batch)
-        positions = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
-        hidden, _ = lm(lm.embed(inputs), visibility(valid, inputs.shape[1]), positions)
-        return {"text": text_cross_entropy(lm.logits(hidden), targets, valid)}
+        return {"text": text_alone(cast(LanguageModel, self.model["language_model"]), batch)}
+
+    def require_room(self, data: Any, decodings: list[Decoding]) -> None:
+        """See ``positions.ChecksRoom``."""
+        if isinstance(data, TellsLines):
+            require_room_for_text(cast(LanguageModel, self.model["language_model"]), data.lines())
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
         """The cross-entropy."""
