@@ -28,8 +28,8 @@ FRONT_ENDS: dict[str, tuple[str, type[FrontEnd]]] = {
 }
 # Padding reaches their valid steps: convolutions and batch norms inside the blocks, squeezed steps.
 SEE_PADDING = ("sew", "sew-d", "wav2vec2-conformer")
-# Whisper's encoder within a whole model's weights.
-WHISPER_NAMES = {r"^(model\.)?encoder\.": ""}
+# Whisper's encoder within a whole model's weights, with a head or without.
+WHISPER_PREFIX, WHISPER_NAMES = "encoder.", {r"^(model\.)?encoder\.": ""}
 
 
 @dataclass
@@ -89,6 +89,8 @@ def read_encoder(folder: Path, settings: Reading) -> Pretrained:
         )
     if settings.spec_augment and not (known and hasattr(encoder, "_mask_hidden_states")):
         raise ConfigError(f"spec_augment: {config.model_type!r} encoders have no known masking of the library's. Remove the key")
+    if config.model_type == "whisper":
+        prefix = WHISPER_PREFIX
     row_by_row = not known or hears_padding(config)
     return Pretrained(encoder, extractor, (front_end if known else LibraryFrontEnd)(config, extractor), row_by_row, prefix)
 

@@ -94,7 +94,8 @@ class PretrainedEncoder(SpeechEncoder):
         """Write encoder and feature extractor in transformers' own format, and the weights of the layers beside them."""
         model = copy.deepcopy(self.model).half() if half else self.model
         weights = {self.prefix + name: value for name, value in model.state_dict().items()} if self.prefix else None
-        model.save_pretrained(folder, state_dict=weights)
+        # Half of a model goes under the names that it has in the whole; the library would rename them once more.
+        model.save_pretrained(folder, state_dict=weights, save_original_format=not self.prefix)
         self.extractor.save_pretrained(folder)
         if self.settings.layer == "weighted":
             save_file({"layer_weights": self.layer_weights.detach().cpu()}, Path(folder) / LAYER_WEIGHTS)

@@ -1,0 +1,175 @@
+"""Where pre-trained encoders come from: folders and names, and what is refused with a cure."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import transformers
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from speech_encoders import LAYERS, WIDTH, write_speech_encoder
+
+from spectron.encoders import PretrainedEncoder
+from spectron.errors import ConfigError
+
+
+@pytest.fixture
+def copied(tiny_encoder, tmp_path):
+    """Returns a function that gives a copy of a family's folder, to be broken."""
+    return lambda family="wav2vec2": shutil.copytree(tiny_encoder(family), tmp_path / "copy")
+
+
+def trainable(encoder):
+    return {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+
+
+def heard(encoder):
+    torch.manual_seed(4)
+    with torch.no_grad():
+        return encoder.eval()(0.1 * torch.randn(1, 6000), torch.tensor([6000]))[0]
+
+
+def test_by_name_through_the_hubs_cache_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--someone--tiny-hubert"
+    first, second = "a" * 40, "b" * 40
+    write_speech_encoder("hubert", repository / "snapshots" / first)
+    write_speech_encoder("wavlm", repository / "snapshots" / second)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(first)
+    (repository / "refs" / "v2").write_text(second)
+    assert PretrainedEncoder("someone/tiny-hubert").model.config.model_type == "hubert"
+    assert PretrainedEncoder("someone/tiny-hubert", revision="v2").model.config.model_type == "wavlm"
+    assert PretrainedEncoder("someone/tiny-hubert", revision=second).model.config.model_type == "wavlm"
+    with pytest.raises(ConfigError, match=r"^source: 'someone/tiny-hubart' is not at hand.*HF_HUB_OFFLINE is set.*or give a folder"):
+        PretrainedEncoder("someone/tiny-hubart")
+    with pytest.raises(ConfigError, match=r"'someone/tiny-hubert' at revision 'v3' is not at hand"):
+        PretrainedEncoder("someone/tiny-hubert", revision="v3")
+
+
+def test_pickled_weights_are_refused(copied):
+    folder = copied()
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"^source: .*only pytorch_model\.bin, and pickled weights are not loaded"):
+        PretrainedEncoder(str(folder))
+    PretrainedEncoder(str(folder), pretrained=False)
+
+
+@pytest.mark.parametrize("extractor", [None, transformers.CLIPImageProcessor])
+def test_a_model_that_does_not_hear_is_refused(tmp_path, extractor):
+    config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    if extractor:
+        extractor().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"^source: .* is a 'bert' model.*Name a speech encoder|^source: .*reads no audio"):
+        PretrainedEncoder(str(tmp_path))
+
+
+def test_a_text_model_with_an_audio_extractor_is_refused(tmp_path, tiny_encoder):
+    config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
+    transformers.BertModel(config).save_pretrained(tmp_path)
+    shutil.copy(tiny_encoder("wav2vec2") / "preprocessor_config.json", tmp_path)
+    with pytest.raises(ConfigError, match=r"^source: .* is a 'bert' model, whose encoder reads text"):
+        PretrainedEncoder(str(tmp_path))
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ConfigError, match=r"^source: .*holds no config\.json"):
+        PretrainedEncoder(str(tmp_path))
+
+
+@pytest.mark.parametrize("layer", [-1, LAYERS + 1])
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper", "speech_to_text"])
+def test_a_layer_that_is_not_there(tiny_encoder, family, layer):
+    with pytest.raises(ConfigError, match=rf"^layer: .* has {LAYERS} layers.*got {layer}"):
+        PretrainedEncoder(str(tiny_encoder(family)), layer=layer)
+
+
+def test_weights_that_do_not_cover_the_encoder_are_refused(copied):
+    folder = copied()
+    tensors = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in tensors.items() if "layers.1.attention" not in k}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"^source: .*lacks 8 tensors of its encoder \(encoder\.layers\.1\.attention"):
+        PretrainedEncoder(str(folder))
+
+
+def test_weights_of_another_size_are_refused(copied):
+    folder = copied()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
+    with pytest.raises(ConfigError, match=r"^source: .*cannot be read as a speech encoder"):
+        PretrainedEncoder(str(folder))
+
+
+def test_code_of_the_models_own_needs_leave(copied):
+    folder = copied()
+    config = json.loads((folder / "config.json").read_text())
+    own = {**config, "model_type": "mine", "auto_map": {"AutoConfig": "mine.MyConfig", "AutoModel": "mine.MyModel"}}
+    (folder / "config.json").write_text(json.dumps(own))
+    (folder / "mine.py").write_text(
+        "from transformers import Wav2Vec2Config, Wav2Vec2Model\n\n\n"
+        "class MyConfig(Wav2Vec2Config):\n    model_type = 'mine'\n\n\nclass MyModel(Wav2Vec2Model):\n    config_class = MyConfig\n"
+    )
+    with pytest.raises(ConfigError, match=r"^remote_code: .*allow them with `remote_code: true`"):
+        PretrainedEncoder(str(folder))
+    encoder = PretrainedEncoder(str(folder), remote_code=True)
+    assert encoder.row_by_row
+    assert encoder.output_dim == WIDTH
+
+
+def test_no_masking_is_known_for_whisper(tiny_encoder):
+    with pytest.raises(ConfigError, match=r"^spec_augment: 'whisper'"):
+        PretrainedEncoder(str(tiny_encoder("whisper")), spec_augment=True)
+
+
+def test_a_head_is_left_out(tiny_encoder, tmp_path):
+    model = transformers.Wav2Vec2ForCTC.from_pretrained(tiny_encoder("mms"))
+    encoder = PretrainedEncoder(str(tiny_encoder("mms")))
+    torch.testing.assert_close(encoder.model.state_dict(), model.wav2vec2.state_dict())
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper_v3", "w2v_bert", "speech_to_text", "adapter", "data2vec"])
+@pytest.mark.parametrize("layer", ["weighted", 1, "last"])
+def test_what_is_saved_is_built_again(tiny_encoder, tmp_path, family, layer):
+    encoder = PretrainedEncoder(str(tiny_encoder(family)), layer=layer)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(0.03 * torch.randn_like(parameter))
+    arguments = encoder.save(tmp_path / "saved")
+    assert (tmp_path / "saved" / "preprocessor_config.json").is_file()
+    again = PretrainedEncoder(str(tmp_path / "saved"), **arguments)
+    torch.testing.assert_close(heard(again), heard(encoder))
+    assert {name for name, p in again.named_parameters() if p.requires_grad} == {
+        n for n, p in encoder.named_parameters() if p.requires_grad
+    }
+
+
+def test_saved_in_half(tiny_encoder, tmp_path):
+    encoder = PretrainedEncoder(str(tiny_encoder("hubert")), layer="weighted", gradient_checkpointing=True)
+    arguments = encoder.save(tmp_path, half=True)
+    assert load_file(tmp_path / "model.safetensors")["feature_projection.projection.weight"].dtype == torch.float16
+    again = PretrainedEncoder(str(tmp_path), **arguments)
+    assert again.model.dtype == encoder.model.dtype == torch.float32
+    assert again.gradient_checkpointing
+    torch.testing.assert_close(heard(again), heard(encoder), atol=2e-2, rtol=2e-2)
+
+
+def test_stored_weights_of_another_number_of_layers_are_refused(copied):
+    folder = copied()
+    save_file({"layer_weights": torch.zeros(3)}, folder / "layer_weights.safetensors")
+    with pytest.raises(ConfigError, match=r"^source: .*weights of 3 layers, and the model beside it has 4"):
+        PretrainedEncoder(str(folder), layer="weighted")
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper", "speech_to_text"])
+def test_fresh_weights(tiny_encoder, family):
+    torch.manual_seed(8)
+    stored = PretrainedEncoder(str(tiny_encoder(family)))
+    fresh = PretrainedEncoder(str(tiny_encoder(family)), pretrained=False)
+    same = [torch.equal(a, b) for a, b in zip(stored.parameters(), fresh.parameters(), strict=True)]
+    assert sum(same) < len(same) / 2
+    assert heard(fresh).shape == heard(stored).shape
