@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # Nothing heavy up here: `spectron --help` has to answer at once, and torch alone takes seconds. Every verb imports what it needs.
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"unknown argument: {' '.join(unknown)}")
     if left:
         options.overrides = [*options.overrides, *left]
+    if hasattr(options, "prompts"):
+        options.overrides += [item for item in map(str, options.prompts) if _is_override(item)]
+        options.prompts = [path for path in options.prompts if not _is_override(str(path))]
     return options
 
 
@@ -83,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     overridable(verb("evaluate", evaluate, "compute the validation metrics of a trained model again", reference=True))
     added = verb("continue", continue_speech, "continue spoken prompts", reference=True)
     _add_speaking_options(added)
+    added.set_defaults(overrides=[])
     added = verb("compare", compare, "show differences of configuration, and metrics side by side")
     added.add_argument("references", nargs="+", metavar="RUN", help="two or more runs, or the name of one experiment")
     added = verb("check", check, "build an experiment without training it: parameters of each part, shapes through the model")
@@ -93,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
     added = verb("export", export, "write a model as safetensors and a config.yaml that build it again", reference=True)
     added.add_argument("folder", type=Path)
+    overridable(added)
     added.add_argument("--half", action="store_true", help="store 16-bit floats: half the size")
     return parser
 
@@ -129,7 +135,7 @@ def continue_speech(options: argparse.Namespace) -> None:
     from spectron.restoring import load_module
 
     source = _source(options)
-    module = load_module(source).to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    module = load_module(source, overrides=options.overrides).to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature)
     for spoken in speak(module, prompts, files, decoding):
         print(f"\nPrompt:       {spoken.prompt}")
@@ -210,14 +216,16 @@ def export(options: argparse.Namespace) -> None:
     from spectron.restoring import load_experiment, restore
 
     source = _source(options)
-    experiment = load_experiment(source, model_only=True)
+    experiment = load_experiment(source, options.overrides, model_only=True)
     module: Any = restore(experiment, source)
     for path in export_parts(module.model, experiment.config, options.folder, half=options.half):
         print(path)
 
 
 def _add_speaking_options(added: argparse.ArgumentParser) -> None:
-    added.add_argument("prompts", nargs="+", type=Path, metavar="PROMPT", help="recordings at any rate: WAV, FLAC, OGG, MP3")
+    added.add_argument(
+        "prompts", nargs="+", type=Path, metavar="PROMPT", help="recordings at any rate: WAV, FLAC, OGG, MP3; key=value overrides"
+    )
     added.add_argument("-o", "--output", type=Path, default=Path("continuation.wav"), help="wav to write; a folder for several prompts")
     added.add_argument("--max-seconds", type=float, default=10.0, help="longest speech (default 10)")
     added.add_argument("--temperature", type=float, default=0.0, help="0, the default, takes the likeliest text; above, text is sampled")
@@ -239,6 +247,11 @@ def _add_sources(sources: Any) -> None:
     added.add_argument("output", type=Path, help="manifest to write")
     added = sources.add_parser("synthetic", help="the synthetic world, spoken by espeak-ng")
     added.add_argument("folder", type=Path, help="folder to write")
+
+
+def _is_override(item: str) -> bool:
+    """Whether a word that may be a recording is an override."""
+    return re.match(r"\w+(\.\w+)+=", item) is not None and not Path(item).exists()
 
 
 def _separate_resume(arguments: list[str]) -> list[str]:

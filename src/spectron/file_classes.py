@@ -20,6 +20,8 @@ from spectron.errors import ConfigError
 
 REFERENCE = re.compile(r"(?P<file>[^\n]*\.py):(?P<name>[A-Za-z_]\w*)")
 
+MOVED = "A path is relative to the YAML that says it; if the file has moved, override this key on the command line: KEY=PATH/FILE.py:Class."
+
 _modules: dict[Path, ModuleType] = {}
 
 
@@ -87,6 +89,15 @@ def files_in(tree: Any) -> list[Path]:
     return list(dict.fromkeys(Path(text.rpartition(":")[0]) for text in _texts(tree) if is_reference(text)))
 
 
+def code_files(tree: Any) -> dict[str, Path]:
+    """The files that nested values refer to, each under a name of its own among them."""
+    named: dict[str, Path] = {}
+    for path in files_in(tree):
+        name = path.name if path.name not in named else f"{hashlib.sha256(str(path).encode()).hexdigest()[:6]}-{path.name}"
+        named[name] = path
+    return named
+
+
 def _dotted(text: str) -> str | None:
     found = REFERENCE.fullmatch(text)
     module = _modules.get(Path(found["file"])) if found else None
@@ -132,10 +143,10 @@ def line_of(error: BaseException, path: Path) -> str:
 def _nearest_file(path: Path) -> str:
     """The cure for a missing file, in whole sentences."""
     if not path.parent.is_dir():
-        return f"The folder {path.parent} does not exist either. A path is relative to the YAML that says it."
+        return f"The folder {path.parent} does not exist either. {MOVED}"
     names = sorted(file.name for file in path.parent.glob("*.py"))
     close = difflib.get_close_matches(path.name, names, n=1)
-    return f"Did you mean `{path.parent / close[0]}`?" if close else "Where it has moved, name its new place: class_path=NEW/FILE.py:Class."
+    return f"Did you mean `{path.parent / close[0]}`?" if close else MOVED
 
 
 def _replaced(tree: Any, change: Any) -> Any:

@@ -12,12 +12,13 @@ import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from spectron.checkpoint_io import read_checkpoint
 from spectron.contracts import Decoding
 from spectron.errors import CheckpointError, ConfigError, Interrupted, TrackingError
 from spectron.experiment import Experiment
+from spectron.file_classes import code_files
 from spectron.positions import ChecksRoom
 from spectron.provenance import device_name, fingerprint, git_state, package_versions, parameter_counts, trainable_share
 from spectron.reporting import trainable_line
@@ -33,6 +34,9 @@ FREE_TO_CHANGE = (
     "shared",
     "resolved",
 )
+
+
+CODE = "code"  # folder of a run that holds the user's own files as they were
 
 
 @runtime_checkable
@@ -202,6 +206,10 @@ def find_resumable(experiment: Experiment, reference: str) -> tuple[RunRecord, P
     if not checkpoint.is_file():
         raise CheckpointError(f"run {run.run_id} has no checkpoint to go on from: {checkpoint} is missing. Leave out --resume.")
     require_same(read_config(checkpoint), experiment.config, run.run_id)
+    for name, path in code_files(experiment.config).items():
+        before = run.folder / CODE / name
+        if before.is_file() and before.read_text(encoding="utf-8") != path.read_text(encoding="utf-8"):
+            rank_zero_warn(f"{path} has changed since run {run.run_id} began, which goes on with it as it is now; before it was {before}")
     return run, checkpoint
 
 
@@ -241,10 +249,13 @@ def record(experiment: Experiment, module: LightningModule, data: LightningDataM
     folder = {YAML_FOLDER_TAG: str(experiment.folder)} if experiment.folder else {}
     logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
     files = {"config.yaml": yaml.safe_dump(experiment.config, sort_keys=False), "facts.json": json.dumps(facts, indent=2)}
-    for name, text in (files | ({"diff.patch": patch} if patch else {})).items():
+    files |= {"diff.patch": patch} if patch else {}
+    files |= {f"{CODE}/{name}": path.read_text(encoding="utf-8") for name, path in code_files(experiment.config).items()}
+    for name, text in files.items():
         path = logger.folder / name
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        logger.log_artifact(path)
+        logger.log_artifact(path, CODE if path.parent.name == CODE else "")
 
 
 def outcome(trainer: Trainer, module: LightningModule, logger: RunLogger) -> Outcome:

@@ -13,8 +13,8 @@ from spectron.checkpoint_io import read_checkpoint
 from spectron.configuration import Composition, override
 from spectron.errors import CheckpointError
 from spectron.experiment import Experiment, add_import_folders
-from spectron.weights import require_cover
 from spectron.runs import RunRecord, TrackingSettings, find_run
+from spectron.weights import require_cover
 
 CONFIG_KEY = "experiment_config"
 YAML_FOLDER_TAG = "spectron.yaml_folder"
@@ -68,7 +68,6 @@ def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: b
 
     A user's own classes are looked for in the current folder, and in the YAML's where a run is named.
 
-
     Args:
         source: The checkpoint or export.
         overrides: Changes, ``key=value``.
@@ -87,19 +86,20 @@ def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: b
     return Experiment(composition, model_only)
 
 
-def load_module(reference: str | Source, tracking: TrackingSettings | None = None) -> LightningModule:
+def load_module(reference: str | Source, tracking: TrackingSettings | None = None, overrides: Sequence[str] = ()) -> LightningModule:
     """The trained task, in eval mode on the CPU.
 
     Args:
         reference: A checkpoint, a run (id, name, folder), or an exported folder.
         tracking: Where runs are looked for.
+        overrides: Changes, ``key=value``, such as the new place of a file that has moved.
 
     Raises:
         CheckpointError: if the checkpoint does not cover the model, or has parts left over.
         TrackingError: if there is no such run.
     """
     source = reference if isinstance(reference, Source) else find_source(reference, tracking)
-    return restore(load_experiment(source, model_only=True), source)
+    return restore(load_experiment(source, overrides, model_only=True), source)
 
 
 def restore(experiment: Experiment, source: Source) -> LightningModule:

@@ -1,0 +1,156 @@
+"""Classes of files beside the YAML: found, told apart, stored with a run, and found again."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from spectron.cli import main
+from spectron.configuration import compose
+from spectron.errors import ConfigError
+from spectron.experiment import Experiment
+from spectron.file_classes import code_files, reference_of
+from spectron.fitting import fit
+from spectron.restoring import find_source, load_experiment, load_module
+
+TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
+
+END = """
+from beside_it import OFFSET
+from tiny_task import Squash
+
+
+class Own(Squash):
+    mark = "MARK"
+
+    def __init__(self, width: int, slope: float = 1.0, inner: Squash | None = None) -> None:
+        super().__init__(width, slope + OFFSET)
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TINY.parent)
+
+    def write(name, end="own_end.py:Own", mark="one"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "own_end.py").write_text(END.replace("MARK", mark))
+        (folder / "beside_it.py").write_text("OFFSET = 0.5\n")
+        (folder / "x.yaml").write_text(
+            f"extends: {TINY}\nname: own-{name}\nmodel: {{end: {{class_path: {end}, init_args: {{slope: 3.0}}}}}}\n"
+        )
+        return folder / "x.yaml"
+
+    return write
+
+
+def test_a_file_is_seen_from_the_yaml_that_says_it(write, tmp_path, monkeypatch):
+    path = write("one")
+    (tmp_path / "delta.yaml").write_text("extends: one/x.yaml\n")
+    own = f"{path.parent}/own_end.py:Own"
+    assert compose(tmp_path / "delta.yaml").values["model"]["end"]["class_path"] == own
+    monkeypatch.chdir(path.parent)
+    assert compose(TINY, ["model.end=own_end.py:Own"]).values["model"]["end"] == own
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert compose(TINY, ["model.end.class_path=~/own_end.py:Own"]).values["model"]["end"]["class_path"] == own
+
+
+def test_its_class_is_built_and_stored_by_the_file_it_is_in(write):
+    path = write("built")
+    experiment = Experiment.read(path)
+    own = f"{path.parent}/own_end.py:Own"
+    assert experiment.config["model"]["end"] == {"class_path": own, "init_args": {"slope": 3.0, "inner": None}}
+    end = experiment.module().model["end"]
+    assert (type(end).__name__, end.slope, reference_of(type(end))) == ("Own", 3.5, own)
+
+
+def test_two_files_of_one_name_are_two_modules_and_one_is_loaded_once(write):
+    one, two = (Experiment.read(write(name, mark=name)).module().model["end"] for name in ("first", "second"))
+    assert (one.mark, two.mark) == ("first", "second")
+    assert type(Experiment.read(TINY, [f"model.end={reference_of(type(one))}"]).module().model["end"]) is type(one)
+
+
+def test_it_neither_hides_nor_is_hidden(write, tmp_path):
+    import json
+
+    path = write("json")
+    own = path.parent / "json.py"
+    own.write_text((path.parent / "own_end.py").read_text())
+    end = Experiment.read(path, [f"model.end.class_path={own}:Own"]).module().model["end"]
+    assert type(end).__module__ != "json"
+    assert json.loads("1") == 1
+
+
+def test_it_stands_for_a_class_everywhere(write, tmp_path):
+    path = write("everywhere")
+    (path.parent / "rest.py").write_text(
+        "from lightning.pytorch import Callback\nimport tiny_task\n\n\nclass Call(Callback):\n    pass\n\n\n"
+        "class Data(tiny_task.TinyData):\n    pass\n\n\nclass Task(tiny_task.TinyTask):\n    pass\n"
+    )
+    rest = f"{path.parent}/rest.py"
+    inner = f"model.end.init_args.inner={{class_path: {path.parent}/own_end.py:Own, init_args: {{width: 2}}}}"
+    experiment = Experiment.read(path, [f"task={rest}:Task", f"data={rest}:Data", f"callbacks.call={rest}:Call", inner])
+    assert experiment.config["task"] == f"{rest}:Task"
+    assert [type(part).__name__ for part in (experiment.module(), experiment.data(), *experiment.callbacks())] == ["Task", "Data", "Call"]
+    assert code_files(experiment.config) == {"rest.py": Path(rest), "own_end.py": path.parent / "own_end.py"}
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (
+            "own_and.py:Own",
+            r"^model\.end\.class_path: there is no file \S+/own_and\.py\. Did you mean `\S+/own_end\.py`\? \(in \S+\)$",
+        ),
+        ("nowhere/own_end.py:Own", r"there is no file .*The folder \S+/nowhere does not exist either.*KEY=PATH/FILE\.py:Class"),
+        ("own_end.py:Onw", r"own_end\.py has no class `Onw`\. Did you mean `\S+/own_end\.py:Own`\? \(in"),
+        ("own_end.py:OFFSET", r"own_end\.py has no class `OFFSET`"),
+        ("'${here}/wrong_syntax.py:Own'", r"wrong_syntax\.py cannot be imported: line 2: SyntaxError"),
+        ("wrong_name.py:Own", r"wrong_name\.py cannot be imported: line 3: NameError: name 'nonsense' is not defined\. \(in"),
+        ("wrong_import.py:Own", r"wrong_import\.py cannot be imported: line 1: ModuleNotFoundError: No module named 'no_such_thing'"),
+        ("plain.py:Plain", r"`\S+/plain\.py:Plain` is not a Squash"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(write, end, message):
+    path = write("wrong", end=end)
+    Experiment.read(path, [f"model.end.class_path={path.parent}/own_end.py:Own"])  # its class is known from here on
+    (path.parent / "wrong_syntax.py").write_text("x = 1\nclass :\n")
+    (path.parent / "wrong_name.py").write_text("x = 1\n\nnonsense\n")
+    (path.parent / "wrong_import.py").write_text("import no_such_thing\n")
+    (path.parent / "plain.py").write_text("class Plain:\n    pass\n")
+    with pytest.raises(ConfigError, match=message):
+        Experiment.read(path)
+
+
+def test_a_run_keeps_the_file_and_tells_when_it_goes_on_with_another(write, runs):
+    path = write("kept")
+    own = path.parent / "own_end.py"
+    first = fit(Experiment.read(path))
+    assert (first.folder / "code" / "own_end.py").read_text() == own.read_text()
+    assert yaml.safe_load((first.folder / "config.yaml").read_text())["model"]["end"]["class_path"] == f"{own}:Own"
+    own.write_text(own.read_text() + "\n# another thought\n")
+    with pytest.warns() as told:
+        fit(Experiment.read(path, ["trainer.max_steps=6"]), resume="")
+    assert any(f"{own} has changed since run {first.run_id} began" in str(warning.message) for warning in told)
+
+
+def test_a_checkpoint_and_an_export_load_it_again_also_from_a_new_place(write, runs, tmp_path, capsys):
+    path = write("moved")
+    outcome = fit(Experiment.read(path))
+    slope = load_module(outcome.run_id).model["end"].slope
+    assert main(["export", outcome.run_id, str(tmp_path / "exported")]) == 0
+    assert type(load_module(str(tmp_path / "exported")).model["end"]).__name__ == "Own"
+    (tmp_path / "moved").rename(tmp_path / "elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spectron.file_classes._modules", {})
+        with pytest.raises(ConfigError, match=r"^model\.end\.class_path: there is no file \S+/moved/own_end\.py.*override this key"):
+            load_experiment(find_source(outcome.run_id))
+        new = f"model.end.class_path={tmp_path}/elsewhere/own_end.py:Own"
+        again = load_module(outcome.run_id, overrides=[new])
+        assert again.model["end"].slope == slope == 3.5, "arguments stay with the class"
+        state = torch.load(outcome.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        assert all(torch.equal(tensor, state[key]) for key, tensor in again.state_dict().items())
+        assert main(["export", outcome.run_id, str(tmp_path / "again"), new]) == 0
+    assert f"{tmp_path}/elsewhere/own_end.py:Own" in (tmp_path / "again" / "config.yaml").read_text()
