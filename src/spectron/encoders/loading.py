@@ -148,8 +148,7 @@ def prepare(config: Any, settings: Reading, known: bool) -> None:
     for name in ("layerdrop", "encoder_layerdrop"):
         if hasattr(config, name):
             setattr(config, name, 0.0)
-    if hasattr(config, "apply_spec_augment"):
-        config.apply_spec_augment = settings.spec_augment
+    config.apply_spec_augment = settings.spec_augment  # without the name, Data2Vec's masking is on
     if known and settings.layer != "last" and hasattr(config, "add_adapter"):
         config.add_adapter = False  # it comes after the layers
     if known and isinstance(settings.layer, int):
