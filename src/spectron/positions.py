@@ -85,7 +85,7 @@ def require_room_for_speech(model: SpectronModel, lengths: Iterable[SpokenLength
     limit = model.language_model.max_positions
     if limit is None:
         return
-    most = longest(model.language_model, _rooms(model, lengths), limit)
+    most = longest(model.language_model, rooms(model, lengths), limit)
     if most is not None and most[0] > limit:
         positions, tokens, item = most
         raise DataError(
@@ -143,7 +143,8 @@ def speech_steps(model: SpectronModel, seconds: float) -> int:
     return math.ceil(frames / model.head.frames_per_step)
 
 
-def _rooms(model: SpectronModel, lengths: Iterable[SpokenLength]) -> Iterator[Room]:
+def rooms(model: SpectronModel, lengths: Iterable[SpokenLength]) -> Iterator[Room]:
+    """What utterances take of a model's positions."""
     for length in lengths:
         seconds = length.prompt_seconds, length.continuation_seconds
         name = f"utterance {length.id} ({seconds[0]:.1f} s of prompt, {seconds[1]:.1f} s of continuation)"

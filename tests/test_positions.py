@@ -1,0 +1,190 @@
+"""Room in a language model's positions: bounds against what batches really take, and errors that name the item and the cures."""
+
+import json
+import math
+from functools import partial
+
+import pytest
+import soundfile
+import torch
+from lightning import Trainer
+
+from datamodules import ContinuationDataModule, SpokenQADataModule, TextDataModule, TextMix
+from datamodules.splitting import Splitting
+from datamodules.streaming import Batching
+from spectron.audio.mel import MelConfig
+from spectron.contracts import Decoding
+from spectron.encoders import FrameStackEncoder
+from spectron.errors import ConfigError, DataError
+from spectron.heads import MelRegressionHead
+from spectron.language_models import CausalLanguageModel
+from spectron.module import LossWeights, SpectronModule
+from spectron.optimisation import Optimisation
+from spectron.positions import Room, longest, require_room_for_decoding, require_room_for_speech, rooms
+from spectron.pretraining import TextModule
+from spectron.vocoders import GriffinLimVocoder
+
+
+@pytest.fixture
+def module(tiny_language_model):
+    torch.manual_seed(0)
+    return SpectronModule(
+        FrameStackEncoder(16, stack=2),
+        CausalLanguageModel(source=str(tiny_language_model("llama"))),
+        partial(MelRegressionHead, mel=MelConfig(mel_bins=20), frames_per_step=3),
+        partial(GriffinLimVocoder, iterations=2),
+        loss_weights=LossWeights(text_only=0.5),
+        optimisation=Optimisation(peak_learning_rate=1e-3, warmup_steps=1),
+    )
+
+
+def questions(small_corpus, **arguments):
+    return SpokenQADataModule(
+        str(small_corpus / "questions.jsonl"), val_splits=["heldout_facts"], batching=Batching(num_buckets=1), **arguments
+    )
+
+
+def taken(module, batch, monkeypatch):
+    """Positions of every row, as the language model is given them."""
+    seen = []
+    read = module.model.read
+    monkeypatch.setattr(module.model, "read", lambda inputs, valid, prefix: seen.append(valid.sum(1)) or read(inputs, valid, prefix))
+    module.model(batch)
+    return seen[0].tolist()
+
+
+def bound(module, length):
+    """What the check reckons that an utterance takes, all of its text tokenized."""
+    return longest(module.model.language_model, rooms(module.model, [length]), limit=0)[0]
+
+
+@torch.no_grad()
+def test_the_bound_is_what_a_batch_takes_to_within_a_few(module, small_corpus, monkeypatch):
+    data = questions(small_corpus)
+    data.rates = module.sample_rates()
+    data.setup("validate")
+    module.model.language_model.max_positions = None
+    lengths = {length.id: length for length in data.lengths()}
+    checked = 0
+    for loader in data.val_dataloader():
+        for batch in loader:
+            for name, positions in zip(batch.ids, taken(module, batch, monkeypatch), strict=True):
+                assert positions <= bound(module, lengths[name]) <= positions + 3
+                checked += 1
+    assert checked == len(lengths) > 3
+
+
+def test_a_drawn_prompt_counts_at_both_extremes(speech_manifest):
+    splitting = Splitting(prompt_seconds=(1.0, 2.5), min_continuation_seconds=0.5)
+    data = ContinuationDataModule(str(speech_manifest), splitting=splitting)
+    data.setup("fit")
+    spans = {(length.prompt_seconds, length.continuation_seconds) for length in data.lengths() if length.id == "u1"}
+    assert spans == {(1.0, 3.0), (2.5, 1.5)}
+    assert [length.id for length in data.lengths(validation_only=True)] == ["u0", "u0"]
+
+
+@pytest.fixture
+def speech_manifest(tmp_path):
+    lines = []
+    for index, seconds in enumerate([3.5, 4.0]):
+        soundfile.write(tmp_path / f"u{index}.wav", [0.0] * round(seconds * 16000), 16000)
+        words = [[f"w{n}", n / 2, n / 2 + 0.4] for n in range(6)]
+        line = {"id": f"u{index}", "audio_filepath": f"u{index}.wav", "text": "w0 w1 w2 w3 w4 w5", "words": words, "speaker": "s"}
+        lines.append(line | {"duration": seconds, "split": "train" if index else "dev"})
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path / "manifest.jsonl"
+
+
+def test_the_longest_utterance_is_named_before_training(module, small_corpus):
+    data = questions(small_corpus)
+    data.setup("fit")
+    by_bound = sorted(data.lengths(), key=lambda length: bound(module, length))
+    most = bound(module, by_bound[-1])
+    module.model.language_model.max_positions = most
+    module.require_room(data, [])
+    module.model.language_model.max_positions = most - 1
+    with pytest.raises(DataError, match=rf"^utterance {by_bound[-1].id} .* takes {most} positions .* has {most - 1}: lower the data's max"):
+        module.require_room(data, [])
+    module.model.language_model.max_positions = None
+    module.require_room(data, [])
+
+
+def test_only_doubtful_texts_are_tokenized(module, monkeypatch):
+    lm, asked = module.model.language_model, []
+    tokenize = lm.tokenize
+    monkeypatch.setattr(lm, "tokenize", lambda texts: asked.extend(texts) or tokenize(texts))
+    items = [Room(str(n), 0, 0, "cow " * n) for n in range(50)]
+    assert longest(lm, items, limit=1000) is None
+    assert asked == []
+    positions, tokens, item = longest(lm, items, limit=160)
+    assert item.name == "49"
+    assert positions == tokens + 1 == int(tokenize(["cow " * 49])[1][0]) + 1
+    assert len(asked) == sum(4 * n + 3 > 160 for n in range(50))
+
+
+def test_decoding_after_the_longest_prompt_of_validation(module, small_corpus):
+    data = questions(small_corpus)
+    data.setup("fit")
+    prompt = max(length.prompt_seconds for length in data.lengths(validation_only=True))
+    decoding = Decoding(max_text_tokens=20, max_seconds=2.0)
+    speech = math.ceil((2.0 * 80 + 1) / 3)
+    needed = math.ceil(prompt * 50) + 1 + 1 + 20 + speech
+    module.model.language_model.max_positions = needed
+    require_room_for_decoding(module.model, data.lengths(validation_only=True), decoding)
+    module.model.language_model.max_positions = needed - 1
+    with pytest.raises(ConfigError, match=rf"^decoding.max_text_tokens=20 .*max_seconds=2 \({speech} steps\).* come to {needed} positions"):
+        require_room_for_decoding(module.model, data.lengths(validation_only=True), decoding)
+    require_room_for_speech(module.model, [])
+
+
+def test_lines_of_text_need_room_too(module, tmp_path, small_corpus):
+    (tmp_path / "train.txt").write_text("a cow\n" + "moo " * 600 + "\n")
+    (tmp_path / "val.txt").write_text("a cow\n")
+    alone = TextDataModule(str(tmp_path / "train.txt"), str(tmp_path / "val.txt"))
+    alone.setup("fit")
+    task = TextModule(module.model.language_model)
+    mixed = questions(small_corpus, text=TextMix(files=str(tmp_path / "train.txt")))
+    mixed.setup("fit")
+    module.model.language_model.max_positions = 500
+    said = r"^the line 'moo moo .*\.\.\.' takes \d+ positions and the language model has 500: break long lines"
+    for one, data in ((task, alone), (module, mixed)):
+        with pytest.raises(DataError, match=said):
+            one.require_room(data, [])
+    with pytest.raises(DataError, match="does not fit the language model's 500"):  # the last resort, in a step
+        module.loss_terms(alone.train_lines)
+
+
+def test_text_alone_costs_what_text_training_says_and_moves_no_other_part(module):
+    lines = ["the cow says moo", "paris"]
+    module.eval()
+    terms, expected = module.loss_terms(lines), TextModule(module.model.language_model).eval().loss_terms(lines)
+    assert list(terms) == ["text_only"]
+    assert torch.equal(terms["text_only"].total, expected["text"].total)
+    assert int(terms["text_only"].count) == int(expected["text"].count)
+    loss = module.total({"text_only": terms["text_only"].mean})
+    assert loss.item() == pytest.approx(0.5 * expected["text"].mean.item())
+    loss.backward()
+    moved = {name.split(".")[0] for name, parameter in module.model.named_parameters() if parameter.grad is not None}
+    assert moved == {"language_model"}
+
+
+def test_the_whole_of_validation_keeps_text_alone_apart(module):
+    means = {"text": torch.tensor(2.0), "speech": torch.tensor(10.0), "text_only": torch.tensor(100.0)}
+    assert float(module.total(means)) == 3.0
+    assert "val/text_only" in module.measure_names()
+
+
+def test_a_mixture_trains_and_validates(module, small_corpus, tmp_path):
+    (tmp_path / "lines.txt").write_text("the cow says moo\nthe capital of france is paris\n")
+    mix = TextMix(files=str(tmp_path / "lines.txt"), val=str(tmp_path / "lines.txt"), ratio=0.5, batch_size=2)
+    module.model.language_model.max_positions = None
+    data, logged = questions(small_corpus, text=mix), []
+    log = module.log_dict
+    module.log_dict = lambda values, **rest: logged.append(set(values)) or log(values, **rest)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    settings = {"max_steps": 4, "max_epochs": -1, "val_check_interval": 4, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0}
+    trainer = Trainer(accelerator="cpu", default_root_dir=tmp_path, limit_val_batches=1, **quiet, **settings)
+    trainer.fit(module, datamodule=data)
+    assert [sorted(values) == ["train/text_only"] for values in logged[:4]] == [False, True, False, True]
+    assert trainer.callback_metrics["val/text_only"] > 0
+    assert trainer.callback_metrics["val/loss"] < trainer.callback_metrics["val/text"] + trainer.callback_metrics["val/speech"]
