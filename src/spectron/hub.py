@@ -16,8 +16,8 @@ from spectron.errors import ConfigError, SpectronError
 
 DATA_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.yaml"]
 CODE_FILES = ["*.py"]
-# Copies of the same weights for other programs, or in other precisions.
-OTHER_COPIES = ["original/*", "onnx/*", "openvino/*", "coreml/*", "*.fp16*", "*.fp32*"]
+# Copies of the same weights for other programs, or in other precisions; MMS' adapters of a thousand languages.
+OTHER_COPIES = ["adapter.*.safetensors", "original/*", "onnx/*", "openvino/*", "coreml/*", "*.fp16*", "*.fp32*"]
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 
 

@@ -1,10 +1,15 @@
 """speechbrain's encoders from a folder, against speechbrain's own way of loading and running it."""
 
+import pickle
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from speechbrain_folders import FOLDERS, write_speechbrain_folder
 
 from spectron.encoders import SpeechBrainEncoder
+from spectron.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +60,123 @@ def test_rows_are_what_speechbrain_gives_for_them_alone(folders, kind):
         expected = theirs(folders[kind], kind, waveform[row : row + 1, :samples])
         assert int(num_steps[row]) == len(expected)
         torch.testing.assert_close(features[row, : len(expected)], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_but_the_encoder_is_made_and_nothing_is_written(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    encoder = built(folders["crdnn"])
+    assert set(encoder.loadables) == {"normalizer", "asr"}
+    assert not list(tmp_path.iterdir())
+
+
+def changed(folders, tmp_path, old, new, kind="ecapa"):
+    folder = shutil.copytree(folders[kind], tmp_path / "copy")
+    text = (folder / "hyperparams.yaml").read_text()
+    assert old in text
+    (folder / "hyperparams.yaml").write_text(text.replace(old, new))
+    return folder
+
+
+NORM = "!new:speechbrain.processing.features.InputNormalization"
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!new:subprocess.Popen",
+        "!apply:os.system",
+        "!name:os.system",
+        "!new:speechbrain.utils.fetching.os.PathLike",
+        "!new:speechbrain.nnet.activations.torch.hub.tqdm",
+        "!name:torch.nn.functional.importlib.import_module",
+        "!new:torch.nn.modules.module.OrderedDict",
+        "!new:speechbrain.dataio.encoder.CategoricalEncoder",
+        "!applyref:os.system",
+        "!include:/etc/passwd",
+        "!!python/object/apply:os.system",
+    ],
+)
+def test_what_could_run_code_is_refused(folders, tmp_path, tag):
+    folder = changed(folders, tmp_path, NORM, tag)
+    with pytest.raises(ConfigError, match=r"^remote_code: .*allow it with|^source: .*could not determine a constructor"):
+        built(folder)
+
+
+def test_code_that_the_user_trusts(folders, tmp_path):
+    folder = changed(folders, tmp_path, NORM, "!new:norm_of_mine.Norm")
+    (folder / "norm_of_mine.py").write_text(
+        "from speechbrain.processing.features import InputNormalization\n\n\nclass Norm(InputNormalization):\n    pass\n"
+    )
+    with pytest.raises(ConfigError, match=r"^remote_code: .*norm_of_mine\.Norm"):
+        built(folder)
+    encoder = built(folder, remote_code=True)
+    waveform, num_samples = audio()
+    torch.testing.assert_close(encoder.eval()(waveform, num_samples), built(folders["ecapa"]).eval()(waveform, num_samples))
+    arguments = encoder.save(tmp_path / "saved")
+    assert (tmp_path / "saved" / "norm_of_mine.py").is_file()
+    assert arguments["remote_code"]
+
+
+def test_pickles_are_refused(folders, tmp_path):
+    folder = shutil.copytree(folders["ecapa"], tmp_path / "copy")
+    (folder / "embedding_model.ckpt").write_bytes(pickle.dumps({"weight": Evil(tmp_path / "was_here")}))
+    with pytest.raises(ConfigError, match=r"^source: .*embedding_model\.ckpt holds no plain tensors"):
+        built(folder)
+    assert not (tmp_path / "was_here").exists()
+
+
+class Evil:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "said"),
+    [
+        ("crdnn", "    encoder: !ref <encoder>\n", "    enc: !ref <enc>\n", r"^source: .*has the modules enc, lm_model"),
+        ("crdnn", "rnn_neurons: 12", "rnn_neurons: 14", r"^source: .*size mismatch"),
+        (
+            "crdnn",
+            "normalizer: !ref <normalizer>\n        asr",
+            "norm: !ref <normalizer>\n        asr",
+            r"^source: .*lacks norm\.ckpt",
+        ),
+        ("conformer", "num_encoder_layers: 2", "num_encoder_layers: 3", r"^source: .*asr\.ckpt lacks \d+ tensors"),
+    ],
+)
+def test_what_does_not_fit_is_told(folders, tmp_path, kind, old, new, said):
+    with pytest.raises(ConfigError, match=said):
+        built(changed(folders, tmp_path, old, new, kind))
+
+
+def test_the_sample_rate_is_asked_for_where_the_file_has_none(folders):
+    with pytest.raises(ConfigError, match=r"^sample_rate_hz: hyperparams\.yaml has no `sample_rate`"):
+        SpeechBrainEncoder(str(folders["ecapa"]))
+    with pytest.raises(ConfigError, match=r"^sample_rate_hz: hyperparams\.yaml says 16000, not 8000"):
+        SpeechBrainEncoder(str(folders["crdnn"]), sample_rate_hz=8000)
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_what_is_saved_is_built_again(folders, tmp_path, kind):
+    encoder = built(folders[kind])
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    again = SpeechBrainEncoder(str(tmp_path / "saved"), **encoder.save(tmp_path / "saved"))
+    torch.testing.assert_close(again.eval()(*audio()), encoder.eval()(*audio()))
+
+
+def test_statistics_are_kept_and_stand_in_the_state(folders):
+    encoder = built(folders["crdnn"]).train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items() if "glob" in name or "running" in name}
+    assert any("glob_mean" in name for name in before)
+    features, _ = encoder(*audio())
+    features.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.parameters() if parameter.requires_grad)
+    for name, value in before.items():
+        torch.testing.assert_close(encoder.state_dict()[name], value)

@@ -61,7 +61,7 @@ def read_encoder(path: Path, pretrained: bool) -> tuple[dict[str, Any], SpeechEn
         SpectronError: where it names no encoder, or one that is not allowed or cannot be built, or its weights do not cover it.
     """
     composition = compose(path)
-    spec = composition.values.get("model", {}).get("encoder")
+    spec = (composition.values.get("model") or {}).get("encoder")
     if not isinstance(spec, dict):
         raise ConfigError(f"{path} has no model.encoder")
     Checker(composition.where).value(spec, SpeechEncoder, ("model", "encoder"))
@@ -70,7 +70,7 @@ def read_encoder(path: Path, pretrained: bool) -> tuple[dict[str, Any], SpeechEn
         spec["init_args"]["pretrained"] = False
     encoder = build(Section("encoder", spec), parser_of("encoder", SpeechEncoder), composition.where)
     if pretrained and not in_own_format:
-        weights = composition.values.get("weights", {}).get("encoder")
+        weights = (composition.values.get("weights") or {}).get("encoder")
         if weights is None:
             raise ConfigError(f"{path} has no weights.encoder")
         load_part(encoder, Path(weights), "encoder")
