@@ -180,7 +180,7 @@ def _check_part(experiment: Experiment, name: str) -> None:
     from spectron.reporting import console, verdict_line
     from spectron.single_part import examine_part
 
-    class_path = experiment.part_class(name)
+    class_path = experiment.part_class(name).removeprefix(f"{Path.cwd()}/")
     console().print(f"{name}: {class_path}", markup=False, highlight=False)
     failed = []
     for verdict in examine_part(experiment, name):
