@@ -1,12 +1,14 @@
-"""What is special to the encoders: SpecAugment, normalisation, lengths."""
+"""What is special to the project's own encoders: SpecAugment, normalisation, lengths; and how a model tells of one that is wrong."""
 
 import pytest
 import torch
 
 from spectron.audio.mel import LogMel, MelConfig
-from spectron.encoders import ConformerEncoder, ConformerSettings, SpecAugmentSettings
+from spectron.encoders import ConformerEncoder, ConformerSettings, FrameStackEncoder, SpecAugmentSettings
 from spectron.encoders.conformer import normalise
 from spectron.encoders.spec_augment import SpecAugment
+from spectron.errors import ConfigError
+from spectron.pretraining import CTCModel
 
 
 def test_spec_augment_hides_no_more_than_it_says_and_only_in_training():
@@ -77,3 +79,11 @@ def test_log_mel_against_librosa():
 def test_impossible_spectrograms(settings):
     with pytest.raises(ValueError, match="mel"):
         MelConfig(**settings)
+
+
+def test_a_wrong_width_is_told_by_key_numbers_and_cure():
+    encoder = FrameStackEncoder(8)
+    encoder.output_dim = 9
+    said = r"^model\.encoder: FrameStackEncoder: output_dim is 9, and its features are 8 wide\. Leave output_dim out"
+    with pytest.raises(ConfigError, match=said):
+        CTCModel(encoder)(torch.zeros(1, 1600), torch.tensor([1600]))

@@ -123,3 +123,9 @@ def test_rows_without_sound(tiny_encoder, family):
     assert (num_steps[2:] >= 1).all()
     assert torch.isfinite(features).all()
     assert torch.isfinite(none).all()
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_whispers_sinusoids_stay(tiny_encoder, pretrained):
+    encoder = PretrainedEncoder(str(tiny_encoder("whisper")), pretrained=pretrained)
+    assert [name for name, parameter in encoder.named_parameters() if not parameter.requires_grad] == ["model.embed_positions.weight"]

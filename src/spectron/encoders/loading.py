@@ -190,6 +190,8 @@ def build_model(folder: Path, config: Any, settings: Reading) -> tuple[Any, list
         if not settings.pretrained:
             return AutoModel.from_config(config, **arguments), []
     model, told = kind.from_pretrained(folder, config=config, use_safetensors=True, output_loading_info=True, **arguments)
+    if config.model_type == "whisper":
+        model.embed_positions.requires_grad_(False)  # sinusoids, which the library fixes when it makes them and not when it loads them
     return model, list(told["missing_keys"])
 
 
