@@ -43,6 +43,11 @@ def test_each_key_knows_who_said_it(write):
     assert composition.where(("a", "b", "unknown")) == str(base)
 
 
+def test_what_is_replaced_was_said_by_whoever_replaced_it(write):
+    delta = write("delta.yaml", f"extends: {write('base.yaml', 'p: {class_path: x.A, init_args: {a: 1}}')}\np: x.B\n")
+    assert compose(delta).where(("p", "class_path")) == str(delta)
+
+
 def test_here_is_the_folder_of_the_file_that_says_it(write, tmp_path):
     write("one/base.yaml", "a: ${here}/x\n")
     path = write("two/delta.yaml", "extends: ${here}/../one/base.yaml\nb: ${here}/y\nc: ${a}\n")

@@ -5,11 +5,13 @@ import logging
 import pytest
 import yaml
 
-from spectron.errors import ConfigError
+from spectron.cli import main
+from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.experiment import Experiment
-from spectron.fitting import find_resumable, fit
+from spectron.fitting import find_resumable, fit, inspect_experiment
 from spectron.restoring import find_source, load_experiment, read_config
 from spectron.runs import find_run
+from spectron.single_part import examine_part
 
 ENCODER = """
 import torch
@@ -124,3 +126,32 @@ def test_an_encoder_of_a_users_own_that_is_wrong_is_told_when_it_is_built(file, 
 def test_trying_a_part_out_leaves_the_modes_as_they_were(file):
     module = Experiment.read(file).module()
     assert all(part.training for part in module.modules())
+
+
+def test_a_missing_manifest_and_missing_weights_name_key_file_and_cure(file, tmp_path):
+    with pytest.raises(DataError, match=rf"^data\.init_args\.manifest: no manifest at {tmp_path}/gone\.jsonl: .*\(in the command line\)$"):
+        inspect_experiment(Experiment.read(file, [f"data.init_args.manifest={tmp_path}/gone.jsonl"]))
+    (tmp_path / "encoder.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"^weights\.encoder: no such file: .*Did you mean \S+/encoder\.safetensors\? \(in the"):
+        Experiment.read(file, [f"weights.encoder={tmp_path}/encodr.safetensors"]).module()
+
+
+def test_a_check_that_fails_ends_with_1_and_says_which(file, capsys):
+    (file.parent / "leaky.py").write_text(ENCODER.replace("waveform * inside", "waveform"))
+    assert main(["check", "--part", "encoder", str(file), f"model.encoder={file.parent}/leaky.py:Chunks"]) == 1
+    printed = capsys.readouterr()
+    assert "✓ shapes" in printed.out
+    assert "✗ padding                noise in the padding changes valid features: mask the waveform" in printed.out
+    assert printed.err.strip().endswith("leaky.py:Chunks fails padding")
+
+
+@pytest.mark.parametrize("part", ["head", "vocoder"])
+def test_a_part_built_alone_names_its_key_too(file, part):
+    (file.parent / "refusing.py").write_text(
+        "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
+        "class Refusinghead(MelRegressionHead):\n  def __init__(self, width, source: str = ''):\n        raise OSError('source: no')\n\n\n"
+        "class Refusingvocoder(GriffinLimVocoder):\n  def __init__(self, mel, source: str = ''):\n        raise OSError('source: no')\n"
+    )
+    experiment = Experiment.read(file, [f"model.{part}={file.parent}/refusing.py:Refusing{part}"])
+    with pytest.raises(ConfigError, match=rf"^model\.{part}\.init_args\.source: no \(in the command line\)$"):
+        list(examine_part(experiment, part))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from enum import Enum
 from typing import Any
@@ -57,10 +58,21 @@ def build(section: Section, parser: ArgumentParser, where: Callable[[KeyPath], s
         where: Tells which file says a key.
 
     Raises:
-        ConfigError: where a class refuses its values; the message names the key, the file and, where it is about no single key, the class.
+        ConfigError: as ``explaining`` words it.
+    """
+    with explaining(section, where):
+        return parser.instantiate(_parse(section.name, section.value, parser))[section.name]
+
+
+@contextmanager
+def explaining(section: Section, where: Callable[[KeyPath], str]) -> Iterator[None]:
+    """Have what a class refuses while it is built name the key, the file and, where it is about no single key, the class.
+
+    Raises:
+        ConfigError: where a class refuses its values; a typed error of another kind stays of its kind.
     """
     try:
-        return parser.instantiate(_parse(section.name, section.value, parser))[section.name]
+        yield
     except Exception as error:
         if explanation := explained(error, section):
             path, told = explanation

@@ -167,6 +167,8 @@ def _merge(base: dict[str, Any], delta: dict[str, Any], path: KeyPath, origin: s
         elif value is None and path in REMOVABLE:
             base.pop(key, None)
         else:
+            for below in [path for path in origins if path[: len(here)] == here]:
+                del origins[below]  # what was said below is no more
             origins[here] = origin
             base[key] = value
 

@@ -20,7 +20,7 @@ from spectron.checkpoint_io import AtomicCheckpointIO
 from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.configuration import Composition, compose, nearest
 from spectron.conformance import malformed
-from spectron.errors import ConfigError
+from spectron.errors import CheckpointError, ConfigError
 from spectron.progress import Progress
 from spectron.resolved import resolved
 from spectron.runs import TrackingSettings
@@ -131,16 +131,30 @@ class Experiment:
         seed_everything(self.config["seed"], workers=True, verbose=False)
         module: LightningModule = self._build("model", self.task)
         parts = dict(getattr(module, "model", module).named_children())
-        for name, path in self.config["weights"].items() if weights else ():
+        for name in self.config["weights"] if weights else ():
             if name not in parts:
                 where = self.where(("weights", name))
                 raise ConfigError(f"weights.{name}: the model has no such part. {nearest(name, parts)} (in {where})")
-            load_part(parts[name], Path(path), name)
+            self.load_weights(parts[name], name)
         for name, part in parts.items():
             if is_users_own(type(part)) and (seen := malformed(part)):
                 raise ConfigError(f"model.{name}: {type(part).__name__}: {seen} (in {self.where(('model', name, 'class_path'))})")
         self._resolve(parts)
         return module
+
+    def load_weights(self, part: nn.Module, name: str) -> None:
+        """Fill a part from its file of weights, where it has one.
+
+        Raises:
+            CheckpointError: if the file does not cover the part.
+        """
+        path = self.config["weights"].get(name)
+        if path is None:
+            return
+        try:
+            load_part(part, Path(path), name)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} (in {self.where(('weights', name))})") from error
 
     def data(self) -> LightningDataModule:
         """Build the data module."""

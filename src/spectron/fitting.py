@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from spectron.checkpoint_io import read_checkpoint
 from spectron.contracts import Decoding
-from spectron.errors import CheckpointError, ConfigError, Interrupted, TrackingError
+from spectron.errors import CheckpointError, ConfigError, DataError, Interrupted, TrackingError
 from spectron.experiment import Experiment
 from spectron.file_classes import code_files
 from spectron.positions import ChecksRoom
@@ -87,7 +87,7 @@ def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
     module, callbacks = experiment.module(weights=run is None), experiment.callbacks()
     experiment.require_monitored(module, callbacks)
     trainer = experiment.trainer([*callbacks, KeepConfig(experiment.config)])
-    set_up_data(trainer, module, data, "fit")
+    set_up_data(experiment, trainer, module, data, "fit")
     logger = RunLogger(experiment.name, experiment.tracking(), run_id=run.run_id if run else None)
     trainer.logger = logger
     try:
@@ -117,7 +117,7 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     data = data_at_hand(experiment)
     module, callbacks = restore(experiment, source), experiment.callbacks()
     trainer = experiment.trainer(callbacks)
-    set_up_data(trainer, module, data, "validate")
+    set_up_data(experiment, trainer, module, data, "validate")
     own_run = changed or source.run is None
     name = f"{experiment.name}-evaluation" if own_run else experiment.name
     logger = RunLogger(name, experiment.tracking(), run_id=None if own_run or not source.run else source.run.run_id, training=own_run)
@@ -144,7 +144,7 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
     data = data_at_hand(experiment)
     module, callbacks = experiment.module(), experiment.callbacks()
     experiment.require_monitored(module, callbacks)
-    set_up_data(experiment.trainer(callbacks), module, data, "fit")
+    set_up_data(experiment, experiment.trainer(callbacks), module, data, "fit")
     batch = next(iter(data.train_dataloader()))
     module.eval()
     with torch.inference_mode():
@@ -172,7 +172,7 @@ def attach(trainer: Trainer, module: LightningModule, data: LightningDataModule)
     data.trainer = trainer
 
 
-def set_up_data(trainer: Trainer, module: LightningModule, data: LightningDataModule, stage: str) -> None:
+def set_up_data(experiment: Experiment, trainer: Trainer, module: LightningModule, data: LightningDataModule, stage: str) -> None:
     """Have the data module read and check its manifests before anything is recorded.
 
     Raises:
@@ -180,7 +180,13 @@ def set_up_data(trainer: Trainer, module: LightningModule, data: LightningDataMo
     """
     attach(trainer, module, data)
     trainer.strategy.barrier("data prepared")
-    data.setup(stage)
+    try:
+        data.setup(stage)
+    except DataError as error:
+        named = [key for key, value in flatten({"data": experiment.config["data"]}).items() if "/" in value and value in str(error)]
+        if not named:
+            raise
+        raise DataError(f"{named[0]}: {error} (in {experiment.where(tuple(named[0].split('.')))})") from error
     if isinstance(module, ChecksRoom):
         decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]
         module.require_room(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])

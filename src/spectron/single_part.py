@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,12 +12,11 @@ from torch import nn
 
 from spectron.audio.mel import MelConfig
 from spectron.blame import Section
-from spectron.building import build, parser_of
+from spectron.building import build, explaining, parser_of
 from spectron.checking import parameters, part_hints
 from spectron.conformance import Verdict, examine
 from spectron.experiment import Experiment
 from spectron.optimisation import freeze
-from spectron.weights import load_part
 
 
 def examine_part(experiment: Experiment, name: str) -> Iterator[Verdict]:
@@ -35,8 +33,7 @@ def build_part(experiment: Experiment, name: str, seed_offset: int = 0) -> nn.Mo
     """A part as the experiment describes it, weights and freezing included."""
     seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
     part = _built(experiment, name)
-    if name in experiment.config["weights"]:
-        load_part(part, Path(experiment.config["weights"][name]), name)
+    experiment.load_weights(part, name)
     patterns = (experiment.config["model"].get("optimisation") or {}).get("freeze", [])
     names = [f"{name}.{key}" for key, _ in part.named_parameters()]
     freeze(nn.ModuleDict({name: part}), [pattern for pattern in patterns if fnmatch.filter(names, pattern)])
@@ -47,9 +44,13 @@ def _built(experiment: Experiment, name: str) -> Any:
     """The part alone; whatever its class is given by the platform is built first."""
     experiment.part_class(name)
     takes = parameters(experiment.task)
-    made = build(Section(name, experiment.config["model"][name], within=("model",)), parser_of(name, takes[name].hint), experiment.where)
+    section = Section(name, experiment.config["model"][name], within=("model",))
+    made = build(section, parser_of(name, takes[name].hint), experiment.where)
     if not any(hint.supplied for hint in part_hints(takes[name].hint)):
         return made
     if name == "head":
-        return made(_built(experiment, "language_model").width)
-    return made(_built(experiment, "head").mel if "head" in takes else MelConfig(**experiment.config["model"]["mel"]))
+        supplied = _built(experiment, "language_model").width
+    else:
+        supplied = _built(experiment, "head").mel if "head" in takes else MelConfig(**experiment.config["model"]["mel"])
+    with explaining(section, experiment.where):
+        return made(supplied)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import torch
@@ -18,7 +19,9 @@ def load_part(part: nn.Module, path: Path, name: str) -> None:
         CheckpointError: if the file is missing, is not safetensors, or does not cover the part exactly.
     """
     if not path.is_file():
-        raise CheckpointError(f"weights.{name}: no such file: {path}")
+        close = difflib.get_close_matches(path.name, sorted(file.name for file in path.parent.glob("*.safetensors")), n=1)
+        cure = f"Did you mean {path.parent / close[0]}?" if close else "Correct the path"
+        raise CheckpointError(f"weights.{name}: no such file: {path}. {cure}")
     try:
         tensors = load_file(path)
     except Exception as error:  # the library raises its own untyped error for a broken file
