@@ -7,8 +7,8 @@ from torch import nn
 
 from spectron.errors import CheckpointError
 from spectron.exporting import export_parts
-from spectron.weights import load_part
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
+from spectron.weights import load_part
 
 CONFIG = {"task": "some.Task", "model": {"encoder": {"class_path": "some.Encoder"}, "width": 3}}
 

@@ -30,7 +30,7 @@ class VocoderLossWeights:
 
     Args:
         mel: Of the mean absolute log-mel difference.
-        stft: Of the mean absolute log-magnitude difference over several STFTs.
+        stft: Of the multi-resolution STFT distance.
         generator: Of what the vocoder pays where discriminators see through it.
         features: Of the differences in the discriminators' features.
         adversarial_from_step: Step from which there are discriminators; before it only spectrograms count.
@@ -107,7 +107,7 @@ class VocoderModule(TrainingModule):
         pieces = [slice(None)] if self.training else [slice(row, row + 1) for row in range(len(recorded))]
         longest = [int(num_samples[piece].max()) for piece in pieces]
         distances = [
-            stft_distances(vocoded[piece, :length], recorded[piece, :length])[1] for piece, length in zip(pieces, longest, strict=True)
+            sum(stft_distances(vocoded[piece, :length], recorded[piece, :length])) for piece, length in zip(pieces, longest, strict=True)
         ]
         terms["stft"] = LossTerm(torch.cat(distances).sum(), torch.tensor(len(recorded), device=recorded.device))
         if self.training and self.global_step >= self.loss_weights.adversarial_from_step:

@@ -58,7 +58,7 @@ TINY: dict[type, Callable] = {
     CausalLanguageModel: tiny_language_model,
     MelRegressionHead: lambda folder: MelRegressionHead(WIDTH, MEL, frames_per_step=3),
     GriffinLimVocoder: lambda folder: GriffinLimVocoder(MEL, iterations=4),
-    VocosVocoder: lambda folder: VocosVocoder(MEL, vocos=VocosSettings(width=16, layers=2, feedforward=32)),
+    VocosVocoder: lambda folder: VocosVocoder(MEL, vocos=VocosSettings(width=16, layers=2, feedforward=32, draft_rounds=2)),
     HiFiGANVocoder: lambda folder: HiFiGANVocoder(HIFIGAN_MEL, str(write_authors_hifigan(folder / "hifigan"))),
 }
 

@@ -167,7 +167,7 @@ def test_training_does_not_notice(module, logger):
 
 def evaluated_steps(callback, module, logger, **settings) -> list[int]:
     steps = []
-    callback.evaluate = lambda trainer, pl_module: steps.append(trainer.global_step)
+    callback.evaluate = lambda trainer, pl_module: steps.append(trainer.global_step) or {}
     trainer_of(logger, callback, **settings).fit(module, Questions())
     return steps
 
@@ -205,7 +205,7 @@ def test_validate_alone_evaluates_whatever_the_count(module, logger):
 
 
 def test_what_is_wrong_is_said_before_training(module, logger):
-    with pytest.raises(ConfigError, match="panel_size must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="panel_size: must be at least 1, got 0"):
         SpeechEvaluation(panel_size=0)
     with pytest.raises(ConfigError, match="SpeechWordErrorRate needs a judge"):
         SpeechEvaluation(metrics=[SpeechWordErrorRate()])

@@ -2,7 +2,9 @@
 
 Source: Siuzdak 2023 (arXiv:2306.00814). Module names are those of its published weights, which therefore load. Differences: padded
 frames are hidden from every convolution and from the overlap-add, so that a batch gives what its rows give; frame t is centred on
-sample ``t * hop`` and T frames give ``T * hop`` samples.
+sample ``t * hop`` and T frames give ``T * hop`` samples. A switch of ours, off in
+the published models: the network mends a draft by Griffin-Lim, a fixed-point iteration like WaveFit's (arXiv:2210.01029) with nothing
+to learn in it, so that little training is needed to speak better than the draft.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,9 +24,13 @@ from spectron.audio.mel import MelConfig, padding_mask
 from spectron.contracts import Vocoder
 from spectron.errors import ConfigError
 from spectron.hub import locate, reading, require_safetensors
+from spectron.vocoders.agreement import Bridging, MelBridge, require_same_mel
 from spectron.weights import require_cover
 
 LARGEST_MAGNITUDE = 1.0e2  # as published: keeps an untrained exponential from overflowing
+SMALLEST_MAGNITUDE = 1.0e-6  # a phase of nothing has no gradient
+MOMENTUM = 0.9 / 1.9  # of the fast variant of Griffin-Lim, as torchaudio has it
+PUBLISHED_FLOOR = 1.0e-7  # of the magnitudes that the published ones were trained on
 SETTINGS_FILE, WEIGHTS_FILE = "vocos.json", "model.safetensors"
 
 
@@ -36,18 +43,20 @@ class VocosSettings:
         layers: Blocks.
         feedforward: Channels inside a block.
         kernel: Frames seen by a block's convolution, an odd number.
-        fft_size: Samples in a synthesis frame; None takes the spectrogram's window.
+        draft_rounds: Rounds of Griffin-Lim in a draft that the network then mends; 0, as published, makes the waveform of nothing.
     """
 
     width: int = 512
     layers: int = 8
     feedforward: int = 1536
     kernel: int = 7
-    fft_size: int | None = None
+    draft_rounds: int = 0
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {self.kernel}")
+        if self.draft_rounds < 0:
+            raise ValueError(f"draft_rounds must be 0 or more, got {self.draft_rounds}")
 
 
 VOCOS = VocosSettings()
@@ -84,9 +93,10 @@ class Backbone(nn.Module):
         self.final_layer_norm = nn.LayerNorm(settings.width, eps=1e-6)
         self.apply(_initialise)
 
-    def forward(self, mel: Tensor, padding: Tensor) -> Tensor:
-        """``padding`` (B, 1, T) is True at frames that are none."""
+    def forward(self, mel: Tensor, padding: Tensor, more: Tensor | None = None) -> Tensor:
+        """``padding`` (B, 1, T) is True at frames that are none; ``more`` (B, T, D) is added to the embedded frames."""
         x = self.embed(mel.masked_fill(padding, 0.0))
+        x = x if more is None else x + more.transpose(1, 2)
         x = self.norm(x.transpose(1, 2)).transpose(1, 2)
         for block in self.convnext:
             x = block(x, padding)
@@ -94,33 +104,95 @@ class Backbone(nn.Module):
 
 
 class InverseSTFTHead(nn.Module):
-    """Features (B, T, D) to magnitude and phase, and these to a waveform by overlap-add."""
+    """Features (B, T, D) to magnitude and phase of every frame, or to what is changed in those of a draft, and these to a waveform."""
+
+    def __init__(self, mel: MelConfig, settings: VocosSettings) -> None:
+        super().__init__()
+        self.frames = Frames(mel)
+        self.out = nn.Linear(settings.width, mel.fft_size + 2)
+        _initialise(self.out)
+        if settings.draft_rounds:
+            nn.init.zeros_(self.out.weight)  # an untrained network leaves the draft as it is
+
+    def forward(self, features: Tensor, draft: Tensor | None, padding: Tensor) -> Tensor:
+        """Waveform (B, T * hop); ``draft`` (B, T, F) are spectra to change, ``padding`` (B, T) is True at frames that are none."""
+        magnitude, phase = self.out(features).float().chunk(2, dim=-1)  # (B, T, F)
+        spectra = torch.polar(magnitude.exp().clamp(max=LARGEST_MAGNITUDE), phase)
+        return self.frames.join(spectra if draft is None else draft * spectra, padding)
+
+
+class Draft(nn.Module):
+    """A first draft of the waveform by Griffin-Lim (the fast variant, Perraudin et al. 2013), and what the network sees of it."""
+
+    inverse: Tensor
+
+    def __init__(self, mel: MelConfig, settings: VocosSettings) -> None:
+        super().__init__()
+        self.rounds = settings.draft_rounds
+        self.frames = Frames(mel)
+        # Least squares from bands to linear frequencies, as for ``GriffinLimVocoder``.
+        self.register_buffer("inverse", torch.linalg.pinv(mel.filter_bank()), persistent=False)  # (M, F)
+        self.see = nn.Linear(5 * (mel.fft_size // 2 + 1), settings.width)
+        _initialise(self.see)
+
+    @torch.no_grad()
+    def spectra(self, mel: Tensor, padding: Tensor) -> Tensor:
+        """Log-mel (B, T, M) to the spectra (B, T, F) of a waveform that nearly has it; ``padding`` (B, T)."""
+        magnitude = (mel.float().exp() @ self.inverse).clamp(min=0.0).masked_fill(padding[..., None], 0.0)
+        spectra, last = magnitude.to(torch.complex64), torch.zeros_like(magnitude, dtype=torch.complex64)
+        for _ in range(self.rounds):
+            found = self.frames.split(self.frames.join(spectra, padding))
+            direction = found - MOMENTUM * last
+            spectra, last = magnitude * direction / direction.abs().clamp(min=SMALLEST_MAGNITUDE), found
+        return self.frames.split(self.frames.join(spectra, padding))
+
+    def forward(self, spectra: Tensor) -> Tensor:
+        """Spectra (B, T, F) to features (B, T, D): log-magnitudes, and how phase goes on from frame to frame and band to band."""
+        turn = torch.polar(torch.ones_like(spectra.real), -self.frames.advance)
+        over_time = functional.pad(spectra[:, 1:] * spectra[:, :-1].conj(), (0, 0, 1, 0)) * turn
+        over_frequency = functional.pad(spectra[..., 1:] * spectra[..., :-1].conj(), (1, 0))
+        seen = [spectra.abs().clamp(min=SMALLEST_MAGNITUDE).log()]
+        for product in (over_time, over_frequency):
+            unit = product / product.abs().clamp(min=SMALLEST_MAGNITUDE)
+            seen += [unit.real, unit.imag]
+        return self.see(torch.cat(seen, dim=-1))
+
+
+class Frames(nn.Module):
+    """STFT and its inverse where frame t of T is centred on sample ``t * hop``, and T frames stand for ``T * hop`` samples."""
 
     window: Tensor
+    advance: Tensor
 
-    def __init__(self, width: int, fft_size: int, hop: int) -> None:
+    def __init__(self, mel: MelConfig) -> None:
         super().__init__()
-        self.fft_size, self.hop = fft_size, hop
-        self.out = nn.Linear(width, fft_size + 2)
-        self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
-        _initialise(self.out)
+        self.fft_size, self.hop = mel.fft_size, mel.hop_samples
+        self.register_buffer("window", torch.hann_window(mel.window_samples), persistent=False)
+        # How far a steady tone in the middle of a band turns from one frame to the next.
+        turns = torch.arange(self.fft_size // 2 + 1, dtype=torch.double) * self.hop / self.fft_size
+        self.register_buffer("advance", (2 * torch.pi * (turns % 1)).float(), persistent=False)
 
-    def forward(self, features: Tensor, padding: Tensor) -> Tensor:
-        """Waveform (B, T * hop)."""
-        magnitude, phase = self.out(features).float().chunk(2, dim=-1)  # (B, T, F)
-        spectrum = torch.polar(magnitude.exp().clamp(max=LARGEST_MAGNITUDE), phase)
-        valid = ~padding.transpose(1, 2)  # (B, T, 1)
-        frames = torch.fft.irfft(spectrum, self.fft_size, dim=-1) * self.window * valid
+    def split(self, waveform: Tensor) -> Tensor:
+        """Waveform (B, T * hop) to spectra (B, T, F)."""
+        centre, length = len(self.window) // 2, len(self.window)
+        frames = functional.pad(waveform, (centre, length)).unfold(1, length, self.hop)[:, : waveform.shape[1] // self.hop]
+        return torch.fft.rfft(frames * self.window, self.fft_size, dim=-1)
+
+    def join(self, spectra: Tensor, padding: Tensor) -> Tensor:
+        """Spectra (B, T, F) to a waveform (B, T * hop) by least squares, as if frames where ``padding`` (B, T) is True were not there."""
+        valid = ~padding[..., None]
+        frames = torch.fft.irfft(spectra, self.fft_size, dim=-1)[..., : len(self.window)] * self.window * valid
         # Divided by the windows that a row really has: a row that ends inside its batch ends as it would alone.
         envelope = self.overlap_add(self.window.square() * valid.to(frames.dtype))
-        return self.overlap_add(frames) / envelope.clamp(min=1e-8)
+        ends = padding_mask((~padding).sum(1) * self.hop, frames.shape[1] * self.hop)
+        return (self.overlap_add(frames) / envelope.clamp(min=1e-8)).masked_fill(ends, 0.0)
 
     def overlap_add(self, frames: Tensor) -> Tensor:
         """Frames (B, T, L), each a hop after the last and centred on its own sample, to their sum (B, T * hop)."""
-        length, centre = frames.shape[1] * self.hop, self.fft_size // 2
-        size = (1, (frames.shape[1] - 1) * self.hop + self.fft_size)
-        summed = functional.fold(frames.transpose(1, 2), size, (1, self.fft_size), stride=(1, self.hop))[:, 0, 0]
-        return functional.pad(summed, (0, length))[:, centre : centre + length]
+        length, window = frames.shape[1] * self.hop, len(self.window)
+        size = (1, (frames.shape[1] - 1) * self.hop + window)
+        summed = functional.fold(frames.transpose(1, 2), size, (1, window), stride=(1, self.hop))[:, 0, 0]
+        return functional.pad(summed, (0, length))[:, window // 2 : window // 2 + length]
 
 
 class VocosVocoder(Vocoder):
@@ -128,54 +200,96 @@ class VocosVocoder(Vocoder):
 
     Args:
         mel: Spectrogram settings of the speech head (supplied by the platform).
-        source: Folder or hub name of a trained one, which brings its settings along; None starts untrained, of size ``vocos``.
+        source: Folder or hub name of a trained one, of the project's or the published format, which brings its settings along; None
+            starts untrained, of size ``vocos``.
         revision: Revision on the hub.
         vocos: Size of an untrained one.
+        bridge: ``exact`` converts a spectrogram of another floor or band normalisation; see ``agreement``.
 
     Raises:
         ConfigError: if the source cannot be read, or was trained on another spectrogram than the speech head's.
     """
 
-    def __init__(self, mel: MelConfig, source: str | None = None, revision: str | None = None, vocos: VocosSettings = VOCOS) -> None:
+    def __init__(
+        self,
+        mel: MelConfig,
+        source: str | None = None,
+        revision: str | None = None,
+        vocos: VocosSettings = VOCOS,
+        bridge: Bridging = "none",
+    ) -> None:
         super().__init__()
         self.mel = mel
-        folder = None if source is None else locate(source, revision)
-        self.settings = vocos if folder is None else self.settings_of(folder, str(source))
-        self.backbone = Backbone(mel.mel_bins, self.settings)
-        self.head = InverseSTFTHead(self.settings.width, self.settings.fft_size or mel.window_samples, mel.hop_samples)
-        if folder is not None:
-            require_safetensors(folder, str(source))
-            with reading(str(source), "a Vocos vocoder"):
-                tensors = load_file(folder / WEIGHTS_FILE)
-                require_cover(self.state_dict(), tensors, str(folder))
-                self.load_state_dict(tensors)
-
-    def settings_of(self, folder: Path, source: str) -> VocosSettings:
-        """Size of a trained one, after its spectrogram has been compared with the speech head's."""
-        with reading(source, "a Vocos vocoder"):
-            stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-            own, settings = MelConfig(**stored["mel"]), VocosSettings(**stored["vocos"])
-        if own != self.mel:
-            raise ConfigError(f"source: {source!r} was trained on {own}, the speech head's spectrogram is {self.mel}")
-        return settings
+        self.settings, tensors = (Settings(mel, vocos), {}) if source is None else read_vocos(locate(source, revision), source)
+        if source is not None:
+            require_same_mel(mel, self.settings.mel, source, bridge)
+        vocos = self.settings.vocos
+        self.bridge = MelBridge(mel, self.settings.mel) if mel != self.settings.mel else nn.Identity()
+        self.draft = Draft(mel, vocos) if vocos.draft_rounds else None
+        self.backbone = Backbone(mel.mel_bins, vocos)
+        self.head = InverseSTFTHead(mel, vocos)
+        if source is not None:
+            require_cover(self.state_dict(), tensors, f"source: {source!r}")
+            self.load_state_dict(tensors)
 
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel (B, T, M) with (B,) valid frames to waveform (B, S) and (B,) valid samples, one hop a frame."""
-        padding = padding_mask(num_frames, mel.shape[1])[:, None]  # (B, 1, T)
-        if mel.shape[1] == 0:
-            return mel.new_zeros(len(mel), 0), num_frames * self.mel.hop_samples
-        waveform = self.head(self.backbone(mel.transpose(1, 2), padding), padding)
         num_samples = num_frames * self.mel.hop_samples
-        return waveform.masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0), num_samples
+        if mel.shape[1] == 0:
+            return mel.new_zeros(len(mel), 0), num_samples
+        padding = padding_mask(num_frames, mel.shape[1])  # (B, T)
+        mel = self.bridge(mel.masked_fill(padding[..., None], 0.0))
+        draft = None if self.draft is None else self.draft.spectra(mel, padding)
+        seen = None if self.draft is None or draft is None else self.draft(draft)
+        return self.head(self.backbone(mel.transpose(1, 2), padding[:, None], seen), draft, padding), num_samples
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
         """Write weights (in 16-bit floats if ``half``) and settings, spectrogram included, so that ``source: <folder>`` loads them."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         save_file({name: value.half() if half else value for name, value in tensors.items()}, folder / WEIGHTS_FILE)
-        stored = {"mel": asdict(self.mel), "vocos": asdict(self.settings)}
-        (folder / SETTINGS_FILE).write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
-        return {}
+        (folder / SETTINGS_FILE).write_text(json.dumps(asdict(self.settings), indent=2) + "\n", encoding="utf-8")
+        return {"bridge": "exact"} if self.mel != self.settings.mel else {}
+
+
+@dataclass
+class Settings:
+    """The spectrogram that a Vocos is trained on, and its size."""
+
+    mel: MelConfig
+    vocos: VocosSettings
+
+
+def read_vocos(folder: Path, source: str) -> tuple[Settings, dict[str, Tensor]]:
+    """Settings and weights of a trained Vocos, as ``VocosVocoder.save`` writes it or as published, but for weights as safetensors.
+
+    Raises:
+        ConfigError: beginning with ``source``.
+    """
+    if not (folder / SETTINGS_FILE).is_file() and not (folder / "config.yaml").is_file():
+        raise ConfigError(f"source: {source!r} ({folder}) holds neither {SETTINGS_FILE} nor a published Vocos' config.yaml. Name another")
+    require_safetensors(folder, source)
+    with reading(source, "a Vocos vocoder"):
+        tensors = load_file(folder / WEIGHTS_FILE)
+        if (folder / SETTINGS_FILE).is_file():
+            stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+            return Settings(MelConfig(**stored["mel"]), VocosSettings(**stored["vocos"])), tensors
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        settings = published_settings(*(config[name]["init_args"] for name in ("feature_extractor", "backbone", "head")))
+        # The front end and the window are constants that the settings say.
+        kept = {name: value for name, value in tensors.items() if not name.startswith("feature_extractor.") and name != "head.istft.window"}
+        return settings, kept
+
+
+def published_settings(extractor: dict[str, Any], backbone: dict[str, Any], head: dict[str, Any]) -> Settings:
+    """Spectrogram and size in the published configuration's words; the classes that it names are not looked at."""
+    if extractor.get("padding", "center") != "center" or head.get("padding", "same") != "center":
+        raise ConfigError("its frames are not centred (padding: same), which the platform's spectrogram always is: take another one")
+    rate, hop, window = extractor["sample_rate"], extractor["hop_length"], extractor["n_fft"]
+    if (head["hop_length"], head["n_fft"]) != (hop, window):
+        raise ConfigError("its synthesis frames are not those of its spectrogram (n_fft, hop_length): take another one")
+    mel = MelConfig(rate, 1000 * hop / rate, 1000 * window / rate, extractor["n_mels"], 0.0, rate / 2, PUBLISHED_FLOOR)
+    return Settings(mel, VocosSettings(backbone["dim"], backbone["num_layers"], backbone["intermediate_dim"]))
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,0 +1,82 @@
+"""Recordings without text: stretches, weights of corpora, and speakers that training must not hear."""
+
+import json
+from collections import Counter
+
+import pytest
+import soundfile
+import torch
+
+from datamodules import RecordingsDataModule
+from datamodules.recordings import Part
+from datamodules.streaming import Batching
+from spectron.audio.resampling import SampleRates
+from spectron.errors import DataError
+
+RATE = 8000
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Four speakers of two splits, a ramp each, so that a stretch tells where it was cut; one line without a split."""
+    lines = []
+    for number, (speaker, split) in enumerate([("ann", "train"), ("ben", "train"), ("cid", "dev"), ("ann", "dev"), ("dan", None)]):
+        wave = torch.linspace(-0.9, 0.9, RATE * (1 + number % 2))
+        soundfile.write(tmp_path / f"{number}.wav", wave.numpy(), RATE, subtype="FLOAT")
+        lines.append({"id": f"u{number}", "audio_filepath": f"{number}.wav", "text": None, "speaker": speaker, "split": split})
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def module(manifest, train, val, rate=RATE, **settings) -> RecordingsDataModule:
+    data = RecordingsDataModule(train, val, batching=Batching(batch_seconds=2.0, num_buckets=1), **settings)
+    data.rates = SampleRates(rate, rate)
+    data.setup("fit")
+    return data
+
+
+def test_stretches_whole_recordings_and_lines_without_split(manifest):
+    data = module(manifest, [Part(manifest, None)], [Part(manifest, "dev")], stretch_seconds=0.25)
+    stretch = next(iter(data.train_dataloader()))
+    assert (stretch.ids, stretch.continuation_num_samples.tolist(), stretch.prompt.shape) == (["u4"], [RATE // 4], (1, 0))
+    step = 1.8 / (RATE - 1)
+    start = round((float(stretch.continuation[0, 0]) + 0.9) / step)
+    expected = -0.9 + step * torch.arange(start, start + RATE // 4)
+    torch.testing.assert_close(stretch.continuation[0], expected, atol=1e-4, rtol=0)
+    whole = [batch for loader in data.val_dataloader() for batch in loader]
+    assert sorted(n for batch in whole for n in batch.continuation_num_samples.tolist()) == [RATE, 2 * RATE]
+
+
+def test_speakers_of_validation_and_those_held_out_are_not_heard(manifest):
+    data = module(manifest, [Part(manifest, "train")], [Part(manifest, "dev")])
+    assert {cut.supervisions[0].speaker for cut in data.train_cuts} == {"ben"}  # ann validates
+    assert data.report["train: of a held-out speaker"] == 1
+    with pytest.raises(DataError, match="held-out speaker"):
+        module(manifest, [Part(manifest, None)], [Part(manifest, "dev")], held_out=[Part(manifest, None)])
+
+
+def test_repeats_weigh_a_corpus_and_cut_anew(manifest):
+    data = module(manifest, [Part(manifest, "train", repeat=3), Part(manifest, None)], [Part(manifest, "dev")], stretch_seconds=0.25)
+    assert Counter(cut.id.partition("#")[0] for cut in data.train_cuts) == {"u1": 3, "u4": 1}
+    starts = set()
+    for batch in data.epochs(0):
+        made = data.dataset[(0, batch)]
+        starts |= {round(float(row[0]), 4) for name, row in zip(made.ids, made.continuation, strict=True) if name.startswith("u1")}
+    assert len(starts) == 3
+
+
+def test_another_rate(manifest):
+    data = module(manifest, [Part(manifest, "train")], [Part(manifest, "dev")], rate=16000, stretch_seconds=0.5)
+    assert next(iter(data.train_dataloader())).continuation_num_samples.tolist() == [8000]
+
+
+@pytest.mark.parametrize("settings", [{"stretch_seconds": 0.0}])
+def test_impossible_stretches(manifest, settings):
+    with pytest.raises(ValueError, match="stretch_seconds"):
+        module(manifest, [Part(manifest, "train")], [Part(manifest, "dev")], **settings)
+
+
+def test_impossible_repeats():
+    with pytest.raises(ValueError, match="repeat"):
+        Part("m.jsonl", repeat=0)
