@@ -107,9 +107,10 @@ class VocoderModule(TrainingModule):
         pieces = [slice(None)] if self.training else [slice(row, row + 1) for row in range(len(recorded))]
         longest = [int(num_samples[piece].max()) for piece in pieces]
         distances = [
-            sum(stft_distances(vocoded[piece, :length], recorded[piece, :length])) for piece, length in zip(pieces, longest, strict=True)
+            stft_distances(vocoded[piece, :length], recorded[piece, :length]) for piece, length in zip(pieces, longest, strict=True)
         ]
-        terms["stft"] = LossTerm(torch.cat(distances).sum(), torch.tensor(len(recorded), device=recorded.device))
+        whole = torch.cat([convergence + logarithmic for convergence, logarithmic in distances]).sum()
+        terms["stft"] = LossTerm(whole, torch.tensor(len(recorded), device=recorded.device))
         if self.training and self.global_step >= self.loss_weights.adversarial_from_step:
             terms |= self.adversarial_terms(recorded, vocoded)
         return terms
