@@ -13,7 +13,7 @@ from spectron.errors import DataError
 from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.model import SpectronModel
-from spectron.vocoders import GriffinLimVocoder
+from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 
 FAMILIES = {
     "llama": {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
@@ -29,7 +29,10 @@ FAMILIES = {
 }
 
 
-def tiny_model(folder, family="llama", mark=" | ", attention="both_ways", **lm):
+VOCODER = partial(GriffinLimVocoder, iterations=2)
+
+
+def tiny_model(folder, family="llama", mark=" | ", attention="both_ways", vocoder=VOCODER, **lm):
     text = folder / "text.txt"
     text.write_text("what is the capital of france\nthe capital of france is paris\n")
     torch.manual_seed(4)
@@ -37,7 +40,7 @@ def tiny_model(folder, family="llama", mark=" | ", attention="both_ways", **lm):
         ConformerEncoder(ConformerSettings(width=32, layers=2, heads=2, feedforward=64, kernel=5)),
         CausalLanguageModel(config={**FAMILIES[family], **lm}, tokenizer=TokenizerSettings(str(text), 300)),
         partial(MelRegressionHead, mel=MelConfig(mel_bins=20), frames_per_step=4, pre_net=PreNetSettings(bottleneck=16)),
-        partial(GriffinLimVocoder, iterations=2),
+        vocoder,
         attention,
         mark,
     ).eval()
@@ -165,3 +168,9 @@ def test_a_sequence_beyond_the_positions_is_refused(tmp_path):
     model = tiny_model(tmp_path, max_position_embeddings=40)
     with pytest.raises(DataError, match="does not fit the language model's 40"):
         model(ragged_batch())
+
+
+def test_the_vocoder_is_frozen(tmp_path):
+    model = tiny_model(tmp_path, vocoder=partial(VocosVocoder, vocos=VocosSettings(width=8, layers=1, feedforward=8)))
+    assert all(parameter.requires_grad for parameter in model.head.parameters())
+    assert not any(parameter.requires_grad for parameter in model.vocoder.parameters())

@@ -75,7 +75,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         encoder: Turns the prompt into features.
         language_model: Reads the projected features and writes text.
         head: Built with the language model's width.
-        vocoder: Built with the head's spectrogram settings.
+        vocoder: Built with the head's spectrogram settings; it is trained apart, and frozen here.
         prefix_attention: Whether prompt positions see each other ``both_ways`` (a prefix LM, as in the paper) or are ``causal``.
         text_mark: Written between transcript and continuation; the default, a space, is the paper's "no mark". With a mark such as
             `` | `` the two halves can be told apart in the output.
@@ -103,7 +103,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         self.language_model = language_model
         self.project = nn.Linear(encoder.output_dim, language_model.width)
         self.head = head(language_model.width)
-        self.vocoder = vocoder(self.head.mel)
+        self.vocoder = vocoder(self.head.mel).requires_grad_(False)  # no loss of this model reaches it
         self.prefix_attention = prefix_attention
         self.text_mark = text_mark
         self.prompt_rate_hz = encoder.sample_rate_hz

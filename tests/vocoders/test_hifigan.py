@@ -136,7 +136,6 @@ def test_a_batch_gives_what_its_rows_give(name, tmp_path):
     mel, frames = torch.cat([spectrogram(), spectrogram() + 1, spectrogram()]), torch.tensor([30, 7, 0])
     waveform, num_samples = vocoder(mel, frames)
     assert num_samples.tolist() == [960, 224, 0]
-    assert not waveform.requires_grad
     torch.testing.assert_close(waveform[1, :224], vocode(vocoder, mel[1:2, :7]), atol=1e-6, rtol=1e-5)
 
 
@@ -187,8 +186,8 @@ def test_16_bit_weights_speak_nearly_the_same(tmp_path):
     assert 0 < (rounded - exact).abs().mean() < 0.05
 
 
-def test_an_unfrozen_generator_learns(tmp_path):
-    vocoder = HiFiGANVocoder(MEL, str(write_authors_hifigan(tmp_path / "hifigan")), frozen=False)
+def test_a_generator_learns(tmp_path):
+    vocoder = HiFiGANVocoder(MEL, str(write_authors_hifigan(tmp_path / "hifigan")))
     vocoder(spectrogram(), torch.tensor([30]))[0].square().sum().backward()
     assert all(parameter.grad is not None for parameter in vocoder.parameters())
 

@@ -39,7 +39,6 @@ class HiFiGANVocoder(Vocoder):
         trained_on: The generator's spectrogram settings, where the folder does not hold them.
         mel_format: How the generator wants the numbers, where that is not what is usual for its format.
         dtype: Of its weights and its arithmetic.
-        frozen: Whether its weights stay as they are in training.
 
     Raises:
         ConfigError: if the source cannot be read, or was trained on another spectrogram than the speech head's.
@@ -54,13 +53,12 @@ class HiFiGANVocoder(Vocoder):
         trained_on: MelConfig | None = None,
         mel_format: MelFormat | None = None,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
-        frozen: bool = True,
     ) -> None:
         super().__init__()
         self.mel = mel
         self.generator = read_generator(locate(source, revision), source)
         # As they were given, for an export: what the folder tells is in the folder again.
-        self.arguments = {"bridge": bridge, "trained_on": trained_on, "mel_format": mel_format, "dtype": dtype, "frozen": frozen}
+        self.arguments = {"bridge": bridge, "trained_on": trained_on, "mel_format": mel_format, "dtype": dtype}
         settings = settled(self.generator.trained_on, trained_on, source)
         if settings.hop_samples != self.generator.hop_samples:
             raise ConfigError(
@@ -69,7 +67,7 @@ class HiFiGANVocoder(Vocoder):
             )
         require_same_mel(mel, settings, source, bridge)
         self.bridge = MelBridge(mel, settings, mel_format or self.generator.wanted)
-        self.generator.to(getattr(torch, dtype)).requires_grad_(not frozen)
+        self.generator.to(getattr(torch, dtype))
 
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel (B, T, M) with (B,) valid frames to waveform (B, S) and (B,) valid samples, one hop a frame."""
