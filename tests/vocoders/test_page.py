@@ -4,12 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from vocoders import LJ_SPEECH, write_authors_hifigan, write_transformers_hifigan
 
 from spectron.audio.mel import MelConfig
 from spectron.configuration import compose
 from spectron.experiment import Experiment
-from spectron.vocoders import HiFiGANVocoder
+from spectron.vocoders import HiFiGANVocoder, VocosVocoder
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "vocoders.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -19,10 +20,16 @@ BLOCKS = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "vocoders.md").read
 def shown(tmp_path, monkeypatch):
     """The page's experiments as files, the second as a delta on the first."""
     monkeypatch.setenv("SPECTRON_DATA", str(tmp_path))
-    first, second = BLOCKS
+    _, first, second = BLOCKS
     (tmp_path / "hifigan.yaml").write_text(first.replace("extends: ", f"extends: {ROOT}/experiments/"))
     (tmp_path / "speecht5.yaml").write_text("extends: hifigan.yaml\n" + second)
     return tmp_path
+
+
+def test_the_projects_own_inverts_the_heads_default_spectrogram():
+    vocoder = yaml.safe_load(BLOCKS[0])["model"]["vocoder"]
+    built = VocosVocoder(MelConfig(), source=str(ROOT / vocoder["init_args"]["source"]))
+    assert built.settings.vocos.draft_rounds == 64
 
 
 def test_the_first_experiment_is_whole_and_its_settings_agree(shown):
