@@ -12,3 +12,9 @@ done
 "$spectron" export mini-pretrain-text experiments/mini/weights/text --half
 "$spectron" export mini-judge-recogniser experiments/mini/weights/judge_recogniser --half
 "$spectron" export mini-judge-text experiments/mini/weights/judge_text --half
+# The vocoder also learns from real recordings (see vocoder.yaml).
+if [ -n "${SPECTRON_DATA:-}" ]; then
+  "$spectron" fit experiments/mini/vocoder.yaml
+  "$spectron" export mini-vocoder runs/mini-vocoder/export --half
+  cp runs/mini-vocoder/export/vocoder/* experiments/mini/weights/vocoder/
+fi
