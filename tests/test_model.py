@@ -9,7 +9,7 @@ from spectron.audio.mel import MelConfig
 from spectron.batch import SpeechBatch
 from spectron.contracts import Decoding
 from spectron.encoders import ConformerEncoder, ConformerSettings
-from spectron.errors import DataError
+from spectron.errors import ConfigError, DataError
 from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.model import SpectronModel
@@ -174,3 +174,28 @@ def test_the_vocoder_is_frozen(tmp_path):
     model = tiny_model(tmp_path, vocoder=partial(VocosVocoder, vocos=VocosSettings(width=8, layers=1, feedforward=8)))
     assert all(parameter.requires_grad for parameter in model.head.parameters())
     assert not any(parameter.requires_grad for parameter in model.vocoder.parameters())
+
+
+class OwnRate(GriffinLimVocoder):
+    def __init__(self, mel):
+        super().__init__(MelConfig(sample_rate_hz=22050, mel_bins=20))
+
+
+class NoArgument(GriffinLimVocoder):
+    def __init__(self):
+        super().__init__(MelConfig())
+
+
+@pytest.mark.parametrize(
+    ("vocoder", "said"), [(OwnRate, "^vocoder: OwnRate inverts .*22050"), (NoArgument, "^vocoder: its class has to take")]
+)
+def test_a_vocoder_of_another_spectrogram_is_refused(tmp_path, vocoder, said):
+    with pytest.raises(ConfigError, match=said):
+        tiny_model(tmp_path, vocoder=vocoder)
+
+
+def test_a_loss_without_its_whole_is_told(tmp_path, monkeypatch):
+    model = tiny_model(tmp_path)
+    monkeypatch.setattr(model.head, "loss", lambda hidden, targets: {"frames": None})
+    with pytest.raises(ConfigError, match=r"^model\.head: .*gives frames and no `speech`"):
+        model.losses(model(ragged_batch()))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,9 @@ def require_positions(language_model: LanguageModel, valid: Tensor) -> None:
             f"a sequence of {longest} positions (prompt, text and speech) does not fit the language model's {limit}: lower "
             "max_seconds, raise frames_per_step, or take a language model with more positions"
         )
+
+
+Part = TypeVar("Part", SpeechHead, Vocoder)
 
 
 @dataclass
@@ -102,8 +105,15 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         self.encoder = encoder
         self.language_model = language_model
         self.project = nn.Linear(encoder.output_dim, language_model.width)
-        self.head = head(language_model.width)
-        self.vocoder = vocoder(self.head.mel).requires_grad_(False)  # no loss of this model reaches it
+        self.head = made("head", head, language_model.width)
+        if not isinstance(getattr(self.head, "mel", None), MelConfig):
+            raise ConfigError(f"head: {type(self.head).__name__} sets no `mel`: give it the MelConfig of its targets in its constructor")
+        self.vocoder = made("vocoder", vocoder, self.head.mel).requires_grad_(False)  # no loss of this model reaches it
+        if getattr(self.vocoder, "mel", None) != self.head.mel:
+            raise ConfigError(
+                f"vocoder: {type(self.vocoder).__name__} inverts {getattr(self.vocoder, 'mel', 'nothing (it sets no `mel`)')}, and the "
+                f"speech head gives {self.head.mel}: set model.head.init_args.mel to the vocoder's, or `self.mel = mel` where it inverts any"
+            )
         self.prefix_attention = prefix_attention
         self.text_mark = text_mark
         self.prompt_rate_hz = encoder.sample_rate_hz
@@ -151,7 +161,13 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
     def losses(self, predicted: TeacherForced) -> dict[str, LossTerm]:
         """``text`` in nats a token, and the head's own terms, ``speech`` among them."""
         text = text_cross_entropy(predicted.text_logits, predicted.text_targets, predicted.text_valid)
-        return {"text": text, **self.head.loss(predicted.speech_hidden, predicted.speech_targets)}
+        speech = self.head.loss(predicted.speech_hidden, predicted.speech_targets)
+        if "speech" not in speech:
+            raise ConfigError(
+                f"model.head: the loss of {type(self.head).__name__} gives {', '.join(speech) or 'nothing'} and no `speech`, the weighted "
+                "whole that training minimises: add that key"
+            )
+        return {"text": text, **speech}
 
     @torch.inference_mode()
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
@@ -192,3 +208,18 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             return None, None
         halves = [text.partition(mark) for text in texts]
         return [before.strip() for before, _, _ in halves], [after.strip() for _, _, after in halves]
+
+
+def made(part: str, build: Callable[[Any], Part], given: Any) -> Part:
+    """A part that is built with what another one says.
+
+    Raises:
+        ConfigError: where its class takes no such argument.
+    """
+    try:
+        return build(given)
+    except TypeError as error:
+        if "positional argument" not in str(error):
+            raise
+        what = "the language model's width" if part == "head" else "the speech head's MelConfig"
+        raise ConfigError(f"{part}: its class has to take {what} as its first argument ({error})") from error

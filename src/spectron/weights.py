@@ -52,4 +52,6 @@ def require_cover(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor
         if names
     ]
     if problems:
-        raise CheckpointError(f"{where} does not cover the model: {'; '.join(problems)}. Give the weights of the same configuration")
+        raise CheckpointError(
+            f"{where} does not cover the model: {'; '.join(problems)}. Give the weights of the same configuration or, where a base names them, null"
+        )

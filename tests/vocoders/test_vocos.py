@@ -204,3 +204,9 @@ def test_what_cannot_be_read_names_the_source(tmp_path):
         VocosVocoder(MEL, source=str(tmp_path / "other"))
     with pytest.raises(ValueError, match="kernel must be odd"):
         VocosSettings(kernel=4)
+
+
+def test_an_export_is_a_source(tmp_path):
+    small().save(tmp_path / "export" / "vocoder")
+    (tmp_path / "export" / "config.yaml").write_text("task: spectron.vocoding.VocoderModule\n")
+    assert VocosVocoder(MEL, source=str(tmp_path / "export")).settings.vocos == SMALL

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
+from spectron.encoders.front_ends import LibraryFrontEnd
 from spectron.encoders.loading import Reading, read_encoder, require_layer
 from spectron.encoders.masking import Lengths, hide_padding
 from spectron.encoders.rows import keep_statistics, noise, one_by_one, rest_unused, sizes
@@ -113,7 +114,16 @@ class PretrainedEncoder(SpeechEncoder):
         return self.front_end.regroup(features, num_samples)[:, : int(num_steps.max())], num_steps.masked_fill(num_samples == 0, 0)
 
     def _alone(self, waveform: Tensor, num_samples: int) -> Tensor:
-        """Features (U, D) of one recording (1, S)."""
+        """Features (U, D) of one recording (1, S); in successive windows where the library's extractor fills windows of one length."""
+        window = getattr(self.extractor, "n_samples", waveform.shape[1]) if isinstance(self.front_end, LibraryFrontEnd) else None
+        if window is None or window == waveform.shape[1]:
+            return self._window(waveform, num_samples)
+        pieces = [self._window(piece, piece.shape[1]) for piece in waveform.split(window, dim=1)]
+        lengths = [min(window, waveform.shape[1] - begin) for begin in range(0, waveform.shape[1], window)]
+        return torch.cat([piece[: -(-len(piece) * length // window)] for piece, length in zip(pieces, lengths, strict=True)])
+
+    def _window(self, waveform: Tensor, num_samples: int) -> Tensor:
+        """Features (U, D) of one recording (1, S) as a whole."""
         inputs = self.front_end(waveform, torch.tensor([num_samples], device=waveform.device))
         return self._choose(self._states(inputs, torch.tensor([waveform.shape[1]])))[0]
 
@@ -145,6 +155,9 @@ class PretrainedEncoder(SpeechEncoder):
             layers = max(len(states) - 1, getattr(self.model.config, "num_hidden_layers", 0))
             require_layer(self.settings, layers)
             if self.settings.layer == "weighted":
+                if len({state.shape for state in states}) > 1:
+                    shapes = ", ".join(sorted({f"{state.shape[1]} x {state.shape[2]}" for state in states}))
+                    raise ConfigError(f"layer: weighted needs layers of one shape, and these are {shapes}. Take `last` or a number")
                 self.layer_weights = nn.Parameter(stored_weights(folder / LAYER_WEIGHTS, len(states)))
             rest_unused(self, self._choose(states))
         if self.row_by_row:

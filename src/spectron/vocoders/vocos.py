@@ -266,6 +266,8 @@ def read_vocos(folder: Path, source: str) -> tuple[Settings, dict[str, Tensor]]:
     Raises:
         ConfigError: beginning with ``source``.
     """
+    if (folder / "vocoder" / SETTINGS_FILE).is_file():  # an export, with the vocoder among its parts
+        folder = folder / "vocoder"
     if not (folder / SETTINGS_FILE).is_file() and not (folder / "config.yaml").is_file():
         raise ConfigError(f"source: {source!r} ({folder}) holds neither {SETTINGS_FILE} nor a published Vocos' config.yaml. Name another")
     require_safetensors(folder, source)
