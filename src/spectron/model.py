@@ -112,7 +112,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         if getattr(self.vocoder, "mel", None) != self.head.mel:
             raise ConfigError(
                 f"vocoder: {type(self.vocoder).__name__} inverts {getattr(self.vocoder, 'mel', 'nothing (it sets no `mel`)')}, and the "
-                f"speech head gives {self.head.mel}: set model.head.init_args.mel to the vocoder's, or `self.mel = mel` where it inverts any"
+                f"speech head gives {self.head.mel}: set model.head.init_args.mel to the vocoder's (or set `self.mel = mel`)"
             )
         self.prefix_attention = prefix_attention
         self.text_mark = text_mark
