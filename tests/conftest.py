@@ -1,6 +1,8 @@
 """A synthetic corpus so small that tests can speak it."""
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,19 +38,17 @@ def small_settings(kind):
     return kind(**sizes, text_lines=200, judge_text_lines=400)
 
 
+def written_once(write: Callable[[str, Path], Path], folder: Path) -> Callable[[str], Path]:
+    """A function that gives the folder of a family's tiny model, written when it is first asked for."""
+    return cache(lambda family: write(family, folder / family))
+
+
 @pytest.fixture(scope="session")
 def tiny_language_model(tmp_path_factory):
     """Returns a function that gives the folder of a family's tiny causal LM, written once."""
     from language_models import write_language_model
 
-    folder, written = tmp_path_factory.mktemp("language_models"), {}
-
-    def written_once(family: str) -> Path:
-        if family not in written:
-            written[family] = write_language_model(family, folder / family)
-        return written[family]
-
-    return written_once
+    return written_once(write_language_model, tmp_path_factory.mktemp("language_models"))
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +56,4 @@ def tiny_encoder(tmp_path_factory):
     """Returns a function that gives the folder of a family's tiny speech encoder, written once."""
     from speech_encoders import write_speech_encoder
 
-    folder, written = tmp_path_factory.mktemp("speech_encoders"), {}
-
-    def written_once(family: str) -> Path:
-        if family not in written:
-            written[family] = write_speech_encoder(family, folder / family)
-        return written[family]
-
-    return written_once
+    return written_once(write_speech_encoder, tmp_path_factory.mktemp("speech_encoders"))

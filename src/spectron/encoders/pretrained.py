@@ -115,12 +115,12 @@ class PretrainedEncoder(SpeechEncoder):
 
     def _alone(self, waveform: Tensor, num_samples: int) -> Tensor:
         """Features (U, D) of one recording (1, S); in successive windows where the library's extractor fills windows of one length."""
-        window = getattr(self.extractor, "n_samples", waveform.shape[1]) if isinstance(self.front_end, LibraryFrontEnd) else None
-        if window is None or window == waveform.shape[1]:
+        window = getattr(self.extractor, "n_samples", None) if isinstance(self.front_end, LibraryFrontEnd) else None
+        if window is None:
             return self._window(waveform, num_samples)
-        pieces = [self._window(piece, piece.shape[1]) for piece in waveform.split(window, dim=1)]
-        lengths = [min(window, waveform.shape[1] - begin) for begin in range(0, waveform.shape[1], window)]
-        return torch.cat([piece[: -(-len(piece) * length // window)] for piece, length in zip(pieces, lengths, strict=True)])
+        pieces = waveform.split(window, dim=1)
+        features = [self._window(piece, piece.shape[1]) for piece in pieces]
+        return torch.cat([row[: -(-len(row) * piece.shape[1] // window)] for row, piece in zip(features, pieces, strict=True)])
 
     def _window(self, waveform: Tensor, num_samples: int) -> Tensor:
         """Features (U, D) of one recording (1, S) as a whole."""

@@ -36,7 +36,22 @@ class DiscriminatorSettings:
     resolution_channels: int = 64
 
 
-class PeriodDiscriminator(nn.Module):
+class Discriminator(nn.Module):
+    """Layers with leaky ReLUs between them, and an output layer; a subclass makes them and says what they see of a waveform."""
+
+    layers: nn.ModuleList
+    output: nn.Module
+
+    def judge(self, x: Tensor) -> Judgement:
+        """Judge (B, 1, H, W)."""
+        features = []
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        return self.output(x).flatten(1), features
+
+
+class PeriodDiscriminator(Discriminator):
     """Sees every p-th sample as a row of its own."""
 
     def __init__(self, period: int, channels: list[int]) -> None:
@@ -52,14 +67,10 @@ class PeriodDiscriminator(nn.Module):
         """Judge (B, S)."""
         x = functional.pad(waveform[:, None], (0, -waveform.shape[1] % self.period), mode="reflect")
         x = x.unflatten(2, (-1, self.period))  # (B, 1, S / p, p)
-        features = []
-        for layer in self.layers:
-            x = functional.leaky_relu(layer(x), SLOPE)
-            features.append(x)
-        return self.output(x).flatten(1), features
+        return self.judge(x)
 
 
-class ResolutionDiscriminator(nn.Module):
+class ResolutionDiscriminator(Discriminator):
     """Sees the magnitudes of an STFT."""
 
     window: Tensor
@@ -81,11 +92,7 @@ class ResolutionDiscriminator(nn.Module):
         size = len(self.window)
         spectrum = torch.stft(waveform, size, size // 4, window=self.window, return_complex=True)
         x = spectrum.abs().transpose(1, 2)[:, None]  # (B, 1, T, F)
-        features = []
-        for layer in self.layers:
-            x = functional.leaky_relu(layer(x), SLOPE)
-            features.append(x)
-        return self.output(x).flatten(1), features
+        return self.judge(x)
 
 
 class Discriminators(nn.ModuleList):

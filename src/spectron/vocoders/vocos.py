@@ -239,8 +239,10 @@ class VocosVocoder(Vocoder):
             return mel.new_zeros(len(mel), 0), num_samples
         padding = padding_mask(num_frames, mel.shape[1])  # (B, T)
         mel = self.bridge(mel.masked_fill(padding[..., None], 0.0))
-        draft = None if self.draft is None else self.draft.spectra(mel, padding)
-        seen = None if self.draft is None or draft is None else self.draft(draft)
+        draft = seen = None
+        if self.draft is not None:
+            draft = self.draft.spectra(mel, padding)
+            seen = self.draft(draft)
         return self.head(self.backbone(mel.transpose(1, 2), padding[:, None], seen), draft, padding), num_samples
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
