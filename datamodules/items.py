@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import torch
 from lhotse import MonoCut, Recording
@@ -187,6 +188,27 @@ class SpeechDataset(Dataset[SpeechBatch]):
             except DataError as error:
                 skipped.append(f"{cut.id}: {error}")
         return collate(items, skipped)
+
+
+class BatchesOnDemand(Sequence[SpeechBatch]):
+    """Batches that are read when they are asked for; the last one stays at hand.
+
+    Args:
+        dataset: Reads a batch.
+        places: What the dataset is asked for, batch by batch.
+    """
+
+    def __init__(self, dataset: SpeechDataset, places: list[tuple[object, Sequence[MonoCut]]]) -> None:
+        self.places = places
+        self.read = lru_cache(maxsize=2)(lambda place: dataset[places[place]])
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.places)
+
+    def __getitem__(self, place: int) -> SpeechBatch:  # type: ignore[override]
+        """Read a batch."""
+        return self.read(place)
 
 
 def collate(items: list[Item], skipped: list[str]) -> SpeechBatch:

@@ -15,7 +15,7 @@ from lhotse import MonoCut
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from datamodules.items import MAKER, ItemMaker, SpeechDataset
+from datamodules.items import MAKER, BatchesOnDemand, ItemMaker, SpeechDataset
 from datamodules.lines import Interleaved, LineBatches, TextMix, WithText, in_order
 from datamodules.manifest import choose, fingerprint, read_manifest
 from datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
@@ -196,14 +196,26 @@ class SpeechDataModule(EndlessDataModule):
         if batch:
             yield "validation", batch
 
-    def panel(self, size: int) -> list[SpeechBatch]:
-        """A fixed choice of validation items in batches on the CPU: as many of each split, evenly spaced over it."""
+    def _chosen(self, size: int | None) -> list[MonoCut]:
+        """A fixed choice of validation items: all, or as many of each split, evenly spaced over it."""
         chosen: list[MonoCut] = []
         for number, cuts in enumerate(self.val_cuts):
-            share = min(len(cuts), (size - len(chosen)) // (len(self.val_cuts) - number))
+            share = len(cuts) if size is None else min(len(cuts), (size - len(chosen)) // (len(self.val_cuts) - number))
             chosen += [cuts[index * len(cuts) // share] for index in range(share)]
+        return chosen
+
+    def item_ids(self, size: int | None = None) -> list[str]:
+        """Ids of the validation items that ``item_batches`` gives, in its order."""
+        return [cut.id for cut in by_length(self._chosen(size), self.seconds)]
+
+    def item_batches(self, size: int | None = None) -> BatchesOnDemand:
+        """Validation items, all or ``size`` of them as in a panel, in batches of similar length that are read when they are asked for."""
+        return BatchesOnDemand(self.dataset, list(self._in_order(by_length(self._chosen(size), self.seconds))))
+
+    def panel(self, size: int) -> list[SpeechBatch]:
+        """A fixed choice of validation items in batches on the CPU: as many of each split, evenly spaced over it."""
         dataset = self.dataset
-        batches = [dataset[index] for index in self._in_order(chosen)]
+        batches = [dataset[index] for index in self._in_order(self._chosen(size))]
         for batch in batches:
             self._note_broken(batch.skipped)
         return batches

@@ -8,11 +8,11 @@ from typing import Any
 from lightning import LightningModule, Trainer
 
 from evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
-from evaluation.ceiling import VocodedReference, spectrogram_of
 from evaluation.evaluator import Judged, Judges, judge_system
 from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
 from evaluation.metrics import SpokenMetric, all_metrics
 from evaluation.metrics.names import CEILING, VALIDATION
+from evaluation.references import RecordedAnswers, recordings_of, spectrogram_of
 from evaluation.rows import with_reference
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError
@@ -82,7 +82,8 @@ class SpeechEvaluation(PanelEvaluation):
         recorded = [batch for batch in map(with_reference, self.panel) if batch.ids]
         if not isinstance(head, SpeechHead) or not isinstance(vocoder, Vocoder) or not recorded:
             return []
-        reference = VocodedReference(spectrogram_of(head), head.mel, vocoder, recorded, system.prompt_rate_hz)
+        given = {name: spoken for batch in recorded for name, spoken in recordings_of(batch).items()}
+        reference = RecordedAnswers(given, spectrogram_of(head), head.mel, vocoder, system.prompt_rate_hz)
         metrics = [metric for metric in self.metrics if metric.judges_speech]
         return judge_system(reference, recorded, self.decoding, self.judges, metrics, pl_module.device).named(CEILING)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from lightning import LightningModule, Trainer
 
 from evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
-from evaluation.ceiling import VocodedReference
 from evaluation.evaluator import Judged, Judges, judge_system
 from evaluation.judges import Transcriber
 from evaluation.metrics import MelDistance, SpeechWordErrorRate, SpokenMetric, StftDistance
 from evaluation.metrics.names import RECORDING, VALIDATION
+from evaluation.references import RecordedAnswers, recordings_of
 from spectron.audio.mel import MelConfig
 from spectron.contracts import Decoding, Vocoder
 from spectron.errors import ConfigError
@@ -78,7 +78,8 @@ class VocoderEvaluation(PanelEvaluation):
     def judge(self, vocoder: Vocoder | None, pl_module: LightningModule, metrics: list[SpokenMetric]) -> Judged:
         """Judge the panel after one vocoder, or as it is."""
         model = model_of(pl_module)
-        system = VocodedReference(model.log_mel, model.vocoder.mel, vocoder, self.panel, model.vocoder.mel.sample_rate_hz)
+        given = {name: spoken for batch in self.panel for name, spoken in recordings_of(batch).items()}
+        system = RecordedAnswers(given, model.log_mel, model.vocoder.mel, vocoder, model.vocoder.mel.sample_rate_hz)
         return judge_system(system, self.panel, Decoding(), self.judges, metrics, pl_module.device)
 
 

@@ -52,6 +52,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         parser.error(f"unknown argument: {' '.join(unknown)}")
     if left:
         options.overrides = [*options.overrides, *left]
+    if getattr(options, "suite", None) and "=" in options.suite and not Path(options.suite).exists():
+        options.suite, options.overrides = None, [options.suite, *options.overrides]
     if hasattr(options, "prompts"):
         options.overrides += [item for item in map(str, options.prompts) if _is_override(item)]
         options.prompts = [path for path in options.prompts if not _is_override(str(path))]
@@ -84,7 +86,13 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("file", type=Path, metavar="FILE.yaml")
     overridable(added)
     added.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on from the last checkpoint of the newest run, or of RUN")
-    overridable(verb("evaluate", evaluate, "compute the validation metrics of a trained model again", reference=True))
+    added = verb("evaluate", evaluate, "put a model to a suite of tasks, or compute its validation metrics again", reference=True)
+    added.add_argument(
+        "suite", nargs="?", metavar="SUITE.yaml", help="the suite; without one, the validation metrics of the model's own run"
+    )
+    overridable(added)
+    added.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on with the newest evaluation of the suite, or with RUN")
+    added.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     added = verb("continue", continue_speech, "continue spoken prompts", reference=True)
     _add_speaking_options(added)
     added.set_defaults(overrides=[])
@@ -112,7 +120,10 @@ def fit(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Compute the validation metrics again."""
+    """Put a model to a suite, or compute the validation metrics again."""
+    if options.suite:
+        _evaluate_suite(options)
+        return
     from spectron.fitting import evaluate
     from spectron.restoring import load_experiment
 
@@ -121,6 +132,21 @@ def evaluate(options: argparse.Namespace) -> None:
         raise ConfigError(f"{source.path} describes a model without data to evaluate it on. Write a YAML that extends it, and fit that.")
     overrides = [*options.overrides, *([f"tracking.folder={options.runs}"] if options.runs else [])]
     _print_outcome(evaluate(load_experiment(source, overrides), source, changed=bool(options.overrides)))
+
+
+def _evaluate_suite(options: argparse.Namespace) -> None:
+    """Put a system to a suite."""
+    import importlib
+
+    from spectron.reporting import console
+
+    # By name: evaluation builds on spectron, so nothing in spectron imports it but for this verb at the very end.
+    running = importlib.import_module("evaluation.running")
+    places = (options.overrides, options.runs, options.resume, options.device)
+    outcome = running.evaluate_suite(options.reference, Path(options.suite), *places)
+    if outcome is not None:  # of several processes, the first one speaks
+        console().print(*running.tables_of(running.read_results(outcome.folder)), markup=False, highlight=False)
+        _print_outcome(outcome)
 
 
 def continue_speech(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import re
@@ -30,6 +31,21 @@ def git_state(folder: Path | None = None) -> tuple[str, str]:
         return "", ""
     unknown = _git(folder, "ls-files", "--others", "--exclude-standard", ":/")
     return commit, _git(folder, "diff", "HEAD") + "".join(f"# not in git: {name}\n" for name in unknown.splitlines())
+
+
+def code_version() -> dict[str, Any]:
+    """Version and commit of this code, whether it was changed since, and the packages that it ran with."""
+    commit, patch = git_state()
+    return {"version": spectron.__version__, "commit": commit, "changed": bool(patch), "packages": package_versions()}
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """SHA-256 of all tensors of a module: names, types, shapes and values, whatever device they are on."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def package_versions() -> dict[str, str]:

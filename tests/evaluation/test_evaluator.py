@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from evaluation.answering import answer
-from evaluation.ceiling import VocodedReference, spectrogram_of
+from evaluation.references import VocodedReference, spectrogram_of
 from evaluation.evaluator import JUDGED_SECONDS, Judges, alike, consult, judge_system, measures_by_split
 from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
 from evaluation.metrics import SpeechWordErrorRate, StoppedShare, WrittenAnswerAccuracy, all_metrics, mel_distance

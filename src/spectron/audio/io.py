@@ -10,6 +10,8 @@ from torch import Tensor
 
 from spectron.errors import DataError
 
+FULL_SCALE = 32768  # of 16-bit samples, by which libsndfile divides when it reads them
+
 
 def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple[Tensor, int]:
     """Read a recording, or a stretch of one, as mono float32.
@@ -42,6 +44,11 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
     return waveform, rate
 
 
+def to_16_bits(waveform: Tensor) -> Tensor:
+    """A waveform as it is read again from the WAV that ``write_wav`` makes of it: clipped to -1 and 1, on the grid of 16-bit samples."""
+    return (waveform.detach().float() * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
+
+
 def write_wav(path: str | Path, waveform: Tensor, sample_rate_hz: int) -> None:
     """Write a mono waveform (S,) as 16-bit WAV, making its folder; values beyond -1 and 1 are clipped.
 
@@ -49,7 +56,7 @@ def write_wav(path: str | Path, waveform: Tensor, sample_rate_hz: int) -> None:
         DataError: if the file cannot be written.
     """
     path = Path(path)
-    samples = waveform.detach().float().clamp(-1.0, 1.0).cpu().numpy()
+    samples = (to_16_bits(waveform) * FULL_SCALE).to(torch.int16).cpu().numpy()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(str(path), samples, sample_rate_hz, format="WAV", subtype="PCM_16")

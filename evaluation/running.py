@@ -1,0 +1,258 @@
+"""Runs a suite on a system: batch after batch, each kept when it is done, on one process or shared among several."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lightning import seed_everything
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from evaluation.evaluator import Judges
+from evaluation.judges import require_independence
+from evaluation.metrics import NORMALIZER_VERSION
+from evaluation.ranks import Ranks
+from evaluation.records import DoneBatches, Key, Record, write_waveforms
+from evaluation.report import write_report
+from evaluation.results import FORMAT, complete_parts, logged, sha256_of, summary_of
+from evaluation.subject import Subject, find_subject
+from evaluation.suite import Suite
+from evaluation.tables import tables_of
+from evaluation.tasks import Bench, Task
+from spectron.errors import ConfigError, DataError, Interrupted
+from spectron.fitting import Outcome
+from spectron.provenance import code_version
+from spectron.reporting import console
+from spectron.runs import RunRecord, TrackingSettings, find_run, list_runs
+from spectron.tracking import RunLogger, flatten
+
+__all__ = ["evaluate_suite", "read_results", "tables_of"]
+
+RESULTS, ITEMS, WORK, PLAN = "results.json", "items.jsonl", "work", "plan.json"
+
+
+def evaluate_suite(
+    reference: str,
+    suite_path: Path,
+    overrides: Sequence[str] = (),
+    runs: str | None = None,
+    resume: str | None = None,
+    device: str | None = None,
+) -> Outcome | None:
+    """Put a system to a suite, and leave results, items, audio and a report in a run of the suite's name.
+
+    All that the user may have got wrong is found before the first item: keys, data, judges and their weights.
+
+    Args:
+        reference: A run, a checkpoint, an export, or a YAML with the key ``system``.
+        suite_path: The suite's YAML.
+        overrides: Changes of the suite, ``key=value``.
+        runs: Folder of the runs, in place of the suite's own.
+        resume: An evaluation to go on with, by id or name; "" is the suite's newest; None starts a new one.
+        device: Where to compute; by default a GPU where there is one.
+
+    Returns:
+        What it leaves behind, its measures in ``results.json``; None in all but the first of several processes.
+
+    Raises:
+        SpectronError: for whatever a user can mend.
+        Interrupted: if the user stopped it.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    suite = Suite.read(suite_path, [*overrides, *([f"tracking.folder={runs}"] if runs else [])])
+    seed_everything(suite.config["seed"], workers=True, verbose=False)
+    with Ranks.joined() as ranks:
+        place = ranks.device(device)
+        subject = find_subject(reference, suite.tracking()).to(place)
+        judges, tasks = suite.judges(), suite.tasks()
+        bench = Bench(subject.system, judges, place, subject.teacher_forced)
+        _make_ready(judges, subject, tasks, bench, ranks)
+        plan = _plan(suite, subject, judges, tasks)
+        logger = _open_run(suite, plan, resume, ranks)
+        try:
+            _work(tasks, bench, logger.folder, ranks)
+        except KeyboardInterrupt as stop:
+            logger.finalize("failed")
+            raise Interrupted(f"Stopped. Go on with the same command and --resume {logger.run_id}") from stop
+        except BaseException:
+            logger.finalize("failed")
+            raise
+        ranks.barrier()
+        if ranks.rank == 0:
+            times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - clock, 1)}
+            _finish(plan, tasks, bench, logger, times)
+        ranks.barrier()
+        return None if ranks.rank else Outcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """The results of a finished evaluation.
+
+    Raises:
+        DataError: if there are none, or they are of another format.
+    """
+    try:
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} holds no finished evaluation ({error}): name the folder or the run of one") from error
+    if not isinstance(results, dict) or results.get("format") != FORMAT:
+        raise DataError(f"{folder / RESULTS} is not of the format {FORMAT}: evaluate again with this version")
+    return results
+
+
+def _make_ready(judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
+    """Load the judges and read the data's manifests."""
+    for judge in judges.present().values():
+        judge.prepare()
+    if subject.weights is not None:
+        require_independence(list(judges.present().values()), subject.weights)
+    for task in tasks.values():
+        if ranks.rank == 0:
+            task.data.prepare_data()
+        ranks.barrier()
+        task.prepare(bench)
+
+
+def _plan(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Task]) -> dict[str, Any]:
+    """All of the results but what is measured: it decides whether an evaluation may go on, and whether two may be compared."""
+    scorers = {name: judge.fingerprint() for name, judge in judges.present().items()}
+    common = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
+    described = {}
+    for name, task in tasks.items():
+        data = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
+        settings = suite.settings["tasks"][name]
+        described[name] = {
+            # Where the data lie and what they are called does not matter; what they are does.
+            "fingerprint": sha256_of([sorted(data["fingerprint"].values()), data["ids_sha256"], common, _without_paths(settings)]),
+            "data": data,
+            "curve": None if task.curve is None else vars(task.curve),
+        }
+    head = {"format": FORMAT, "suite": suite.name, "system": subject.described(), "code": code_version()}
+    return {**head, **common, "settings": suite.settings, "tasks": described}
+
+
+def _by_name(fingerprints: dict[str, str]) -> dict[str, str]:
+    return {Path(name).name: value for name, value in sorted(fingerprints.items())}
+
+
+def _without_paths(settings: Any) -> Any:
+    """Settings without what names a place on one machine."""
+    if isinstance(settings, dict):
+        return {key: _without_paths(value) for key, value in settings.items() if key not in ("manifest", "folder")}
+    return settings
+
+
+def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ranks) -> RunLogger:
+    """A new run, or the one to go on with, which must have been given the same plan."""
+    run_id = None
+    if ranks.rank == 0:
+        run = None if resume is None else _resumable(suite.name, resume, suite.tracking(), plan)
+        logger = RunLogger(suite.name, suite.tracking(), run_id=run.run_id if run else None)
+        run_id = logger.run_id
+        (logger.folder / WORK).mkdir(parents=True, exist_ok=True)
+        (logger.folder / WORK / PLAN).write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        logger.log_hyperparams(suite.config | {"system": plan["system"]})
+    run_id = ranks.agree(run_id)
+    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), run_id=run_id)
+
+
+def _resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[str, Any]) -> RunRecord:
+    """The evaluation to go on with.
+
+    Raises:
+        ConfigError: if it is of another kind, or was given another plan.
+    """
+    candidates = [find_run(reference, tracking)] if reference else list_runs(name, tracking)
+    found = [run for run in candidates if (run.folder / WORK / PLAN).is_file()]
+    if not found:
+        raise ConfigError(f"--resume: no evaluation of the suite {name} was begun here. Start one, without --resume")
+    before = json.loads((found[0].folder / WORK / PLAN).read_text(encoding="utf-8"))
+    was, now = flatten(before), flatten(json.loads(json.dumps(plan)))
+    changed = [f"  {key}: {was.get(key)} -> {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
+    if changed:
+        raise ConfigError(
+            f"--resume: the evaluation {found[0].run_id} was begun otherwise, and cannot go on so:\n" + "\n".join(changed) + "\n"
+            "Take what it was begun with, or start a new one without --resume"
+        )
+    return found[0]
+
+
+def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks) -> None:
+    """Judge all batches that are not done yet; of several processes, each takes every so manyth."""
+    done = DoneBatches(folder / WORK, ranks.rank)
+    ready = set(done.read())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"), TimeRemainingColumn())
+    with Progress(*columns, console=console(), disable=ranks.rank != 0) as progress:
+        for key in _keys(tasks, bench, progress):
+            if key not in ready and key[2] % ranks.world == ranks.rank:
+                name, system, place = key
+                records = judged(tasks[name], system, place, bench)
+                audio = [write_waveforms(record, folder, name, system) for record in records]
+                done.add(key, [record.line(name, system, paths) for record, paths in zip(records, audio, strict=True)])
+
+
+def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress | None = None) -> Iterator[Key]:
+    """All batches of all systems of all tasks, in order."""
+    for name, task in tasks.items():
+        for system in task.systems(bench):
+            bar = progress.add_task(f"{name}: {system}", total=len(task.batches)) if progress else None
+            for place in range(len(task.batches)):
+                yield name, system, place
+                if progress is not None and bar is not None:
+                    progress.advance(bar)
+
+
+def judged(task: Task, system: str, place: int, bench: Bench) -> list[Record]:
+    """The records of a batch. Where it fails as a whole, its items are tried one by one, so that only those at fault are failures."""
+    batch = task.batches[place]
+    unreadable = [Record(name, failure=reason) for name, _, reason in (line.partition(": ") for line in batch.skipped)]
+    try:
+        return task.judge(system, place, bench) + unreadable
+    except ConfigError:
+        raise  # of the suite, not of an item
+    except Exception:
+        records: list[Record] = []
+        for row, name in enumerate(batch.ids):
+            records += _alone(task, system, place, bench, row, name)
+        return records + unreadable
+
+
+def _alone(task: Task, system: str, place: int, bench: Bench, row: int, name: str) -> list[Record]:
+    """The record of one item, a failure if need be."""
+    try:
+        return task.judge(system, place, bench, [row])
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a system or a judge makes of this item: it is counted and named, never dropped
+        return [Record(name, task.split_of(place, row), failure=f"{type(error).__name__}: {error}")]
+
+
+def _finish(plan: dict[str, Any], tasks: dict[str, Task], bench: Bench, logger: RunLogger, times: dict[str, Any]) -> None:
+    """Write items, results and report, and log them."""
+    done = DoneBatches(logger.folder / WORK).read()
+    results, every = json.loads(json.dumps(plan)), []
+    for name, task in tasks.items():
+        systems = {}
+        for system in task.systems(bench):
+            lines = [line for place in range(len(task.batches)) for line in done[name, system, place]]
+            complete_parts(lines, task.metrics)
+            systems[system] = summary_of(lines, task.metrics)
+            every += lines
+        results["tasks"][name]["systems"] = systems
+        failures = systems["model"]["failures"]
+        if failures and len(failures) == systems["model"]["items"]:
+            raise DataError(f"{name}: every item failed; the first, {failures[0]['id']}: {failures[0]['reason']}")
+    results["times"] = times
+    (logger.folder / ITEMS).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in every), encoding="utf-8")
+    (logger.folder / RESULTS).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    report = write_report(logger.folder)
+    logger.log_measures(logged(results), step=0)
+    for path in (logger.folder / RESULTS, logger.folder / ITEMS):
+        logger.log_artifact(path)
+    logger.log_artifact(logger.folder / "audio", "audio")
+    logger.log_artifact(report, headline=True)
+    logger.finalize("success")

@@ -1,0 +1,85 @@
+"""The system under test: a trained model, or any class that continues speech, named in a YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from evaluation.answering import TeacherForcing
+from spectron.blame import Section
+from spectron.building import build, complete, parser_of
+from spectron.checking import Checker, Parameter
+from spectron.configuration import compose
+from spectron.contracts import SpokenLanguageModel
+from spectron.errors import ConfigError
+from spectron.experiment import add_import_folders
+from spectron.provenance import weights_sha256
+from spectron.restoring import find_source, load_module
+from spectron.runs import TrackingSettings
+
+SECTIONS = {"system": Parameter(SpokenLanguageModel), "shared": Parameter(dict[str, Any], {})}
+
+
+@dataclass
+class Subject:
+    """A system under test.
+
+    Args:
+        system: The system, in evaluation mode.
+        reference: How the user named it.
+        teacher_forced: Gives the spectrogram that it predicts from the true past, where it has such a thing.
+    """
+
+    system: SpokenLanguageModel
+    reference: str
+    teacher_forced: TeacherForcing | None = None
+
+    @property
+    def weights(self) -> nn.Module | None:
+        """What holds its weights, where it is a module."""
+        return self.system if isinstance(self.system, nn.Module) else None
+
+    def described(self) -> dict[str, Any]:
+        """What stands in the results."""
+        kind = type(self.system)
+        weights = {} if self.weights is None else {"weights_sha256": weights_sha256(self.weights)}
+        return {"reference": self.reference, "class": f"{kind.__module__}.{kind.__qualname__}", **weights}
+
+    def to(self, device: torch.device) -> Subject:
+        """Move the weights."""
+        if self.weights is not None:
+            self.weights.to(device).eval()
+        return self
+
+
+def find_subject(reference: str, tracking: TrackingSettings | None = None) -> Subject:
+    """The system that a run, a checkpoint, an export, or a YAML with the key ``system`` stands for.
+
+    Raises:
+        ConfigError: if the YAML is wrong, or the model does not continue speech.
+        CheckpointError: if the checkpoint does not cover its model.
+        TrackingError: if there is no such run.
+    """
+    path = Path(reference)
+    if path.is_file() and path.suffix in (".yaml", ".yml") and "system" in compose(path).values:
+        return Subject(_own_system(path), reference)
+    source = find_source(reference, tracking)
+    module: Any = load_module(source)
+    system = getattr(module, "model", module)
+    if not isinstance(system, SpokenLanguageModel):
+        raise ConfigError(f"{reference} is a {type(module).__name__}, which does not continue speech: name a run of a SpectronModule")
+    return Subject(system, reference, getattr(module, "teacher_forced_mel", None))
+
+
+def _own_system(path: Path) -> SpokenLanguageModel:
+    """The system that a YAML names by its class."""
+    add_import_folders([Path.cwd(), path.absolute().parent])
+    composition = compose(path)
+    values = composition.values
+    Checker(composition.where).arguments({"system": values["system"]}, SECTIONS, (), "a system", set(values))
+    parser = parser_of("system", SpokenLanguageModel)
+    return build(Section("system", complete("system", values["system"], parser), None), parser, composition.where)

@@ -1,0 +1,105 @@
+"""Tasks whose items are answered aloud: speech to continue, and spoken questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from lightning import LightningDataModule
+
+from evaluation.answering import FrontEnds, answer
+from evaluation.evaluator import consult, require_judges
+from evaluation.metrics import RatioMetric, all_metrics
+from evaluation.records import Record, record_of
+from evaluation.references import RecordedAnswers, exchanged, recordings_of, silences_of, spectrogram_of
+from evaluation.rows import select, with_reference
+from evaluation.tasks.contracts import MODEL, Bench, Curve, Task
+from spectron.batch import SpeechBatch
+from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
+
+Reference = Literal["recording", "vocoded", "silence", "shuffled"]
+REFERENCES: tuple[Reference, ...] = ("recording", "vocoded", "silence", "shuffled")
+DECODING = Decoding()
+
+
+class SpeakingTask(Task):
+    """Lets the system answer every prompt, with its ceilings and floors beside it.
+
+    Args:
+        data: See ``Task``.
+        decoding: How the system generates.
+        metrics: What is measured; None takes all for which the judges are there.
+        references: What stands beside the system: the ``recording`` of what followed, the same ``vocoded`` (from the speech head's
+            spectrogram, where the system has one), ``silence``, and ``shuffled``, what followed another prompt.
+        items: See ``Task``.
+        curve: See ``Task``.
+    """
+
+    def __init__(
+        self,
+        data: LightningDataModule,
+        decoding: Decoding = DECODING,
+        metrics: list[RatioMetric] | None = None,
+        references: Sequence[Reference] = REFERENCES,
+        items: int | None = None,
+        curve: Curve | None = None,
+    ) -> None:
+        super().__init__(data, metrics or [], items, curve)
+        self.takes_all_metrics = metrics is None
+        self.decoding = decoding
+        self.references = references
+
+    def prepare(self, bench: Bench) -> None:
+        """Choose the metrics, and read the data's manifests."""
+        if self.takes_all_metrics:
+            self.metrics = [metric for metric in all_metrics() if bench.judges.serve(metric)]
+        require_judges(self.metrics, bench.judges)
+        super().prepare(bench)
+
+    def systems(self, bench: Bench) -> list[str]:
+        """The system under test and the references that there can be."""
+        head, vocoder = _head(bench.system), getattr(bench.system, "vocoder", None)
+        can_vocode = head is not None and isinstance(vocoder, Vocoder)
+        return [MODEL, *(name for name in self.references if name != "vocoded" or can_vocode)]
+
+    def judge(self, system: str, place: int, bench: Bench, rows: list[int] | None = None) -> list[Record]:
+        """Answer, let each judge look once, and take every metric's parts."""
+        batch = self.batches[place]
+        batch = batch if rows is None else select(batch, rows)
+        batch, answering = self.answering(system, batch, place, bench)
+        own = system == MODEL
+        samples = answer(answering, [batch], self.decoding, bench.device, bench.teacher_forced if own else None)
+        consult(samples, bench.judges, bench.device)
+        metrics = [metric for metric in self.metrics if own or metric.judges_speech]
+        return [record_of(sample, metrics) for sample in samples]
+
+    def answering(self, system: str, batch: SpeechBatch, place: int, bench: Bench) -> tuple[SpeechBatch, SpokenLanguageModel]:
+        """The rows that a system can answer, and the system."""
+        if system == MODEL:
+            return batch, bench.system
+        batch = with_reference(batch)
+        if system == "shuffled":
+            following = self.batches[(place + 1) % len(self.batches)]
+            given = exchanged(batch, with_reference(following))
+            batch = select(batch, [row for row, name in enumerate(batch.ids) if name in given])
+        else:
+            given = silences_of(batch) if system == "silence" else recordings_of(batch)
+        vocoder = bench.system.vocoder if system == "vocoded" else None  # type: ignore[attr-defined]
+        front_ends = FrontEnds(bench.system, bench.device)
+        head = _head(bench.system)
+        spectrogram = front_ends.speech if head is None else spectrogram_of(head)
+        return batch, RecordedAnswers(given, spectrogram, front_ends.settings, vocoder, bench.system.prompt_rate_hz)
+
+
+def _head(system: SpokenLanguageModel) -> SpeechHead | None:
+    """The system's speech head, where it has one."""
+    head = getattr(system, "head", None)
+    return head if isinstance(head, SpeechHead) else None
+
+
+class Continuation(SpeakingTask):
+    """Speech to continue: what is said must sound like speech, in the voice of the prompt, and go on from it."""
+
+
+class SpokenQuestions(SpeakingTask):
+    """Spoken questions: an accepted answer must be heard."""

@@ -1,0 +1,270 @@
+"""A suite from the command line: what it leaves behind, going on where it was cut off, several processes, items at fault."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from evaluation.results import sha256_of
+from evaluation.running import RESULTS, read_results
+from spectron.cli import main
+from spectron.errors import DataError
+
+PARTS = '''
+import os
+from pathlib import Path
+import torch
+from evaluation.judges import Transcriber
+from spectron.batch import Continuation
+from spectron.contracts import SpokenLanguageModel
+
+
+class Parrot(SpokenLanguageModel):
+    """Says the first half of what it hears, and that its words are the prompt's length; fails where it is told to."""
+
+    def __init__(self, fails_on: str = "", stops_at: str = "") -> None:
+        self.prompt_rate_hz, self.speech_rate_hz, self.fails_on, self.stops_at = 16000, 16000, fails_on, stops_at
+
+    def continue_speech(self, prompts, decoding):
+        if self.fails_on and self.fails_on in prompts.ids:
+            raise RuntimeError(f"{self.fails_on} is too much for me")
+        if self.stops_at in prompts.ids and Path("stop").exists():
+            Path("stop").unlink()
+            raise KeyboardInterrupt
+        half = prompts.num_samples // 2
+        waveform = prompts.waveform[:, : int(half.max())]
+        said = [f"word {'word ' * (int(n) // 16000)}".strip() for n in half]
+        return Continuation(prompts.ids, said, ["what"] * len(said), said, waveform, half, 16000, torch.zeros(len(said), 1, 80),
+                            torch.ones(len(said), dtype=torch.long), torch.ones(len(said), dtype=torch.bool))
+
+
+class Seconds(Transcriber):
+    """Hears a word a second, and one more."""
+
+    def __init__(self, there: bool = True) -> None:
+        super().__init__()
+        self.there, self.weight = there, torch.nn.Parameter(torch.ones(3))
+
+    title = "Seconds()"
+
+    def load(self):
+        if not self.there:
+            from spectron.errors import ConfigError
+            raise ConfigError("Seconds.there: the weights are not here")
+
+    def transcribe(self, waveforms, sample_rate_hz):
+        return [" ".join(["word"] * (1 + len(w) // sample_rate_hz)) for w in waveforms]
+'''
+
+SUITE = """
+name: suite
+judges: {transcriber: {class_path: parts.py:Seconds}}
+tasks:
+  questions:
+    class_path: evaluation.tasks.SpokenQuestions
+    init_args:
+      data:
+        class_path: datamodules.SpokenQADataModule
+        init_args: {manifest: MANIFEST, val_splits: [train, heldout_voices], batching: {batch_seconds: 12.0}}
+      items: 12
+  continuation:
+    class_path: evaluation.tasks.Continuation
+    init_args:
+      data:
+        class_path: datamodules.ContinuationDataModule
+        init_args: {manifest: CARRIERS, val_split: dev, splitting: {prompt_seconds: 0.6, min_continuation_seconds: 0.3}}
+      references: [recording, silence]
+"""
+
+
+@pytest.fixture
+def place(tmp_path, small_corpus, monkeypatch):
+    """A folder with a suite, its parts and the YAML of a system, in which the command is called."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path / "runs"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "parts.py").write_text(PARTS)
+    manifests = {"MANIFEST": "questions.jsonl", "CARRIERS": "carriers.jsonl"}
+    text = SUITE
+    for name, file in manifests.items():
+        text = text.replace(name, str(small_corpus / file))
+    (tmp_path / "suite.yaml").write_text(text)
+    (tmp_path / "parrot.yaml").write_text("system: {class_path: parts.py:Parrot}\n")
+    return tmp_path
+
+
+def evaluations(place: Path) -> list[Path]:
+    return sorted((place / "runs" / "suite").glob("*"), key=lambda folder: folder.stat().st_mtime)
+
+
+def without_times(folder: Path) -> str:
+    results = read_results(folder)
+    del results["times"]
+    return json.dumps(results, indent=1)
+
+
+def lines_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+
+
+def test_a_suite_leaves_results_items_audio_and_a_report(place, capsys):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
+    printed = capsys.readouterr().out
+    (folder,) = evaluations(place)
+    results, lines = read_results(folder), lines_of(folder)
+    questions = results["tasks"]["questions"]["systems"]
+    assert list(questions) == ["model", "recording", "silence", "shuffled"], "without a vocoder nothing is vocoded"
+    assert list(results["tasks"]["continuation"]["systems"]) == ["model", "recording", "silence"]
+    own = [line for line in lines if (line["task"], line["system"]) == ("questions", "model")]
+    assert len(own) == 12 == questions["model"]["items"]
+    # It says half of what it hears, and the judge hears exactly what it writes.
+    for line in own:
+        assert line["generated_seconds"] == pytest.approx(line["prompt_seconds"] / 2, abs=1e-3)
+        assert line["parts"]["speech_wer"] == [0, len(line["continuation_text"].split())]
+    assert questions["model"]["measures"]["speech_wer"]["value"] == 0
+    ratio = sum(line["generated_seconds"] for line in own) / sum(line["reference_seconds"] for line in own)
+    assert questions["model"]["measures"]["length_ratio"]["value"] == pytest.approx(ratio, abs=2e-3)
+    assert {"qa_accuracy/train", "qa_accuracy/heldout_voices"} <= questions["model"]["measures"].keys()
+    # Of silence one word is heard for the first second and each further one; its text is empty, so no word error can be counted.
+    silence = questions["silence"]["measures"]["speech_wer"]
+    assert (silence["value"], silence["count"], silence["skipped"]) == (None, 0, 12)
+    assert silence["skipped_because"]
+    wav, rate = soundfile.read(folder / own[0]["audio"]["generated"])
+    assert len(wav) / rate == pytest.approx(own[0]["generated_seconds"], abs=1e-3)
+    assert results["scorers"]["transcriber"]["title"] == "Seconds()"
+    assert len(results["scorers"]["transcriber"]["weights_sha256"]) == 64
+    assert (folder / "report.html").stat().st_size > 0
+    assert "speech_wer" in printed
+    assert "report.html" in printed
+
+
+def test_a_shuffled_answer_is_another_questions_recording(place):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
+    lines = lines_of(evaluations(place)[0])
+    said = {line["id"]: (line["continuation_text"], line["speaker"]) for line in lines if line["system"] == "recording"}
+    shuffled = [line for line in lines if line["system"] == "shuffled"]
+    assert len(shuffled) == 12
+    texts = {text for text, _ in said.values()}
+    assert all(line["continuation_text"] in texts for line in shuffled)
+    assert sum(line["continuation_text"] != said[line["id"]][0] for line in shuffled) > 6
+
+
+def test_two_runs_give_the_same_bytes(place):
+    for _ in range(2):
+        assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
+    first, second = evaluations(place)
+    assert without_times(first) == without_times(second)
+    assert (first / "items.jsonl").read_bytes() == (second / "items.jsonl").read_bytes()
+
+
+def test_a_run_that_was_cut_off_goes_on_and_gives_the_same(place, capsys):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
+    (whole,) = evaluations(place)
+    last = [line["id"] for line in lines_of(whole) if (line["task"], line["system"]) == ("questions", "model")][-1]
+    (place / "parrot.yaml").write_text(f"system: {{class_path: parts.py:Parrot, init_args: {{stops_at: '{last}'}}}}\n")
+    (place / "stop").touch()
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 130
+    cut = evaluations(place)[-1]
+    assert f"--resume {cut.name}" in capsys.readouterr().err
+    with (cut / "work" / "rank-0.jsonl").open("a") as file:
+        file.write('{"key": ["questions", "model", 99], "li')  # as a killed process leaves it
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", "--resume"]) == 0
+    assert len(evaluations(place)) == 2, "it went on in its own run"
+    assert without_times(cut) == without_times(whole)
+    assert (cut / "items.jsonl").read_bytes() == (whole / "items.jsonl").read_bytes()
+
+
+def test_what_was_begun_otherwise_cannot_go_on(place, capsys):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", "seed=3", "--resume"]) == 1
+    assert "seed: 17 -> 3" in capsys.readouterr().err
+
+
+def test_two_processes_give_what_one_gives(place):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
+    (alone,) = evaluations(place)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "spectron.cli"]
+    done = subprocess.run(
+        [*command, "evaluate", "parrot.yaml", "suite.yaml"], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    shared = evaluations(place)[-1]
+    assert {file.name for file in (shared / "work").glob("*.jsonl")} == {"rank-0.jsonl", "rank-1.jsonl"}
+    assert without_times(alone) == without_times(shared)
+    assert (alone / "items.jsonl").read_bytes() == (shared / "items.jsonl").read_bytes()
+
+
+def test_items_at_fault_are_counted_and_named_and_no_other_suffers(place):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
+    (whole,) = evaluations(place)
+    lines = [line for line in lines_of(whole) if (line["task"], line["system"]) == ("questions", "model")]
+    name = lines[3]["id"]
+    (place / "parrot.yaml").write_text(f"system: {{class_path: parts.py:Parrot, init_args: {{fails_on: '{name}'}}}}\n")
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
+    found = read_results(evaluations(place)[-1])["tasks"]["questions"]["systems"]["model"]
+    assert found["items"] == 12
+    assert found["failures"] == [{"id": name, "reason": f"RuntimeError: {name} is too much for me"}]
+    assert found["measures"]["speech_wer"]["count"] == 11
+    others = [line for line in lines_of(evaluations(place)[-1]) if (line["task"], line["system"]) == ("questions", "model")]
+    kept = {line["id"]: line["parts"] for line in others if line["failure"] is None}
+    assert kept == {line["id"]: line["parts"] for line in lines if line["id"] != name}
+
+
+def test_a_broken_recording_is_a_failure_with_its_reason(place, small_corpus):
+    rows = [json.loads(line) for line in (small_corpus / "carriers.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["audio_filepath"] = str(small_corpus / row["audio_filepath"])
+    broken = next(row for row in rows if row["split"] == "dev")
+    samples, rate = soundfile.read(broken["audio_filepath"])
+    samples[100] = float("nan")
+    soundfile.write(place / "broken.wav", samples, rate, subtype="FLOAT")
+    broken["audio_filepath"] = "broken.wav"
+    (place / "some.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    key = "tasks.continuation.init_args.data.init_args.manifest=some.jsonl"
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", key]) == 0
+    found = read_results(evaluations(place)[0])["tasks"]["continuation"]["systems"]["model"]
+    assert [failure["id"] for failure in found["failures"]] == [broken["id"]]
+    assert "not finite" in found["failures"][0]["reason"]
+
+
+def test_a_judge_that_cannot_be_loaded_stops_before_the_first_item(place, capsys):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.transcriber.init_args.there=false"]) == 1
+    assert "the weights are not here" in capsys.readouterr().err
+    assert evaluations(place) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("judges.transcribr.class_path=x", "takes no `transcribr`. Did you mean `transcriber`?"),
+        ("tasks.questions.init_args.itms=3", "Did you mean `items`?"),
+        ("tasks.questions.init_args.items=0", "items: must be at least 1"),
+        ("tasks.questions.init_args.data.class_path=datamodules.TextDataModule", "needs `train`"),
+        ("sed=1", "Did you mean `seed`?"),
+    ],
+)
+def test_mistakes_in_a_suite_are_named(place, capsys, override, message):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", override]) == 1
+    assert message in capsys.readouterr().err
+    assert evaluations(place) == []
+
+
+def test_a_system_that_fails_on_everything_is_an_error(place, capsys):
+    (place / "parts.py").write_text(PARTS.replace("half = prompts.num_samples // 2", "raise OSError('no voice')"))
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 1
+    assert "every item failed" in (error := capsys.readouterr().err)
+    assert "no voice" in error
+
+
+def test_a_folder_without_results_is_named(tmp_path):
+    with pytest.raises(DataError, match="holds no finished evaluation"):
+        read_results(tmp_path)
+    (tmp_path / RESULTS).write_text('{"format": "spectron-evaluation/0"}')
+    with pytest.raises(DataError, match="is not of the format"):
+        read_results(tmp_path)
+    assert sha256_of({"a": 1, "b": torch.pi}) == sha256_of({"b": torch.pi, "a": 1})
