@@ -68,6 +68,11 @@ def test_weights_that_do_not_cover_the_part(change, message, tmp_path):
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(CheckpointError, match=r"weights\.encoder: no such file"):
         load_part(nn.Linear(1, 1), tmp_path / "none.safetensors", "encoder")
-    (tmp_path / "broken.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(CheckpointError, match="is not a safetensors file"):
-        load_part(nn.Linear(1, 1), tmp_path / "broken.safetensors", "encoder")
+    save_file({"weight": torch.zeros(1, 1), "bias": torch.zeros(1)}, tmp_path / "broken.safetensors")
+    whole = (tmp_path / "broken.safetensors").read_bytes()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n"
+    for content, cure in ((whole[:-4], "Fetch, copy or export it again"), (b"", "Fetch, copy"), (pointer, "run `git lfs pull`")):
+        (tmp_path / "broken.safetensors").write_bytes(content)
+        said = rf"^weights\.encoder: .*/broken\.safetensors is no whole safetensors file \({len(content)} bytes; .*{cure}"
+        with pytest.raises(CheckpointError, match=said):
+            load_part(nn.Linear(1, 1), tmp_path / "broken.safetensors", "encoder")
