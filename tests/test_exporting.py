@@ -1,10 +1,13 @@
 """Exported parts load again exactly, and nothing that does not cover a part is taken."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from spectron.encoders import PretrainedEncoder
 from spectron.errors import CheckpointError
 from spectron.exporting import export_parts
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
@@ -47,6 +50,21 @@ def test_a_language_model_is_exported_with_its_tokenizer(tmp_path):
     for name, value in lm.lm.state_dict().items():
         torch.testing.assert_close(again.lm.state_dict()[name], value, atol=1e-3, rtol=1e-3)
     assert again.lm.dtype == torch.float32
+
+
+def test_others_may_read_what_is_exported(tiny_language_model, tiny_encoder, tmp_path):
+    parts = {
+        "encoder": PretrainedEncoder(str(tiny_encoder("hubert"))),
+        "language_model": CausalLanguageModel(str(tiny_language_model("llama"))),
+    }
+    config = {"task": "t", "model": {name: {"class_path": "some.Part"} for name in parts}}
+    before = os.umask(0o027)
+    try:
+        export_parts(nn.ModuleDict({**parts, "head": nn.Linear(1, 1)}), config, tmp_path / "out")
+    finally:
+        os.umask(before)
+    weights = sorted((tmp_path / "out").rglob("*.safetensors"))
+    assert [path.stat().st_mode & 0o777 for path in weights] == [0o640] * 3
 
 
 @pytest.mark.parametrize(

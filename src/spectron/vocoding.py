@@ -22,6 +22,7 @@ from spectron.losses.vocoder import discriminator_hinge, feature_matching, gener
 from spectron.module import OPTIMISATION, TrainingModule
 from spectron.optimisation import Optimisation
 from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings
+from spectron.vocoders.trial import require_waveform
 
 
 @dataclass
@@ -51,6 +52,7 @@ class VocoderModel(nn.Module):
 
     def __init__(self, vocoder: Vocoder, discriminators: DiscriminatorSettings) -> None:
         super().__init__()
+        require_waveform(vocoder)
         self.vocoder = vocoder
         self.discriminators = Discriminators(discriminators)
         self.log_mel = LogMel(vocoder.mel)
