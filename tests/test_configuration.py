@@ -197,6 +197,7 @@ def test_an_abstract_part_cannot_be_built(write):
 def test_a_missing_argument_is_named_with_its_type_where_it_has_one(write):
     write("bare_end.py", "import tiny_task\nclass End(tiny_task.Squash):\n    def __init__(self, width, gap, size: int):\n        pass\n")
     delta = write("delta.yaml", f"extends: {TINY}\nmodel: {{end: {{class_path: bare_end.py:End}}}}\n")
+    Experiment.read(TINY)  # its folder becomes importable
     with pytest.raises(ConfigError, match=r"^model\.end\.init_args\.gap: End needs `gap`, and nothing gives it"):
         Experiment.read(delta)
     with pytest.raises(ConfigError, match=r"^model\.end\.init_args\.size: End needs `size` \(int\), and nothing gives it"):

@@ -18,16 +18,25 @@ def load_part(part: nn.Module, path: Path, name: str) -> None:
     Raises:
         CheckpointError: if the file is missing, is not safetensors, or does not cover the part exactly.
     """
-    if not path.is_file():
-        close = difflib.get_close_matches(path.name, sorted(file.name for file in path.parent.glob("*.safetensors")), n=1)
-        cure = f"Did you mean {path.parent / close[0]}?" if close else "Correct the path"
-        raise CheckpointError(f"weights.{name}: no such file: {path}. {cure}")
+    require_file(path, name)
     try:
         tensors = load_file(path)
     except Exception as error:  # the library raises its own untyped error for a broken file
         raise CheckpointError(f"weights.{name}: {path} is not a safetensors file ({error})") from error
     require_cover(part.state_dict(), tensors, f"weights.{name}: {path}")
     part.load_state_dict(tensors)
+
+
+def require_file(path: Path, name: str) -> None:
+    """Refuse a file of a part's weights that is not there.
+
+    Raises:
+        CheckpointError: with the likeliest file beside it.
+    """
+    if not path.is_file():
+        close = difflib.get_close_matches(path.name, sorted(file.name for file in path.parent.glob("*.safetensors")), n=1)
+        cure = f"Did you mean {path.parent / close[0]}?" if close else "Correct the path"
+        raise CheckpointError(f"weights.{name}: no such file: {path}. {cure}")
 
 
 def require_cover(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], where: str) -> None:
