@@ -1,6 +1,7 @@
 """Rates, widths and sizes that nobody typed stand in the configuration that is stored with a run."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.experiment import Experiment
 from spectron.fitting import find_resumable, fit, inspect_experiment
 from spectron.restoring import find_source, load_experiment, read_config
-from spectron.runs import find_run
+from spectron.runs import find_run, list_runs
 from spectron.single_part import examine_part
 
 ENCODER = """
@@ -129,11 +130,27 @@ def test_trying_a_part_out_leaves_the_modes_as_they_were(file):
 
 
 def test_a_missing_manifest_and_missing_weights_name_key_file_and_cure(file, tmp_path):
-    with pytest.raises(DataError, match=rf"^data\.init_args\.manifest: no manifest at {tmp_path}/gone\.jsonl: .*\(in the command line\)$"):
-        inspect_experiment(Experiment.read(file, [f"data.init_args.manifest={tmp_path}/gone.jsonl"]))
+    for gone, whole in ((f"{tmp_path}/gone.jsonl", f"{tmp_path}/gone.jsonl"), ("gone.jsonl", f"{Path.cwd()}/gone.jsonl")):
+        message = rf"^data\.init_args\.manifest: there is no file {whole}: .*seen from the current folder.*\(in the command line\)$"
+        with pytest.raises(DataError, match=message):
+            inspect_experiment(Experiment.read(file, [f"data.init_args.manifest={gone}"]))
     (tmp_path / "encoder.safetensors").touch()
     with pytest.raises(CheckpointError, match=r"^weights\.encoder: no such file: .*Did you mean \S+/encoder\.safetensors\? \(in the"):
         Experiment.read(file, [f"weights.encoder={tmp_path}/encodr.safetensors"]).module()
+
+
+@pytest.mark.parametrize("run", [inspect_experiment, fit])
+def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_before_a_run_is_opened(file, runs, tmp_path, run):
+    before = len(list_runs())
+    judge = "callbacks.speech.init_args.text_scorer"
+    overrides = ["callbacks.speech.class_path=evaluation.callbacks.SpeechEvaluation"]
+    overrides += [f"{judge}.class_path=evaluation.judges.TransformersTextScorer", f"{judge}.init_args.source={tmp_path}"]
+    with pytest.raises(ConfigError, match=rf"(?s)^{judge}\.init_args\.source: '{tmp_path}' is no causal LM.*\(in the command line\)$"):
+        run(Experiment.read(file, overrides))
+    vocoders = ["callbacks.vocoder.class_path=evaluation.callbacks.VocoderEvaluation"]
+    with pytest.raises(ConfigError, match=r"^callbacks\.vocoder: VocoderEvaluation: needs a task that trains a vocoder .*command line\)$"):
+        run(Experiment.read(file, vocoders))
+    assert len(list_runs()) == before
 
 
 def test_a_check_that_fails_ends_with_1_and_says_which(file, capsys):

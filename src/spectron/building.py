@@ -12,9 +12,9 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from spectron.blame import Section, explained
+from spectron.blame import Section, explained, key_of_file
 from spectron.configuration import KeyPath
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, DataError
 from spectron.file_classes import to_dotted, to_references
 
 
@@ -80,6 +80,22 @@ def explaining(section: Section, where: Callable[[KeyPath], str]) -> Iterator[No
         if isinstance(error, ArgumentError | ValueError | OSError):
             raise ConfigError(f"{'.'.join(section.path)}: {_last_line(error)} (in {where(section.path)})") from error
         raise
+
+
+@contextmanager
+def naming_files(section: Section, where: Callable[[KeyPath], str]) -> Iterator[None]:
+    """Have an error about a file that the section names begin with its key, and say which file of the configuration names it.
+
+    Raises:
+        DataError: as it was, with key and file where the section names what it is about.
+    """
+    try:
+        yield
+    except DataError as error:
+        path = key_of_file(error, section)
+        if path is None:
+            raise
+        raise DataError(f"{'.'.join(path)}: {error} (in {where(path)})") from error
 
 
 def _parse(section: str, value: Any, parser: ArgumentParser) -> Any:

@@ -21,10 +21,7 @@ def load_part(part: nn.Module, path: Path, name: str) -> None:
     Raises:
         CheckpointError: if the file is missing, is not safetensors, or does not cover the part exactly.
     """
-    if not path.is_file():
-        close = difflib.get_close_matches(path.name, sorted(file.name for file in path.parent.glob("*.safetensors")), n=1)
-        cure = f"Did you mean {path.parent / close[0]}?" if close else "Correct the path"
-        raise CheckpointError(f"weights.{name}: no such file: {path}. {cure}")
+    require_file(path, name)
     require_whole(path, f"weights.{name}")
     tensors = load_file(path)
     require_cover(part.state_dict(), tensors, f"weights.{name}: {path}")
@@ -45,6 +42,18 @@ def require_whole(path: Path, key: str) -> None:
             pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
         cure = "It stands for a file that git-lfs has not fetched: run `git lfs pull`" if pointer else "Fetch, copy or export it again"
         raise CheckpointError(f"{key}: {path} is no whole safetensors file ({path.stat().st_size} bytes; {error}). {cure}") from error
+
+
+def require_file(path: Path, name: str) -> None:
+    """Refuse a file of a part's weights that is not there.
+
+    Raises:
+        CheckpointError: with the likeliest file beside it.
+    """
+    if not path.is_file():
+        close = difflib.get_close_matches(path.name, sorted(file.name for file in path.parent.glob("*.safetensors")), n=1)
+        cure = f"Did you mean {path.parent / close[0]}?" if close else "Correct the path"
+        raise CheckpointError(f"weights.{name}: no such file: {path}. {cure}")
 
 
 def require_cover(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], where: str) -> None:
