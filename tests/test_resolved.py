@@ -12,7 +12,7 @@ from spectron.experiment import Experiment
 from spectron.fitting import find_resumable, fit, inspect_experiment
 from spectron.restoring import find_source, load_experiment, read_config
 from spectron.runs import find_run, list_runs
-from spectron.single_part import examine_part
+from spectron.single_part import named_parts
 
 ENCODER = """
 import torch
@@ -171,4 +171,61 @@ def test_a_part_built_alone_names_its_key_too(file, part):
     )
     experiment = Experiment.read(file, [f"model.{part}={file.parent}/refusing.py:Refusing{part}"])
     with pytest.raises(ConfigError, match=rf"^model\.{part}\.init_args\.source: no \(in the command line\)$"):
-        list(examine_part(experiment, part))
+        list(named_parts(experiment, part)[0].verdicts())
+
+
+@pytest.mark.parametrize(("part", "given"), [("head", "the language model's width"), ("vocoder", "the speech head's MelConfig")])
+def test_a_part_that_takes_nothing_of_what_it_is_given_is_told_so(file, part, given):
+    (file.parent / "bare.py").write_text(
+        "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
+        "class Barehead(MelRegressionHead):\n    def __init__(self):\n        super().__init__(24)\n\n\n"
+        "class Barevocoder(GriffinLimVocoder):\n    def __init__(self):\n        super().__init__(None)\n"
+    )
+    experiment = Experiment.read(file, [f"model.{part}={file.parent}/bare.py:Bare{part}"])
+    told = rf"^model\.{part}: its class has to take {given} as its first argument \(.*2 were given\) \(in the command line\)$"
+    with pytest.raises(ConfigError, match=told):
+        list(named_parts(experiment, part)[0].verdicts())
+    with pytest.raises(ConfigError, match=told):
+        experiment.module()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (
+            "model.optimisation.freeze=['encoder.lajer.*']",
+            r"freeze: 'encoder\.lajer\.\*' matches no parameter; did you mean 'encoder\.layer\.\*'\?",
+        ),
+        ("model.optimisation.freeze=['encodr.*']", r"freeze: 'encodr\.\*' matches no parameter; did you mean 'encoder\.\*'\?"),
+        ("weights.encodr=encoder.safetensors", r"weights\.encodr: the model has no such part. Did you mean `encoder`\?"),
+    ],
+)
+def test_weights_and_frozen_names_that_match_nothing_stop_the_check_of_a_part(file, override, told):
+    with pytest.raises(ConfigError, match=told):
+        list(named_parts(Experiment.read(file, [override]), "encoder")[0].verdicts())
+
+
+def test_what_belongs_to_other_parts_or_to_the_task_is_no_mistake(file):
+    freeze = "model.optimisation.freeze=['encoder.*','project.*','*.bias','language_model.lm.*']"
+    part = named_parts(Experiment.read(file, [freeze]), "encoder")[0].build(0)
+    assert not any(parameter.requires_grad for parameter in part.parameters())
+
+
+def test_metrics_and_judges_named_in_callbacks_are_examined(file, tmp_path, capsys):
+    (tmp_path / "rates.py").write_text(
+        "from evaluation.metrics import MetricName, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
+        "    label = MetricName('rate', 'words/s', None)\n\n"
+        "    def parts(self, sample):\n        return len(sample.text.split()), sample.generated_seconds\n"
+    )
+    speech = "callbacks={speech: {class_path: evaluation.callbacks.SpeechEvaluation, init_args: {%s}}}"
+    metrics = speech % f"metrics: [evaluation.metrics.StoppedShare, {tmp_path}/rates.py:Rate]"
+    assert main(["check", "--part", "metric", str(file), metrics]) == 1
+    printed = capsys.readouterr()
+    assert "callbacks.speech.init_args.metrics.0: evaluation.metrics.StoppedShare\n✓ form                   stopped in share" in printed.out
+    assert "✗ odd samples            one without speech alone: rate is inf; leave out a sample" in printed.out.replace("\n", " ")
+    assert printed.err.strip() == f"spectron: error: callbacks.speech.init_args.metrics.1: {tmp_path}/rates.py:Rate fails odd samples"
+    assert main(["check", "--part", "judge", str(file), metrics]) == 1
+    assert "no judge is named in this experiment, and defaults are not examined; named are callbacks.speech." in capsys.readouterr().err
+    embedder = speech % "speaker_embedder: evaluation.judges.ResemblyzerEmbedder"
+    assert main(["check", "--part", "judge", str(file), embedder]) == 0
+    assert "✓ odd items              answered: no voice, no voice" in capsys.readouterr().out

@@ -77,6 +77,9 @@ def explaining(section: Section, where: Callable[[KeyPath], str]) -> Iterator[No
         if explanation := explained(error, section):
             path, told = explanation
             raise type(told)(f"{told} (in {where((*path, 'class_path'))})") from error  # of a whole part, the file that chose its class
+        if isinstance(error, ConfigError) and section.within and str(error).startswith(f"{section.name}: "):
+            # Of a part that refuses the arguments themselves no method was ever at work.
+            raise ConfigError(f"{'.'.join(section.within)}.{error} (in {where((*section.path, 'class_path'))})") from error
         if isinstance(error, ArgumentError | ValueError | OSError):
             raise ConfigError(f"{'.'.join(section.path)}: {_last_line(error)} (in {where(section.path)})") from error
         raise

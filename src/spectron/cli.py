@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spectron.restoring import Source
     from spectron.runs import TrackingSettings
 
-PARTS = ("encoder", "language_model", "head", "vocoder")
+PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
 TRAINED = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
 MOVED = "model.encoder.class_path=new/my_encoder.py:MyEncoder"
@@ -95,7 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("references", nargs="+", metavar="RUN", help="two or more runs, or the name of one experiment")
     added = verb("check", check, "build an experiment without training it: parameters of each part, shapes through the model")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
-    added.add_argument("--part", choices=PARTS, help="build this part alone and hold it against its contract, line by line")
+    added.add_argument(
+        "--part", choices=PARTS, help="build this part, or all metrics or judges, and hold it against its contract, line by line"
+    )
     overridable(added, "model.head.init_args.frames_per_step=2")
     added = verb("prepare", prepare, "write manifests")
     _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
@@ -181,16 +183,19 @@ def _check_part(experiment: Experiment, name: str) -> None:
         ConfigError: if a check fails.
     """
     from spectron.reporting import console, verdict_line
-    from spectron.single_part import examine_part
+    from spectron.single_part import named_parts
 
-    class_path = experiment.part_class(name).removeprefix(f"{Path.cwd()}/")
-    console().print(f"{name}: {class_path}", markup=False, highlight=False)
-    failed = []
-    for verdict in examine_part(experiment, name):
-        console().print(verdict_line(verdict), highlight=False)
-        failed += [verdict.name] if verdict.passed is False else []
-    if failed:
-        raise ConfigError(f"model.{name}: {class_path} fails {', '.join(failed)}")
+    failures = []
+    for part in named_parts(experiment, name):
+        class_path = part.class_path.removeprefix(f"{Path.cwd()}/")
+        console().print(f"{part.key.removeprefix('model.')}: {class_path}", markup=False, highlight=False)
+        failed = []
+        for verdict in part.verdicts():
+            console().print(verdict_line(verdict), highlight=False)
+            failed += [verdict.name] if verdict.passed is False else []
+        failures += [f"{part.key}: {class_path} fails {', '.join(failed)}"] if failed else []
+    if failures:
+        raise ConfigError("; ".join(failures))
 
 
 def prepare(options: argparse.Namespace) -> None:

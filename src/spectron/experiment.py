@@ -110,15 +110,20 @@ class Experiment:
         """The experiment's name in MLflow."""
         return self.config["name"]
 
+    @property
+    def part_classes(self) -> dict[str, str]:
+        """The class paths of the model's parts."""
+        return {
+            key: value["class_path"] for key, value in self.config["model"].items() if isinstance(value, dict) and "class_path" in value
+        }
+
     def part_class(self, name: str) -> str:
         """The class path of one of the model's parts.
 
         Raises:
             ConfigError: if the task has no such part.
         """
-        parts = {
-            key: value["class_path"] for key, value in self.config["model"].items() if isinstance(value, dict) and "class_path" in value
-        }
+        parts = self.part_classes
         if name not in parts:
             raise ConfigError(f"model.{name}: this experiment's {self.task.__name__} has no such part. {nearest(name, parts)}")
         return parts[name]

@@ -1,6 +1,7 @@
 """Pages that are followed step by step work as printed: code, YAML, commands and what they print."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_the_page_is_run_as_printed(page, tmp_path, monkeypatch, small_corpus, r
         assert "val/words_per_second" in fitted
         folder = next(runs.glob("mini-rate/*/panel")).parent
         samples = [json.loads(line) for line in next(folder.glob("panel/*/samples.jsonl")).read_text().splitlines()]
-        spoken = [sample for sample in samples if sample["continuation_text"]]
+        spoken = [sample for sample in samples if sample["continuation_text"] and sample["generated_seconds"]]
         metrics = find_run("mini-rate").metrics
         assert metrics["val/words_per_second.count"] == len(spoken)
         words, seconds = (sum(values) for values in zip(*[counted(sample) for sample in spoken], strict=True)) if spoken else (0, 1)
@@ -55,6 +56,17 @@ def test_the_section_on_exports_is_run_as_printed(tmp_path, monkeypatch, small_c
 def counted(sample):
     """Words and seconds of a judged sample."""
     return len(sample["continuation_text"].split()), sample["generated_seconds"]
+
+
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem)
+def test_pages_lead_to_each_other(page):
+    linked = {(page.parent / target).resolve() for target in LINK.findall(page.read_text())}
+    assert all(target.exists() for target in linked)
+    pages = set((ROOT / "docs").glob("*.md"))
+    assert linked >= pages if page.name == "README.md" else len(linked & pages) >= 3
 
 
 def test_every_such_page_is_run():
