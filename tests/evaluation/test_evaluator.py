@@ -158,9 +158,9 @@ def test_teacher_forcing_is_asked_for_recorded_rows_only():
 
 def test_judges_are_asked_once_each_in_order_of_length():
     transcriber = LengthTranscriber()
-    judged = judge_system(
-        Echo(TEXTS, mark=True), batches(), Decoding(), Judges(transcriber, LengthScorer(), LengthEmbedder()), all_metrics(), CPU
-    )
+    judges = Judges(transcriber, LengthScorer(), LengthEmbedder())
+    metrics = [metric for metric in all_metrics() if judges.serve(metric)]
+    judged = judge_system(Echo(TEXTS, mark=True), batches(), Decoding(), judges, metrics, CPU)
     assert transcriber.asked == [[2000, 3000, 4500]]
     a, b, c = judged.samples
     assert [sample.heard for sample in (a, b, c)] == ["4500 at 8000", "2000 at 8000", "3000 at 8000"]
