@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from evaluation.metrics.contracts import RatioMetric
+from evaluation.metrics.intervals import Parts
 from evaluation.metrics.names import QA_ACCURACY, QA_TEXT_ACCURACY
 from evaluation.metrics.normalizer import normalize
 from evaluation.sample import SpokenSample
@@ -32,13 +33,14 @@ class AnswerMetric(RatioMetric):
         matcher: ``tokens`` or ``substring``; it stands in the unit of the measure.
     """
 
+    skips = "the question has no accepted answer"
     by_split = True
 
     def __init__(self, matcher: Matcher = "tokens") -> None:
         super().__init__()
         self.matcher: Matcher = matcher
 
-    def judge(self, text: str, sample: SpokenSample) -> tuple[float, float] | None:
+    def judge(self, text: str, sample: SpokenSample) -> Parts:
         """1 or 0, and 1."""
         return (float(holds_answer(text, sample.answers, self.matcher)), 1) if sample.answers else None
 
@@ -55,7 +57,7 @@ class SpokenAnswerAccuracy(AnswerMetric):
     needs = frozenset({"transcriber"})
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """1 where the judge heard an accepted answer."""
         return self.judge(sample.heard or "", sample)
 
@@ -64,7 +66,8 @@ class WrittenAnswerAccuracy(AnswerMetric):
     """The same in the continuation that the system wrote: above the spoken one where the speech garbles a right answer."""
 
     label = QA_TEXT_ACCURACY
+    skips = "the question has no accepted answer, or the system writes no text"
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """1 where the system wrote an accepted answer; None for a system that writes no text."""
         return None if sample.continuation_text is None else self.judge(sample.continuation_text, sample)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from evaluation.metrics.contracts import RatioMetric
-from evaluation.metrics.names import FREE_RUNNING_MEL_L1, LENGTH_RATIO, STOPPED, TEACHER_FORCED_MEL_L1
+from evaluation.metrics.intervals import Parts
+from evaluation.metrics.names import FREE_RUNNING_MEL_L1, LENGTH_RATIO, SPEAKING_RATE, STOPPED, TEACHER_FORCED_MEL_L1
+from evaluation.metrics.normalizer import normalize
 from evaluation.sample import SpokenSample
 
 
@@ -20,8 +22,9 @@ class StoppedShare(RatioMetric):
     """Share of samples whose speech ended by the stop rule and not at the longest length allowed."""
 
     label = STOPPED
+    skips = "none is"
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """1 or 0, and 1."""
         return float(sample.stopped), 1
 
@@ -30,10 +33,27 @@ class LengthRatio(RatioMetric):
     """Seconds generated for each second of the recordings that they stand for."""
 
     label = LENGTH_RATIO
+    skips = "no recording of what followed"
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """Seconds of both; None without a recording."""
         return (sample.generated_seconds, sample.reference_seconds) if len(sample.reference) else None
+
+
+class SpeakingRate(RatioMetric):
+    """Words heard for each second of generated speech, pauses included; speech in which no word was heard counts as its seconds."""
+
+    label = SPEAKING_RATE
+    weight = "seconds"
+    needs = frozenset({"transcriber"})
+    skips = "no speech"
+    judges_speech = True
+
+    def parts(self, sample: SpokenSample) -> Parts:
+        """Words and seconds."""
+        if sample.heard is None or not len(sample.generated):
+            return None
+        return len(normalize(sample.heard).split()), sample.generated_seconds
 
 
 class FreeRunningMelError(RatioMetric):
@@ -43,9 +63,10 @@ class FreeRunningMelError(RatioMetric):
     """
 
     label = FREE_RUNNING_MEL_L1
+    skips = "no speech, or no recording of what followed"
     weight = "frames"
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """Differences and frames."""
         difference, frames = mel_distance(sample.generated_mel, sample.reference_mel)
         return (difference, frames) if frames else None
@@ -55,9 +76,10 @@ class TeacherForcedMelError(RatioMetric):
     """The same difference where each frame is predicted from the true past."""
 
     label = TEACHER_FORCED_MEL_L1
+    skips = "no recording of what followed, or a system that cannot be shown the true past"
     weight = "frames"
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """Differences and frames."""
         if sample.teacher_forced_mel is None:
             return None

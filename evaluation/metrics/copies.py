@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evaluation.metrics.behaviour import mel_distance
 from evaluation.metrics.contracts import RatioMetric
+from evaluation.metrics.intervals import Parts
 from evaluation.metrics.names import MEL_DISTANCE, STFT_DISTANCE
 from evaluation.sample import SpokenSample
 from spectron.losses.vocoder import RESOLUTIONS, stft_distances
@@ -13,10 +14,11 @@ class MelDistance(RatioMetric):
     """Mean absolute log-mel difference of a vocoded recording and the recording, over bands and frames."""
 
     label = MEL_DISTANCE
+    skips = "no speech, or no recording"
     weight = "frames"
     by_split = True
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """Differences and frames."""
         difference, frames = mel_distance(sample.generated_mel, sample.reference_mel)
         return (difference, frames) if frames else None
@@ -29,9 +31,10 @@ class StftDistance(RatioMetric):
     """
 
     label = STFT_DISTANCE
+    skips = f"shorter than {max(RESOLUTIONS)} samples"
     by_split = True
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """The distance of one recording, and 1."""
         length = min(len(sample.generated), len(sample.reference))
         if length < max(RESOLUTIONS):

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from evaluation.metrics.contracts import RatioMetric
+from evaluation.metrics.intervals import Parts
 from evaluation.metrics.names import LOG_PERPLEXITY, PERPLEXITY
 from evaluation.sample import SpokenSample
 from spectron.tracking import Measure
@@ -21,9 +22,10 @@ class LogPerplexity(RatioMetric):
     label = LOG_PERPLEXITY
     weight = "tokens"
     needs = frozenset({"transcriber", "text_scorer"})
+    skips = "no word was heard"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """Nats and tokens."""
         return (sample.nll_nats or 0.0, sample.num_tokens) if sample.num_tokens else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evaluation.metrics.contracts import RatioMetric
+from evaluation.metrics.intervals import Parts
 from evaluation.metrics.names import PROMPT_WER, SPEECH_WER
 from evaluation.metrics.normalizer import normalize
 from evaluation.sample import SpokenSample
@@ -35,9 +36,10 @@ class SpeechWordErrorRate(RatioMetric):
     label = SPEECH_WER
     weight = "words"
     needs = frozenset({"transcriber"})
+    skips = "the system wrote no continuation"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """Errors and words."""
         return errors_if_any_word(sample.continuation_text or "", sample.heard or "")
 
@@ -52,7 +54,8 @@ class PromptWordErrorRate(RatioMetric):
     label = PROMPT_WER
     by_split = True
     weight = "words"
+    skips = "the system writes no text, or no word is said in the prompt"
 
-    def parts(self, sample: SpokenSample) -> tuple[float, float] | None:
+    def parts(self, sample: SpokenSample) -> Parts:
         """Errors and words."""
         return None if sample.transcript is None else errors_if_any_word(sample.prompt_text, sample.transcript)

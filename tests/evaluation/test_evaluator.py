@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from evaluation.answering import answer
-from evaluation.references import VocodedReference, spectrogram_of
 from evaluation.evaluator import JUDGED_SECONDS, Judges, alike, consult, judge_system, measures_by_split
 from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
 from evaluation.metrics import SpeechWordErrorRate, StoppedShare, WrittenAnswerAccuracy, all_metrics, mel_distance
+from evaluation.references import RecordedAnswers, recordings_of, spectrogram_of
 from evaluation.rows import select, with_reference
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import Continuation, Prompts, SpeechBatch
@@ -158,9 +158,9 @@ def test_teacher_forcing_is_asked_for_recorded_rows_only():
 
 def test_judges_are_asked_once_each_in_order_of_length():
     transcriber = LengthTranscriber()
-    judged = judge_system(
-        Echo(TEXTS, mark=True), batches(), Decoding(), Judges(transcriber, LengthScorer(), LengthEmbedder()), all_metrics(), CPU
-    )
+    judges = Judges(transcriber, LengthScorer(), LengthEmbedder())
+    metrics = [metric for metric in all_metrics() if judges.serve(metric)]
+    judged = judge_system(Echo(TEXTS, mark=True), batches(), Decoding(), judges, metrics, CPU)
     assert transcriber.asked == [[2000, 3000, 4500]]
     a, b, c = judged.samples
     assert [sample.heard for sample in (a, b, c)] == ["4500 at 8000", "2000 at 8000", "3000 at 8000"]
@@ -212,7 +212,8 @@ def test_the_ceiling_is_the_recording_after_the_vocoder():
     time = torch.arange(9000) / 16000
     recorded[0].continuation[0] = 0.3 * torch.sin(2 * torch.pi * (300 + 500 * time) * time)
     recorded[1].continuation[0] = 0.3 * torch.sin(2 * torch.pi * 1500 * time[:8000])
-    system = VocodedReference(spectrogram_of(head), mel, GriffinLimVocoder(mel), recorded, 16000)
+    given = {name: spoken for batch in recorded for name, spoken in recordings_of(batch).items()}
+    system = RecordedAnswers(given, spectrogram_of(head), mel, GriffinLimVocoder(mel), 16000)
     a, c = answer(system, recorded, Decoding(), CPU)
     assert (a.transcript, a.continuation_text, a.stopped) == ("who is it", "me", True)
     true, frames = LogMel(mel)(recorded[0].continuation, torch.tensor([9000]))

@@ -1,22 +1,38 @@
-"""Metrics against hand-worked values, their intervals, and what they skip; the contract's tests add them up over batches."""
+"""Metrics against hand-worked values, their stored parts, and what they skip; the contract's tests add them up over batches."""
 
+import json
 import math
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from signals import harmonics
 
 from evaluation.metrics import (
+    CorpusMetric,
     FreeRunningMelError,
     LengthRatio,
     LogPerplexity,
+    MelCepstralDistance,
+    MelDistance,
+    PitchError,
+    PredictedMos,
+    PromptCharacterErrorRate,
     PromptWordErrorRate,
+    SecondSpeakerSimilarity,
     SpeakerSimilarity,
+    SpeakingRate,
+    SpeechCharacterErrorRate,
     SpeechWordErrorRate,
     SpokenAnswerAccuracy,
+    SpokenMetric,
+    StftDistance,
     StoppedShare,
     TeacherForcedMelError,
     WrittenAnswerAccuracy,
-    bootstrap_interval,
+    all_metrics,
+    character_errors,
     holds_answer,
     mel_distance,
     normalize,
@@ -76,6 +92,18 @@ def test_word_errors(reference, hypothesis, expected):
     assert word_errors(reference, hypothesis) == expected
 
 
+@given(st.text("ab ", max_size=8), st.text("ab ", max_size=8))
+def test_character_errors_are_those_of_a_slow_table(reference, hypothesis):
+    reference, hypothesis = normalize(reference), normalize(hypothesis)
+    row = list(range(len(hypothesis) + 1))
+    for above, wanted in enumerate(reference, start=1):
+        next_row = [above]
+        for place, seen in enumerate(hypothesis):
+            next_row.append(min(row[place] + (wanted != seen), row[place + 1] + 1, next_row[place] + 1))
+        row = next_row
+    assert character_errors(reference, hypothesis) == (row[-1], len(reference))
+
+
 def test_mel_distance_is_a_sum_of_frame_means_over_the_common_length():
     first = torch.tensor([[1.0, 3.0], [0.0, 0.0], [9.0, 9.0]])
     second = torch.tensor([[0.0, 0.0], [0.5, -0.5]])
@@ -104,6 +132,17 @@ def test_prompt_word_errors(make_sample):
     assert by_name(PromptWordErrorRate(), [wrong, make_sample(transcript=None)])["prompt_wer"].value == pytest.approx(2 / 5)
 
 
+def test_character_error_rates(make_sample):
+    """One letter of 12 ("cow" for "cows") and one of 3 ("mo" for "moo"): 2 / 15. Of the prompt, " say" is missing of 21."""
+    samples = [make_sample(continuation_text="The cows moo.", heard="the cow moo"), make_sample(continuation_text="moo", heard="mo")]
+    speech = by_name(SpeechCharacterErrorRate(), [*samples, make_sample(continuation_text=None)])
+    assert speech["speech_cer"].value == pytest.approx(2 / 15)
+    assert (speech["speech_cer.characters"].value, speech["speech_cer.skipped"].value) == (15, 1)
+    prompt = by_name(PromptCharacterErrorRate(), [make_sample(transcript="what does the cow"), make_sample(transcript=None)])
+    assert prompt["prompt_cer"].value == pytest.approx(4 / 21)
+    assert prompt["prompt_cer.skipped"].value == 1
+
+
 def test_log_perplexity_is_a_mean_over_tokens(make_sample):
     """3 nats on 1 token and 1 nat on 3: 4 / 4 = 1 nat a token, perplexity e; a mean of the samples' means would be 5 / 3."""
     samples = [make_sample(nll_nats=3.0, num_tokens=1), make_sample(nll_nats=1.0, num_tokens=3), make_sample(nll_nats=0.0, num_tokens=0)]
@@ -122,12 +161,28 @@ def test_answers_heard_and_written(make_sample):
     assert (written["qa_text_accuracy"].value, written["qa_text_accuracy"].unit) == (1.0, "share (substring)")
 
 
-def test_similarity_skips_samples_without_a_voice(make_sample):
+@pytest.mark.parametrize(("metric", "prefix"), [(SpeakerSimilarity(), ""), (SecondSpeakerSimilarity(), "second_")])
+def test_similarity_skips_samples_without_a_voice(metric, prefix, make_sample):
     east, north, none = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.full((2,), torch.nan)
     pairs = [(east, east), (east, north), (east, none), (east, None)]
-    measures = by_name(SpeakerSimilarity(), [make_sample(prompt_embedding=p, generated_embedding=g) for p, g in pairs])
-    assert measures["speaker_similarity"].value == pytest.approx(0.5)
-    assert measures["speaker_similarity.skipped"].value == 2
+    fields = [{prefix + "prompt_embedding": prompt, prefix + "generated_embedding": generated} for prompt, generated in pairs]
+    measures = by_name(metric, [make_sample(**changes) for changes in fields])
+    assert measures[prefix + "speaker_similarity"].value == pytest.approx(0.5)
+    assert measures[prefix + "speaker_similarity.skipped"].value == 2
+
+
+def test_predicted_scores_are_averaged(make_sample):
+    measures = by_name(PredictedMos(), [make_sample(predicted_mos=mos) for mos in (4.0, 2.5, None, math.nan)])
+    assert (measures["predicted_mos"].value, measures["predicted_mos"].higher_is_better) == (3.25, True)
+    assert measures["predicted_mos.skipped"].value == 2
+
+
+def test_speaking_rate(make_sample):
+    """3 words in 0.1 s, none in 0.2 s: 10 a second."""
+    spoken = [make_sample(heard="Moo, the cow!"), make_sample(heard="", generated=torch.zeros(3200))]
+    measures = by_name(SpeakingRate(), [*spoken, make_sample(heard="", generated=torch.zeros(0)), make_sample(heard=None)])
+    assert measures["speaking_rate"].value == pytest.approx(10)
+    assert (measures["speaking_rate.seconds"].value, measures["speaking_rate.skipped"].value) == (pytest.approx(0.3), 2)
 
 
 def test_behaviour(make_sample):
@@ -146,30 +201,51 @@ def test_behaviour(make_sample):
     assert (forced["mel_l1_teacher_forced"].value, forced["mel_l1_teacher_forced.skipped"].value) == (3.0, 2)
 
 
-def test_interval_is_that_of_a_slow_loop():
-    numerators, denominators = torch.tensor([1.0, 0.0, 2.0, 5.0]), torch.tensor([4.0, 1.0, 2.0, 5.0])
-    generator = torch.Generator().manual_seed(0)
-    ratios = []
-    for drawn in torch.randint(4, (1000, 4), generator=generator).tolist():
-        ratios.append(sum(numerators[i] for i in drawn) / sum(denominators[i] for i in drawn))
-    ratios = torch.stack(ratios).sort().values
-    low, high = bootstrap_interval(numerators, denominators)
-    assert low == pytest.approx(float(ratios.quantile(0.025)), rel=1e-5)
-    assert high == pytest.approx(float(ratios.quantile(0.975)), rel=1e-5)
-    assert (low, high) == bootstrap_interval(numerators, denominators)
+FORCED = [MelCepstralDistance(), PitchError()]
+COPIES = [MelDistance(), StftDistance()]
+METRICS = [*all_metrics(), *FORCED, *COPIES]
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
-    generator = torch.Generator().manual_seed(1)
-    hits = 0
-    for _ in range(100):
-        values = torch.rand(40, generator=generator)
-        low, high = bootstrap_interval(values, torch.ones(40))
-        hits += low <= 0.5 <= high
-    assert 88 <= hits <= 100
+@pytest.fixture
+def three(make_sample):
+    """Samples that every metric can use."""
+    voice = torch.eye(3)
+    return [
+        make_sample(
+            heard=["the cow moo", "the the cow", "a duck"][n], nll_nats=2.0 + n, num_tokens=3, predicted_mos=3.0 + n, stopped=n > 0,
+            prompt_embedding=voice[0], generated_embedding=voice[n] + voice[0],
+            second_prompt_embedding=voice[1], second_generated_embedding=voice[n] + voice[1],
+            teacher_forced_mel=torch.full((16, 4), float(n)), generated=harmonics(120 + 10 * n), reference=harmonics(120),
+        )
+        for n in range(3)
+    ]  # fmt: skip
 
 
-def test_interval_of_too_few_items_and_of_weightless_draws():
-    assert all(map(math.isnan, bootstrap_interval(torch.ones(1), torch.ones(1))))
-    low, high = bootstrap_interval(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]))
-    assert (low, high) == (1.0, 1.0)
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: type(metric).__name__)
+def test_stored_parts_measure_what_the_samples_did(metric, three, make_sample):
+    """Also through JSON, where a sample that cannot be used is a null."""
+    samples = [*three, make_sample(continuation_text=None, answers=[], transcript=None, heard="", reference=torch.zeros(0))]
+    metric.reset()
+    metric.update(samples)
+    measured = metric.measures()
+    if isinstance(metric, CorpusMetric):
+        parts = metric.parts_among([metric.text_of(sample) for sample in samples])
+    else:
+        parts = [metric.parts(sample) for sample in samples]
+    metric.reset()
+    for part in json.loads(json.dumps(parts)):
+        metric.add_parts([part])
+    assert metric.measures() == measured
+    assert metric.skips != SpokenMetric.skips
+    metric.reset()
+
+
+@given(order=st.permutations(range(3)))
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_the_order_of_samples_does_not_matter(order, three):
+    for metric in all_metrics():
+        metric.update(three)
+        value = metric.measures()[0].value
+        metric.reset()
+        metric.update([three[place] for place in order])
+        assert metric.measures()[0].value == pytest.approx(value)

@@ -1,0 +1,70 @@
+"""How far the melody of speech lies from that of a recording of the same words."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from evaluation.metrics.cepstra import ANALYSIS, align, at_full_scale, mel_cepstra
+from evaluation.metrics.contracts import RatioMetric
+from evaluation.metrics.intervals import Parts
+from evaluation.metrics.names import PITCH_ERROR
+from evaluation.sample import SpokenSample
+
+LOWEST_HZ, HIGHEST_HZ = 60.0, 500.0  # of voices, men's to children's
+WINDOW = 1024  # samples that the tracker looks at, nearly four periods of the lowest voice
+STEP = 0.2  # semitones between the pitches that the tracker tells apart; half of it takes three times as long
+
+
+def pitch(waveform: Tensor) -> Tensor:
+    """Fundamental frequency in Hz of every frame (T,) of the analysis of audio (S,), NaN where it is unvoiced.
+
+    Source: probabilistic YIN (Mauch and Dixon 2014), librosa's.
+    """
+    from librosa import pyin
+
+    hop = ANALYSIS.hop_samples
+    hertz, _, _ = pyin(
+        waveform.double().numpy(),
+        fmin=LOWEST_HZ,
+        fmax=HIGHEST_HZ,
+        sr=ANALYSIS.sample_rate_hz,
+        frame_length=WINDOW,
+        hop_length=hop,
+        resolution=STEP,
+        pad_mode="constant",
+    )
+    return torch.from_numpy(hertz)
+
+
+def pitch_error(first: Tensor, second: Tensor) -> tuple[float, int]:
+    """Root mean square difference in cents of paired frames of pitch in Hz (P,), and the frames that are voiced in both.
+
+    The error is NaN where no frame is.
+    """
+    cents = 1200 * (first / second).log2()
+    cents = cents[~cents.isnan()]
+    return float(cents.square().mean().sqrt()), len(cents)
+
+
+class PitchError(RatioMetric):
+    """Pitch error of generated speech against the recording, over frames voiced in both, paired by the alignment of their cepstra.
+
+    The mean of the samples' errors, each weighing as many frames as it was taken from. For speech of the same words only, as the
+    mel-cepstral distance is. An octave is 1200 cents: a tracker that jumps by one in a few frames shows.
+    """
+
+    label = PITCH_ERROR
+    weight = "frames"
+    skips = "silence, no frame voiced in both, or no recording of what followed"
+    judges_speech = True
+
+    def parts(self, sample: SpokenSample) -> Parts:
+        """The error times its frames, and the frames."""
+        generated = at_full_scale(sample.generated, sample.speech_rate_hz)
+        reference = at_full_scale(sample.reference, sample.speech_rate_hz)
+        if generated is None or reference is None:
+            return None
+        ours, theirs = align(mel_cepstra(generated), mel_cepstra(reference))
+        error, frames = pitch_error(pitch(generated)[ours], pitch(reference)[theirs])
+        return (error * frames, frames) if frames else None

@@ -1,0 +1,146 @@
+"""Distances of speech and a recording of the same words, against slow loops, other libraries and known differences."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from signals import harmonics
+
+from evaluation.metrics import MelCepstralDistance, PitchError, pitch_error
+from evaluation.metrics.cepstra import align, cepstral_distances, cosine_series
+from evaluation.metrics.pitch import pitch
+
+FORCED = [MelCepstralDistance(), PitchError()]
+
+
+def value(metric, sample) -> float:
+    numerator, denominator = metric.parts(sample)
+    return numerator / denominator
+
+
+def words(seed: int, syllables: int = 4) -> torch.Tensor:
+    """Syllables of 0.1 s of random pitch and brightness, so that an alignment has something to hold on to."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = torch.rand(syllables, 2, generator=generator).tolist()
+    return torch.cat([harmonics(120 * 2**height, 1600, tilt=0.3 + 2 * dull) for height, dull in shapes])
+
+
+def slow_path(costs: np.ndarray) -> list[tuple[int, int]]:
+    """The cheapest path through a table, by its definition."""
+    total = np.full((costs.shape[0] + 1, costs.shape[1] + 1), np.inf)
+    total[0, 0] = 0
+    for i, j in np.ndindex(costs.shape):
+        total[i + 1, j + 1] = costs[i, j] + min(total[i, j], total[i, j + 1], total[i + 1, j])
+    path = [(costs.shape[0], costs.shape[1])]
+    while path[-1] != (1, 1):
+        i, j = path[-1]
+        path.append(min([(i - 1, j - 1), (i - 1, j), (i, j - 1)], key=lambda place: total[place]))
+    return [(i - 1, j - 1) for i, j in reversed(path)]
+
+
+def test_cosine_series_is_scipys():
+    log_mel = torch.randn(3, 40, generator=torch.Generator().manual_seed(0))
+    theirs = scipy.fft.dct(log_mel.double().numpy(), norm="ortho")[:, 1:14] * math.sqrt(2 / 40)
+    assert np.allclose(cosine_series(log_mel).numpy(), theirs)
+
+
+def test_distance_is_decibels_rms_over_the_bands():
+    """An envelope that differs by one cosine of 6 dB at its peaks differs by 6 / sqrt(2) dB, whatever its mean."""
+    bands = torch.arange(40) + 0.5
+    ripple = 6 * math.log(10) / 20 * torch.cos(math.pi * 5 / 40 * bands)
+    first, second = cosine_series(torch.ones(1, 40)), cosine_series(ripple[None] + 3)
+    assert cepstral_distances(first, second).tolist() == pytest.approx([6 / math.sqrt(2)])
+
+
+def test_alignment_is_that_of_a_slow_table():
+    generator = torch.Generator().manual_seed(1)
+    first, second = torch.randn(7, 3, generator=generator), torch.randn(10, 3, generator=generator)
+    ours, theirs = align(first, second)
+    assert list(zip(ours.tolist(), theirs.tolist(), strict=True)) == slow_path(torch.cdist(first, second).numpy())
+
+
+def test_distance_is_librosas_spectrum_along_a_slow_path(make_sample):
+    import librosa
+
+    cepstra = []
+    for waveform in (words(2), words(3, 5)):
+        peaked = (waveform / waveform.abs().max()).numpy()
+        settings = {"sr": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 40, "fmin": 20, "fmax": 8000}
+        mel = librosa.feature.melspectrogram(y=peaked, power=1.0, htk=True, norm=None, pad_mode="constant", **settings)
+        log_mel = np.log(np.maximum(mel.T[: -(-len(waveform) // 160)], 0.01))
+        cepstra.append(scipy.fft.dct(log_mel, norm="ortho")[:, 1:14] * math.sqrt(2 / 40))
+    costs = np.linalg.norm(cepstra[0][:, None] - cepstra[1], axis=2)
+    path = slow_path(costs)
+    expected = 10 * math.sqrt(2) / math.log(10) * sum(costs[place] for place in path) / len(path)
+    sample = make_sample(generated=words(2), reference=words(3, 5))
+    assert value(MelCepstralDistance(), sample) == pytest.approx(expected, rel=1e-3)
+    assert MelCepstralDistance().parts(sample)[1] == len(path)
+
+
+def test_pitch_is_tracked_and_silence_is_unvoiced():
+    """200 cents above 120 Hz; the tracker's steps are 20 cents."""
+    for hertz in (120.0, 120 * 2 ** (200 / 1200), 240.0):
+        tracked = pitch(harmonics(hertz, 8000))[5:-5]
+        assert (1200 * (tracked / hertz).log2()).abs().max() < 11
+    assert pitch(torch.zeros(8000)).isnan().all()
+
+
+def test_pitch_error_is_a_root_mean_square_over_frames_voiced_in_both():
+    """An octave, nothing, and two frames of which one side is unvoiced."""
+    first = torch.tensor([200.0, 100.0, math.nan, 100.0])
+    second = torch.tensor([100.0, 100.0, 100.0, math.nan])
+    assert pitch_error(first, second) == (pytest.approx(1200 / math.sqrt(2)), 2)
+
+
+def test_pitch_error_of_a_voice_two_semitones_higher(make_sample):
+    sample = make_sample(generated=harmonics(120 * 2 ** (200 / 1200), 8000), reference=harmonics(120, 8000))
+    assert value(PitchError(), sample) == pytest.approx(200, abs=20)
+
+
+@pytest.mark.parametrize("metric", FORCED, ids=lambda metric: type(metric).__name__)
+@given(gain=st.sampled_from([1.0, 0.25, 2.0**-12, 3.0, 1e-4]), seed=st.integers(0, 99))
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_the_same_recording_louder_or_softer_is_no_distance_away(metric, gain, seed, make_sample):
+    recording = words(seed)
+    assert value(metric, make_sample(generated=gain * recording, reference=recording)) == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("metric", FORCED, ids=lambda metric: type(metric).__name__)
+def test_a_pause_is_aligned_away(metric, make_sample):
+    """A longer pause before and behind the words costs little beside what other words cost."""
+    recording, pause = words(4), torch.zeros(1600)
+    paused = make_sample(generated=torch.cat([pause, recording, pause]), reference=torch.cat([pause[:800], recording, pause[:800]]))
+    assert value(metric, paused) < 0.1 * value(metric, make_sample(generated=words(5), reference=recording))
+
+
+@pytest.mark.parametrize("metric", FORCED, ids=lambda metric: type(metric).__name__)
+@pytest.mark.parametrize("silence", [0, 1, 8000])
+def test_silence_is_skipped(metric, silence, make_sample):
+    recording, nothing = harmonics(120), torch.zeros(silence)
+    samples = [make_sample(generated=nothing, reference=recording), make_sample(generated=recording, reference=nothing)]
+    metric.update([*samples, make_sample(generated=recording, reference=recording)])
+    measured = metric.measures()
+    metric.reset()
+    assert (measured[0].value, measured[0].count, measured[-1].value) == (pytest.approx(0, abs=1e-6), 1, 2)
+
+
+def test_unvoiced_speech_has_no_pitch_error(make_sample):
+    """A click is no voice, and shorter than any window."""
+    assert PitchError().parts(make_sample(generated=torch.tensor([0.0, 1.0, 0.0]), reference=harmonics(120))) is None
+
+
+def test_one_frame_is_enough_for_a_distance(make_sample):
+    click = torch.tensor([0.0, 1.0, 0.0])
+    assert MelCepstralDistance().parts(make_sample(generated=click, reference=click)) == (0.0, 1)
+
+
+def test_sample_rates_do_not_matter(make_sample):
+    low, high = harmonics(150, 8000), harmonics(150, 11025, 22050)
+    at_low = make_sample(generated=low, reference=harmonics(130, 8000))
+    at_high = make_sample(generated=high, reference=harmonics(130, 11025, 22050), speech_rate_hz=22050)
+    for metric in FORCED:
+        assert value(metric, at_high) == pytest.approx(value(metric, at_low), rel=0.05)

@@ -1,0 +1,106 @@
+"""Intervals against slow loops, closed forms and how often they hold; paired differences likewise."""
+
+import math
+
+import pytest
+import scipy.stats
+import torch
+
+from evaluation.metrics import PairedDifference, bootstrap_interval, paired_bootstrap, ratio_interval
+from spectron.errors import ConfigError
+
+
+def ratio(parts) -> float:
+    return sum(numerator for numerator, _ in parts) / sum(denominator for _, denominator in parts)
+
+
+def test_interval_is_that_of_a_slow_loop():
+    numerators, denominators = torch.tensor([1.0, 0.0, 2.0, 5.0]), torch.tensor([4.0, 1.0, 2.0, 5.0])
+    generator = torch.Generator().manual_seed(0)
+    ratios = []
+    for drawn in torch.randint(4, (1000, 4), generator=generator).tolist():
+        ratios.append(sum(numerators[i] for i in drawn) / sum(denominators[i] for i in drawn))
+    ratios = torch.stack(ratios).sort().values
+    low, high = bootstrap_interval(numerators, denominators)
+    assert low == pytest.approx(float(ratios.quantile(0.025)), rel=1e-5)
+    assert high == pytest.approx(float(ratios.quantile(0.975)), rel=1e-5)
+    assert (low, high) == bootstrap_interval(numerators, denominators)
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    generator = torch.Generator().manual_seed(1)
+    hits = 0
+    for _ in range(100):
+        values = torch.rand(40, generator=generator)
+        low, high = bootstrap_interval(values, torch.ones(40))
+        hits += low <= 0.5 <= high
+    assert 88 <= hits <= 100
+
+
+def test_interval_of_too_few_items_and_of_weightless_draws():
+    assert all(map(math.isnan, bootstrap_interval(torch.ones(1), torch.ones(1))))
+    low, high = bootstrap_interval(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]))
+    assert (low, high) == (1.0, 1.0)
+
+
+def test_interval_of_a_mean_of_many_is_that_of_normal_theory():
+    values = torch.rand(2000, generator=torch.Generator().manual_seed(2))
+    half = 1.96 * float(values.std()) / math.sqrt(len(values))
+    low, high = ratio_interval(values, torch.ones(2000))
+    assert low == pytest.approx(float(values.mean()) - half, abs=0.1 * half)
+    assert high == pytest.approx(float(values.mean()) + half, abs=0.1 * half)
+
+
+@pytest.mark.parametrize("items", [2, 10, 500])
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_interval_of_all_right_or_all_wrong_is_exact(right, items):
+    exact = scipy.stats.binomtest(int(right) * items, items).proportion_ci(0.95, method="exact")
+    assert ratio_interval(torch.full((items,), right), torch.ones(items)) == pytest.approx((exact.low, exact.high))
+
+
+def test_interval_is_a_bootstrap_unless_items_count_one_and_agree():
+    for numerators, denominators in [([1.0, 1.0, 0.0], [1.0] * 3), ([0.0, 0.0], [3.0, 4.0]), ([0.5, 0.5], [1.0, 1.0])]:
+        columns = torch.tensor(numerators), torch.tensor(denominators)
+        assert ratio_interval(*columns) == bootstrap_interval(*columns)
+
+
+def test_paired_difference_is_that_of_a_slow_loop():
+    first = [(1.0, 4.0), (0.0, 1.0), None, (2.0, 2.0), (5.0, 5.0)]
+    second = [(1.0, 4.0), (1.0, 2.0), (1.0, 1.0), (0.0, 2.0), (1.0, 5.0)]
+    pairs = [pair for pair in zip(first, second, strict=True) if pair[0] is not None]
+    drawn = torch.randint(4, (1000, 4), generator=torch.Generator().manual_seed(0)).tolist()
+    draws = [[pairs[i] for i in row] for row in drawn]
+    differences = torch.tensor([ratio([one for one, _ in row]) - ratio([other for _, other in row]) for row in draws], dtype=torch.double)
+    found = paired_bootstrap(first, second)
+    assert (found.value, found.count) == (pytest.approx(8 / 12 - 3 / 13), 4)
+    assert found.low == pytest.approx(float(differences.quantile(0.025)))
+    assert found.high == pytest.approx(float(differences.quantile(0.975)))
+    assert found.p == pytest.approx(2 * (int((differences <= 0).sum()) + 1) / 1001)
+    swapped = paired_bootstrap(second, first)
+    assert (swapped.value, swapped.low, swapped.p) == (pytest.approx(-found.value), pytest.approx(-found.high), found.p)
+
+
+def test_pairing_sees_what_two_intervals_do_not():
+    """One system is better by 0.01 everywhere, on items that differ by far more: the intervals overlap, the difference is sure."""
+    hard = torch.rand(50, generator=torch.Generator().manual_seed(3)).tolist()
+    found = paired_bootstrap([(value + 0.01, 1.0) for value in hard], [(value, 1.0) for value in hard])
+    assert (found.low, found.high) == (pytest.approx(0.01), pytest.approx(0.01))
+    assert found.p == pytest.approx(2 / 1001)
+
+
+def test_alike_systems_and_chance():
+    """The same parts: no difference and p 1. Of systems that differ by chance alone, about one in twenty has a p below 0.05."""
+    parts = [(float(n % 3), 3.0) for n in range(20)]
+    assert paired_bootstrap(parts, parts) == PairedDifference(0.0, 0.0, 0.0, 1.0, 20)
+    generator = torch.Generator().manual_seed(4)
+    values = torch.rand(100, 2, 40, generator=generator).tolist()
+    p = [paired_bootstrap([(v, 1.0) for v in one], [(v, 1.0) for v in other]).p for one, other in values]
+    assert 1 <= sum(value < 0.05 for value in p) <= 12
+
+
+def test_paired_difference_needs_the_same_items():
+    with pytest.raises(ConfigError, match="got 1 and 2"):
+        paired_bootstrap([(1.0, 1.0)], [(1.0, 1.0), None])
+    nothing = paired_bootstrap([(1.0, 1.0), None], [(1.0, 1.0), (0.0, 1.0)])
+    assert nothing.count == 1
+    assert math.isnan(nothing.value)
