@@ -37,6 +37,9 @@ class SpokenSample:
         num_tokens: Tokens that ``nll_nats`` sums over.
         prompt_embedding: Speaker embedding (E,) of the prompt; NaN where it holds no voice.
         generated_embedding: Speaker embedding (E,) of the generated speech; NaN where it holds no voice.
+        second_prompt_embedding: The second embedder's (E',) of the prompt, likewise.
+        second_generated_embedding: The second embedder's (E',) of the generated speech, likewise.
+        predicted_mos: Predicted mean opinion score of the generated speech, 1 to 5; None where there is nothing to hear.
     """
 
     id: str
@@ -64,6 +67,9 @@ class SpokenSample:
     num_tokens: int | None = None
     prompt_embedding: Tensor | None = field(default=None, repr=False)
     generated_embedding: Tensor | None = field(default=None, repr=False)
+    second_prompt_embedding: Tensor | None = field(default=None, repr=False)
+    second_generated_embedding: Tensor | None = field(default=None, repr=False)
+    predicted_mos: float | None = None
 
     @property
     def generated_seconds(self) -> float:
