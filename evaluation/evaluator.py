@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from evaluation.answering import TeacherForcing, answer
-from evaluation.judges import Judge, SpeakerEmbedder, TextScorer, Transcriber
+from evaluation.judges import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
+from evaluation.judges.pieces import LEAST_SECONDS, TOGETHER_SECONDS, alike
 from evaluation.metrics import SpokenMetric
 from evaluation.sample import SpokenSample
 from spectron.batch import SpeechBatch
@@ -16,18 +19,27 @@ from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import ConfigError
 from spectron.tracking import Measure
 
-LEAST_SECONDS = 0.1  # speech shorter than this holds no word and no voice, and is below what front ends accept
-JUDGED_SECONDS = 120.0  # speech that a judge takes at a time
+log = logging.getLogger(__name__)
 JUDGED_TEXTS = 32  # texts that a judge takes at a time
 
 
 @dataclass
 class Judges:
-    """The judges at hand."""
+    """The judges at hand.
+
+    Args:
+        transcriber: Writes down what is heard.
+        text_scorer: Judges what was written down.
+        speaker_embedder: Tells voices.
+        second_speaker_embedder: Tells voices in another way: a model may please one embedder more than listeners.
+        quality_predictor: Predicts what listeners would think of the sound; alone among the judges its weights may be absent.
+    """
 
     transcriber: Transcriber | None = None
     text_scorer: TextScorer | None = None
     speaker_embedder: SpeakerEmbedder | None = None
+    second_speaker_embedder: SpeakerEmbedder | None = None
+    quality_predictor: QualityPredictor | None = None
 
     def present(self) -> dict[str, Judge]:
         """Those that are there, by name."""
@@ -116,6 +128,10 @@ def consult(samples: list[SpokenSample], judges: Judges, device: torch.device) -
         score(samples, judges.text_scorer, device)
     if judges.speaker_embedder is not None:
         recognise(samples, judges.speaker_embedder, device)
+    if judges.second_speaker_embedder is not None:
+        recognise(samples, judges.second_speaker_embedder, device, prefix="second_")
+    if judges.quality_predictor is not None:
+        rate(samples, judges.quality_predictor, device)
 
 
 def hear(samples: list[SpokenSample], transcriber: Transcriber, device: torch.device) -> None:
@@ -123,9 +139,8 @@ def hear(samples: list[SpokenSample], transcriber: Transcriber, device: torch.de
     for sample in samples:
         sample.heard = ""
     with transcriber.at_work(device):
-        for group in alike([sample for sample in samples if sample.generated_seconds >= LEAST_SECONDS], lambda s: s.generated_seconds):
-            texts = transcriber.transcribe([sample.generated for sample in group], group[0].speech_rate_hz)
-            for sample, text in zip(group, texts, strict=True):
+        for group, speech, rate_hz in spoken(samples):
+            for sample, text in zip(group, transcriber.transcribe(speech, rate_hz), strict=True):
                 sample.heard = text
 
 
@@ -139,26 +154,46 @@ def score(samples: list[SpokenSample], scorer: TextScorer, device: torch.device)
                 sample.nll_nats, sample.num_tokens = nll_nats, num_tokens
 
 
-def recognise(samples: list[SpokenSample], embedder: SpeakerEmbedder, device: torch.device) -> None:
-    """Fill in the voices of prompts and generated speech."""
+def recognise(samples: list[SpokenSample], embedder: SpeakerEmbedder, device: torch.device, prefix: str = "") -> None:
+    """Fill in the voices of prompts and generated speech: the embeddings' fields of a sample whose names begin with ``prefix``."""
     with embedder.at_work(device):
-        for group in alike(samples, lambda s: len(s.prompt) / s.prompt_rate_hz):
-            embeddings = embedder.embed([sample.prompt for sample in group], group[0].prompt_rate_hz).cpu()
-            for sample, embedding in zip(group, embeddings, strict=True):
-                sample.prompt_embedding = embedding
-        for group in alike([sample for sample in samples if sample.generated_seconds >= LEAST_SECONDS], lambda s: s.generated_seconds):
-            embeddings = embedder.embed([sample.generated for sample in group], group[0].speech_rate_hz).cpu()
-            for sample, embedding in zip(group, embeddings, strict=True):
-                sample.generated_embedding = embedding
+        for kind, groups in (("prompt", prompted(samples)), ("generated", spoken(samples))):
+            for group, speech, rate_hz in groups:
+                for sample, embedding in zip(group, embedder.embed(speech, rate_hz).cpu(), strict=True):
+                    setattr(sample, f"{prefix}{kind}_embedding", embedding)
 
 
-def alike(samples: list[SpokenSample], seconds: Callable[[SpokenSample], float]) -> Iterator[list[SpokenSample]]:
-    """Groups of samples of similar length, none longer than a judge takes at a time once it is padded."""
-    group: list[SpokenSample] = []
-    for sample in sorted(samples, key=seconds):
-        if group and seconds(sample) * (len(group) + 1) > JUDGED_SECONDS:
-            yield group
-            group = []
-        group.append(sample)
-    if group:
-        yield group
+def rate(samples: list[SpokenSample], predictor: QualityPredictor, device: torch.device) -> None:
+    """Fill in what listeners would think of the generated speech, unless the predictor is not here."""
+    if (why := predictor.missing()) is not None:
+        log.warning("no opinion score is predicted: %s", why)
+        return
+    with predictor.at_work(device):
+        for group, speech, rate_hz in spoken(samples):
+            for sample, mos in zip(group, predictor.rate(speech, rate_hz), strict=True):
+                sample.predicted_mos = mos
+
+
+Group = tuple[list[SpokenSample], list[Tensor], int]
+
+
+def prompted(samples: list[SpokenSample]) -> Iterator[Group]:
+    """Samples in groups that a judge takes at a time, with their prompts and these prompts' sample rate."""
+    yield from grouped(samples, lambda sample: sample.prompt, lambda sample: sample.prompt_rate_hz)
+
+
+def spoken(samples: list[SpokenSample]) -> Iterator[Group]:
+    """The same with the generated speech; samples with too little of it for any judge are left out."""
+    enough = [sample for sample in samples if sample.generated_seconds >= LEAST_SECONDS]
+    yield from grouped(enough, lambda sample: sample.generated, lambda sample: sample.speech_rate_hz)
+
+
+def grouped(
+    samples: list[SpokenSample], speech: Callable[[SpokenSample], Tensor], rate_hz: Callable[[SpokenSample], int]
+) -> Iterator[Group]:
+    """Groups of one sample rate and similar length."""
+    for rate in sorted({rate_hz(sample) for sample in samples}):
+        alike_rate = [sample for sample in samples if rate_hz(sample) == rate]
+        for places in alike([len(speech(sample)) for sample in alike_rate], int(TOGETHER_SECONDS * rate)):
+            group = [alike_rate[place] for place in places]
+            yield group, [speech(sample) for sample in group], rate

@@ -37,9 +37,9 @@ class SpokenSample:
         num_tokens: Tokens that ``nll_nats`` sums over.
         prompt_embedding: Speaker embedding (E,) of the prompt; NaN where it holds no voice.
         generated_embedding: Speaker embedding (E,) of the generated speech; NaN where it holds no voice.
-        second_prompt_embedding: The prompt's embedding (E',) by a second embedder, likewise.
-        second_generated_embedding: That of the generated speech, likewise.
-        predicted_mos: Mean opinion score, 1 to 5, that a judge predicts for the generated speech.
+        second_prompt_embedding: The second embedder's (E',) of the prompt, likewise.
+        second_generated_embedding: The second embedder's (E',) of the generated speech, likewise.
+        predicted_mos: Predicted mean opinion score of the generated speech, 1 to 5; None where there is nothing to hear.
     """
 
     id: str

@@ -57,3 +57,11 @@ def tiny_encoder(tmp_path_factory):
     from speech_encoders import write_speech_encoder
 
     return written_once(write_speech_encoder, tmp_path_factory.mktemp("speech_encoders"))
+
+
+@pytest.fixture(scope="session")
+def tiny_judge(tmp_path_factory):
+    """Returns a function that gives the folder of a tiny recogniser or speaker encoder, written once."""
+    from speech_judges import write_speech_judge
+
+    return written_once(write_speech_judge, tmp_path_factory.mktemp("speech_judges"))

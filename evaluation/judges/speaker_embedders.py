@@ -1,4 +1,4 @@
-"""Encoders that tell who speaks."""
+"""Resemblyzer's speaker encoder."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
     """
 
     RATE_HZ, HOP, WINDOW, BANDS, FRAMES = 16000, 160, 400, 40, 160
+    WINDOWS_TOGETHER = 128
     WINDOWS_A_SECOND, LEAST_COVERAGE, TARGET_DBFS = 1.3, 0.75, -30
 
     def __init__(self, trim_silences: bool = True) -> None:
@@ -90,7 +91,9 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
         missing = max(rows[-1] + self.FRAMES for rows in starts) * self.HOP - padded.shape[1]
         mel = self.mel(torch.nn.functional.pad(padded, (0, max(missing, 0)))).transpose(1, 2)  # (B, T, M)
         windows = torch.stack([mel[row, begin : begin + self.FRAMES] for row, begins in enumerate(starts) for begin in begins])
-        parts = self.encoder(windows).split([len(begins) for begins in starts])
+        # So many at a time, for a recording of any length.
+        embeddings = torch.cat([self.encoder(some) for some in windows.split(self.WINDOWS_TOGETHER)])
+        parts = embeddings.split([len(begins) for begins in starts])
         return torch.nn.functional.normalize(torch.stack([part.mean(0) for part in parts]), dim=1, eps=0.0)
 
     def window_starts(self, num_samples: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,70 +9,70 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from evaluation.judges.contracts import TextScorer
+from evaluation.judges.pieces import alike
+from evaluation.judges.sources import HubJudge
+from spectron.encoders.loading import quiet
 from spectron.errors import ConfigError
+from spectron.hub import reading, require_safetensors
+
+MOST_CONTEXT = 2048  # tokens scored after one start token, where a model would take more: memory grows with them
+TOKENS_TOGETHER = 4096  # the most in a batch, padding included: each has a score for every word of the vocabulary
 
 
-class TransformersTextScorer(TextScorer):
+class TransformersTextScorer(HubJudge, TextScorer):
     """Any causal LM of transformers.
 
     Every token of the text is scored, the first one too: a start token stands before it (the tokenizer's own, or its end token where
-    it has no start token, as with GPT-2). The end of the text is not scored. A text longer than the model's context is scored in
-    pieces that each begin anew, so that no token is left out.
+    it has no start token, as with GPT-2). The end of the text is not scored. A text longer than the model's context, or than 2048 tokens,
+    is scored in pieces that each begin anew, so that no token is left out.
 
     Args:
-        source: Name on the hub or local folder.
+        source: Name on the hub or local folder, with safetensors weights.
+        revision: Branch, tag or commit on the hub.
 
     Raises:
         ConfigError: if ``source`` is a path that is not there, or, at ``load``, no causal LM with a usable tokenizer.
     """
 
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
-            raise ConfigError(f"TransformersTextScorer.source: no folder {source}; name one in transformers' format, or a model of the hub")
-        self.source = str(Path(source).expanduser()) if source.startswith("~") else source
+    def __init__(self, source: str, revision: str | None = None) -> None:
+        super().__init__(source, revision)
         self.tokenizer: Any = None
         self.lm: Any = None
 
     @property
     def title(self) -> str:
         """Class, model and the tokenizer that counts the tokens."""
-        return f"TransformersTextScorer({self.source}, its own tokenizer)"
+        return f"TransformersTextScorer({self.name}, its own tokenizer)"
 
     def load(self) -> None:
         """Read model and tokenizer."""
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils.logging import disable_progress_bar
 
-        disable_progress_bar()  # it would tear the training's own
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(self.source)
-            self.lm = AutoModelForCausalLM.from_pretrained(self.source, use_safetensors=True, dtype=torch.float32)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"TransformersTextScorer.source: {self.source!r} is no causal LM that can be read here (config.json, a tokenizer and "
-                f"model.safetensors are needed): {error}"
-            ) from error
+        folder = self.folder()
+        require_safetensors(folder, self.source)
+        with quiet(), reading(self.source, "a causal LM with a tokenizer"):
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+            self.lm = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
         begin = self.tokenizer.bos_token_id
         self.begin_id = self.tokenizer.eos_token_id if begin is None else begin
         if self.begin_id is None:
-            raise ConfigError(f"TransformersTextScorer.source: the tokenizer of {self.source!r} has no token to begin a text with")
+            raise ConfigError(f"source: the tokenizer of {self.source!r} has no token to begin a text with")
 
     def score(self, texts: list[str]) -> list[tuple[float, int]]:
         """Summed negative log-likelihood in nats and token count of each text."""
-        rows = [self.tokenizer(text.strip(), add_special_tokens=False)["input_ids"] for text in texts]
+        rows = [self.tokenizer(text.strip(), add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
         room = self.room()
         pieces = [(owner, row[begin : begin + room]) for owner, row in enumerate(rows) for begin in range(0, len(row), room)]
         sums = [0.0] * len(texts)
-        if pieces:
-            for (owner, _), nll in zip(pieces, self.piece_sums([torch.tensor(ids) for _, ids in pieces]), strict=True):
-                sums[owner] += nll
+        for group in alike([len(ids) for _, ids in pieces], TOKENS_TOGETHER):
+            for place, nll in zip(group, self.piece_sums([torch.tensor(pieces[place][1]) for place in group]), strict=True):
+                sums[pieces[place][0]] += nll
         return list(zip(sums, map(len, rows), strict=True))
 
     def room(self) -> int:
         """Tokens of text that fit beside the start token."""
         longest = getattr(self.lm.config.get_text_config(), "max_position_embeddings", None)
-        return 1024 if longest is None else longest - 1
+        return MOST_CONTEXT if longest is None else min(longest - 1, MOST_CONTEXT)
 
     def piece_sums(self, pieces: list[Tensor]) -> list[float]:
         """Negative log-likelihood of token sequences (N,), each after the start token."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from evaluation.judges.contracts import Transcriber
-from spectron.audio.resampling import resample
+from evaluation.judges.pieces import by_pieces, join_texts
 from spectron.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CTCTranscriber(Transcriber):
-    """A CTC model that the project trained and exported.
+    """A CTC model that the project trained and exported. Recordings above 30 s are cut where they are quiet.
 
     Args:
         folder: Folder that ``spectron export`` wrote.
@@ -56,17 +56,20 @@ class CTCTranscriber(Transcriber):
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
         """Words heard in each waveform (S,)."""
         device = next(self.model.parameters()).device
-        rate = self.model.encoder.sample_rate_hz
-        rows = [resample(waveform.cpu().float(), sample_rate_hz, rate).to(device) for waveform in waveforms]
-        num_samples = torch.tensor([len(row) for row in rows], device=device)
-        return self.model.transcribe(pad_sequence(rows, batch_first=True), num_samples)
+        return join_texts(by_pieces(waveforms, sample_rate_hz, self.model.encoder.sample_rate_hz, device, self.hear))
+
+    def hear(self, waveforms: list[Tensor]) -> list[str]:
+        """Words of waveforms (S,) at the model's rate."""
+        num_samples = torch.tensor([len(row) for row in waveforms], device=waveforms[0].device)
+        return self.model.transcribe(pad_sequence(waveforms, batch_first=True), num_samples)
 
 
 class PocketSphinxTranscriber(Transcriber):
     """CMU PocketSphinx with the American English models of its own wheel: independent of anything trained here, on the CPU.
 
     It hears open English from a dictionary of 134 000 words about five times faster than real time; on clean read speech it is far
-    worse than a neural recogniser, so read its word error rates beside those of the vocoder's ceiling.
+    worse than a neural recogniser, so read its word error rates beside those of the vocoder's ceiling. Recordings above 30 s are cut where
+    they are quiet.
 
     Raises:
         ConfigError: if the package is not installed.
@@ -93,17 +96,25 @@ class PocketSphinxTranscriber(Transcriber):
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
         """Words heard in each waveform (S,)."""
-        return [self.hear(resample(waveform.cpu().float(), sample_rate_hz, self.RATE_HZ)) for waveform in waveforms]
+        return join_texts(by_pieces(waveforms, sample_rate_hz, self.RATE_HZ, torch.device("cpu"), self.hear))
 
-    def hear(self, waveform: Tensor) -> str:
+    def weight_files(self) -> list[Path]:
+        """Acoustic model, language model and dictionary."""
+        return [path for path in Path(self.package.get_model_path("en-us")).rglob("*") if path.is_file()]
+
+    def hear(self, waveforms: list[Tensor]) -> list[str]:
+        """Words of waveforms (S,) at 16 kHz."""
+        return [self.hear_one(waveform) for waveform in waveforms]
+
+    def hear_one(self, waveform: Tensor) -> str:
         """Words of one waveform (S,) at 16 kHz."""
-        # A digital silence has no logarithm and breaks the decoder's normalisation.
-        if not waveform.any():
+        samples = (waveform.clamp(-1, 1) * 32767).round().to(torch.int16)
+        # Quieter than one step of 16 bits is a digital silence, which has no logarithm and breaks the decoder's normalisation.
+        if not samples.any():
             return ""
-        samples = (waveform.clamp(-1, 1) * 32767).round().to(torch.int16).numpy().astype("<i2")
         self.decoder.start_utt()
         # As a whole: in pieces, the running cepstral mean would make a result depend on what was heard before.
-        self.decoder.process_raw(samples.tobytes(), full_utt=True)
+        self.decoder.process_raw(samples.numpy().astype("<i2").tobytes(), full_utt=True)
         self.decoder.end_utt()
         hypothesis = self.decoder.hyp()
         return "" if hypothesis is None else hypothesis.hypstr

@@ -18,19 +18,21 @@ from spectron.weights import require_whole
 
 DATA_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.yaml"]
 CODE_FILES = ["*.py"]
+CHECKPOINTS = ["*.ckpt"]
 # Copies of the same weights for other programs, or in other precisions; MMS' adapters of a thousand languages.
 OTHER_COPIES = ["adapter.*.safetensors", "original/*", "onnx/*", "openvino/*", "coreml/*", "*.fp16*", "*.fp32*"]
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 SETTINGS = ("*config.json", "tokenizer.json")
 
 
-def locate(source: str, revision: str | None = None, remote_code: bool = False) -> Path:
+def locate(source: str, revision: str | None = None, remote_code: bool = False, checkpoints: bool = False) -> Path:
     """The folder that holds a pre-trained model.
 
     Args:
         source: A local folder, or a name on the hub such as ``openai/whisper-base``.
         revision: Branch, tag or commit on the hub; None takes the main branch.
         remote_code: Whether the repository's own Python files are fetched too.
+        checkpoints: Whether speechbrain's ``.ckpt`` files are fetched too, for a reader that takes only tensors from them.
 
     Raises:
         ConfigError: beginning with the argument's name, ``source`` or ``revision``; says what was looked for where, and the cure.
@@ -39,7 +41,8 @@ def locate(source: str, revision: str | None = None, remote_code: bool = False) 
     if not folder.is_dir():
         if source.startswith((".", "/", "~")) or source.count("/") > 1 or folder.exists():
             raise ConfigError(f"source: there is no folder {folder.absolute()}. {_nearest_folder(folder)}")
-        folder = _fetch(source, revision, remote_code)
+        extra = (CODE_FILES if remote_code else []) + (CHECKPOINTS if checkpoints else [])
+        folder = _fetch(source, revision, DATA_FILES + extra)
     elif revision is not None:
         raise ConfigError(f"revision: {source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model")
     for path in sorted(path for pattern in SETTINGS for path in folder.glob(pattern)):
@@ -106,7 +109,7 @@ def reading(source: str, what: str, argument: str = "source") -> Iterator[None]:
         raise ConfigError(f"{argument}: {source!r} cannot be read as {what}: {type(error).__name__}: {said}") from error
 
 
-def _fetch(name: str, revision: str | None, remote_code: bool) -> Path:
+def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
     """A hub model's folder in the cache, fetched where it is not there yet."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
@@ -116,7 +119,6 @@ def _fetch(name: str, revision: str | None, remote_code: bool) -> Path:
     wrong = f"source: there is no folder {name}; did you mean {near}? As a name of the hub: " if near else "source: "
     looked = f"looked for the folder {Path(name).absolute()}, in the cache {constants.HF_HUB_CACHE}"
     by_folder = "or give a folder that holds it, `source: /path/to/folder`"
-    patterns = DATA_FILES + (CODE_FILES if remote_code else [])
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=OTHER_COPIES))
     except HFValidationError as error:

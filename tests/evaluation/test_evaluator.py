@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from evaluation.answering import answer
-from evaluation.evaluator import JUDGED_SECONDS, Judges, alike, consult, judge_system, measures_by_split
-from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
+from evaluation.evaluator import Judges, consult, judge_system, measures_by_split, spoken
+from evaluation.judges import QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
+from evaluation.judges.pieces import TOGETHER_SECONDS
 from evaluation.metrics import SpeechWordErrorRate, StoppedShare, WrittenAnswerAccuracy, all_metrics, mel_distance
 from evaluation.references import RecordedAnswers, recordings_of, spectrogram_of
 from evaluation.rows import select, with_reference
@@ -192,9 +193,44 @@ def test_answers_are_also_counted_for_each_split(make_sample):
 
 def test_groups_stay_under_what_a_judge_takes(make_sample):
     samples = [make_sample(generated=torch.zeros(8000 * seconds), speech_rate_hz=8000) for seconds in (50, 3, 50, 50, 200, 3)]
-    groups = [[s.generated_seconds for s in group] for group in alike(samples, lambda s: s.generated_seconds)]
+    groups = [[s.generated_seconds for s in group] for group, _, _ in spoken(samples)]
     assert groups == [[3, 3], [50, 50], [50], [200]]
-    assert all(len(group) * group[-1] <= JUDGED_SECONDS or len(group) == 1 for group in groups)
+    assert all(len(group) * group[-1] <= TOGETHER_SECONDS or len(group) == 1 for group in groups)
+
+
+class Applause(QualityPredictor):
+    title = "Applause"
+    why: str | None = None
+
+    def load(self) -> None: ...
+
+    def missing(self):
+        return self.why
+
+    def rate(self, waveforms, sample_rate_hz):
+        return [float(len(row)) if row.any() else None for row in waveforms]
+
+
+def test_each_embedder_fills_fields_of_its_own(make_sample):
+    """Samples of two rates are told apart, and speech too short for a judge is not shown to it."""
+    samples = [make_sample(generated=torch.ones(2000)), make_sample(prompt=torch.zeros(900), prompt_rate_hz=8000, generated=torch.ones(10))]
+    consult(samples, Judges(second_speaker_embedder=LengthEmbedder()), CPU)
+    assert [sample.second_prompt_embedding.tolist() for sample in samples] == [[1600, 16000], [900, 8000]]
+    assert samples[0].second_generated_embedding.tolist() == [2000, 16000]
+    assert samples[1].second_generated_embedding is None
+    assert all(sample.prompt_embedding is None and sample.generated_embedding is None for sample in samples)
+
+
+def test_quality_is_predicted_where_the_predictor_is_here(make_sample, caplog):
+    samples = [make_sample(generated=torch.ones(2000)), make_sample(generated=torch.zeros(2000)), make_sample(generated=torch.ones(10))]
+    judge = Applause()
+    judge.why = "weights not present: pip install applause"
+    consult(samples, Judges(quality_predictor=judge), CPU)
+    assert samples[0].predicted_mos is None
+    assert "no opinion score is predicted: weights not present: pip install applause" in caplog.text
+    judge.why = None
+    consult(samples, Judges(quality_predictor=judge), CPU)
+    assert [sample.predicted_mos for sample in samples] == [2000.0, None, None]
 
 
 def test_rows_are_selected_with_all_their_columns():

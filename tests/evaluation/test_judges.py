@@ -204,9 +204,9 @@ def test_a_tokenizer_without_a_start_token_begins_with_its_end_token(language_mo
 
 
 def test_sources_that_are_not_there(tmp_path):
-    with pytest.raises(ConfigError, match=r"no folder ./nothing"):
+    with pytest.raises(ConfigError, match=r"source: there is no folder .*nothing"):
         TransformersTextScorer("./nothing")
-    with pytest.raises(ConfigError, match=r"is no causal LM that can be read"):
+    with pytest.raises(ConfigError, match=r"holds no \*.safetensors but no weights at all"):
         TransformersTextScorer(str(tmp_path)).prepare()
     with pytest.raises(ConfigError, match=r"CTCTranscriber.folder: .*nothing has no config.yaml"):
         CTCTranscriber(str(tmp_path / "nothing"))

@@ -1,0 +1,233 @@
+"""Judges by name or folder against the libraries' own pipelines; batches against single recordings; all judges on any recording."""
+
+import hashlib
+
+import numpy
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from speech_judges import CTC, SPEAKERS, WRITING
+from speechbrain_folders import write_speechbrain_folder
+
+from evaluation.judges import (
+    DNSMOSPredictor,
+    PocketSphinxTranscriber,
+    ResemblyzerEmbedder,
+    SpeechBrainSpeakerEmbedder,
+    TransformersSpeakerEmbedder,
+    TransformersTranscriber,
+    transformers_transcriber,
+)
+from evaluation.judges.pieces import alike, by_pieces, cut
+from spectron.audio.resampling import resample
+from spectron.encoders import SpeechBrainEncoder
+from spectron.errors import ConfigError
+
+CPU = torch.device("cpu")
+RATE = 16000
+NOISE = 0.1 * torch.randn(3 * RATE, generator=torch.Generator().manual_seed(1)) * torch.linspace(0.1, 3, 3 * RATE)
+# Loud and soft, long and short; a click, digital silence and nothing.
+SPEECH = [NOISE, NOISE[:30000] * 0.01, NOISE[1000:20000], NOISE[:8000]]
+NO_SPEECH = [NOISE[:160], torch.zeros(RATE), torch.zeros(0)]
+
+
+@pytest.fixture(autouse=True)
+def brief_writing(monkeypatch):
+    monkeypatch.setattr(transformers_transcriber, "MOST_TOKENS", 8)
+
+
+def library_text(folder, family: str, waveform: torch.Tensor) -> str:
+    """The library's own pipeline on one recording."""
+    pipe = transformers.pipeline("automatic-speech-recognition", model=str(folder), device="cpu")
+    options = {} if family in CTC else {"generate_kwargs": {"num_beams": 1, **({} if family == "whisper" else {"max_new_tokens": 8})}}
+    return pipe(waveform.numpy(), **options)["text"].strip()
+
+
+@pytest.mark.parametrize("family", [*CTC, *WRITING])
+def test_a_recogniser_hears_in_a_batch_what_the_librarys_pipeline_hears_alone(tiny_judge, family):
+    judge = TransformersTranscriber(str(tiny_judge(family)))
+    with judge.at_work(CPU):
+        heard = judge.transcribe(SPEECH + NO_SPEECH, RATE)
+    assert heard == [library_text(tiny_judge(family), family, waveform) for waveform in SPEECH] + ["", "", ""]
+    assert len(set(heard[:4])) > 1
+    assert len(heard[0]) > 5
+
+
+@pytest.mark.parametrize("family", ["wav2vec2_large", "whisper"])
+def test_a_long_recording_is_heard_in_pieces_and_none_is_left_out(tiny_judge, family):
+    """Seventy seconds with two pauses: the text is that of the pieces between the pauses."""
+    parts = [NOISE.repeat(10)[: seconds * RATE] for seconds in (25, 22, 23)]
+    pause = torch.zeros(RATE)
+    long = torch.cat([parts[0], pause, parts[1], pause, parts[2]])
+    judge = TransformersTranscriber(str(tiny_judge(family)))
+    with judge.at_work(CPU):
+        pieces = list(cut(long, RATE, 30))
+        assert [round(len(piece) / RATE) for piece in pieces] == [25, 23, 24]
+        assert judge.transcribe([long], RATE) == [" ".join(judge.transcribe(pieces, RATE))]
+
+
+def test_whisper_is_told_the_language(tiny_judge, tmp_path):
+    model = transformers.WhisperForConditionalGeneration.from_pretrained(tiny_judge("whisper"))
+    for part in (transformers.AutoTokenizer, transformers.AutoFeatureExtractor):
+        part.from_pretrained(tiny_judge("whisper")).save_pretrained(tmp_path)
+    model.generation_config.update(is_multilingual=True, lang_to_id={"<|en|>": 4, "<|de|>": 5}, task_to_id={"transcribe": 6}, max_length=20)
+    model.generation_config.no_timestamps_token_id = 7
+    model.save_pretrained(tmp_path)
+    texts = []
+    for language in ("en", "de"):
+        judge = TransformersTranscriber(str(tmp_path), language=language)
+        with judge.at_work(CPU):
+            told = judge.recogniser.settings
+            texts += judge.transcribe([NOISE], RATE)
+        assert told["language"] == language
+    assert texts[0] != texts[1]
+    with pytest.raises(ConfigError, match=r"^language: .* writes de, en, not 'fr'"):
+        TransformersTranscriber(str(tmp_path), language="fr").prepare()
+
+
+@pytest.mark.parametrize("family", SPEAKERS)
+def test_a_speaker_head_gives_the_librarys_embeddings_in_a_batch(tiny_judge, family):
+    folder = tiny_judge(family)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    model = transformers.AutoModelForAudioXVector.from_pretrained(folder).eval()
+    judge = TransformersSpeakerEmbedder(str(folder))
+    with judge.at_work(CPU):
+        together = judge.embed(SPEECH + NO_SPEECH, RATE)
+        alone = torch.cat([judge.embed([waveform], RATE) for waveform in SPEECH])
+    with torch.no_grad():
+        inputs = [extractor(waveform.numpy(), sampling_rate=RATE, return_tensors="pt") for waveform in SPEECH]
+        expected = torch.nn.functional.normalize(torch.cat([model(**row).embeddings for row in inputs]), dim=1)
+    torch.testing.assert_close(together[:4], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together[:4], alone, atol=1e-5, rtol=0)
+    assert together.isnan().all(1).tolist() == [False] * 4 + [True] * 3
+    assert (expected[0] - expected[3]).abs().max() > 1e-3
+
+
+def test_speechbrains_speaker_encoder_gives_its_own_embeddings(tmp_path):
+    folder = str(write_speechbrain_folder("ecapa", tmp_path / "ecapa"))
+    encoder = SpeechBrainEncoder(folder, RATE).eval()  # equal to speechbrain's own, by the tests of the encoders
+    judge = SpeechBrainSpeakerEmbedder(folder, sample_rate_hz=RATE)
+    with judge.at_work(CPU):
+        embeddings = judge.embed(SPEECH + NO_SPEECH, RATE)
+        slower = judge.embed([NOISE], 8000)
+        expected = torch.cat([encoder(row[None], torch.tensor([len(row)]))[0][0] for row in [*SPEECH, resample(NOISE, 8000, RATE)]])
+    expected = torch.nn.functional.normalize(expected, dim=1)
+    torch.testing.assert_close(torch.cat([embeddings[:4], slower]), expected, atol=1e-5, rtol=0)
+    assert embeddings[4:].isnan().all()
+    sequence = SpeechBrainSpeakerEmbedder(str(write_speechbrain_folder("crdnn", tmp_path / "crdnn")))
+    with pytest.raises(ConfigError, match=r"gives a sequence, not one vector a recording"):
+        sequence.prepare()
+
+
+def test_a_long_voice_is_the_mean_of_its_pieces_by_their_lengths(tiny_judge):
+    long = NOISE.repeat(15) * torch.linspace(0.1, 1, 45 * RATE)
+    judge = TransformersSpeakerEmbedder(str(tiny_judge("wavlm_speaker")))
+    with judge.at_work(CPU):
+        pieces = list(cut(long, RATE, 30))
+        weights = torch.tensor([float(len(piece)) for piece in pieces])
+        expected = torch.nn.functional.normalize(weights @ judge.embed(pieces, RATE), dim=0)
+        torch.testing.assert_close(judge.embed([long], RATE)[0], expected, atol=1e-6, rtol=0)
+    assert len(pieces) == 2
+
+
+def test_opinion_scores_are_those_of_speechmos():
+    dnsmos = pytest.importorskip("speechmos.dnsmos")
+    pytest.importorskip("onnxruntime")
+    waveforms = [NOISE, (NOISE.repeat(4) * 9)[: 11 * RATE]]
+    for scale, column in DNSMOSPredictor.COLUMNS.items():
+        judge = DNSMOSPredictor(scale)
+        with judge.at_work(CPU):
+            scores = judge.rate(waveforms + NO_SPEECH, RATE)
+        expected = [dnsmos.run(waveform.clamp(-1, 1).numpy(), RATE)[column] for waveform in waveforms]
+        numpy.testing.assert_allclose(scores[:2], expected, rtol=1e-6)
+        assert scores[2:] == [None] * 3
+    assert len(set(judge.fingerprint()["weights_sha256"])) > 1
+
+
+def test_an_absent_predictor_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    judge = DNSMOSPredictor()
+    assert judge.missing() == "DNSMOSPredictor needs speechmos and onnxruntime: pip install speechmos==0.0.1.1 onnxruntime==1.32.0"
+    with pytest.raises(ConfigError, match=r"pip install speechmos==0.0.1.1 onnxruntime==1.32.0"):
+        judge.prepare()
+
+
+def test_a_bare_encoder_and_a_text_model_are_no_recognisers(tiny_encoder, tiny_language_model, tmp_path):
+    folder = tiny_encoder("wav2vec2")
+    with pytest.raises(ConfigError, match=r"(?s)source: .* Name a model that was trained for this, not the bare encoder|tokenizer"):
+        TransformersTranscriber(str(folder)).prepare()
+    with pytest.raises(ConfigError, match=r"lacks \d+ tensors of its Wav2Vec2ForXVector \(.*which would be random"):
+        TransformersSpeakerEmbedder(str(folder)).prepare()
+    with pytest.raises(ConfigError, match=r"source: .* is a 'llama' model, which is no recogniser"):
+        TransformersTranscriber(str(tiny_language_model("llama"))).prepare()
+
+
+def test_a_hub_model_that_is_not_at_hand_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    judge = TransformersTranscriber("someone/recogniser", revision="v2")
+    assert judge.title == "TransformersTranscriber(someone/recogniser@v2, en, greedy)"
+    why = judge.missing()
+    assert why.startswith("TransformersTranscriber.source: 'someone/recogniser' at revision 'v2' is not at hand")
+    with pytest.raises(ConfigError, match=r"hf download someone/recogniser"):
+        judge.prepare()
+
+
+def test_a_fingerprint_is_that_of_the_weights_and_of_nothing_else(tiny_judge, tmp_path):
+    folder = tiny_judge("wavlm_speaker")
+    first, again = (TransformersSpeakerEmbedder(str(folder)).fingerprint() for _ in range(2))
+    assert first == again
+    assert first["title"] == f"TransformersSpeakerEmbedder({folder})"
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert TransformersSpeakerEmbedder(str(tmp_path)).fingerprint()["weights_sha256"] == first["weights_sha256"]
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["feature_extractor.bias"][0] += 1e-3
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    assert TransformersSpeakerEmbedder(str(tmp_path)).fingerprint()["weights_sha256"] != first["weights_sha256"]
+
+
+def test_a_fingerprint_by_hand(monkeypatch):
+    """Two tensors and no file."""
+    judge = ResemblyzerEmbedder()
+    monkeypatch.setattr(judge, "load", lambda: None)
+    judge.b, judge.a = torch.nn.Parameter(torch.tensor([[1.0, 2.0]])), torch.nn.BatchNorm1d(1, affine=False).num_batches_tracked
+    judge.register_buffer("a", torch.tensor(3))
+    by_hand = hashlib.sha256(
+        b"a torch.int64 []\n" + numpy.int64(3).tobytes() + b"b torch.float32 [1, 2]\n" + numpy.float32([1, 2]).tobytes()
+    )
+    assert judge.fingerprint()["weights_sha256"] == by_hand.hexdigest()
+
+
+def test_a_fingerprint_of_model_files():
+    pytest.importorskip("pocketsphinx")
+    judge = PocketSphinxTranscriber()
+    assert {"mdef", "en-us.lm.bin", "cmudict-en-us.dict"} <= {path.name for path in judge.weight_files()}
+    assert judge.fingerprint() == PocketSphinxTranscriber().fingerprint()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pieces_are_the_whole_and_each_fits(seed):
+    generator = torch.Generator().manual_seed(seed)
+    rate = (800, 1600)[seed % 2]
+    lengths = (torch.rand(seed, generator=generator) ** 2 * 7 * rate).int().tolist()
+    waveforms = [torch.randn(length, generator=generator) for length in [*lengths, 0, 1, 2 * rate, 2 * rate + 1]]
+    for waveform in waveforms:
+        pieces = list(cut(waveform, rate, 2.0))
+        assert torch.equal(torch.cat(pieces), waveform)
+        assert all(len(piece) <= 2 * rate for piece in pieces)
+    groups = list(alike([len(waveform) for waveform in waveforms], 3 * rate))
+    assert sorted(place for group in groups for place in group) == list(range(len(waveforms)))
+    assert all(len(group) == 1 or len(group) * max(len(waveforms[place]) for place in group) <= 3 * rate for group in groups)
+    found = by_pieces(waveforms, rate, rate, CPU, lambda pieces: [float(piece.sum()) for piece in pieces], 2.0)
+    for waveform, heard in zip(waveforms, found, strict=True):
+        if len(waveform) > rate / 2:
+            assert sum(num_samples for num_samples, _ in heard) >= len(waveform) - 0.1 * rate
+        assert all(num_samples >= 0.1 * rate for num_samples, _ in heard)
+
+
+def test_a_cut_falls_into_the_pause():
+    waveform = NOISE.repeat(4)[: 10 * RATE].clone()
+    waveform[7 * RATE : 7 * RATE + 4800] *= 0.01
+    first = next(cut(waveform, RATE, 9.0))
+    assert 7.0 < len(first) / RATE < 7.3
