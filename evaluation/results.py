@@ -1,4 +1,4 @@
-"""What an evaluation found, as ``results.json`` has it: measures from the stored parts, and the fingerprint that says what may be compared."""
+"""What an evaluation found, as ``results.json`` has it: measures from the stored parts of all items."""
 
 from __future__ import annotations
 

@@ -183,6 +183,14 @@ def test_continue_speaks_and_draws(talker, prompt, tmp_path, capsys):
     assert all(name in printed for name in (str(prompt), str(out), "out.png"))
 
 
+@pytest.mark.parametrize("chain", ["none", "null"])
+def test_continue_speaks_without_writing_first(chain, talker, prompt, tmp_path, capsys):
+    out = tmp_path / "out.wav"
+    assert main(["continue", str(talker), str(prompt), "-o", str(out), "--max-seconds", "0.2", "--chain", chain]) == 0
+    assert "Text:         (none)\n" in capsys.readouterr().out
+    assert out.is_file()
+
+
 def test_several_prompts_give_what_each_gives_alone(talker, prompt, tmp_path):
     longer = tmp_path / "longer.wav"
     write_wav(longer, 0.1 * torch.randn(48000, generator=torch.Generator().manual_seed(1)), 16000)

@@ -13,6 +13,7 @@ from datamodules import ContinuationDataModule, SpokenQADataModule, TextDataModu
 from datamodules.splitting import Splitting
 from datamodules.streaming import Batching
 from spectron.audio.mel import MelConfig
+from spectron.batch import SpokenLength
 from spectron.contracts import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
@@ -135,6 +136,36 @@ def test_decoding_after_the_longest_prompt_of_validation(module, small_corpus):
     with pytest.raises(ConfigError, match=rf"^decoding.max_text_tokens=20 .*max_seconds=2 \({speech} steps\).* come to {needed} positions"):
         require_room_for_decoding(module.model, data.lengths(validation_only=True), decoding)
     require_room_for_speech(module.model, [])
+
+
+SPEECH = {"max_seconds": math.ceil((2.0 * 80 + 1) / 3), "reference": math.ceil((3.0 * 80 + 1) / 3)}
+
+
+@pytest.mark.parametrize(
+    ("switches", "text", "speech", "said"),
+    [
+        (
+            {"chain": "none"},
+            0,
+            "max_seconds",
+            r"chain=none and decoding\.max_seconds=2 \(54 steps\) after a prompt of 1\.5 s \(u, 76 steps\)",
+        ),
+        ({"chain": "null", "null_tokens": 7}, 7, "max_seconds", "null_tokens=7 and "),
+        ({"chain": "given"}, None, "max_seconds", r"chain=given \(\d+ tokens\) and "),
+        ({"length": "reference"}, 20, "reference", r"max_text_tokens=20 and decoding\.length=reference \(3\.0 s, 81 steps\)"),
+    ],
+)
+def test_room_for_what_a_decoding_is_held_to(switches, text, speech, said, module):
+    """The second row has no reference, and so needs room for ``max_seconds``, less than the first one's."""
+    prompts = [SpokenLength("u", 1.5, 3.0, ("the cow", "says moo")), SpokenLength("v", 1.5, 0.0, ("a", "b"))]
+    decoding = Decoding(max_text_tokens=20, max_seconds=2.0, **switches)
+    tokens = int(module.model.language_model.tokenize(["the cow says moo"])[1][0]) if text is None else text
+    needed = math.ceil(1.5 * 50) + 1 + 1 + tokens + SPEECH[speech]
+    module.model.language_model.max_positions = needed
+    require_room_for_decoding(module.model, prompts, decoding)
+    module.model.language_model.max_positions = needed - 1
+    with pytest.raises(ConfigError, match=rf"^decoding\.{said}.* come to {needed} positions"):
+        require_room_for_decoding(module.model, prompts, decoding)
 
 
 def test_lines_of_text_need_room_too(module, tmp_path, small_corpus):

@@ -6,18 +6,25 @@ Lengths are integer tensors of shape (B,), made by whatever made the tensor that
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 
 @dataclass
 class Prompts:
-    """Spoken prompts: ``waveform`` (B, S) zero-padded, ``num_samples`` (B,), one id a row (it also seeds that row's sampling)."""
+    """Spoken prompts: ``waveform`` (B, S) zero-padded, ``num_samples`` (B,), one id a row (it also seeds that row's sampling).
+
+    The reference, for decoding that is held to it: ``texts``, the true transcript and continuation of each row, and
+    ``speech_num_samples`` (B,), the length of the true continuation at the system's ``speech_rate_hz``, 0 for a row that has none.
+    """
 
     ids: list[str]
     waveform: Tensor
     num_samples: Tensor
+    texts: list[tuple[str, str]] | None = None
+    speech_num_samples: Tensor | None = None
 
 
 @dataclass
@@ -44,8 +51,9 @@ class SpeechBatch:
 
     @property
     def prompts(self) -> Prompts:
-        """The part that a model is given at inference."""
-        return Prompts(self.ids, self.prompt, self.prompt_num_samples)
+        """The part that a model is given at inference, and the reference that ``Decoding`` may hold it to."""
+        texts = list(zip(self.prompt_text, self.continuation_text, strict=True))
+        return Prompts(self.ids, self.prompt, self.prompt_num_samples, texts, self.continuation_num_samples)
 
 
 @dataclass
@@ -73,12 +81,60 @@ class SpeechTargets:
 
 
 @dataclass
+class TeacherForced:
+    """What the model predicts when it is given the true past.
+
+    ``text_logits`` (B, N + 1, V) against ``text_targets`` (B, N + 1), valid where ``text_valid``; ``speech_hidden`` (B, K, D) against
+    ``speech_targets``. ``prefix`` (B, U, D) is the projected prompt with ``prefix_steps`` (B,) valid.
+    """
+
+    prefix: Tensor
+    prefix_steps: Tensor
+    text_logits: Tensor
+    text_targets: Tensor
+    text_valid: Tensor
+    speech_hidden: Tensor
+    speech_targets: SpeechTargets
+
+
+Rows = TypeVar("Rows", TeacherForced, SpeechTargets)
+
+
+def row_of(batch: Rows, row: int) -> Rows:
+    """One row as a batch of one, its padding included; also of what a head of one's own adds to ``SpeechTargets``."""
+
+    def one(value: Any) -> Any:
+        return row_of(value, row) if isinstance(value, SpeechTargets) else value[row : row + 1]
+
+    return replace(batch, **{column.name: one(getattr(batch, column.name)) for column in fields(batch)})
+
+
+@dataclass
+class SpeechScores:
+    """How likely a model finds the text and the speech of each row after its prompt: sums, and what they are over, each (B,).
+
+    ``text_nats`` is the negative log-likelihood of the whole text, ``text_tokens`` its tokens, the end token included. ``speech_loss``
+    is the speech head's weighted loss of the continuation, every step predicted from the true past, and ``speech_frames`` its mel frames.
+
+    Two scores of a candidate follow, higher for the likelier: ``-text_nats / text_tokens`` and ``-speech_loss / speech_frames``. The
+    second is a convention of ours, for speech without a likelihood; the two have different units and are never mixed.
+    """
+
+    text_nats: Tensor
+    text_tokens: Tensor
+    speech_loss: Tensor
+    speech_frames: Tensor
+
+
+@dataclass
 class Continuation:
     """What a spoken language model answers to ``Prompts``, row by row.
 
-    ``text`` is all that the model wrote; ``transcript`` and ``continuation_text`` are its two halves, or None for a model that
-    puts no mark between them. ``waveform`` (B, S) has ``num_samples`` (B,) valid at ``sample_rate_hz``; ``mel`` (B, T, M) has
-    ``num_frames`` (B,). ``stopped`` (B,) tells which rows ended by themselves. ``timings`` are seconds per stage of the batch.
+    ``text`` is all that the model wrote (or was given to speak, see ``Decoding.chain``); ``transcript`` and ``continuation_text``
+    are its two halves, or None for a model that puts no mark between them or had no text. ``waveform`` (B, S) has ``num_samples``
+    (B,) valid at ``sample_rate_hz``; ``mel`` (B, T, M) has ``num_frames`` (B,). ``stopped`` (B,) tells which rows were not cut off:
+    they ended by themselves, or with their reference where ``Decoding.length`` asks for that. ``timings`` are seconds per stage of
+    the batch.
     """
 
     ids: list[str]

@@ -165,11 +165,11 @@ def continue_speech(options: argparse.Namespace) -> None:
 
     source = _source(options)
     module = load_module(source, overrides=options.overrides).to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature)
+    decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
     for spoken in speak(module, prompts, files, decoding):
         print(f"\nPrompt:       {spoken.prompt}")
         if spoken.transcript is None or spoken.continuation is None:
-            print(f"Text:         {spoken.text}")
+            print(f"Text:         {spoken.text or '(none)'}")
         else:
             print(f"Transcript:   {spoken.transcript}\nContinuation: {spoken.continuation}")
         cut = "" if spoken.stopped else ", cut off at --max-seconds"
@@ -265,6 +265,12 @@ def _add_speaking_options(added: argparse.ArgumentParser) -> None:
     added.add_argument("-o", "--output", type=Path, default=Path("continuation.wav"), help="wav to write; a folder for several prompts")
     added.add_argument("--max-seconds", type=float, default=10.0, help="longest speech (default 10)")
     added.add_argument("--temperature", type=float, default=0.0, help="0, the default, takes the likeliest text; above, text is sampled")
+    added.add_argument(
+        "--chain",
+        choices=("written", "none", "null"),
+        default="written",
+        help="what comes before the speech: the text that the model writes (default), no text, or a few tokens that say nothing (null)",
+    )
     added.add_argument(
         "--seed",
         type=int,

@@ -9,13 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
-from spectron.batch import Continuation, LossTerm, Prompts, SpeechTargets
+from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets
 from spectron.errors import ConfigError
 from spectron.randomness import RowRandom
 
@@ -32,6 +32,15 @@ class Decoding:
         temperature: 0 takes the likeliest token; above, tokens are sampled.
         top_k: Sampling is among the ``top_k`` likeliest tokens; 0 means all.
         seed: Seeds each row's sampling together with the row's id.
+        chain: What stands between prompt and speech. ``written``: what the model writes. ``given``: the prompts' true ``texts``, so that
+            the speech can be held against the reference. ``none``: an empty text, which is the sequence that training makes of one.
+            ``null``: ``null_tokens`` places that say nothing.
+        null_tokens: Places of the ``null`` chain.
+        length: ``free``: until the stop probability or ``max_seconds``. ``reference``: as long as the prompt's reference,
+            ``speech_num_samples``, whatever stop probability and limits say; rows without one are free.
+
+    Raises:
+        ValueError: if ``null_tokens`` is smaller than 1.
     """
 
     max_text_tokens: int = 64
@@ -41,6 +50,13 @@ class Decoding:
     temperature: float = 0.0
     top_k: int = 0
     seed: int = 0
+    chain: Literal["written", "given", "none", "null"] = "written"
+    null_tokens: int = 16
+    length: Literal["free", "reference"] = "free"
+
+    def __post_init__(self) -> None:
+        if self.null_tokens < 1:
+            raise ValueError(f"null_tokens must be at least 1 (`chain: none` is without text), got {self.null_tokens}")
 
 
 @runtime_checkable
@@ -277,4 +293,19 @@ class SpokenLanguageModel(ABC):
     @abstractmethod
     @torch.inference_mode()
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
-        """Answer or continue every prompt of a batch."""
+        """Answer or continue every prompt of a batch.
+
+        The reference that ``prompts`` may hold is looked at only where ``decoding.chain`` or ``decoding.length`` says so.
+
+        Raises:
+            ConfigError: naming ``decoding.chain`` or ``decoding.length``, from a system that generates and cannot do what it says (it
+                writes no text before it speaks, for one), or where the prompts lack the reference that it needs.
+        """
+
+
+@runtime_checkable
+class ScoresSpeech(Protocol):
+    """A system that tells how likely it finds given text and speech, which pairs of a right and a wrong candidate are judged by."""
+
+    def score_speech(self, batch: SpeechBatch) -> SpeechScores:
+        """Score every row's text after its prompt, and its continuation after prompt and text; no gradient."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spectron.batch import Prompts
 from spectron.contracts import Decoding, LanguageModel, SpeechHead
+from spectron.errors import ConfigError
 from spectron.randomness import RowRandom
 
 
@@ -82,30 +84,57 @@ def choose_token(logits: Tensor, decoding: Decoding, random: RowRandom) -> Tenso
     return (logits / decoding.temperature + noise).argmax(-1)
 
 
-def decode_speech(state: DecodingState, head: SpeechHead, decoding: Decoding, ids: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Speak after the text, until each row's stop probability or the longest duration.
+def reference_samples(prompts: Prompts, decoding: Decoding) -> Tensor:
+    """How many samples each row has to speak, (B,); 0 where it is free.
+
+    Raises:
+        ConfigError: if ``decoding.length`` asks for a reference that the prompts do not know.
+    """
+    if decoding.length == "free":
+        return torch.zeros_like(prompts.num_samples)
+    if prompts.speech_num_samples is None:
+        raise ConfigError(
+            "decoding.length: reference is asked for, and these prompts have none: give Prompts.speech_num_samples, or set it to free"
+        )
+    return prompts.speech_num_samples
+
+
+def held_to(reference: Tensor, lengths: Tensor) -> Tensor:
+    """Lengths (B,) cut down to those of the reference, where a row has one: a last step or frame may reach beyond it."""
+    return torch.where(reference > 0, torch.minimum(lengths, reference), lengths)
+
+
+def decode_speech(
+    state: DecodingState, head: SpeechHead, decoding: Decoding, ids: list[str], reference_frames: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Speak after the text.
+
+    A row with ``reference_frames`` (B,) above 0 speaks the steps that hold them. The others speak until their stop probability or
+    the longest duration.
 
     Returns:
-        steps (B, K, F), valid steps (B,), and which rows stopped by themselves (B,).
+        steps (B, K, F), valid steps (B,), and which rows (B,) were not cut off: those with a reference never are.
     """
     lm, rows, device = state.language_model, len(ids), state.keys.device
     random = RowRandom(decoding.seed, [f"speech:{row}" for row in ids])
     steps_a_second = head.mel.frame_rate_hz / head.frames_per_step
-    longest = max(round(decoding.max_seconds * steps_a_second), 1)
+    held = reference_frames > 0
+    longest = torch.where(held, -(-reference_frames // head.frames_per_step), max(round(decoding.max_seconds * steps_a_second), 1))
     shortest = round(decoding.min_seconds * steps_a_second)
     alive = torch.ones(rows, dtype=torch.bool, device=device)
+    stopped = held.clone()
     num_steps = torch.zeros(rows, dtype=torch.long, device=device)
     # The end-of-text token starts the speech: its hidden state predicts the first step.
     inputs = lm.embed(torch.full((rows, 1), lm.eos_id, device=device))
     spoken: list[Tensor] = []
-    for step in range(longest):
+    while True:
         hidden = state.extend(inputs, alive[:, None])
         values, stop = head.step(hidden[:, 0], random)
         spoken.append(values)
         num_steps += alive
-        if step + 1 >= shortest:
-            alive = alive & (stop < decoding.stop_threshold)
+        if len(spoken) >= shortest:
+            stopped = stopped | (alive & ~(stop < decoding.stop_threshold))
+        alive = alive & (held | ~stopped) & (num_steps < longest)
         if not alive.any():
-            break
+            return torch.stack(spoken, dim=1), num_steps, stopped
         inputs = head.embed(values[:, None], random)
-    return torch.stack(spoken, dim=1), num_steps, ~alive

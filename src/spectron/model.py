@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
-from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechTargets
+from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets, TeacherForced, row_of
+from spectron.chain import think
 from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
-from spectron.generation import DecodingState, decode_speech, decode_text, visibility
+from spectron.generation import DecodingState, decode_speech, held_to, reference_samples, visibility
 from spectron.losses import text_cross_entropy
 from spectron.vocoders.trial import require_waveform
 
@@ -53,23 +53,6 @@ def require_positions(language_model: LanguageModel, valid: Tensor) -> None:
 
 
 Part = TypeVar("Part", SpeechHead, Vocoder)
-
-
-@dataclass
-class TeacherForced:
-    """What the model predicts when it is given the true past.
-
-    ``text_logits`` (B, N + 1, V) against ``text_targets`` (B, N + 1), valid where ``text_valid``; ``speech_hidden`` (B, K, D) against
-    ``speech_targets``. ``prefix`` (B, U, D) is the projected prompt with ``prefix_steps`` (B,) valid.
-    """
-
-    prefix: Tensor
-    prefix_steps: Tensor
-    text_logits: Tensor
-    text_targets: Tensor
-    text_valid: Tensor
-    speech_hidden: Tensor
-    speech_targets: SpeechTargets
 
 
 class SpectronModel(nn.Module, SpokenLanguageModel):
@@ -172,44 +155,62 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         return {"text": text, **speech}
 
     @torch.inference_mode()
+    def score_speech(self, batch: SpeechBatch) -> SpeechScores:
+        """What training would make of each row alone: ``ScoresSpeech``.
+
+        Raises:
+            DataError: if a row is longer than the LM's positions.
+        """
+        predicted = self(batch)
+        # Row by row through the losses themselves: those of a batch are sums over its rows, in every head.
+        rows = [self.losses(row_of(predicted, row)) for row in range(len(batch.ids))]
+        return SpeechScores(
+            text_nats=torch.stack([row["text"].total for row in rows]),
+            text_tokens=torch.stack([row["text"].count for row in rows]),
+            speech_loss=torch.stack([row["speech"].total for row in rows]),
+            speech_frames=predicted.speech_targets.num_frames,
+        )
+
+    @torch.inference_mode()
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
-        """Write the transcript and its continuation, and speak the latter, for every prompt of a batch."""
+        """Write the transcript and its continuation, and speak the latter, for every prompt of a batch.
+
+        Text and length are the model's own unless ``decoding.chain`` and ``decoding.length`` say otherwise; a row's length is then that
+        of its reference to the sample, and the stop probability of such a row is not looked at.
+
+        Raises:
+            ConfigError: if ``decoding`` asks for a reference that the prompts lack.
+        """
         clock = [time.perf_counter()]
+        reference = reference_samples(prompts, decoding)
         prefix, prefix_steps = self.encode(prompts.waveform, prompts.num_samples)
         state = DecodingState(self.language_model, len(prompts.ids), prefix.device)
         valid = ~padding_mask(prefix_steps, prefix.shape[1])
         state.extend(prefix, valid, both_ways=self.prefix_attention == "both_ways")
         clock.append(time.perf_counter())
-        texts = self.language_model.detokenize(decode_text(state, decoding, prompts.ids))
+        texts = think(state, prompts, decoding, self.text_mark)
         clock.append(time.perf_counter())
-        steps, num_steps, stopped = decode_speech(state, self.head, decoding, prompts.ids)
+        reference_frames = self.head.mel.num_frames(reference)
+        steps, num_steps, stopped = decode_speech(state, self.head, decoding, prompts.ids, reference_frames)
         mel, num_frames = self.head.spectrogram(steps, num_steps)
+        num_frames = held_to(reference_frames, num_frames)
         clock.append(time.perf_counter())
         waveform, num_samples = self.vocoder(mel, num_frames)
         clock.append(time.perf_counter())
         stages = ("encode", "text", "speech", "vocode")
-        transcript, continuation = self.split_texts(texts)
         return Continuation(
             ids=prompts.ids,
-            text=texts,
-            transcript=transcript,
-            continuation_text=continuation,
+            text=texts.whole,
+            transcript=texts.transcript,
+            continuation_text=texts.continuation,
             waveform=waveform,
-            num_samples=num_samples,
+            num_samples=held_to(reference, num_samples),
             sample_rate_hz=self.speech_rate_hz,
             mel=mel,
             num_frames=num_frames,
             stopped=stopped,
             timings={name: end - begin for name, begin, end in zip(stages, clock[:-1], clock[1:], strict=True)},
         )
-
-    def split_texts(self, texts: list[str]) -> tuple[list[str] | None, list[str] | None]:
-        """Transcripts and continuations of whole texts; None where no mark stands between them."""
-        mark = self.text_mark.strip()
-        if not mark:
-            return None, None
-        halves = [text.partition(mark) for text in texts]
-        return [before.strip() for before, _, _ in halves], [after.strip() for _, _, after in halves]
 
 
 def made(part: str, build: Callable[[Any], Part], given: Any) -> Part:

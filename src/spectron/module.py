@@ -13,10 +13,10 @@ from torch import Tensor
 
 from spectron.audio.mel import MelConfig
 from spectron.audio.resampling import SampleRates
-from spectron.batch import LossTerm, SpeechBatch
+from spectron.batch import LossTerm, SpeechBatch, TeacherForced
 from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.errors import ConfigError
-from spectron.model import SpectronModel, TeacherForced, text_alone
+from spectron.model import SpectronModel, text_alone
 from spectron.optimisation import Optimisation, configure, freeze, keep_frozen_in_eval, require_finite
 from spectron.positions import TellsLengths, TellsLines, require_room_for_decoding, require_room_for_speech, require_room_for_text
 

@@ -45,16 +45,20 @@ class TellsLines(Protocol):
 
 @dataclass
 class Room:
-    """What an item takes of a model's positions: ``prompt`` steps, ``speech`` steps, and a text in which the model ends or starts."""
+    """What an item takes of a model's positions: ``prompt`` steps, ``speech`` steps, and a text in which the model ends or starts.
+
+    ``tokens`` come on top of the text's own: as many as may be written, or that stand in the text's place.
+    """
 
     name: str
     prompt: int
     speech: int
     text: str
+    tokens: int = 0
 
     def at_most(self) -> int:
         """Positions, if every byte of the text were a token; one more for the text's start, two for what tokenizers put in front."""
-        return self.prompt + self.speech + len(self.text.encode()) + 3
+        return self.prompt + self.speech + self.tokens + len(self.text.encode()) + 3
 
 
 def longest(language_model: LanguageModel, items: Iterable[Room], limit: int) -> tuple[int, int, Room] | None:
@@ -70,7 +74,7 @@ def longest(language_model: LanguageModel, items: Iterable[Room], limit: int) ->
             break
         tokens = language_model.tokenize([item.text for item in some])[1].tolist()
         for item, count in zip(some, tokens, strict=True):
-            positions = item.prompt + 1 + count + item.speech
+            positions = item.prompt + 1 + item.tokens + count + item.speech
             if best is None or positions > best[0]:
                 best = positions, count, item
     return best
@@ -96,23 +100,38 @@ def require_room_for_speech(model: SpectronModel, lengths: Iterable[SpokenLength
 
 
 def require_room_for_decoding(model: SpectronModel, prompts: Iterable[SpokenLength], decoding: Decoding) -> None:
-    """Refuse limits of decoding that go beyond the language model's positions after the longest prompt.
+    """Refuse a decoding that may go beyond the language model's positions after one of the prompts.
 
     Raises:
-        ConfigError: naming the limits and the prompt.
+        ConfigError: naming what the decoding is held by, and the prompt.
     """
     limit = model.language_model.max_positions
-    prompt = max(prompts, key=lambda length: length.prompt_seconds, default=None)
-    if limit is None or prompt is None:
+    if limit is None:
         return
-    steps, speech = prompt_steps(model, prompt.prompt_seconds), speech_steps(model, decoding.max_seconds)
-    positions = steps + 1 + decoding.max_text_tokens + speech
-    if positions > limit:
+    most = longest(model.language_model, (decoding_room(model, prompt, decoding) for prompt in prompts), limit)
+    if most is not None and most[0] > limit:
+        positions, tokens, item = most
+        text = {
+            "written": f"max_text_tokens={decoding.max_text_tokens}",
+            "given": f"chain=given ({tokens} tokens)",
+            "none": "chain=none",
+            "null": f"null_tokens={decoding.null_tokens}",
+        }[decoding.chain]
         raise ConfigError(
-            f"decoding.max_text_tokens={decoding.max_text_tokens} and decoding.max_seconds={decoding.max_seconds:g} ({speech} steps) after "
-            f"a prompt of {prompt.prompt_seconds:.1f} s ({prompt.id}, {steps} steps) come to {positions} positions, and the language model "
-            f"has {limit}: lower them, or take a language model with more positions"
+            f"decoding.{text} and {item.name} come to {positions} positions, and the language model has {limit}: lower them or the "
+            "data's max_seconds, or take a language model with more positions"
         )
+
+
+def decoding_room(model: SpectronModel, prompt: SpokenLength, decoding: Decoding) -> Room:
+    """What a prompt and what is decoded after it take at most; the name says how long the speech may be."""
+    held = decoding.length == "reference" and prompt.continuation_seconds > 0
+    steps = prompt_steps(model, prompt.prompt_seconds)
+    speech = speech_steps(model, prompt.continuation_seconds if held else decoding.max_seconds)
+    limit = f"length=reference ({prompt.continuation_seconds:.1f} s, " if held else f"max_seconds={decoding.max_seconds:g} ("
+    name = f"decoding.{limit}{speech} steps) after a prompt of {prompt.prompt_seconds:.1f} s ({prompt.id}, {steps} steps)"
+    tokens = {"written": decoding.max_text_tokens, "given": 0, "none": 0, "null": decoding.null_tokens}[decoding.chain]
+    return Room(name, steps, speech, model.text_mark.join(prompt.texts) if decoding.chain == "given" else "", tokens)
 
 
 def require_room_for_text(language_model: LanguageModel, lines: Iterable[str]) -> None:

@@ -1,0 +1,69 @@
+"""A tiny Spectron, random but lively, and a batch of rows of different lengths."""
+
+from functools import partial
+
+import torch
+
+from spectron.audio.mel import MelConfig
+from spectron.batch import SpeechBatch
+from spectron.encoders import ConformerEncoder, ConformerSettings
+from spectron.heads import MelRegressionHead, PreNetSettings
+from spectron.language_models import CausalLanguageModel, TokenizerSettings
+from spectron.model import SpectronModel
+from spectron.vocoders import GriffinLimVocoder
+
+FAMILIES = {
+    "llama": {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+    "gpt2": {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2},
+    "opt": {
+        "model_type": "opt",
+        "hidden_size": 32,
+        "word_embed_proj_dim": 32,
+        "ffn_dim": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
+}
+
+
+VOCODER = partial(GriffinLimVocoder, iterations=2)
+
+
+def tiny_model(folder, family="llama", mark=" | ", attention="both_ways", vocoder=VOCODER, **lm):
+    text = folder / "text.txt"
+    text.write_text("what is the capital of france\nthe capital of france is paris\n")
+    torch.manual_seed(4)
+    return SpectronModel(
+        ConformerEncoder(ConformerSettings(width=32, layers=2, heads=2, feedforward=64, kernel=5)),
+        CausalLanguageModel(config={**FAMILIES[family], **lm}, tokenizer=TokenizerSettings(str(text), 300)),
+        partial(MelRegressionHead, mel=MelConfig(mel_bins=20), frames_per_step=4, pre_net=PreNetSettings(bottleneck=16)),
+        vocoder,
+        attention,
+        mark,
+    ).eval()
+
+
+def ragged_batch() -> SpeechBatch:
+    torch.manual_seed(5)
+    return SpeechBatch(
+        ids=["a", "b", "c"],
+        prompt=torch.randn(3, 16000) * 0.1,
+        prompt_num_samples=torch.tensor([16000, 9011, 4777]),
+        prompt_text=["what is the capital", "paris", "is"],
+        continuation=torch.randn(3, 12000) * 0.1,
+        continuation_num_samples=torch.tensor([12000, 6500, 0]),
+        continuation_text=["of france is paris", "", "is is is"],
+    )
+
+
+def row(batch: SpeechBatch, i: int) -> SpeechBatch:
+    prompt, speech = int(batch.prompt_num_samples[i]), int(batch.continuation_num_samples[i])
+    return SpeechBatch(
+        ids=[batch.ids[i]],
+        prompt=batch.prompt[i : i + 1, :prompt],
+        prompt_num_samples=batch.prompt_num_samples[i : i + 1],
+        prompt_text=[batch.prompt_text[i]],
+        continuation=batch.continuation[i : i + 1, :speech],
+        continuation_num_samples=batch.continuation_num_samples[i : i + 1],
+        continuation_text=[batch.continuation_text[i]],
+    )
