@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from evaluation.answering import TeacherForcing, answer
@@ -19,7 +19,6 @@ from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import ConfigError
 from spectron.tracking import Measure
 
-log = logging.getLogger(__name__)
 JUDGED_TEXTS = 32  # texts that a judge takes at a time
 
 
@@ -44,6 +43,11 @@ class Judges:
     def present(self) -> dict[str, Judge]:
         """Those that are there, by name."""
         return {name: judge for name, judge in vars(self).items() if judge is not None}
+
+    def absent(self) -> dict[str, str]:
+        """Why the weights of judges that may be absent are not here, by name."""
+        why = None if self.quality_predictor is None else self.quality_predictor.missing()
+        return {} if why is None else {"quality_predictor": why}
 
     def serve(self, metric: SpokenMetric) -> bool:
         """Whether the metric has all the judges that it needs."""
@@ -112,7 +116,7 @@ def measures_by_split(samples: list[SpokenSample], metrics: list[SpokenMetric]) 
     return measures
 
 
-def require_judges(metrics: list[SpokenMetric], judges: Judges) -> None:
+def require_judges(metrics: Sequence[SpokenMetric], judges: Judges) -> None:
     """Refuse metrics that lack a judge."""
     for metric in metrics:
         if missing := sorted(metric.needs - judges.present().keys()):
@@ -166,7 +170,7 @@ def recognise(samples: list[SpokenSample], embedder: SpeakerEmbedder, device: to
 def rate(samples: list[SpokenSample], predictor: QualityPredictor, device: torch.device) -> None:
     """Fill in what listeners would think of the generated speech, unless the predictor is not here."""
     if (why := predictor.missing()) is not None:
-        log.warning("no opinion score is predicted: %s", why)
+        rank_zero_warn(f"no opinion score is predicted: {why}")
         return
     with predictor.at_work(device):
         for group, speech, rate_hz in spoken(samples):

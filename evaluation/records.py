@@ -13,10 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
+from evaluation.metrics.intervals import Parts
 from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
-
-Part = tuple[float, float]  # what an item adds to a metric's numerator and denominator
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Record:
     id: str
     split: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, Part | None] = field(default_factory=dict)
+    parts: dict[str, Parts] = field(default_factory=dict)
     texts: dict[str, str | None] = field(default_factory=dict)
     failure: str | None = None
     waveforms: dict[str, tuple[Tensor, int]] = field(default_factory=dict)

@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
+from evaluation.metrics import CorpusMetric, SummedMetric
+from evaluation.metrics.intervals import Parts
 from evaluation.metrics.names import SKIPPED
-from evaluation.records import Part
 from spectron.tracking import Measure
 
 FORMAT = "spectron-evaluation/1"
@@ -22,7 +22,7 @@ def sha256_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def complete_parts(lines: list[Line], metrics: Sequence[SpokenMetric]) -> None:
+def complete_parts(lines: list[Line], metrics: Sequence[SummedMetric]) -> None:
     """Give every line the parts of the metrics that look at all items, in place of the texts kept for them."""
     answered = [line for line in lines if line["failure"] is None]
     for metric in metrics:
@@ -34,8 +34,8 @@ def complete_parts(lines: list[Line], metrics: Sequence[SpokenMetric]) -> None:
         line.pop("texts", None)
 
 
-def summary_of(lines: list[Line], metrics: Sequence[RatioMetric]) -> dict[str, Any]:
-    """Items, failures and measures of one system in one task."""
+def summary_of(lines: list[Line], metrics: Sequence[SummedMetric], absent: dict[str, str]) -> dict[str, Any]:
+    """Items, failures and measures of one system in one task; ``absent`` tells why judges are not here, by name."""
     answered = [line for line in lines if line["failure"] is None]
     splits = sorted({line["split"] for line in answered})
     measures: dict[str, Any] = {}
@@ -44,9 +44,10 @@ def summary_of(lines: list[Line], metrics: Sequence[RatioMetric]) -> dict[str, A
         asked = [line for line in answered if name in line["parts"]]
         if not asked:
             continue
-        measures |= entries_of(metric, measures_of(metric, asked))
+        why = next((absent[judge] for judge in sorted(metric.needs & absent.keys())), metric.skips)
+        measures |= entries_of(metric, measures_of(metric, asked), why)
         for split in splits if metric.by_split and len(splits) > 1 else ():
-            of_split = entries_of(metric, measures_of(metric, [line for line in asked if line["split"] == split]))
+            of_split = entries_of(metric, measures_of(metric, [line for line in asked if line["split"] == split]), why)
             measures[f"{name}/{split}"] = of_split[name]
     return {
         "items": len(lines),
@@ -56,19 +57,19 @@ def summary_of(lines: list[Line], metrics: Sequence[RatioMetric]) -> dict[str, A
     }
 
 
-def measures_of(metric: RatioMetric, lines: list[Line]) -> list[Measure]:
+def measures_of(metric: SummedMetric, lines: list[Line]) -> list[Measure]:
     """What a metric makes of the stored parts of these items."""
     metric.reset()
     metric.add_parts([_part(line["parts"][metric.label.name]) for line in lines])
     return metric.measures()
 
 
-def _part(stored: Sequence[float] | None) -> Part | None:
+def _part(stored: Sequence[float] | None) -> Parts:
     return None if stored is None else (stored[0], stored[1])
 
 
-def entries_of(metric: RatioMetric, measures: list[Measure]) -> dict[str, dict[str, Any]]:
-    """Measures as they stand in the results: what counts or is skipped goes with the measure that it belongs to."""
+def entries_of(metric: SummedMetric, measures: list[Measure], why: str) -> dict[str, dict[str, Any]]:
+    """Measures as they stand in the results: what counts or is skipped goes with the measure that it belongs to, with ``why``."""
     label = metric.label.name
     named = {measure.name: measure for measure in measures}
     skipped = named.pop(label + SKIPPED)
@@ -83,7 +84,7 @@ def entries_of(metric: RatioMetric, measures: list[Measure]) -> dict[str, dict[s
             "low": _number(measure.low),
             "high": _number(measure.high),
             "skipped": int(skipped.value),
-            "skipped_because": metric.skips if skipped.value else "",
+            "skipped_because": why if skipped.value else "",
             "weight": {str(metric.weight): _number(weight.value)} if weight else {},
         }
     return entries

@@ -14,25 +14,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from evaluation.evaluator import Judges
 from evaluation.judges import require_independence
-from evaluation.metrics import NORMALIZER_VERSION
+from evaluation.plan import PLAN, plan_of, resumable
 from evaluation.ranks import Ranks
 from evaluation.records import DoneBatches, Key, Record, write_waveforms
 from evaluation.report import write_report
-from evaluation.results import FORMAT, complete_parts, logged, sha256_of, summary_of
+from evaluation.results import FORMAT, complete_parts, logged, summary_of
 from evaluation.subject import Subject, find_subject
 from evaluation.suite import Suite
 from evaluation.tables import tables_of
 from evaluation.tasks import Bench, Task
 from spectron.errors import ConfigError, DataError, Interrupted
 from spectron.fitting import Outcome
-from spectron.provenance import code_version
 from spectron.reporting import console
-from spectron.runs import RunRecord, TrackingSettings, find_run, list_runs
-from spectron.tracking import RunLogger, flatten
+from spectron.tracking import RunLogger
 
 __all__ = ["evaluate_suite", "read_results", "tables_of"]
 
-RESULTS, ITEMS, WORK, PLAN = "results.json", "items.jsonl", "work", "plan.json"
+RESULTS, ITEMS, WORK = "results.json", "items.jsonl", "work"
 
 
 def evaluate_suite(
@@ -71,7 +69,7 @@ def evaluate_suite(
         judges, tasks = suite.judges(), suite.tasks()
         bench = Bench(subject.system, judges, place, subject.teacher_forced)
         _make_ready(judges, subject, tasks, bench, ranks)
-        plan = _plan(suite, subject, judges, tasks)
+        plan = plan_of(suite, subject, judges, tasks)
         logger = _open_run(suite, plan, resume, ranks)
         try:
             _work(tasks, bench, logger.folder, ranks)
@@ -106,8 +104,9 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 def _make_ready(judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
     """Load the judges and read the data's manifests."""
-    for judge in judges.present().values():
-        judge.prepare()
+    for name, judge in judges.present().items():
+        if name not in judges.absent():
+            judge.prepare()
     if subject.weights is not None:
         require_independence(list(judges.present().values()), subject.weights)
     for task in tasks.values():
@@ -117,68 +116,18 @@ def _make_ready(judges: Judges, subject: Subject, tasks: dict[str, Task], bench:
         task.prepare(bench)
 
 
-def _plan(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Task]) -> dict[str, Any]:
-    """All of the results but what is measured: it decides whether an evaluation may go on, and whether two may be compared."""
-    scorers = {name: judge.fingerprint() for name, judge in judges.present().items()}
-    common = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
-    described = {}
-    for name, task in tasks.items():
-        data = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
-        settings = suite.settings["tasks"][name]
-        described[name] = {
-            # Where the data lie and what they are called does not matter; what they are does.
-            "fingerprint": sha256_of([sorted(data["fingerprint"].values()), data["ids_sha256"], common, _without_paths(settings)]),
-            "data": data,
-            "curve": None if task.curve is None else vars(task.curve),
-        }
-    head = {"format": FORMAT, "suite": suite.name, "system": subject.described(), "code": code_version()}
-    return {**head, **common, "settings": suite.settings, "tasks": described}
-
-
-def _by_name(fingerprints: dict[str, str]) -> dict[str, str]:
-    return {Path(name).name: value for name, value in sorted(fingerprints.items())}
-
-
-def _without_paths(settings: Any) -> Any:
-    """Settings without what names a place on one machine."""
-    if isinstance(settings, dict):
-        return {key: _without_paths(value) for key, value in settings.items() if key not in ("manifest", "folder")}
-    return settings
-
-
 def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ranks) -> RunLogger:
     """A new run, or the one to go on with, which must have been given the same plan."""
     run_id = None
     if ranks.rank == 0:
-        run = None if resume is None else _resumable(suite.name, resume, suite.tracking(), plan)
+        run = None if resume is None else resumable(suite.name, resume, suite.tracking(), plan)
         logger = RunLogger(suite.name, suite.tracking(), run_id=run.run_id if run else None)
         run_id = logger.run_id
         (logger.folder / WORK).mkdir(parents=True, exist_ok=True)
-        (logger.folder / WORK / PLAN).write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (logger.folder / PLAN).write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         logger.log_hyperparams(suite.config | {"system": plan["system"]})
     run_id = ranks.agree(run_id)
     return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), run_id=run_id)
-
-
-def _resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[str, Any]) -> RunRecord:
-    """The evaluation to go on with.
-
-    Raises:
-        ConfigError: if it is of another kind, or was given another plan.
-    """
-    candidates = [find_run(reference, tracking)] if reference else list_runs(name, tracking)
-    found = [run for run in candidates if (run.folder / WORK / PLAN).is_file()]
-    if not found:
-        raise ConfigError(f"--resume: no evaluation of the suite {name} was begun here. Start one, without --resume")
-    before = json.loads((found[0].folder / WORK / PLAN).read_text(encoding="utf-8"))
-    was, now = flatten(before), flatten(json.loads(json.dumps(plan)))
-    changed = [f"  {key}: {was.get(key)} -> {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
-    if changed:
-        raise ConfigError(
-            f"--resume: the evaluation {found[0].run_id} was begun otherwise, and cannot go on so:\n" + "\n".join(changed) + "\n"
-            "Take what it was begun with, or start a new one without --resume"
-        )
-    return found[0]
 
 
 def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks) -> None:
@@ -240,7 +189,7 @@ def _finish(plan: dict[str, Any], tasks: dict[str, Task], bench: Bench, logger: 
         for system in task.systems(bench):
             lines = [line for place in range(len(task.batches)) for line in done[name, system, place]]
             complete_parts(lines, task.metrics)
-            systems[system] = summary_of(lines, task.metrics)
+            systems[system] = summary_of(lines, task.metrics, bench.judges.absent())
             every += lines
         results["tasks"][name]["systems"] = systems
         failures = systems["model"]["failures"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.judges.contracts import Judge, SpeakerEmbedder, TextScorer, Transcriber
+from evaluation.judges.contracts import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
 from spectron.conformance import Check, Trial, device_at_hand, register, require, require_close
 
 RATE_HZ = 16000
@@ -102,6 +102,19 @@ def _embedded(judge: SpeakerEmbedder, items: list[Tensor]) -> Tensor:
     return judge.embed(items, RATE_HZ).cpu()
 
 
+def _rated(judge: QualityPredictor, items: list[Tensor]) -> list[float | None]:
+    judge.rate(items[:1], OTHER_RATE_HZ)
+    return judge.rate(items, RATE_HZ)
+
+
+def _wrong_rating(item: Tensor, answer: Any) -> str | None:
+    if answer is None:
+        return None if not item.any() or len(item) < RATE_HZ // 10 else "gives no score to a recording: return a mean opinion score, 1 to 5"
+    if not item.any():
+        return f"gives {answer!r} where there is nothing to hear: return None"
+    return None if isinstance(answer, float) and 1 <= answer <= 5 else f"gives {answer!r}: return a mean opinion score, a float from 1 to 5"
+
+
 def _wrong_transcript(item: Tensor, answer: Any) -> str | None:
     if not isinstance(answer, str):
         return f"gives {answer!r} for a recording: return the words heard, '' where there are none"
@@ -134,6 +147,7 @@ KINDS: dict[type, Kind] = {
     Transcriber: Kind(_transcribed, _wrong_transcript, speech, odd_speech),
     TextScorer: Kind(lambda judge, items: judge.score(items), _wrong_score, lambda: TEXTS, lambda: ODD_TEXTS),
     SpeakerEmbedder: Kind(_embedded, _wrong_embedding, speech, odd_speech),
+    QualityPredictor: Kind(_rated, _wrong_rating, speech, odd_speech),
 }
 
 
@@ -161,7 +175,7 @@ def _largest_difference(found: list[Any], wanted: list[Any], seen: str) -> float
     largest = 0.0
     for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
         title = f"item {place} {seen}"
-        if isinstance(other, str):
+        if isinstance(other, str) or other is None or one is None:
             require(one == other, f"{title} ({one!r}, {other!r})")
         else:  # a row of NaN, no voice, agrees with another
             one, other = (torch.nan_to_num(torch.as_tensor(answer), 2.0) for answer in (one, other))

@@ -12,7 +12,7 @@ from lightning import LightningDataModule
 
 from evaluation.answering import TeacherForcing
 from evaluation.evaluator import Judges
-from evaluation.metrics import RatioMetric
+from evaluation.metrics import SummedMetric
 from evaluation.records import Record
 from spectron.audio.resampling import SampleRates
 from spectron.batch import SpeechBatch
@@ -67,7 +67,9 @@ class Task(ABC):
         ConfigError: if the data module cannot hand out its items.
     """
 
-    def __init__(self, data: LightningDataModule, metrics: list[RatioMetric], items: int | None = None, curve: Curve | None = None) -> None:
+    def __init__(
+        self, data: LightningDataModule, metrics: list[SummedMetric], items: int | None = None, curve: Curve | None = None
+    ) -> None:
         if not hasattr(data, "item_batches"):
             raise ConfigError(
                 f"data: {type(data).__name__} gives no items to answer. Take datamodules.ContinuationDataModule or SpokenQADataModule"

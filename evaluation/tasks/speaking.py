@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from lightning import LightningDataModule
 
 from evaluation.answering import FrontEnds, answer
 from evaluation.evaluator import consult, require_judges
-from evaluation.metrics import RatioMetric, all_metrics
+from evaluation.metrics import PromptCharacterErrorRate, PromptWordErrorRate, SummedMetric, WrittenAnswerAccuracy, all_metrics
 from evaluation.records import Record, record_of
 from evaluation.references import RecordedAnswers, exchanged, recordings_of, silences_of, spectrogram_of
 from evaluation.rows import select, with_reference
 from evaluation.tasks.contracts import MODEL, Bench, Curve, Task
+from evaluation.toplines import WrittenAnswers
 from spectron.batch import SpeechBatch
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.model import SpectronModel
 
 Reference = Literal["recording", "vocoded", "silence", "shuffled"]
 REFERENCES: tuple[Reference, ...] = ("recording", "vocoded", "silence", "shuffled")
 DECODING = Decoding()
+WRITTEN, CASCADE = "written_question", "cascade"
 
 
 class SpeakingTask(Task):
@@ -39,7 +42,7 @@ class SpeakingTask(Task):
         self,
         data: LightningDataModule,
         decoding: Decoding = DECODING,
-        metrics: list[RatioMetric] | None = None,
+        metrics: list[SummedMetric] | None = None,
         references: Sequence[Reference] = REFERENCES,
         items: int | None = None,
         curve: Curve | None = None,
@@ -52,7 +55,7 @@ class SpeakingTask(Task):
     def prepare(self, bench: Bench) -> None:
         """Choose the metrics, and read the data's manifests."""
         if self.takes_all_metrics:
-            self.metrics = [metric for metric in all_metrics() if bench.judges.serve(metric)]
+            self.metrics = [metric for metric in all_metrics() if bench.judges.serve(metric) and isinstance(metric, SummedMetric)]
         require_judges(self.metrics, bench.judges)
         super().prepare(bench)
 
@@ -102,4 +105,35 @@ class Continuation(SpeakingTask):
 
 
 class SpokenQuestions(SpeakingTask):
-    """Spoken questions: an accepted answer must be heard."""
+    """Spoken questions: an accepted answer must be heard.
+
+    Beside the references stand two toplines, for systems of the kind of a ``SpectronModel``: ``written_question``, the language model
+    given the true question as text, and, with a transcriber, ``cascade``, the same given the transcript of the question.
+    """
+
+    def systems(self, bench: Bench) -> list[str]:
+        """The system under test, its references, and its toplines."""
+        toplines = [WRITTEN, CASCADE] if bench.judges.transcriber is not None else [WRITTEN]
+        return [*super().systems(bench), *(toplines if isinstance(bench.system, SpectronModel) else ())]
+
+    def judge(self, system: str, place: int, bench: Bench, rows: list[int] | None = None) -> list[Record]:
+        """Toplines write and do not speak: what they write is measured alone."""
+        if system not in (WRITTEN, CASCADE):
+            return super().judge(system, place, bench, rows)
+        batch = self.batches[place]
+        batch = batch if rows is None else select(batch, rows)
+        asked = batch.prompt_text if system == WRITTEN else transcripts_of(batch, bench)
+        topline = WrittenAnswers(cast(SpectronModel, bench.system), dict(zip(batch.ids, asked, strict=True)))
+        samples = answer(topline, [batch], self.decoding, bench.device)
+        kinds = (WrittenAnswerAccuracy,) if system == WRITTEN else (WrittenAnswerAccuracy, PromptWordErrorRate, PromptCharacterErrorRate)
+        return [record_of(sample, [metric for metric in self.metrics if isinstance(metric, kinds)]) for sample in samples]
+
+
+def transcripts_of(batch: SpeechBatch, bench: Bench) -> list[str]:
+    """What the transcriber hears in the prompts."""
+    transcriber = bench.judges.transcriber
+    assert transcriber is not None  # or there is no cascade
+    lengths = batch.prompt_num_samples.tolist()
+    with transcriber.at_work(bench.device):
+        prompts = [row[:length].to(bench.device) for row, length in zip(batch.prompt, lengths, strict=True)]
+        return transcriber.transcribe(prompts, bench.system.prompt_rate_hz)

@@ -51,12 +51,15 @@ class DecodingState:
         return hidden
 
 
-def decode_text(state: DecodingState, decoding: Decoding, ids: list[str]) -> list[list[int]]:
-    """Write text after the prefix until each row's end token; the rows' token ids, without it."""
+def decode_text(state: DecodingState, decoding: Decoding, ids: list[str], first: Tensor | None = None) -> list[list[int]]:
+    """Write text after the prefix until each row's end token; the rows' token ids, without it.
+
+    ``first`` (B,) is the token that each row begins with, by default the one that starts a text.
+    """
     lm = state.language_model
     random = RowRandom(decoding.seed, [f"text:{row}" for row in ids])
     rows = len(ids)
-    token = torch.full((rows,), lm.sos_id, device=state.keys.device)
+    token = torch.full((rows,), lm.sos_id, device=state.keys.device) if first is None else first
     alive = torch.ones(rows, dtype=torch.bool, device=state.keys.device)
     written: list[Tensor] = []
     for _ in range(decoding.max_text_tokens):

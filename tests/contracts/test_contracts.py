@@ -8,13 +8,24 @@ from collections.abc import Callable
 import pytest
 import torch
 from speech_encoders import write_speech_encoder
+from speech_judges import write_speech_judge
 from speechbrain_folders import write_speechbrain_folder
 from torch import nn
 from vocoders import write_authors_hifigan
 
 from evaluation import judges, metrics
-from evaluation.judges import CTCTranscriber, Judge, PocketSphinxTranscriber, ResemblyzerEmbedder, TransformersTextScorer
-from evaluation.metrics import MelDistance, SpokenMetric, StftDistance, all_metrics
+from evaluation.judges import (
+    CTCTranscriber,
+    DNSMOSPredictor,
+    Judge,
+    PocketSphinxTranscriber,
+    ResemblyzerEmbedder,
+    SpeechBrainSpeakerEmbedder,
+    TransformersSpeakerEmbedder,
+    TransformersTextScorer,
+    TransformersTranscriber,
+)
+from evaluation.metrics import MelCepstralDistance, MelDistance, PitchError, SpokenMetric, StftDistance, all_metrics
 from spectron import encoders, heads, language_models, vocoders
 from spectron.audio.mel import MelConfig
 from spectron.conformance import examine, suite_of
@@ -68,11 +79,20 @@ def tiny_text_scorer(folder):
     return TransformersTextScorer(str(folder / "language_model"))
 
 
+METRICS = [*map(type, all_metrics()), MelDistance, StftDistance, MelCepstralDistance, PitchError]
+
 TINY: dict[type, Callable] = {
-    **{kind: lambda folder, kind=kind: kind() for kind in map(type, [*all_metrics(), MelDistance(), StftDistance()])},
+    **{
+        kind: lambda folder, kind=kind: kind()
+        for kind in map(type, [*all_metrics(), MelDistance(), StftDistance(), MelCepstralDistance(), PitchError()])
+    },
     CTCTranscriber: tiny_ctc,
     PocketSphinxTranscriber: lambda folder: PocketSphinxTranscriber(),
     ResemblyzerEmbedder: lambda folder: ResemblyzerEmbedder(),
+    DNSMOSPredictor: lambda folder: DNSMOSPredictor(),
+    TransformersTranscriber: lambda folder: TransformersTranscriber(str(write_speech_judge("wav2vec2", folder / "judge"))),
+    TransformersSpeakerEmbedder: lambda folder: TransformersSpeakerEmbedder(str(write_speech_judge("wavlm_speaker", folder / "judge"))),
+    SpeechBrainSpeakerEmbedder: lambda folder: SpeechBrainSpeakerEmbedder(str(write_speechbrain_folder("ecapa", folder / "ecapa"))),
     TransformersTextScorer: tiny_text_scorer,
     ConformerEncoder: lambda folder: ConformerEncoder(CONFORMER),
     FrameStackEncoder: lambda folder: FrameStackEncoder(WIDTH),

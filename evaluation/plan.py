@@ -1,0 +1,74 @@
+"""What an evaluation is before anything is measured: it decides whether one may go on, and whether two may be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from evaluation.evaluator import Judges
+from evaluation.metrics import NORMALIZER_VERSION
+from evaluation.results import FORMAT, sha256_of
+from evaluation.subject import Subject
+from evaluation.suite import Suite
+from evaluation.tasks import Task
+from spectron.errors import ConfigError
+from spectron.provenance import code_version
+from spectron.runs import RunRecord, TrackingSettings, find_run, list_runs
+from spectron.tracking import flatten
+
+PLAN = Path("work") / "plan.json"  # in the folder of an evaluation
+
+
+def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Task]) -> dict[str, Any]:
+    """All of the results but what is measured."""
+    absent = judges.absent()
+    scorers = {
+        name: {"title": judge.title, "missing": absent[name]} if name in absent else judge.fingerprint()
+        for name, judge in judges.present().items()
+    }
+    common = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
+    described = {}
+    for name, task in tasks.items():
+        data = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
+        settings = suite.settings["tasks"][name]
+        described[name] = {
+            # Where the data lie and what they are called does not matter; what they are does.
+            "fingerprint": sha256_of([sorted(data["fingerprint"].values()), data["ids_sha256"], common, _without_paths(settings)]),
+            "data": data,
+            "curve": None if task.curve is None else vars(task.curve),
+        }
+    head = {"format": FORMAT, "suite": suite.name, "system": subject.described(), "code": code_version()}
+    return {**head, **common, "settings": suite.settings, "tasks": described}
+
+
+def _by_name(fingerprints: dict[str, str]) -> dict[str, str]:
+    return {Path(name).name: value for name, value in sorted(fingerprints.items())}
+
+
+def _without_paths(settings: Any) -> Any:
+    """Settings without what names a place on one machine."""
+    if isinstance(settings, dict):
+        return {key: _without_paths(value) for key, value in settings.items() if key not in ("manifest", "folder")}
+    return settings
+
+
+def resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[str, Any]) -> RunRecord:
+    """The evaluation to go on with.
+
+    Raises:
+        ConfigError: if it is of another kind, or was given another plan.
+    """
+    candidates = [find_run(reference, tracking)] if reference else list_runs(name, tracking)
+    found = [run for run in candidates if (run.folder / PLAN).is_file()]
+    if not found:
+        raise ConfigError(f"--resume: no evaluation of the suite {name} was begun here. Start one, without --resume")
+    before = json.loads((found[0].folder / PLAN).read_text(encoding="utf-8"))
+    was, now = flatten(before), flatten(json.loads(json.dumps(plan)))
+    changed = [f"  {key}: {was.get(key)} -> {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
+    if changed:
+        raise ConfigError(
+            f"--resume: the evaluation {found[0].run_id} was begun otherwise, and cannot go on so:\n" + "\n".join(changed) + "\n"
+            "Take what it was begun with, or start a new one without --resume"
+        )
+    return found[0]
