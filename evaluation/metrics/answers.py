@@ -30,7 +30,7 @@ class AnswerMetric(RatioMetric):
     """Share of questions of which an accepted answer occurs in a text; items without accepted answers are skipped.
 
     Args:
-        matcher: ``tokens`` or ``substring``; it stands in the unit of the measure.
+        matcher: ``tokens`` or ``substring``; it stands in the unit, and ``substring`` in the name too, so that both may be asked for.
     """
 
     skips = "the question has no accepted answer"
@@ -39,6 +39,8 @@ class AnswerMetric(RatioMetric):
     def __init__(self, matcher: Matcher = "tokens") -> None:
         super().__init__()
         self.matcher: Matcher = matcher
+        if matcher != "tokens":
+            self.label = replace(self.label, name=f"{self.label.name}_{matcher}")
 
     def judge(self, text: str, sample: SpokenSample) -> Parts:
         """1 or 0, and 1."""

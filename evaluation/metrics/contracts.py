@@ -64,7 +64,7 @@ class SummedMetric(SpokenMetric):
         weight: What the denominators count, such as ``words``, where that is not the samples themselves.
     """
 
-    label: ClassVar[MetricName]
+    label: MetricName
     weight: ClassVar[str | None] = None
     numerators: list[Tensor]
     denominators: list[Tensor]

@@ -17,6 +17,7 @@ from evaluation.tasks.contracts import MODEL, Bench, Curve, Task
 from evaluation.toplines import WrittenAnswers
 from spectron.batch import SpeechBatch
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.errors import ConfigError
 from spectron.model import SpectronModel
 
 Reference = Literal["recording", "vocoded", "silence", "shuffled"]
@@ -57,6 +58,7 @@ class SpeakingTask(Task):
         if self.takes_all_metrics:
             self.metrics = [metric for metric in all_metrics() if bench.judges.serve(metric) and isinstance(metric, SummedMetric)]
         require_judges(self.metrics, bench.judges)
+        require_one_of_each(self.metrics)
         super().prepare(bench)
 
     def systems(self, bench: Bench) -> list[str]:
@@ -98,6 +100,13 @@ def _head(system: SpokenLanguageModel) -> SpeechHead | None:
     """The system's speech head, where it has one."""
     head = getattr(system, "head", None)
     return head if isinstance(head, SpeechHead) else None
+
+
+def require_one_of_each(metrics: Sequence[SummedMetric]) -> None:
+    """Refuse two metrics of one name, whose results could not be told apart."""
+    names = [metric.label.name for metric in metrics]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"metrics: {', '.join(twice)} is there twice. Leave one out, or give it another name")
 
 
 class Continuation(SpeakingTask):

@@ -8,7 +8,7 @@ from spectron.configuration import compose
 from spectron.experiment import Experiment
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-FILES = sorted(path for path in FOLDER.rglob("*.yaml") if "weights" not in path.parts)
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if not {"weights", "evaluation"} & set(path.parts))
 BASES = {"mini/base.yaml", "mini/encoder.yaml", "mini/judges.yaml"}
 EXPERIMENTS = 32
 

@@ -1,0 +1,42 @@
+"""Every suite of the project composes, and passes all checks short of being built."""
+
+from pathlib import Path
+
+import pytest
+
+from evaluation.suite import Suite
+from spectron.configuration import compose
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "evaluation"
+FILES = sorted(FOLDER.glob("*.yaml"))
+BASES = {"judges_mini.yaml", "judges_english.yaml"}
+SUITES = [path for path in FILES if path.name not in BASES]
+
+
+@pytest.fixture(autouse=True)
+def corpora(monkeypatch):
+    monkeypatch.setenv("SPECTRON_DATA", "/corpora")
+
+
+def test_none_is_missing_or_forgotten():
+    assert {path.name for path in FILES} >= BASES
+    assert len(SUITES) == 7
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_names_types_and_classes_are_right(path):
+    suite = Suite.read(path)
+    assert suite.name == "evaluation-" + path.stem.replace("_", "-")
+    assert suite.config["judges"]["transcriber"] is not None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_its_head_says_what_it_is_for(path):
+    head = " ".join(line for line in path.read_text().splitlines()[:5] if line.startswith("# ")).lower()
+    wanted = ("not a suite",) if path.name in BASES else ("question:", "against:", "run:")
+    assert all(word in head for word in wanted)
+
+
+def test_no_two_suites_share_a_name():
+    names = [compose(path).values["name"] for path in SUITES]
+    assert len(set(names)) == len(names)
