@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from spectron.errors import ConfigError
-from spectron.hub import reading
+from spectron.hub import read_json, reading
 
 Layer = int | Literal["last", "weighted"]
 # The feature extractor stands in either, by the age of the library that wrote it.
@@ -75,21 +74,6 @@ def read_extractor(folder: Path, model_type: str, settings: Reading) -> Any:
     if isinstance(rate, bool) or not isinstance(rate, int) or rate <= 0:
         raise ConfigError(f"source: {files[0]} says `sampling_rate` {rate!r}. Write the rate in Hz as a whole number, such as 16000")
     return extractor
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        ConfigError: naming file and place, if it holds none.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # UnicodeDecodeError is one as well
-        raise ConfigError(f"source: {path} is not JSON ({error}). Copy or fetch it again, or correct it") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"source: {path} holds a JSON {type(found).__name__}, not keys and values. Copy or fetch it again")
-    return found
 
 
 def require_allowed_code(config: dict[str, Any], settings: Reading) -> None:
