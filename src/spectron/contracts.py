@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets
 from spectron.errors import ConfigError
+from spectron.probing import RATE_TOLERANCE_HZ, TRANSPOSED, Probed, counted_rate, shown
 from spectron.randomness import RowRandom
 
 
@@ -67,24 +68,6 @@ class SavesItself(Protocol):
         """Write all of it (in 16-bit floats if ``half``); the arguments, beside ``source``, that build the same part again."""
 
 
-class Probed:
-    """An attribute of an encoder that need not be written down: where it is not, the encoder hears some noise and tells."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, encoder: SpeechEncoder | None, owner: type) -> Any:
-        # Reached only where the encoder has set no value of its own.
-        if encoder is None:
-            return self
-        try:
-            encoder.output_dim, encoder.frame_rate_hz = probe(encoder)
-        except AttributeError as error:
-            # Torch would take it for its own answer to a name that it does not know, and report this attribute as missing.
-            raise RuntimeError(str(error)) from error
-        return vars(encoder)[self.name]
-
-
 class SpeechEncoder(nn.Module, ABC):
     """Waveform in, feature sequence out; owns its front end.
 
@@ -117,6 +100,25 @@ class SpeechEncoder(nn.Module, ABC):
                 f"it {said}. Set self.sample_rate_hz in its constructor to the rate of the waveform that it wants, such as 16000"
             )
 
+    def require_rate(self, found: float | None = None) -> None:
+        """Refuse a stated frame rate that its steps do not come at.
+
+        Args:
+            found: Steps a second, where they have been counted already.
+
+        Raises:
+            ConfigError: with both rates.
+        """
+        stated = vars(self).get("frame_rate_hz")
+        if stated is None:
+            return
+        found = counted_rate(self) if found is None else found
+        if abs(stated - found) > RATE_TOLERANCE_HZ:
+            raise ConfigError(
+                f"{type(self).__name__} sets frame_rate_hz to {stated:g}, and its steps come at {found:g} a second. "
+                "Remove the attribute: it is found by the platform"
+            )
+
     def tried(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """``forward``, its result held against what it should be.
 
@@ -127,19 +129,23 @@ class SpeechEncoder(nn.Module, ABC):
         result = self(waveform, num_samples)
         pair = "Return the pair features (B, U, D), num_steps (B,)"
         if not (isinstance(result, tuple) and len(result) == 2 and all(isinstance(tensor, Tensor) for tensor in result)):
-            raise ConfigError(f"forward gives {_shown(result)}. {pair}")
+            raise ConfigError(f"forward gives {shown(result)}. {pair}")
         features, num_steps = result
         if features.ndim != 3 or len(features) != len(waveform) or not features.is_floating_point():
-            raise ConfigError(f"forward gives features {_shown(features)} for {len(waveform)} recordings. {pair}")
+            raise ConfigError(f"forward gives features {shown(features)} for {len(waveform)} recordings. {pair}")
         if num_steps.shape != num_samples.shape or num_steps.dtype != torch.long:
-            raise ConfigError(f"forward gives num_steps {_shown(num_steps)}. Count whole steps: (B,) of torch.long")
+            raise ConfigError(f"forward gives num_steps {shown(num_steps)}. Count whole steps: (B,) of torch.long")
         if num_steps.device != features.device:
             raise ConfigError(
                 f"forward gives features on {features.device} and num_steps on {num_steps.device}. Derive them from num_samples"
             )
-        if int(num_steps.max()) > features.shape[1] or int(num_steps.min()) < 0:
+        too_many = int(num_steps.max()) > features.shape[1] or int(num_steps.min()) < 0
+        other_width = vars(self).get("output_dim", features.shape[2]) != features.shape[2]
+        if (too_many or other_width) and int(num_steps.max()) == features.shape[2]:
+            raise ConfigError(f"forward gives features {shown(features)} and {num_steps.tolist()} steps. {TRANSPOSED}")
+        if too_many:
             raise ConfigError(f"forward gives {num_steps.tolist()} valid steps of {features.shape[1]}. Count what it makes of num_samples")
-        if vars(self).get("output_dim", features.shape[2]) != features.shape[2]:
+        if other_width:
             raise ConfigError(f"output_dim is {self.output_dim}, and its features are {features.shape[2]} wide. Leave output_dim out")
         return features, num_steps
 
@@ -153,35 +159,6 @@ class SpeechEncoder(nn.Module, ABC):
             return self.tried(waveform, num_samples)
         except ConfigError as error:
             raise ConfigError(f"model.encoder: {type(self).__name__}: {error}") from error
-
-
-def _shown(value: object) -> str:
-    """A value by type and shape."""
-    if isinstance(value, Tensor):
-        return f"a tensor ({', '.join(map(str, value.shape))}) of {value.dtype}"
-    return f"({', '.join(map(_shown, value))})" if isinstance(value, tuple) else f"a {type(value).__name__}"
-
-
-@torch.no_grad()
-def probe(encoder: SpeechEncoder, seconds: tuple[int, int] = (1, 3)) -> tuple[int, float]:
-    """Width of an encoder's features, and features a second, found by encoding a short and a longer noise.
-
-    The difference of the two lengths counts: what an encoder loses or adds at the ends of a recording drops out.
-    """
-    encoder.require_set_up()
-    device = next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
-    rate, was_training = encoder.sample_rate_hz, encoder.training
-    noise = 0.1 * torch.randn(2, seconds[1] * rate, generator=torch.Generator().manual_seed(0)).to(device)
-    encoder.eval()
-    try:
-        features, num_steps = encoder.tried(noise, torch.tensor([second * rate for second in seconds], device=device))
-    finally:
-        encoder.train(was_training)
-    if num_steps[0] >= num_steps[1]:
-        raise ConfigError(
-            f"{seconds[0]} and {seconds[1]} s of audio make {num_steps.tolist()} steps. Count num_steps from each row's num_samples"
-        )
-    return int(features.shape[-1]), float(num_steps[1] - num_steps[0]) / (seconds[1] - seconds[0])
 
 
 class LanguageModel(nn.Module, ABC):

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from spectron.errors import ConfigError, SpectronError
 from spectron.weights import require_whole
@@ -46,21 +47,23 @@ def locate(source: str, revision: str | None = None, remote_code: bool = False, 
     elif revision is not None:
         raise ConfigError(f"revision: {source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model")
     for path in sorted(path for pattern in SETTINGS for path in folder.glob(pattern)):
-        require_json(path)
+        read_json(path)
     return folder
 
 
-def require_json(path: Path) -> None:
-    """Refuse a file that is no JSON object, which libraries do not always name.
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
 
     Raises:
-        ConfigError: beginning with ``source``.
+        ConfigError: naming file and place, if it holds none.
     """
     try:
-        if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
-            raise ValueError("it begins with no brace")
-    except ValueError as error:
-        raise ConfigError(f"source: {path} is no JSON object ({error}). Mend it, or fetch or save its folder again") from error
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # UnicodeDecodeError is one as well
+        raise ConfigError(f"source: {path} is not JSON ({error}). Copy or fetch it again, or correct it") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"source: {path} holds a JSON {type(found).__name__}, not keys and values. Copy or fetch it again")
+    return found
 
 
 def revision_of(source: str, revision: str | None = None) -> str | None:

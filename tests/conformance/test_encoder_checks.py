@@ -94,6 +94,40 @@ class ForgetsLengths(Sound):
         return features, num_steps.max().expand_as(num_steps)
 
 
+class WrongRate(Sound):
+    """States rate and width, so that nothing has to be found out."""
+
+    def __init__(self):
+        super().__init__()
+        self.output_dim, self.frame_rate_hz = 8, 50.0
+
+
+class WrongRateAlone(Sound):
+    def __init__(self):
+        super().__init__()
+        self.frame_rate_hz = 50.0
+
+
+class Transposed(Sound):
+    def forward(self, waveform, num_samples):
+        features, num_steps = super().forward(waveform, num_samples)
+        return features.transpose(1, 2), num_steps
+
+
+class TransposedWide(Transposed):
+    """More features than steps, so that no length is too long."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(640, 200)
+
+
+class TransposedAndStated(TransposedWide):
+    def __init__(self):
+        super().__init__()
+        self.output_dim = 200
+
+
 class LeaksPadding(Sound):
     def forward(self, waveform, num_samples):
         waveform = functional.pad(waveform, (0, -waveform.shape[1] % 640))
@@ -169,6 +203,11 @@ def test_a_sound_encoder_passes_and_says_what_was_measured():
         (FloatLengths, "shapes", r"num_steps a tensor \(3\) of torch.float32. Count whole steps"),
         (TooLong, "shapes", r"\[28, 20, 8\] valid steps of 25"),
         (WrongWidth, "shapes", "output_dim is 9, and its features are 8 wide"),
+        (WrongRate, "shapes", r"WrongRate sets frame_rate_hz to 50, and its steps come at 25 a second\. Remove the attribute"),
+        (WrongRateAlone, "shapes", r"WrongRateAlone sets frame_rate_hz to 50, and its steps come at 25 a second\. Remove the attribute"),
+        (Transposed, "shapes", r"a tensor \(3, 8, 25\).*look transposed: give \(recordings, steps, width\)"),
+        (TransposedWide, "shapes", r"\(1, 200, 25\) of torch.float32 for a second and a tensor \(2, 200, 75\).*look transposed"),
+        (TransposedAndStated, "shapes", r"a tensor \(3, 200, 25\).*look transposed"),
         (NoRate, "shapes", "sets no sample_rate_hz. Set self.sample_rate_hz"),
         (NotSetUp, "set up", r"does not call super\(\)\.__init__\(\)"),
         (NotANumber, "shapes", "NaN or infinite"),

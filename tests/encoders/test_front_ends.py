@@ -111,5 +111,5 @@ def test_model_and_extractor_have_to_agree_on_the_window():
 def test_an_unknown_extractor_is_run_as_it_is():
     extractor = transformers.ASTFeatureExtractor(max_length=64)
     row = synthetic(9000)
-    inputs = LibraryFrontEnd(None, extractor)(row[None], torch.tensor([9000]))
+    inputs = LibraryFrontEnd(extractor, transformers.ASTModel)(row[None], torch.tensor([9000]))
     torch.testing.assert_close(inputs["input_values"], extracted(extractor, row)["input_values"])

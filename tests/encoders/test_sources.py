@@ -64,7 +64,9 @@ def test_a_model_that_does_not_hear_is_refused(tmp_path, extractor):
     transformers.BertModel(config).save_pretrained(tmp_path)
     if extractor:
         extractor().save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match=r"^source: .* is a 'bert' model.*Name a speech encoder|^source: .*reads no audio"):
+    with pytest.raises(
+        ConfigError, match=r"^source: .* is a 'bert' model without a prep.*Name a speech encoder|not say how a 'bert' model hears"
+    ):
         PretrainedEncoder(str(tmp_path))
 
 
@@ -72,7 +74,7 @@ def test_a_text_model_with_an_audio_extractor_is_refused(tmp_path, tiny_encoder)
     config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
     transformers.BertModel(config).save_pretrained(tmp_path)
     shutil.copy(tiny_encoder("wav2vec2") / "preprocessor_config.json", tmp_path)
-    with pytest.raises(ConfigError, match=r"^source: .* is a 'bert' model, whose encoder reads text"):
+    with pytest.raises(ConfigError, match=r"^source: .* is a 'bert' model.*the whole \(BertModel\) reads text.*Name a model of a family"):
         PretrainedEncoder(str(tmp_path))
 
 
@@ -101,8 +103,34 @@ def test_weights_of_another_size_are_refused(copied):
     folder = copied()
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
-    with pytest.raises(ConfigError, match=r"^source: .*cannot be read as a speech encoder"):
+    said = r"^source: .*holds 9 tensors of other shapes.*encoder\.layers\.0\.feed.* is \(32,\) in the weights and \(40,\) by config\.json"
+    with pytest.raises(ConfigError, match=said):
         PretrainedEncoder(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("config.json", "{", r"config\.json is not JSON \(Expecting property name.*line 1 column 2.*Copy or fetch it again"),
+        ("config.json", "[]", r"config\.json holds a JSON list"),
+        ("preprocessor_config.json", "<html>", r"preprocessor_config\.json is not JSON \(Expecting value.*line 1"),
+        ("preprocessor_config.json", "{}\xe9", r"preprocessor_config\.json is not JSON"),
+        (
+            "preprocessor_config.json",
+            '"sampling_rate": "16k"',
+            r"preprocessor_config\.json says `sampling_rate` '16k'\. Write",
+        ),
+        ("preprocessor_config.json", '"sampling_rate": 0', r"preprocessor_config\.json says `sampling_rate` 0\."),
+    ],
+)
+def test_broken_settings_are_told_by_file_and_value(copied, file, text, said):
+    path = copied() / file
+    if text.startswith('"'):
+        key, value = json.loads("{" + text + "}").popitem()
+        text = json.dumps({**json.loads(path.read_text()), key: value})
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=rf"^source: .*{said}"):
+        PretrainedEncoder(str(path.parent))
 
 
 def test_code_of_the_models_own_needs_leave(copied):

@@ -145,9 +145,9 @@ def test_folders_that_lack_something(tiny_language_model, tmp_path):
     ("file", "content", "message"),
     [
         ("model.safetensors", b"", r"/model\.safetensors is no whole safetensors file \(0 bytes; .*\)\. Fetch, copy or export it again"),
-        ("config.json", b'{"model_type": ', r"/config\.json is no JSON object \(.*\)\. Mend it"),
-        ("tokenizer_config.json", b"[]", r"/tokenizer_config\.json is no JSON object"),
-        ("tokenizer.json", b"\xff", r"/tokenizer\.json is no JSON object"),
+        ("config.json", b'{"model_type": ', r"/config\.json is not JSON \(.*\)\. Copy or fetch it again"),
+        ("tokenizer_config.json", b"[]", r"/tokenizer_config\.json holds a JSON list"),
+        ("tokenizer.json", b"\xff", r"/tokenizer\.json is not JSON"),
         ("config.json", b'{"model_type": "t5"}', r"holds a t5 model, which is no causal language model\. Name one, such as gpt2$"),
     ],
 )

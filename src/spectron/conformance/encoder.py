@@ -20,6 +20,7 @@ def shapes(trial: Trial) -> str:
     encoder.require_set_up()
     waveform, num_samples = ragged(encoder.sample_rate_hz, trial.device)
     features, num_steps = encoder.tried(waveform, num_samples)
+    encoder.require_rate()
     require(bool(torch.isfinite(_valid(features, num_steps)).all()), f"valid features are NaN or infinite: {FINITE}")
     seen = f"{' x '.join(map(str, waveform.shape))} samples -> {' x '.join(map(str, features.shape))}"
     return f"{seen}, {encoder.sample_rate_hz} Hz -> {encoder.frame_rate_hz:.5g} features/s of {encoder.output_dim}"

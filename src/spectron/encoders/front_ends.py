@@ -5,6 +5,7 @@ A recording shorter than what an encoder needs for one step is heard as if silen
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from typing import Any
@@ -177,20 +178,36 @@ class LibraryFrontEnd(FrontEnd):
     """A feature extractor that the platform does not know, run as the library wrote it: on the CPU, one recording at a time.
 
     Args:
-        config: The model's configuration.
         extractor: Any feature extractor of transformers.
+        model: What hears its output: all that ``forward`` names, the features under another name if it has one.
+
+    Attributes:
+        argument: The model's name for the features.
     """
 
-    def __init__(self, config: Any, extractor: Any) -> None:
+    def __init__(self, extractor: Any, model: Any) -> None:
         super().__init__()
         self.extractor = extractor
-        # Nothing tells how little an unknown extractor can bear; a tenth of a second holds several frames of any.
         self.min_samples = int(extractor.sampling_rate) // 10
+        self.features = extractor.model_input_names[0]
+        self.named = list(inspect.signature(model.forward).parameters)
+        self.argument = self.features if self.features in self.named else self.named[0]
+        taken = inspect.signature(extractor.__call__).parameters
+        takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
+        asked = {"sampling_rate": int(extractor.sampling_rate), "return_tensors": "pt"}
+        self.arguments = {name: value for name, value in asked.items() if takes_any or name in taken}
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> dict[str, Tensor]:
-        """All that the extractor gives for one recording (1, S)."""
-        features = self.extractor(waveform[0].cpu().numpy(), sampling_rate=self.extractor.sampling_rate, return_tensors="pt")
-        return {name: value.to(waveform.device) for name, value in features.items() if isinstance(value, Tensor)}
+        """What the model takes of all that the extractor gives for one recording (1, S)."""
+        given = self.extractor(waveform[0].cpu().numpy(), **self.arguments)
+        inputs = {name: value.to(waveform.device) for name, value in given.items() if isinstance(value, Tensor)}
+        others = {name: value for name, value in inputs.items() if name in self.named and name != self.features}
+        return {self.argument: inputs[self.features], **others}
+
+
+def in_dtype(inputs: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Inputs of a model with floats of its own type; whole numbers and masks stay as they are."""
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
 
 
 def standardise(values: Tensor, lengths: Tensor, correction: int) -> Tensor:

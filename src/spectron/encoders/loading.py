@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from spectron.encoders.front_ends import FilterBankFrontEnd, FrontEnd, LibraryFrontEnd, WaveformFrontEnd, WindowedFrontEnd
+from spectron.encoders.config_files import Reading, read_config
+from spectron.encoders.finding import Unfit, find_encoder, refusal
+from spectron.encoders.front_ends import FilterBankFrontEnd, FrontEnd, WaveformFrontEnd, WindowedFrontEnd
 from spectron.errors import ConfigError
 from spectron.hub import reading, require_safetensors
-
-Layer = int | Literal["last", "weighted"]
 
 # Families by transformers' model type, each with the feature extractor that it is trained with.
 FRONT_ENDS: dict[str, tuple[str, type[FrontEnd]]] = {
@@ -42,6 +41,7 @@ class Pretrained:
         front_end: The platform's form of it.
         row_by_row: Whether recordings have to be encoded one at a time.
         prefix: What precedes the encoder's weights in the library's format.
+        whole: Configuration of the model around an encoder that the library cannot build by itself.
     """
 
     model: Any
@@ -49,18 +49,7 @@ class Pretrained:
     front_end: FrontEnd
     row_by_row: bool
     prefix: str = ""
-
-
-@dataclass
-class Reading:
-    """How a folder is read; see ``PretrainedEncoder``."""
-
-    source: str
-    layer: Layer
-    remote_code: bool
-    dtype: str
-    pretrained: bool
-    spec_augment: bool
+    whole: Any = None
 
 
 def read_encoder(folder: Path, settings: Reading) -> Pretrained:
@@ -69,74 +58,49 @@ def read_encoder(folder: Path, settings: Reading) -> Pretrained:
     Raises:
         ConfigError: naming the argument, where the folder holds no speech encoder or not all of its weights.
     """
-    source = settings.source
     if settings.pretrained:
-        require_safetensors(folder, source)
+        require_safetensors(folder, settings.source)
     with quiet():
         config, extractor = read_config(folder, settings)
-        name, front_end = FRONT_ENDS.get(config.model_type, ("", LibraryFrontEnd))
-        known = type(extractor).__name__ == name
+        known = type(extractor).__name__ == FRONT_ENDS.get(config.model_type, ("", None))[0]
         prepare(config, settings, known)
-        with reading(source, "a speech encoder"):
-            model, missing = build_model(folder, config, settings)
-    encoder, prefix = (model, "") if known else encoder_half(model, source)
-    missing = [name for name in missing if name.startswith(prefix) and not name.endswith("masked_spec_embed")]
-    if missing:
-        listed = ", ".join(sorted(missing)[:4])
-        raise ConfigError(
-            f"source: {source!r} ({folder}) lacks {len(missing)} tensors of its encoder ({listed}, ...): its weights and its config.json "
-            "belong to different models. Give a complete folder, or `pretrained: false` for fresh weights"
-        )
-    if settings.spec_augment and not (known and hasattr(encoder, "_mask_hidden_states")):
-        raise ConfigError(f"spec_augment: {config.model_type!r} encoders have no known masking of the library's. Remove the key")
-    if config.model_type == "whisper":
-        prefix = WHISPER_PREFIX
-    row_by_row = not known or hears_padding(config)
-    return Pretrained(encoder, extractor, (front_end if known else LibraryFrontEnd)(config, extractor), row_by_row, prefix)
+        return read_known(folder, config, extractor, settings) if known else read_unknown(folder, config, extractor, settings)
 
 
-def read_config(folder: Path, settings: Reading) -> tuple[Any, Any]:
-    """Configuration and feature extractor of a folder.
+def read_known(folder: Path, config: Any, extractor: Any, settings: Reading) -> Pretrained:
+    """The encoder of a family that the platform has a front end for."""
+    from transformers import AutoModel
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    Raises:
-        ConfigError: if it is no speech model's, or brings code that the user has not allowed.
-    """
-    from transformers import AutoConfig, AutoFeatureExtractor
-    from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
-
-    source = settings.source
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"source: {source!r} ({folder}) holds no config.json: it is no model of transformers. Correct `source`")
-    require_allowed_code(folder, settings)
-    with reading(source, "a model of transformers"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.remote_code)
-    try:
-        extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=settings.remote_code)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"source: {source!r} ({folder}) is a {config.model_type!r} model without a preprocessor_config.json that says how it hears. "
-            "Name a speech encoder; for one, put its preprocessor_config.json beside its config.json"
-        ) from error
-    if not isinstance(extractor, SequenceFeatureExtractor):
-        raise ConfigError(f"source: {source!r} is a {config.model_type!r} model, and its {type(extractor).__name__} reads no audio")
-    return config, extractor
+    whisper = config.model_type == "whisper"  # its decoder is never made
+    model, told = build_model(WhisperEncoder if whisper else AutoModel, folder, config, settings)
+    require_weights(told, "", folder, settings)
+    if whisper and settings.pretrained:
+        model.embed_positions.requires_grad_(False)  # sinusoids, which the library fixes when it makes them and not when it loads them
+    if settings.spec_augment and not hasattr(model, "_mask_hidden_states"):
+        raise no_masking(config)
+    front_end = FRONT_ENDS[config.model_type][1](config, extractor)
+    return Pretrained(model, extractor, front_end, hears_padding(config), WHISPER_PREFIX if whisper else "")
 
 
-def require_allowed_code(folder: Path, settings: Reading) -> None:
-    """Refuse a model that only its repository's own code can build, unless the user has allowed that.
-
-    Raises:
-        ConfigError: naming the key that allows it.
-    """
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    with reading(settings.source, "a model of transformers"):
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING and not settings.remote_code:
-        raise ConfigError(
-            f"remote_code: {settings.source!r} is built by Python files of its own, which would run on this machine. Read them, then allow "
-            "them with `remote_code: true` (and pin a `revision`)"
-        )
+def read_unknown(folder: Path, config: Any, extractor: Any, settings: Reading) -> Pretrained:
+    """The encoder within a model of any other family, found by trying."""
+    if settings.spec_augment:
+        raise no_masking(config)
+    seen = []
+    for kind in model_classes(config, settings):
+        model, told = build_model(kind, folder, config, settings)
+        try:
+            found = find_encoder(model, extractor)
+        except Unfit as reason:
+            seen.append(str(reason))
+            continue
+        prefix = found.name and found.name + "."
+        require_weights(told, prefix, folder, settings)
+        if stands_alone(found.encoder):
+            return Pretrained(found.encoder, extractor, found.front_end, row_by_row=True)
+        return Pretrained(found.encoder, extractor, found.front_end, True, prefix, config)
+    raise refusal(settings.source, config.model_type, seen or ["transformers has no class for it"])
 
 
 def prepare(config: Any, settings: Reading, known: bool) -> None:
@@ -145,10 +109,11 @@ def prepare(config: Any, settings: Reading, known: bool) -> None:
     Raises:
         ConfigError: if there is no such layer.
     """
-    for name in ("layerdrop", "encoder_layerdrop"):
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
-    config.apply_spec_augment = settings.spec_augment  # without the name, Data2Vec's masking is on
+    for part in (config, *parts_of(config)):
+        for name in ("layerdrop", "encoder_layerdrop"):
+            if hasattr(part, name):
+                setattr(part, name, 0.0)
+        part.apply_spec_augment = settings.spec_augment  # without the name, Data2Vec's masking is on
     if known and settings.layer != "last" and hasattr(config, "add_adapter"):
         config.add_adapter = False  # it comes after the layers
     if known and isinstance(settings.layer, int):
@@ -158,6 +123,14 @@ def prepare(config: Any, settings: Reading, known: bool) -> None:
             config.num_hidden_layers = max(settings.layer, 1)
             # Not the output of a final norm that belongs to the layers cut off.
             config.tie_last_hidden_states = False
+
+
+def parts_of(config: Any) -> list[Any]:
+    """Configurations within a configuration, of an encoder and of what is around it."""
+    from transformers import PreTrainedConfig
+
+    parts = [value for value in vars(config).values() if isinstance(value, PreTrainedConfig)]
+    return parts + [inner for part in parts for inner in parts_of(part)]
 
 
 def require_layer(settings: Reading, layers: int) -> None:
@@ -173,41 +146,72 @@ def require_layer(settings: Reading, layers: int) -> None:
         )
 
 
-def build_model(folder: Path, config: Any, settings: Reading) -> tuple[Any, list[str]]:
-    """The model, and the names of the weights that the folder lacks."""
-    from transformers import AutoModel
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+def model_classes(config: Any, settings: Reading) -> list[Any]:
+    """Classes that may build a model: the library's choice, which leaves heads out, then the one that the folder was saved as.
 
+    The latter matters where the first layers come with a head, as SpeechT5's do.
+    """
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    chosen = MODEL_MAPPING.get(type(config), None)
+    kinds: list[Any] = [transformers.AutoModel] if chosen or settings.remote_code else []
+    stated = getattr(transformers, (config.architectures or [""])[0], None)
+    if isinstance(stated, type) and issubclass(stated, transformers.PreTrainedModel) and stated is not chosen:
+        kinds.append(stated)
+    return kinds
+
+
+def stands_alone(encoder: Any) -> bool:
+    """Whether the library builds this very encoder from its own configuration."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    return MODEL_MAPPING.get(type(encoder.config), None) is type(encoder)
+
+
+def build_model(kind: Any, folder: Path, config: Any, settings: Reading) -> tuple[Any, dict[str, Any]]:
+    """The model, and what the library tells of the weights that it missed and that did not fit."""
     arguments: dict[str, Any] = {"dtype": getattr(torch, settings.dtype)}
-    if config.model_type == "whisper":  # its decoder is never made
-        if not settings.pretrained:
-            return WhisperEncoder._from_config(config, **arguments), []
-        kind: Any = WhisperEncoder
-        arguments["key_mapping"] = WHISPER_NAMES
-    else:
-        kind = AutoModel
+    automatic = hasattr(kind, "from_config")
+    if automatic:
         arguments["trust_remote_code"] = settings.remote_code
+    with reading(settings.source, "a speech encoder"):
         if not settings.pretrained:
-            return AutoModel.from_config(config, **arguments), []
-    model, told = kind.from_pretrained(folder, config=config, use_safetensors=True, output_loading_info=True, **arguments)
-    if config.model_type == "whisper":
-        model.embed_positions.requires_grad_(False)  # sinusoids, which the library fixes when it makes them and not when it loads them
-    return model, list(told["missing_keys"])
+            make = kind.from_config if automatic else kind._from_config
+            return make(config, **arguments), {}
+        if config.model_type == "whisper":
+            arguments["key_mapping"] = WHISPER_NAMES
+        ways = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+        return kind.from_pretrained(folder, config=config, **ways, **arguments)
 
 
-def encoder_half(model: Any, source: str) -> tuple[Any, str]:
-    """The audio encoder within a model, and what precedes its weights' names.
+def require_weights(told: dict[str, Any], prefix: str, folder: Path, settings: Reading) -> None:
+    """Refuse an encoder that the folder's weights do not cover; those of a head or a decoder may lack.
 
     Raises:
-        ConfigError: if the model is one of text.
+        ConfigError: naming the first tensors that are missing or of another shape.
     """
-    encoder = model.get_encoder(modality="audio")
-    if encoder is model and model.config.is_encoder_decoder:
-        encoder = model.get_encoder()
-    if encoder.main_input_name == "input_ids":
-        raise ConfigError(f"source: {source!r} is a {model.config.model_type!r} model, whose encoder reads text. Name a speech encoder")
-    prefix = next(name for name, module in model.named_modules() if module is encoder)
-    return encoder, prefix and prefix + "."
+    cure = "Give a folder whose files belong together, or `pretrained: false` for fresh weights"
+    where = f"source: {settings.source!r} ({folder})"
+    missing = [name for name in told.get("missing_keys", ()) if name.startswith(prefix) and not name.endswith("masked_spec_embed")]
+    if missing:
+        listed = ", ".join(sorted(missing)[:4])
+        raise ConfigError(
+            f"{where} lacks {len(missing)} tensors of its encoder ({listed}, ...): its weights and its config.json belong to different "
+            f"models. {cure}"
+        )
+    others = sorted(entry for entry in told.get("mismatched_keys", ()) if entry[0].startswith(prefix))
+    if others:
+        name, stored, wanted = others[0]
+        raise ConfigError(
+            f"{where} holds {len(others)} tensors of other shapes than its config.json says: {name} is {tuple(stored)} in the weights and "
+            f"{tuple(wanted)} by config.json. {cure}"
+        )
+
+
+def no_masking(config: Any) -> ConfigError:
+    """The error for ``spec_augment`` where the library's masking is not known."""
+    return ConfigError(f"spec_augment: {config.model_type!r} encoders have no known masking of the library's. Remove the key")
 
 
 def hears_padding(config: Any) -> bool:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
-from spectron.encoders.front_ends import LibraryFrontEnd
-from spectron.encoders.loading import Reading, read_encoder, require_layer
+from spectron.encoders.config_files import Reading
+from spectron.encoders.front_ends import LibraryFrontEnd, in_dtype
+from spectron.encoders.loading import read_encoder, require_layer
 from spectron.encoders.masking import Lengths, hide_padding
 from spectron.encoders.rows import keep_statistics, noise, one_by_one, rest_unused, sizes
 from spectron.errors import ConfigError
@@ -63,7 +64,7 @@ class PretrainedEncoder(SpeechEncoder):
         self.settings = Reading(source, layer, remote_code, dtype, pretrained, spec_augment)
         found = read_encoder(folder, self.settings)
         self.model, self.front_end, self.extractor = found.model, found.front_end, found.extractor
-        self.row_by_row, self.prefix = found.row_by_row, found.prefix
+        self.row_by_row, self.prefix, self.whole = found.row_by_row, found.prefix, found.whole
         self.sample_rate_hz = int(found.extractor.sampling_rate)
         self.lengths = Lengths()
         if self.row_by_row:
@@ -73,6 +74,8 @@ class PretrainedEncoder(SpeechEncoder):
         self._settle(folder)
         self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
+            if not self.model.supports_gradient_checkpointing:
+                raise ConfigError(f"gradient_checkpointing: {type(self.model).__name__} cannot do it. Remove the key")
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them
 
@@ -97,6 +100,8 @@ class PretrainedEncoder(SpeechEncoder):
         weights = {self.prefix + name: value for name, value in model.state_dict().items()} if self.prefix else None
         # Half of a model goes under the names that it has in the whole; the library would rename them once more.
         model.save_pretrained(folder, state_dict=weights, save_original_format=not self.prefix)
+        if self.whole is not None:
+            self.whole.save_pretrained(folder)
         self.extractor.save_pretrained(folder)
         if self.settings.layer == "weighted":
             save_file({"layer_weights": self.layer_weights.detach().cpu()}, Path(folder) / LAYER_WEIGHTS)
@@ -129,13 +134,16 @@ class PretrainedEncoder(SpeechEncoder):
 
     def _states(self, inputs: dict[str, Tensor], heard: Tensor) -> tuple[Tensor, ...]:
         """Every layer's output, or only the last hidden state where that is asked for, of rows with (B,) samples."""
-        inputs = {name: value.to(self.model.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+        inputs = in_dtype(inputs, self.model.dtype)
         if self.settings.spec_augment:  # the library refuses to hide a block longer than the whole
             longest = int(self.front_end.num_steps(heard, self.model).max())
             self.model.config.apply_spec_augment = longest >= self.model.config.mask_time_length
         if self.settings.layer == "last":
             return (self.model(**inputs).last_hidden_state,)
-        return self.model(**inputs, output_hidden_states=True).hidden_states
+        states = getattr(self.model(**inputs, output_hidden_states=True), "hidden_states", None)
+        if not states:
+            raise ConfigError(f"layer: {type(self.model).__name__} gives its last hidden state alone. Take `layer: last`")
+        return states
 
     def _choose(self, states: tuple[Tensor, ...]) -> Tensor:
         """The features (B, U, D) among the layers' outputs."""
@@ -176,7 +184,7 @@ class PretrainedEncoder(SpeechEncoder):
         num_samples = torch.tensor([max(self.sample_rate_hz // 2, self.front_end.min_samples)])
         self.lengths.num_samples = self.lengths.num_steps = num_samples  # nothing is padded
         states = self._states(self.front_end(noise(int(num_samples)), num_samples), num_samples)
-        if not states or any(state.ndim != 3 for state in states):
+        if any(state.ndim != 3 for state in states):
             shapes = [tuple(state.shape) for state in states]
             raise ConfigError(f"source: {self.settings.source!r} makes no steps of one width (B, U, D) but {shapes}: no speech encoder")
         return states

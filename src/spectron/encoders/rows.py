@@ -30,8 +30,8 @@ def one_by_one(encode: Callable[[Tensor, int], Tensor], waveform: Tensor, num_sa
 @torch.no_grad()
 def sizes(encode: Callable[[Tensor, int], Tensor], sample_rate_hz: int) -> tuple[int, float]:
     """Width of the features, and features a second: 0 where a recording of any length makes the same number of them."""
-    features = [encode(noise(seconds * sample_rate_hz), seconds * sample_rate_hz) for seconds in (1, 3)]
-    return features[0].shape[1], (len(features[1]) - len(features[0])) / 2
+    features = [encode(noise(seconds * sample_rate_hz), seconds * sample_rate_hz) for seconds in (1, 5)]
+    return features[0].shape[1], (len(features[1]) - len(features[0])) / 4
 
 
 def noise(num_samples: int) -> Tensor:
