@@ -157,7 +157,7 @@ def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress | None = None
 
 def judged(task: Task, system: str, place: int, bench: Bench) -> list[Record]:
     """The records of a batch. Where it fails as a whole, its items are tried one by one, so that only those at fault are failures."""
-    batch = task.batches[place]
+    batch = task.batch(place)
     unreadable = [Record(name, failure=reason) for name, _, reason in (line.partition(": ") for line in batch.skipped)]
     try:
         return task.judge(system, place, bench) + unreadable

@@ -98,9 +98,13 @@ class Task(ABC):
         """Ids of all items, in their order."""
         return self.data.item_ids(self.items)
 
+    def batch(self, place: int) -> SpeechBatch:
+        """A batch of items, as far as it names them."""
+        return self.batches[place]
+
     def split_of(self, place: int, row: int) -> str:
         """The part of the data that an item is from."""
-        splits = self.batches[place].splits
+        splits = self.batch(place).splits
         return splits[row] if splits else ""
 
     @abstractmethod
