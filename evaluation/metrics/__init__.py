@@ -2,7 +2,7 @@
 
 from evaluation.metrics.answers import SpokenAnswerAccuracy, WrittenAnswerAccuracy, holds_answer
 from evaluation.metrics.behaviour import FreeRunningMelError, LengthRatio, StoppedShare, TeacherForcedMelError, mel_distance
-from evaluation.metrics.bootstrap import bootstrap_interval
+from evaluation.metrics.bootstrap import PairedDifference, Parts, bootstrap_interval, paired_bootstrap
 from evaluation.metrics.contracts import RatioMetric, SpokenMetric
 from evaluation.metrics.copies import MelDistance, StftDistance
 from evaluation.metrics.names import MetricName
@@ -18,6 +18,8 @@ __all__ = [
     "LogPerplexity",
     "MelDistance",
     "MetricName",
+    "PairedDifference",
+    "Parts",
     "PromptWordErrorRate",
     "RatioMetric",
     "SpeakerSimilarity",
@@ -33,6 +35,7 @@ __all__ = [
     "holds_answer",
     "mel_distance",
     "normalize",
+    "paired_bootstrap",
     "voice_similarity",
     "word_errors",
 ]
