@@ -51,11 +51,16 @@ def fingerprint(path: str | Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise _missing(Path(path)) from error
+        raise missing(Path(path)) from error
 
 
-def _missing(path: Path) -> DataError:
-    return DataError(f"no manifest at {path}: correct the data module's path, or set SPECTRON_DATA to the folder that holds your corpora")
+def missing(path: Path) -> DataError:
+    """The error about a file of data that is not there."""
+    # The whole path, because a relative one is seen from the current folder, which is seldom the YAML's.
+    return DataError(
+        f"there is no file {path.absolute()}: correct the path (a relative one is seen from the current folder, and `${{here}}` is the "
+        "YAML's), or set SPECTRON_DATA to the folder that holds your corpora"
+    )
 
 
 def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
@@ -79,7 +84,7 @@ def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise (_missing(path) if isinstance(error, OSError) else DataError(f"{path} is not UTF-8 text: is it a manifest?")) from error
+        raise (missing(path) if isinstance(error, OSError) else DataError(f"{path} is not UTF-8 text: is it a manifest?")) from error
     entries = [_entry(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     twice = [name for name, count in Counter(entry["id"] for entry in entries).items() if count > 1]
     if twice:

@@ -107,6 +107,10 @@ class RecordingsDataModule(SpeechDataModule):
             corpus=corpus,
         )
 
+    def files(self) -> list[str]:
+        """Every manifest, those of the held-out speakers too."""
+        return sorted({*super().files(), *(manifest for source in self.held_out for manifest in source.manifests)})
+
     def setup(self, stage: str) -> None:
         """Read the manifests; first those whose speakers training must not hear."""
         for source in (*self.val_sources, *self.held_out):

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from datamodules.items import MAKER, ItemMaker, SpeechDataset
-from datamodules.lines import Interleaved, LineBatches, TextMix, WithText, in_order
+from datamodules.lines import Interleaved, LineBatches, LineSource, TextFiles, TextMix, WithText, in_order
 from datamodules.manifest import choose, fingerprint, read_manifest
 from datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
 from datamodules.synthetic.corpus import SyntheticCorpus
@@ -107,23 +107,35 @@ class SpeechDataModule(EndlessDataModule):
                 read[manifest] = read_manifest(manifest, self.lower_case)
         cuts = [cut for manifest in source.manifests for cut in read[manifest]]
         kept, dropped = choose(cuts, source.split, lambda cut: maker.refuse(cut, training), ", ".join(source.manifests))
-        self._tell(source.split, len(kept), dropped)
+        self._tell(source, len(kept), dropped)
         for cut in kept:
             cut.custom[MAKER] = source.maker
         return kept
 
-    def _tell(self, split: str | None, used: int, dropped: Counter[str]) -> None:
+    def _tell(self, source: Source, used: int, dropped: Counter[str]) -> None:
+        split = source.split
         for what, count in {"used": used, **dropped}.items():
             self.report[f"{split}: {what}"] = self.report.get(f"{split}: {what}", 0) + count
         left_out = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
-        rank_zero_info(f"split {split}: {used} utterances used{'; ' if left_out else ''}{left_out}")
+        lines = "lines without a split" if split is None else f"split {split}"
+        rank_zero_info(f"{', '.join(source.manifests)}, {lines}: {used} utterances used{'; ' if left_out else ''}{left_out}")
+
+    def manifests(self) -> list[str]:
+        """Every manifest, once."""
+        return sorted({manifest for source in (*self.train_sources, *self.val_sources) for manifest in source.manifests})
+
+    def files(self) -> list[str]:
+        """Every manifest and text file."""
+        return [*self.manifests(), *(file for source in self._lines_from() if isinstance(source, TextFiles) for file in source.files)]
+
+    def _lines_from(self) -> list[LineSource]:
+        sources = (self.text.training, self.text.validation) if self.text else ()
+        return [source for source in sources if source is not None]
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of every manifest, and what the lines of text say of themselves."""
-        sources = (self.text.training, self.text.validation) if self.text else ()
-        manifests = {manifest for source in (*self.train_sources, *self.val_sources) for manifest in source.manifests}
-        texts = {name: value for source in sources if source for name, value in source.fingerprint().items()}
-        return {manifest: fingerprint(manifest) for manifest in sorted(manifests)} | texts
+        texts = {name: value for source in self._lines_from() for name, value in source.fingerprint().items()}
+        return {manifest: fingerprint(manifest) for manifest in self.manifests()} | texts
 
     @cached_property
     def _data_fingerprint(self) -> str:

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from lhotse import MonoCut
@@ -21,6 +22,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from datamodules.lines import Interleaved
+from datamodules.manifest import missing
 from datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import ConfigError, DataError
 from spectron.randomness import seed_of
@@ -195,9 +197,20 @@ class EndlessDataModule(LightningDataModule):
         self.resumed: dict[str, Any] = {"consumed": 0, "steps": 0, "starts": [0]}
 
     def prepare_data(self) -> None:
-        """Write the synthetic corpus where one is asked for and not there yet."""
+        """Write the synthetic corpus where one is asked for and not there yet.
+
+        Raises:
+            DataError: before that, if a file is missing that it will not hold.
+        """
+        for file in map(Path, self.files()):
+            if not file.is_file() and not (self.corpus is not None and self.corpus.writes(file)):
+                raise missing(file)
         if self.corpus is not None:
             self.corpus.ensure()
+
+    @abstractmethod
+    def files(self) -> list[str]:
+        """The manifests and texts that it reads."""
 
     @abstractmethod
     def data_fingerprint(self) -> str:

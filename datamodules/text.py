@@ -53,9 +53,13 @@ class TextDataModule(EndlessDataModule):
     def _read(self, file: str) -> list[str]:
         return [normalised(line, self.lower_case) for line in TextFiles(file).lines()]
 
+    def files(self) -> list[str]:
+        """The text files."""
+        return [*self.train_files, self.val_file]
+
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of every file."""
-        return TextFiles([*self.train_files, self.val_file]).fingerprint()
+        return TextFiles(self.files()).fingerprint()
 
     def lines(self) -> Iterator[str]:
         """Every line of training and validation."""

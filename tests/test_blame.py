@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from spectron.errors import CheckpointError, ConfigError
+from spectron.blame import Section, key_of_file
+from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.experiment import Experiment
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
@@ -83,6 +84,33 @@ def test_of_two_parts_of_one_class_the_one_at_fault(yaml):
     calls = [f"callbacks.{name}={{class_path: {yaml.parent}/calls.py:Call, init_args: {{name: {name}}}}}" for name in ("one", "two")]
     with pytest.raises(ConfigError, match=r"^callbacks\.two\.init_args\.name: two is taken"):
         Experiment.read(TINY, calls).callbacks()
+
+
+DATA = {
+    "class_path": "datamodules.RecordingsDataModule",
+    "init_args": {
+        "train": [{"manifest": "a/x.jsonl", "split": "dev"}, {"manifest": "nope.jsonl"}],
+        "val": ["/b/y.jsonl"],
+        "corpus": {"folder": "/b"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("message", "key"),
+    [
+        (f"there is no file {Path.cwd()}/nope.jsonl: correct the path", "data.init_args.train.1.manifest"),
+        ("a/x.jsonl:3 is not JSON", "data.init_args.train.0.manifest"),
+        ("no utterance of split 'dev' in nope.jsonl is left", "data.init_args.train.1.manifest"),
+        ("/b/y.jsonl uses an id twice", "data.init_args.val.0"),
+        ("/b holds a synthetic corpus with other settings", "data.init_args.corpus.folder"),
+        ("a pass over split dev gave no batch", None),
+        ("/b-side/y.jsonl, aa/x.jsonl and nope.jsonl.gz", None),
+    ],
+)
+def test_the_file_that_an_error_is_about_has_a_key(message, key):
+    found = key_of_file(DataError(message), Section("data", DATA))
+    assert (found and ".".join(found)) == key
 
 
 def test_a_defect_of_the_platform_keeps_its_traceback(monkeypatch):

@@ -13,8 +13,12 @@ import torch
 from spectron.audio.io import read_audio, write_wav
 from spectron.checkpoint_io import read_checkpoint
 from spectron.cli import main, parse
+from spectron.errors import DataError
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
+
+DEMO = Path(__file__).parents[1] / "experiments" / "mini" / "demo.yaml"
+JUDGES = "callbacks.speech.init_args"
 
 TALKER = """
 name: talker
@@ -116,6 +120,56 @@ def test_a_mistake_is_one_message_without_a_traceback(capsys):
     assert printed.err.strip() == ("spectron: error: model.widht: TinyTask takes no `widht`. Did you mean `width`? (in the command line)")
     with pytest.raises(Exception, match="widht"):
         main(["check", str(TINY), "model.widht=3", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.language_model.init_args.source=my/own/lm", "model.language_model.init_args.source: there is no folder"),
+        ("weights.encoder=gone.safetensors", "weights.encoder: no such file: gone.safetensors"),
+        ("data.init_args.manifest=gone.jsonl", "data.init_args.manifest: there is no file"),
+        (f"{JUDGES}.text_scorer.init_args.source=my/own/judge", f"{JUDGES}.text_scorer.init_args.source: there is no folder"),
+        (f"{JUDGES}.transcriber.init_args.folder=gone", f"{JUDGES}.transcriber.init_args.folder: gone has no config.yaml"),
+        ("seed=3", "the corpus would be spoken now"),
+    ],
+)
+def test_what_is_missing_is_found_before_a_corpus_is_spoken(override, message, tmp_path, monkeypatch, capsys):
+    def write_corpus(*arguments):
+        raise DataError("the corpus would be spoken now")
+
+    monkeypatch.setattr("datamodules.synthetic.corpus.write_corpus", write_corpus)
+    corpus = [f"data.init_args.corpus.folder={tmp_path}/new", f"data.init_args.manifest={tmp_path}/new/questions.jsonl"]
+    assert main(["check", str(DEMO), *corpus, override]) == 1
+    assert capsys.readouterr().err.startswith(f"spectron: error: {message}")
+
+
+@pytest.mark.parametrize("verb", ["check", "fit"])
+def test_an_export_is_no_experiment(verb, talker, capsys):
+    file = talker / "exported" / "config.yaml"
+    assert main(["export", str(talker), str(file.parent)]) == 0
+    capsys.readouterr()
+    assert main([verb, str(file)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"spectron: error: {file} describes an exported model, not an experiment")
+    assert f"spectron continue {file.parent} prompt.wav" in said
+    assert f"`extends: {file}`" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        ("continue", "an exported folder"),
+        ("export", "an exported folder"),
+        ("continue", "model.encoder.class_path="),
+        ("export", "model.encoder.class_path="),
+        ("check", "model.head.init_args.frames_per_step=2"),
+        ("evaluate", "callbacks.speech.init_args.panel_size=64"),
+    ],
+)
+def test_help_says_what_is_taken_and_what_can_be_changed(verb, told, capsys):
+    with pytest.raises(SystemExit):
+        parse([verb, "--help"])
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 def test_continue_speaks_and_draws(talker, prompt, tmp_path, capsys):

@@ -46,6 +46,19 @@ def test_only_differences_and_the_last_values_with_the_best_marked(settings, run
     }
 
 
+def test_an_empty_section_is_left_to_the_rows_of_what_it_holds(settings):
+    filled = {"callbacks": {"stop": 1}, "corpus": {"folder": "x"}, "part": {"width": 2}}
+    for params in ({"callbacks": {}, "corpus": None, "part": "a.Class"}, filled):
+        RunLogger("sections", settings).log_hyperparams(params)
+    differences = compare(["sections"], settings).differences
+    assert {name: set(row) for name, row in differences.items()} == {
+        "callbacks.stop": {None, "1"},
+        "corpus.folder": {None, "x"},
+        "part": {"a.Class", None},
+        "part.width": {None, "2"},
+    }
+
+
 def test_tables_say_which_run_is_which(settings, runs):
     console = Console(width=160, file=io.StringIO())
     console.print(render(compare(["size"], settings)))

@@ -192,3 +192,13 @@ def test_an_abstract_part_cannot_be_built(write):
         Experiment.read(delta)
     with pytest.raises(ConfigError, match="importing broken_end failed: No module named 'no_such_package'"):
         Experiment.read(delta, ["model.end.class_path=broken_end.End"])
+
+
+def test_a_missing_argument_is_named_with_its_type_where_it_has_one(write):
+    write("bare_end.py", "import tiny_task\nclass End(tiny_task.Squash):\n    def __init__(self, width, gap, size: int):\n        pass\n")
+    delta = write("delta.yaml", f"extends: {TINY}\nmodel: {{end: {{class_path: bare_end.py:End}}}}\n")
+    Experiment.read(TINY)  # its folder becomes importable
+    with pytest.raises(ConfigError, match=r"^model\.end\.init_args\.gap: End needs `gap`, and nothing gives it"):
+        Experiment.read(delta)
+    with pytest.raises(ConfigError, match=r"^model\.end\.init_args\.size: End needs `size` \(int\), and nothing gives it"):
+        Experiment.read(delta, ["model.end.init_args.gap=1"])

@@ -1,10 +1,13 @@
 """Exported parts load again exactly, and nothing that does not cover a part is taken."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from spectron.encoders import PretrainedEncoder
 from spectron.errors import CheckpointError
 from spectron.exporting import export_parts
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
@@ -49,6 +52,21 @@ def test_a_language_model_is_exported_with_its_tokenizer(tmp_path):
     assert again.lm.dtype == torch.float32
 
 
+def test_others_may_read_what_is_exported(tiny_language_model, tiny_encoder, tmp_path):
+    parts = {
+        "encoder": PretrainedEncoder(str(tiny_encoder("hubert"))),
+        "language_model": CausalLanguageModel(str(tiny_language_model("llama"))),
+    }
+    config = {"task": "t", "model": {name: {"class_path": "some.Part"} for name in parts}}
+    before = os.umask(0o027)
+    try:
+        export_parts(nn.ModuleDict({**parts, "head": nn.Linear(1, 1)}), config, tmp_path / "out")
+    finally:
+        os.umask(before)
+    weights = sorted((tmp_path / "out").rglob("*.safetensors"))
+    assert [path.stat().st_mode & 0o777 for path in weights] == [0o640] * 3
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -68,6 +86,11 @@ def test_weights_that_do_not_cover_the_part(change, message, tmp_path):
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(CheckpointError, match=r"weights\.encoder: no such file"):
         load_part(nn.Linear(1, 1), tmp_path / "none.safetensors", "encoder")
-    (tmp_path / "broken.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(CheckpointError, match="is not a safetensors file"):
-        load_part(nn.Linear(1, 1), tmp_path / "broken.safetensors", "encoder")
+    save_file({"weight": torch.zeros(1, 1), "bias": torch.zeros(1)}, tmp_path / "broken.safetensors")
+    whole = (tmp_path / "broken.safetensors").read_bytes()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n"
+    for content, cure in ((whole[:-4], "Fetch, copy or export it again"), (b"", "Fetch, copy"), (pointer, "run `git lfs pull`")):
+        (tmp_path / "broken.safetensors").write_bytes(content)
+        said = rf"^weights\.encoder: .*/broken\.safetensors is no whole safetensors file \({len(content)} bytes; .*{cure}"
+        with pytest.raises(CheckpointError, match=said):
+            load_part(nn.Linear(1, 1), tmp_path / "broken.safetensors", "encoder")

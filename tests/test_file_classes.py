@@ -106,6 +106,7 @@ def test_it_stands_for_a_class_everywhere(write, tmp_path):
         ),
         ("nowhere/own_end.py:Own", r"there is no file .*The folder \S+/nowhere does not exist either.*KEY=PATH/FILE\.py:Class"),
         ("own_end.py:Onw", r"own_end\.py has no class `Onw`\. Did you mean `\S+/own_end\.py:Own`\? \(in"),
+        ("own_end.py", r"^model\.end\.class_path: `own_end\.py` names a file, and no class in it\. Write file\.py:Class, such as"),
         ("own_end.py:OFFSET", r"own_end\.py has no class `OFFSET`"),
         ("'${here}/wrong_syntax.py:Own'", r"wrong_syntax\.py cannot be imported: line 2: SyntaxError"),
         ("wrong_name.py:Own", r"wrong_name\.py cannot be imported: line 3: NameError: name 'nonsense' is not defined\. \(in"),

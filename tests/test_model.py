@@ -194,6 +194,41 @@ def test_a_vocoder_of_another_spectrogram_is_refused(tmp_path, vocoder, said):
         tiny_model(tmp_path, vocoder=vocoder)
 
 
+class Shortened(GriffinLimVocoder):
+    """Cuts what is given back; ``keep`` says how much of waveform and count is left."""
+
+    def __init__(self, mel, keep):
+        super().__init__(mel, iterations=1)
+        self.keep = keep
+
+    def forward(self, mel, num_frames):
+        return self.keep(*super().forward(mel, num_frames))
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (
+            lambda wave, count: (wave[:, :-1], count),
+            r"makes 2399 samples of 12 frames and counts \[2400, 1400\] .* Make mel.hop_samples=200 of",
+        ),
+        (
+            lambda wave, count: (wave[:, ::2], count // 2),
+            r"counts \[1200, 700\] .* last \[2400, 1400\]: .* too short. Make mel.hop_samples=200 of",
+        ),
+        (
+            lambda wave, count: (wave, count * 0.5),
+            r"gives .* \(2,\) of torch.float32 for 2 rows of frames. Return waveform \(B, S\) and whole",
+        ),
+        (lambda wave, count: wave, r"gives a Tensor. Return the pair waveform"),
+    ],
+)
+def test_a_vocoder_that_does_not_speak_as_long_as_its_frames_is_refused_when_built(tmp_path, keep, said):
+    with pytest.raises(ConfigError, match=f"^vocoder: Shortened: forward {said}"):
+        tiny_model(tmp_path, vocoder=partial(Shortened, keep=keep))
+    tiny_model(tmp_path, vocoder=partial(Shortened, keep=lambda wave, count: (wave[:, :-399], count - 399)))  # less than two hops
+
+
 def test_a_loss_without_its_whole_is_told(tmp_path, monkeypatch):
     model = tiny_model(tmp_path)
     monkeypatch.setattr(model.head, "loss", lambda hidden, targets: {"frames": None})

@@ -1,6 +1,7 @@
 """Rates, widths and sizes that nobody typed stand in the configuration that is stored with a run."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import yaml
@@ -10,8 +11,8 @@ from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.experiment import Experiment
 from spectron.fitting import find_resumable, fit, inspect_experiment
 from spectron.restoring import find_source, load_experiment, read_config
-from spectron.runs import find_run
-from spectron.single_part import examine_part
+from spectron.runs import find_run, list_runs
+from spectron.single_part import named_parts
 
 ENCODER = """
 import torch
@@ -129,11 +130,27 @@ def test_trying_a_part_out_leaves_the_modes_as_they_were(file):
 
 
 def test_a_missing_manifest_and_missing_weights_name_key_file_and_cure(file, tmp_path):
-    with pytest.raises(DataError, match=rf"^data\.init_args\.manifest: no manifest at {tmp_path}/gone\.jsonl: .*\(in the command line\)$"):
-        inspect_experiment(Experiment.read(file, [f"data.init_args.manifest={tmp_path}/gone.jsonl"]))
+    for gone, whole in ((f"{tmp_path}/gone.jsonl", f"{tmp_path}/gone.jsonl"), ("gone.jsonl", f"{Path.cwd()}/gone.jsonl")):
+        message = rf"^data\.init_args\.manifest: there is no file {whole}: .*seen from the current folder.*\(in the command line\)$"
+        with pytest.raises(DataError, match=message):
+            inspect_experiment(Experiment.read(file, [f"data.init_args.manifest={gone}"]))
     (tmp_path / "encoder.safetensors").touch()
     with pytest.raises(CheckpointError, match=r"^weights\.encoder: no such file: .*Did you mean \S+/encoder\.safetensors\? \(in the"):
         Experiment.read(file, [f"weights.encoder={tmp_path}/encodr.safetensors"]).module()
+
+
+@pytest.mark.parametrize("run", [inspect_experiment, fit])
+def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_before_a_run_is_opened(file, runs, tmp_path, run):
+    before = len(list_runs())
+    judge = "callbacks.speech.init_args.text_scorer"
+    overrides = ["callbacks.speech.class_path=evaluation.callbacks.SpeechEvaluation"]
+    overrides += [f"{judge}.class_path=evaluation.judges.TransformersTextScorer", f"{judge}.init_args.source={tmp_path}"]
+    with pytest.raises(ConfigError, match=rf"(?s)^{judge}\.init_args\.source: '{tmp_path}' is no causal LM.*\(in the command line\)$"):
+        run(Experiment.read(file, overrides))
+    vocoders = ["callbacks.vocoder.class_path=evaluation.callbacks.VocoderEvaluation"]
+    with pytest.raises(ConfigError, match=r"^callbacks\.vocoder: VocoderEvaluation: needs a task that trains a vocoder .*command line\)$"):
+        run(Experiment.read(file, vocoders))
+    assert len(list_runs()) == before
 
 
 def test_a_check_that_fails_ends_with_1_and_says_which(file, capsys):
@@ -154,4 +171,61 @@ def test_a_part_built_alone_names_its_key_too(file, part):
     )
     experiment = Experiment.read(file, [f"model.{part}={file.parent}/refusing.py:Refusing{part}"])
     with pytest.raises(ConfigError, match=rf"^model\.{part}\.init_args\.source: no \(in the command line\)$"):
-        list(examine_part(experiment, part))
+        list(named_parts(experiment, part)[0].verdicts())
+
+
+@pytest.mark.parametrize(("part", "given"), [("head", "the language model's width"), ("vocoder", "the speech head's MelConfig")])
+def test_a_part_that_takes_nothing_of_what_it_is_given_is_told_so(file, part, given):
+    (file.parent / "bare.py").write_text(
+        "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
+        "class Barehead(MelRegressionHead):\n    def __init__(self):\n        super().__init__(24)\n\n\n"
+        "class Barevocoder(GriffinLimVocoder):\n    def __init__(self):\n        super().__init__(None)\n"
+    )
+    experiment = Experiment.read(file, [f"model.{part}={file.parent}/bare.py:Bare{part}"])
+    told = rf"^model\.{part}: its class has to take {given} as its first argument \(.*2 were given\) \(in the command line\)$"
+    with pytest.raises(ConfigError, match=told):
+        list(named_parts(experiment, part)[0].verdicts())
+    with pytest.raises(ConfigError, match=told):
+        experiment.module()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (
+            "model.optimisation.freeze=['encoder.lajer.*']",
+            r"freeze: 'encoder\.lajer\.\*' matches no parameter; did you mean 'encoder\.layer\.\*'\?",
+        ),
+        ("model.optimisation.freeze=['encodr.*']", r"freeze: 'encodr\.\*' matches no parameter; did you mean 'encoder\.\*'\?"),
+        ("weights.encodr=encoder.safetensors", r"weights\.encodr: the model has no such part. Did you mean `encoder`\?"),
+    ],
+)
+def test_weights_and_frozen_names_that_match_nothing_stop_the_check_of_a_part(file, override, told):
+    with pytest.raises(ConfigError, match=told):
+        list(named_parts(Experiment.read(file, [override]), "encoder")[0].verdicts())
+
+
+def test_what_belongs_to_other_parts_or_to_the_task_is_no_mistake(file):
+    freeze = "model.optimisation.freeze=['encoder.*','project.*','*.bias','language_model.lm.*']"
+    part = named_parts(Experiment.read(file, [freeze]), "encoder")[0].build(0)
+    assert not any(parameter.requires_grad for parameter in part.parameters())
+
+
+def test_metrics_and_judges_named_in_callbacks_are_examined(file, tmp_path, capsys):
+    (tmp_path / "rates.py").write_text(
+        "from evaluation.metrics import MetricName, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
+        "    label = MetricName('rate', 'words/s', None)\n\n"
+        "    def parts(self, sample):\n        return len(sample.text.split()), sample.generated_seconds\n"
+    )
+    speech = "callbacks={speech: {class_path: evaluation.callbacks.SpeechEvaluation, init_args: {%s}}}"
+    metrics = speech % f"metrics: [evaluation.metrics.StoppedShare, {tmp_path}/rates.py:Rate]"
+    assert main(["check", "--part", "metric", str(file), metrics]) == 1
+    printed = capsys.readouterr()
+    assert "callbacks.speech.init_args.metrics.0: evaluation.metrics.StoppedShare\n✓ form                   stopped in share" in printed.out
+    assert "✗ odd samples            one without speech alone: rate is inf; leave out a sample" in printed.out.replace("\n", " ")
+    assert printed.err.strip() == f"spectron: error: callbacks.speech.init_args.metrics.1: {tmp_path}/rates.py:Rate fails odd samples"
+    assert main(["check", "--part", "judge", str(file), metrics]) == 1
+    assert "no judge is named in this experiment, and defaults are not examined; named are callbacks.speech." in capsys.readouterr().err
+    embedder = speech % "speaker_embedder: evaluation.judges.ResemblyzerEmbedder"
+    assert main(["check", "--part", "judge", str(file), embedder]) == 0
+    assert "✓ odd items              answered: no voice, no voice" in capsys.readouterr().out

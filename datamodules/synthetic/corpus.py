@@ -29,6 +29,8 @@ from datamodules.synthetic.voices import SAMPLE_RATE_HZ, speak
 from spectron.errors import DataError
 
 Progress = Callable[[int, int], None]
+MANIFESTS = ("carriers.jsonl", "questions.jsonl")
+TEXTS = tuple(f"text/{name}.txt" for name in ("train", "dev", "judge_train", "judge_dev"))
 
 
 def write_corpus(folder: Path, settings: CorpusSettings, progress: Progress | None = None, workers: int | None = None) -> None:
@@ -155,6 +157,10 @@ class SyntheticCorpus:
 
     folder: str
     settings: CorpusSettings = field(default_factory=CorpusSettings)
+
+    def writes(self, file: Path) -> bool:
+        """Whether a file is one of the manifests and texts that the corpus holds when it is written."""
+        return file.absolute() in [(Path(self.folder) / name).absolute() for name in (*MANIFESTS, *TEXTS)]
 
     def ensure(self) -> None:
         """Write it, with a progress bar, unless the same is there already."""

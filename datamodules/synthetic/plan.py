@@ -13,6 +13,11 @@ from itertools import islice
 from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice
 from datamodules.synthetic.world import KINDS, Fact, carriers, facts, heldout_facts, mismatches
 
+SPLITS = (
+    *(f"carriers/{split}" for split in ("train", "dev", "judge_train", "judge_dev")),
+    *(f"questions/{split}" for split in ("train", "heldout_voices", "heldout_wordings", "heldout_facts")),
+)
+
 
 @dataclass
 class CorpusSettings:
@@ -29,6 +34,8 @@ class CorpusSettings:
         heldout_share: Share of facts that are never asked in training.
         text_mark: Stands between question and answer in the language model's text.
         seed: Draws everything.
+        only: The splits to speak, such as ``carriers/train`` or ``questions/heldout_facts``; None speaks all. What a split holds does not
+            depend on it.
     """
 
     voices: int = len(TRAINING_VOICES)
@@ -41,8 +48,11 @@ class CorpusSettings:
     heldout_share: float = 0.2
     text_mark: str = " | "
     seed: int = 17
+    only: list[str] | None = None
 
     def __post_init__(self) -> None:
+        if unknown := sorted(set(self.only or ()) - set(SPLITS)):
+            raise ValueError(f"only: there is no split {', '.join(unknown)}. Valid names: {', '.join(SPLITS)}")
         if not 2 <= self.voices <= len(TRAINING_VOICES):
             raise ValueError(f"voices must be from 2 to {len(TRAINING_VOICES)}, got {self.voices}")
         if not 0 <= self.heldout_share < 1:
@@ -116,6 +126,9 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
             voice = voices[index % len(voices)]
             plan.carriers.append((split, Utterance(f"carrier-{split}-{index:05d}", text, voice, _prosody(rng, voice))))
     plan.questions = list(_questions(settings, rng))
+    if settings.only is not None:  # after everything is drawn, so that a split is the same without the others
+        plan.carriers = [(split, utterance) for split, utterance in plan.carriers if f"carriers/{split}" in settings.only]
+        plan.questions = [question for question in plan.questions if f"questions/{question.split}" in settings.only]
     plan.texts = _texts(settings, train, dev)
     return plan
 

@@ -74,11 +74,14 @@ class PanelEvaluation(Callback, ABC):
         self.validations, self.last_step = state_dict["validations"], state_dict["last_step"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Before anything is trained: see that all is there, load the judges, and see that none of them knows the model."""
-        if stage not in ("fit", "validate") or not trainer.is_global_zero:
-            return
+        """Before anything is trained, see that all is there."""
+        if stage in ("fit", "validate") and trainer.is_global_zero:
+            logger_of(trainer), panel_source(trainer)
+            self.require_ready(pl_module)
+
+    def require_ready(self, pl_module: LightningModule) -> None:
+        """See that the task is of the right kind, load the judges, and see that none of them knows the model."""
         self.require_fitting(pl_module)
-        logger_of(trainer), panel_source(trainer)
         with isolate_rng(), same_environment():
             for judge in self.judges.present().values():
                 judge.prepare()

@@ -1,5 +1,6 @@
 """Judges: recognisers, text scorers and speaker encoders that have no share in the model under test."""
 
+from evaluation.judges import conformance as conformance  # registers the checks of the contract
 from evaluation.judges.contracts import Judge, SpeakerEmbedder, TextScorer, Transcriber
 from evaluation.judges.independence import require_independence
 from evaluation.judges.speaker_embedders import ResemblyzerEmbedder

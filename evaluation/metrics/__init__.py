@@ -1,5 +1,6 @@
 """Metrics: a pure function for one item, and sums over items with torchmetrics."""
 
+from evaluation.metrics import conformance as conformance  # registers the checks of the contract
 from evaluation.metrics.answers import SpokenAnswerAccuracy, WrittenAnswerAccuracy, holds_answer
 from evaluation.metrics.behaviour import FreeRunningMelError, LengthRatio, StoppedShare, TeacherForcedMelError, mel_distance
 from evaluation.metrics.bootstrap import PairedDifference, Parts, bootstrap_interval, paired_bootstrap

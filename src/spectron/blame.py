@@ -64,6 +64,16 @@ def explained(error: Exception, section: Section) -> tuple[KeyPath, SpectronErro
     return _worded(path, cls, _said(raised, cls), section, kind)
 
 
+def key_of_file(error: Exception, section: Section) -> KeyPath | None:
+    """The key whose value is the file or folder that a message names; of one within another, the inner one's."""
+    named = []
+    for path, value in _texts(section.value, section.path):
+        names = [Path(value).absolute(), *([Path(value)] if "/" in value or Path(value).suffix else [])]
+        if any(re.search(rf"(?<![\w/.-]){re.escape(str(name))}(?![\w/-]|\.\w)", str(error)) for name in names):
+            named.append((path, value))
+    return max(named, key=lambda pair: len(pair[1]))[0] if named else None
+
+
 def is_users_own(cls: type) -> bool:
     """Whether a class is neither the platform's nor a library's that came with it."""
     module = cls.__module__.split(".")[0]
@@ -71,7 +81,7 @@ def is_users_own(cls: type) -> bool:
 
 
 def _worded(path: KeyPath, cls: type, said: str, section: Section, kind: type[SpectronError]) -> tuple[KeyPath, SpectronError]:
-    said = said.removeprefix(f"{cls.__name__}.").removeprefix(f"{cls.__name__}: ")
+    said = said.removeprefix(f"{cls.__name__}.").removeprefix(f"{cls.__name__}: ").removeprefix(f"{cls.__name__} ")
     arguments = path if cls is section.arguments_of and path == section.path else (*path, "init_args")
     named = re.match(r"(\w+)((?:\.\w+)*)(:?) ", said)
     if named and named[1] in _settable(cls, path, section):
@@ -141,3 +151,11 @@ def _parts(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, type, dict[str,
         yield path, import_class(value["class_path"]), value.get("init_args") or {}
     for key, item in items:
         yield from _parts(item, (*path, str(key)))
+
+
+def _texts(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if isinstance(value, str):
+        yield path, value
+    for key, item in items:
+        yield from _texts(item, (*path, str(key)))

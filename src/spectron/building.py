@@ -12,9 +12,9 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from spectron.blame import Section, explained
+from spectron.blame import Section, explained, key_of_file
 from spectron.configuration import KeyPath
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, DataError
 from spectron.file_classes import to_dotted, to_references
 
 
@@ -77,9 +77,28 @@ def explaining(section: Section, where: Callable[[KeyPath], str]) -> Iterator[No
         if explanation := explained(error, section):
             path, told = explanation
             raise type(told)(f"{told} (in {where((*path, 'class_path'))})") from error  # of a whole part, the file that chose its class
+        if isinstance(error, ConfigError) and section.within and str(error).startswith(f"{section.name}: "):
+            # Of a part that refuses the arguments themselves no method was ever at work.
+            raise ConfigError(f"{'.'.join(section.within)}.{error} (in {where((*section.path, 'class_path'))})") from error
         if isinstance(error, ArgumentError | ValueError | OSError):
             raise ConfigError(f"{'.'.join(section.path)}: {_last_line(error)} (in {where(section.path)})") from error
         raise
+
+
+@contextmanager
+def naming_files(section: Section, where: Callable[[KeyPath], str]) -> Iterator[None]:
+    """Have an error about a file that the section names begin with its key, and say which file of the configuration names it.
+
+    Raises:
+        DataError: as it was, with key and file where the section names what it is about.
+    """
+    try:
+        yield
+    except DataError as error:
+        path = key_of_file(error, section)
+        if path is None:
+            raise
+        raise DataError(f"{'.'.join(path)}: {error} (in {where(path)})") from error
 
 
 def _parse(section: str, value: Any, parser: ArgumentParser) -> Any:

@@ -68,6 +68,8 @@ def import_class(class_path: str) -> type:
     """
     if is_reference(class_path):
         return load_class(class_path)
+    if class_path.endswith(".py"):
+        raise ConfigError(f"`{class_path}` names a file, and no class in it. Write file.py:Class, such as `{class_path}:MyEncoder`.")
     module_name, _, name = class_path.rpartition(".")
     if not module_name:
         raise ConfigError(f"`{class_path}` is not the dotted path of a class, such as package.module.{class_path or 'Class'}")
@@ -125,7 +127,8 @@ class Checker:
                 self.value(value, accepted[key].hint, (*path, key))
         for name, parameter in accepted.items():
             if parameter.default is inspect.Parameter.empty and name not in values and name not in known:
-                raise self.error((*path, name), f"{owner} needs `{name}` ({shown(parameter.hint)}), and nothing gives it")
+                kind = "" if parameter.hint is inspect.Parameter.empty else f" ({shown(parameter.hint)})"
+                raise self.error((*path, name), f"{owner} needs `{name}`{kind}, and nothing gives it")
 
     def value(self, value: Any, hint: Any, path: KeyPath) -> None:
         """Check one value against a type hint, descending into parts, dataclasses, dicts and lists."""

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from spectron.restoring import Source
     from spectron.runs import TrackingSettings
 
-PARTS = ("encoder", "language_model", "head", "vocoder")
+PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
-REFERENCE = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
+TRAINED = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
+MOVED = "model.encoder.class_path=new/my_encoder.py:MyEncoder"
+SAVED = f"{TRAINED}, an exported folder"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,37 +70,40 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
-    def verb(name: str, function: Any, help: str, reference: bool = False) -> argparse.ArgumentParser:
+    def verb(name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:
         added = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[debug], allow_abbrev=False)
         added.set_defaults(verb=function)
         if reference:
-            added.add_argument("reference", metavar="RUN_OR_CHECKPOINT", help=REFERENCE)
+            added.add_argument("reference", metavar="MODEL", help=reference)
         if reference or name == "compare":
             added.add_argument("--runs", metavar="FOLDER", help="folder of the runs; by default $SPECTRON_RUNS, or runs")
         return added
 
-    def overridable(added: argparse.ArgumentParser) -> None:
-        added.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, such as trainer.max_steps=100")
+    def overridable(added: argparse.ArgumentParser, example: str) -> None:
+        added.add_argument("overrides", nargs="*", metavar="key=value", help=f"overrides, such as {example}")
 
     added = verb("fit", fit, "train an experiment and evaluate it")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
-    overridable(added)
+    overridable(added, "trainer.max_steps=100")
     added.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on from the last checkpoint of the newest run, or of RUN")
-    overridable(verb("evaluate", evaluate, "compute the validation metrics of a trained model again", reference=True))
-    added = verb("continue", continue_speech, "continue spoken prompts", reference=True)
+    added = verb("evaluate", evaluate, "compute the validation metrics of a trained model again", reference=TRAINED)
+    overridable(added, "callbacks.speech.init_args.panel_size=64; the measures then go to a run of their own")
+    added = verb("continue", continue_speech, "continue spoken prompts", reference=SAVED)
     _add_speaking_options(added)
     added.set_defaults(overrides=[])
     added = verb("compare", compare, "show differences of configuration, and metrics side by side")
     added.add_argument("references", nargs="+", metavar="RUN", help="two or more runs, or the name of one experiment")
     added = verb("check", check, "build an experiment without training it: parameters of each part, shapes through the model")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
-    added.add_argument("--part", choices=PARTS, help="build this part alone and hold it against its contract, line by line")
-    overridable(added)
+    added.add_argument(
+        "--part", choices=PARTS, help="build this part, or all metrics or judges, and hold it against its contract, line by line"
+    )
+    overridable(added, "model.head.init_args.frames_per_step=2")
     added = verb("prepare", prepare, "write manifests")
     _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
-    added = verb("export", export, "write a model as safetensors and a config.yaml that build it again", reference=True)
-    added.add_argument("folder", type=Path)
-    overridable(added)
+    added = verb("export", export, "write a model as safetensors and a config.yaml that build it again", reference=SAVED)
+    added.add_argument("folder", type=Path, help="folder to write")
+    overridable(added, f"{MOVED}, where a class' file has moved")
     added.add_argument("--half", action="store_true", help="store 16-bit floats: half the size")
     return parser
 
@@ -178,16 +183,19 @@ def _check_part(experiment: Experiment, name: str) -> None:
         ConfigError: if a check fails.
     """
     from spectron.reporting import console, verdict_line
-    from spectron.single_part import examine_part
+    from spectron.single_part import named_parts
 
-    class_path = experiment.part_class(name).removeprefix(f"{Path.cwd()}/")
-    console().print(f"{name}: {class_path}", markup=False, highlight=False)
-    failed = []
-    for verdict in examine_part(experiment, name):
-        console().print(verdict_line(verdict), highlight=False)
-        failed += [verdict.name] if verdict.passed is False else []
-    if failed:
-        raise ConfigError(f"model.{name}: {class_path} fails {', '.join(failed)}")
+    failures = []
+    for part in named_parts(experiment, name):
+        class_path = part.class_path.removeprefix(f"{Path.cwd()}/")
+        console().print(f"{part.key.removeprefix('model.')}: {class_path}", markup=False, highlight=False)
+        failed = []
+        for verdict in part.verdicts():
+            console().print(verdict_line(verdict), highlight=False)
+            failed += [verdict.name] if verdict.passed is False else []
+        failures += [f"{part.key}: {class_path} fails {', '.join(failed)}"] if failed else []
+    if failures:
+        raise ConfigError("; ".join(failures))
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -224,7 +232,11 @@ def export(options: argparse.Namespace) -> None:
 
 def _add_speaking_options(added: argparse.ArgumentParser) -> None:
     added.add_argument(
-        "prompts", nargs="+", type=Path, metavar="PROMPT", help="recordings at any rate: WAV, FLAC, OGG, MP3; key=value overrides"
+        "prompts",
+        nargs="+",
+        type=Path,
+        metavar="PROMPT",
+        help=f"recordings at any rate: WAV, FLAC, OGG, MP3; also key=value overrides, such as {MOVED}",
     )
     added.add_argument("-o", "--output", type=Path, default=Path("continuation.wav"), help="wav to write; a folder for several prompts")
     added.add_argument("--max-seconds", type=float, default=10.0, help="longest speech (default 10)")

@@ -15,6 +15,7 @@ from spectron.reporting import COUNTED, SKIPPED
 from spectron.runs import MEASURES_TAG, RunRecord, TrackingSettings, find_run, list_runs
 
 MOST_RUNS = 6
+EMPTY = frozenset((None, "{}", "[]", "None"))  # how a section without content is stored
 _PARTS = (".count", ".low", ".high")
 
 
@@ -85,7 +86,10 @@ def _runs(references: list[str], settings: TrackingSettings) -> tuple[list[RunRe
 def _differences(runs: list[RunRecord]) -> dict[str, list[str | None]]:
     names = sorted({name for run in runs for name in run.params})
     values = {name: [run.params.get(name) for run in runs] for name in names}
-    return {name: row for name, row in values.items() if len(set(row)) > 1}
+    differing = {name: row for name, row in values.items() if len(set(row)) > 1}
+    # A section that is empty in one run and not in another: what it holds stands in rows of its own.
+    holds = {name for name in differing if any(other.startswith(f"{name}.") for other in differing)}
+    return {name: row for name, row in differing.items() if name not in holds or {*row} - EMPTY}
 
 
 def _rows(runs: list[RunRecord]) -> list[Row]:

@@ -74,6 +74,8 @@ class Experiment:
         self.where = composition.where
         # A checkpoint's configuration comes from no YAML, and says nothing of where its classes lie.
         self.folder = next((file.parent for file in composition.files[::-1] if file.suffix in (".yaml", ".yml")), None)
+        if not model_only:
+            _require_more_than_a_model(composition)
         checker = Checker(self.where)
         sections = {key: section for key, section in SECTIONS.items() if not model_only or key in MODEL_SECTIONS}
         # An empty section, "trainer:" and nothing after it, says as little as none.
@@ -108,15 +110,20 @@ class Experiment:
         """The experiment's name in MLflow."""
         return self.config["name"]
 
+    @property
+    def part_classes(self) -> dict[str, str]:
+        """The class paths of the model's parts."""
+        return {
+            key: value["class_path"] for key, value in self.config["model"].items() if isinstance(value, dict) and "class_path" in value
+        }
+
     def part_class(self, name: str) -> str:
         """The class path of one of the model's parts.
 
         Raises:
             ConfigError: if the task has no such part.
         """
-        parts = {
-            key: value["class_path"] for key, value in self.config["model"].items() if isinstance(value, dict) and "class_path" in value
-        }
+        parts = self.part_classes
         if name not in parts:
             raise ConfigError(f"model.{name}: this experiment's {self.task.__name__} has no such part. {nearest(name, parts)}")
         return parts[name]
@@ -224,6 +231,22 @@ class Experiment:
         self._parsers["trainer"] = parser_of("trainer", Trainer, arguments_of=True, left_out=OWNED_TRAINER_KEYS, built=False)
         for name in ("data", "callbacks", "checkpoints", "tracking"):
             self._parsers[name] = parser_of(name, sections[name].hint)
+
+
+def _require_more_than_a_model(composition: Composition) -> None:
+    """Refuse an export's configuration where a whole experiment is needed.
+
+    Raises:
+        ConfigError: with what can be done with an export.
+    """
+    values, file = composition.values, composition.files[-1] if composition.files else Path()
+    if file.name != "config.yaml" or {"name", "data"} & values.keys() or not {"task", "model", "weights"} <= values.keys():
+        return
+    raise ConfigError(
+        f"{file} describes an exported model, not an experiment: it has no data, no trainer and no name. Speak with it, "
+        f"`spectron continue {file.parent} prompt.wav`, or start an experiment from it: in a YAML of your own, `extends: {file}` takes the "
+        "whole model, and a part's `source` or `weights` takes that part (docs/configuration.md, Start another experiment from an export)."
+    )
 
 
 def add_import_folders(folders: Iterable[Path]) -> None:

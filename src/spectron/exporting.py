@@ -48,5 +48,9 @@ def export_parts(model: nn.Module, config: dict[str, Any], folder: Path, half: b
         save_file(tensors, path)
         kept["weights"][name] = f"${{here}}/{path.name}"
         written.append(path)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(kept)), encoding="utf-8")
-    return [*written, folder / "config.yaml"]
+    settings = folder / "config.yaml"
+    settings.write_text(OmegaConf.to_yaml(OmegaConf.create(kept)), encoding="utf-8")
+    # The library writes by way of a private temporary file: others could not read what they may read beside it.
+    for path in [file for part in written for file in (part.rglob("*.safetensors") if part.is_dir() else [part])]:
+        path.chmod(settings.stat().st_mode)
+    return [*written, settings]

@@ -14,9 +14,11 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
+from spectron.blame import Section
+from spectron.building import naming_files
 from spectron.checkpoint_io import read_checkpoint
 from spectron.contracts import Decoding
-from spectron.errors import CheckpointError, ConfigError, DataError, Interrupted, TrackingError
+from spectron.errors import CheckpointError, ConfigError, Interrupted, TrackingError
 from spectron.experiment import Experiment
 from spectron.file_classes import code_files
 from spectron.positions import ChecksRoom
@@ -24,6 +26,7 @@ from spectron.provenance import device_name, fingerprint, git_state, package_ver
 from spectron.reporting import trainable_line
 from spectron.restoring import CONFIG_KEY, YAML_FOLDER_TAG, Source, read_config, restore
 from spectron.runs import RunRecord, find_run, list_runs
+from spectron.sources import require_ready, require_sources
 from spectron.tracking import Measure, RunLogger, flatten
 
 # What may differ when a run goes on: how long it lasts, how often it is looked at, and where it is recorded.
@@ -83,9 +86,10 @@ def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
         Interrupted: if the user stopped it.
     """
     run, checkpoint = find_resumable(experiment, resume) if resume is not None else (None, None)
-    data = data_at_hand(experiment)
-    module, callbacks = experiment.module(weights=run is None), experiment.callbacks()
+    callbacks, data = small_things(experiment, weights=run is None), data_at_hand(experiment)
+    module = experiment.module(weights=run is None)
     experiment.require_monitored(module, callbacks)
+    rank_zero_only(require_ready)(experiment, module, callbacks)
     trainer = experiment.trainer([*callbacks, KeepConfig(experiment.config)])
     set_up_data(experiment, trainer, module, data, "fit")
     logger = RunLogger(experiment.name, experiment.tracking(), run_id=run.run_id if run else None)
@@ -114,8 +118,9 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     Raises:
         SpectronError: for whatever a user can mend.
     """
-    data = data_at_hand(experiment)
-    module, callbacks = restore(experiment, source), experiment.callbacks()
+    callbacks, data = small_things(experiment, weights=False), data_at_hand(experiment)
+    module = restore(experiment, source)
+    rank_zero_only(require_ready)(experiment, module, callbacks)
     trainer = experiment.trainer(callbacks)
     set_up_data(experiment, trainer, module, data, "validate")
     own_run = changed or source.run is None
@@ -141,9 +146,10 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
     Raises:
         SpectronError: for whatever a user can mend.
     """
-    data = data_at_hand(experiment)
-    module, callbacks = experiment.module(), experiment.callbacks()
+    callbacks, data = small_things(experiment), data_at_hand(experiment)
+    module = experiment.module()
     experiment.require_monitored(module, callbacks)
+    rank_zero_only(require_ready)(experiment, module, callbacks)
     set_up_data(experiment, experiment.trainer(callbacks), module, data, "fit")
     batch = next(iter(data.train_dataloader()))
     module.eval()
@@ -158,10 +164,21 @@ def close(trainer: Trainer, logger: RunLogger) -> None:
         logger.finalize("failed")
 
 
+def small_things(experiment: Experiment, weights: bool = True) -> list[Callback]:
+    """Look at what costs little, before data are made and parts are built, which may take minutes; gives the callbacks."""
+    require_sources(experiment, weights)
+    return experiment.callbacks()
+
+
 def data_at_hand(experiment: Experiment) -> LightningDataModule:
-    """Build the data module and let it make what it needs, before any part is built: a tokenizer may be trained on its text."""
+    """Build the data module and let it make what it needs, before any part is built: a tokenizer may be trained on its text.
+
+    Raises:
+        DataError: naming the key of a file that is neither there nor made.
+    """
     data = experiment.data()
-    rank_zero_only(data.prepare_data)()
+    with naming_files(Section("data", experiment.config["data"]), experiment.where):
+        rank_zero_only(data.prepare_data)()
     return data
 
 
@@ -180,13 +197,8 @@ def set_up_data(experiment: Experiment, trainer: Trainer, module: LightningModul
     """
     attach(trainer, module, data)
     trainer.strategy.barrier("data prepared")
-    try:
+    with naming_files(Section("data", experiment.config["data"]), experiment.where):
         data.setup(stage)
-    except DataError as error:
-        named = [key for key, value in flatten({"data": experiment.config["data"]}).items() if "/" in value and value in str(error)]
-        if not named:
-            raise
-        raise DataError(f"{named[0]}: {error} (in {experiment.where(tuple(named[0].split('.')))})") from error
     if isinstance(module, ChecksRoom):
         decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]
         module.require_room(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])

@@ -8,17 +8,20 @@ only: a pickle could run code of a stranger's choosing.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from spectron.errors import ConfigError, SpectronError
+from spectron.weights import require_whole
 
 DATA_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.yaml"]
 CODE_FILES = ["*.py"]
 # Copies of the same weights for other programs, or in other precisions; MMS' adapters of a thousand languages.
 OTHER_COPIES = ["adapter.*.safetensors", "original/*", "onnx/*", "openvino/*", "coreml/*", "*.fp16*", "*.fp32*"]
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
+SETTINGS = ("*config.json", "tokenizer.json")
 
 
 def locate(source: str, revision: str | None = None, remote_code: bool = False) -> Path:
@@ -33,13 +36,28 @@ def locate(source: str, revision: str | None = None, remote_code: bool = False) 
         ConfigError: beginning with the argument's name, ``source`` or ``revision``; says what was looked for where, and the cure.
     """
     folder = Path(source).expanduser()
-    if folder.is_dir():
-        if revision is not None:
-            raise ConfigError(f"revision: {source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model")
-        return folder
-    if source.startswith((".", "/", "~")) or source.count("/") > 1 or folder.exists():
-        raise ConfigError(f"source: there is no folder {folder.absolute()}. {_nearest_folder(folder)}")
-    return _fetch(source, revision, remote_code)
+    if not folder.is_dir():
+        if source.startswith((".", "/", "~")) or source.count("/") > 1 or folder.exists():
+            raise ConfigError(f"source: there is no folder {folder.absolute()}. {_nearest_folder(folder)}")
+        folder = _fetch(source, revision, remote_code)
+    elif revision is not None:
+        raise ConfigError(f"revision: {source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model")
+    for path in sorted(path for pattern in SETTINGS for path in folder.glob(pattern)):
+        require_json(path)
+    return folder
+
+
+def require_json(path: Path) -> None:
+    """Refuse a file that is no JSON object, which libraries do not always name.
+
+    Raises:
+        ConfigError: beginning with ``source``.
+    """
+    try:
+        if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+            raise ValueError("it begins with no brace")
+    except ValueError as error:
+        raise ConfigError(f"source: {path} is no JSON object ({error}). Mend it, or fetch or save its folder again") from error
 
 
 def revision_of(source: str, revision: str | None = None) -> str | None:
@@ -61,8 +79,12 @@ def require_safetensors(folder: Path, source: str) -> None:
 
     Raises:
         ConfigError: with the ways to get them.
+        CheckpointError: if a file of them is broken.
     """
-    if any(folder.glob("*.safetensors")):
+    files = sorted(folder.glob("*.safetensors"))
+    for path in files:
+        require_whole(path, "source")
+    if files:
         return
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     found = f"only {', '.join(pickles)}, and pickled weights are not loaded because they can run code" if pickles else "no weights at all"
@@ -90,24 +112,26 @@ def _fetch(name: str, revision: str | None, remote_code: bool) -> Path:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     at = f" at revision {revision!r}" if revision else ""
+    near = _near(Path(name))
+    wrong = f"source: there is no folder {name}; did you mean {near}? As a name of the hub: " if near else "source: "
     looked = f"looked for the folder {Path(name).absolute()}, in the cache {constants.HF_HUB_CACHE}"
     by_folder = "or give a folder that holds it, `source: /path/to/folder`"
     patterns = DATA_FILES + (CODE_FILES if remote_code else [])
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=OTHER_COPIES))
     except HFValidationError as error:
-        raise ConfigError(f"source: {name!r} is neither a folder nor a name of the hub ({error}); {looked}. Correct it") from error
+        raise ConfigError(f"{wrong}{name!r} is neither a folder nor a name of the hub ({error}); {looked}. Correct it") from error
     except GatedRepoError as error:
         raise ConfigError(f"source: {name!r} asks for its terms to be accepted: do so on its page and log in (hf auth login)") from error
     except RevisionNotFoundError as error:
         raise ConfigError(f"revision: {name!r} has no revision {revision!r}. Correct or remove `revision`") from error
     except RepositoryNotFoundError as error:
-        raise ConfigError(f"source: the hub has no {name!r} that you may read; {looked}. Correct the name, log in, {by_folder}") from error
+        raise ConfigError(f"{wrong}the hub has no {name!r} that you may read; {looked}. Correct the name, log in, {by_folder}") from error
     except Exception as error:  # no network shows itself in many ways, one for each library on the way to it
         cause = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub cannot be reached ({type(error).__name__})"
         raise ConfigError(
-            f"source: {name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there is a network (hf download {name}) and copy "
-            f"the cache, {by_folder}"
+            f"{wrong}{name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there is a network (hf download {name}) and "
+            f"copy the cache, {by_folder}"
         ) from error
 
 
@@ -115,6 +139,12 @@ def _nearest_folder(folder: Path) -> str:
     """The cure for a wrong path: the likeliest folder beside it."""
     if not folder.parent.is_dir():
         return f"The folder {folder.absolute().parent} does not exist either; correct the path"
-    names = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
+    near = _near(folder)
+    return f"Did you mean {near.absolute()}?" if near else "Correct the path"
+
+
+def _near(folder: Path) -> Path | None:
+    """The folder beside a missing one whose name is most like it."""
+    names = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
     close = difflib.get_close_matches(folder.name, names, n=1)
-    return f"Did you mean {folder.absolute().parent / close[0]}?" if close else "Correct the path"
+    return folder.parent / close[0] if close else None

@@ -22,6 +22,7 @@ from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHea
 from spectron.errors import ConfigError, DataError
 from spectron.generation import DecodingState, decode_speech, decode_text, visibility
 from spectron.losses import text_cross_entropy
+from spectron.vocoders.trial import require_waveform
 
 
 def text_alone(language_model: LanguageModel, texts: list[str]) -> LossTerm:
@@ -84,7 +85,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             `` | `` the two halves can be told apart in the output.
 
     Raises:
-        ConfigError: if the prompt should be seen both ways by a language model that cannot look ahead.
+        ConfigError: if the prompt should be seen both ways by a language model that cannot look ahead, or the parts do not fit each other.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
                 f"vocoder: {type(self.vocoder).__name__} inverts {getattr(self.vocoder, 'mel', 'nothing (it sets no `mel`)')}, and the "
                 f"speech head gives {self.head.mel}: set model.head.init_args.mel to the vocoder's (or set `self.mel = mel`)"
             )
+        require_waveform(self.vocoder)
         self.prefix_attention = prefix_attention
         self.text_mark = text_mark
         self.prompt_rate_hz = encoder.sample_rate_hz

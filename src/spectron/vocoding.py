@@ -19,9 +19,11 @@ from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.contracts import Vocoder
 from spectron.losses.vocoder import discriminator_hinge, feature_matching, generator_hinge, stft_distances
+from spectron.model import made
 from spectron.module import OPTIMISATION, TrainingModule
 from spectron.optimisation import Optimisation
 from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings
+from spectron.vocoders.trial import require_waveform
 
 
 @dataclass
@@ -51,6 +53,7 @@ class VocoderModel(nn.Module):
 
     def __init__(self, vocoder: Vocoder, discriminators: DiscriminatorSettings) -> None:
         super().__init__()
+        require_waveform(vocoder)
         self.vocoder = vocoder
         self.discriminators = Discriminators(discriminators)
         self.log_mel = LogMel(vocoder.mel)
@@ -86,7 +89,7 @@ class VocoderModule(TrainingModule):
     ) -> None:
         super().__init__()
         self.loss_weights = loss_weights
-        self.set_up(VocoderModel(vocoder(mel), discriminators), optimisation)
+        self.set_up(VocoderModel(made("vocoder", vocoder, mel), discriminators), optimisation)
 
     def sample_rates(self) -> SampleRates:
         """The rate of the spectrogram (there is no prompt)."""

@@ -6,10 +6,13 @@ import difflib
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from spectron.errors import CheckpointError
+
+LFS_POINTER = b"version https://git-lfs"
 
 
 def load_part(part: nn.Module, path: Path, name: str) -> None:
@@ -18,16 +21,39 @@ def load_part(part: nn.Module, path: Path, name: str) -> None:
     Raises:
         CheckpointError: if the file is missing, is not safetensors, or does not cover the part exactly.
     """
+    require_file(path, name)
+    require_whole(path, f"weights.{name}")
+    tensors = load_file(path)
+    require_cover(part.state_dict(), tensors, f"weights.{name}: {path}")
+    part.load_state_dict(tensors)
+
+
+def require_whole(path: Path, key: str) -> None:
+    """Refuse a file that is no safetensors or is cut short; only its header is read.
+
+    Raises:
+        CheckpointError: beginning with ``key``.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except Exception as error:  # the library raises its own untyped error for a broken file
+        with path.open("rb") as file:
+            pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
+        cure = "It stands for a file that git-lfs has not fetched: run `git lfs pull`" if pointer else "Fetch, copy or export it again"
+        raise CheckpointError(f"{key}: {path} is no whole safetensors file ({path.stat().st_size} bytes; {error}). {cure}") from error
+
+
+def require_file(path: Path, name: str) -> None:
+    """Refuse a file of a part's weights that is not there.
+
+    Raises:
+        CheckpointError: with the likeliest file beside it.
+    """
     if not path.is_file():
         close = difflib.get_close_matches(path.name, sorted(file.name for file in path.parent.glob("*.safetensors")), n=1)
         cure = f"Did you mean {path.parent / close[0]}?" if close else "Correct the path"
         raise CheckpointError(f"weights.{name}: no such file: {path}. {cure}")
-    try:
-        tensors = load_file(path)
-    except Exception as error:  # the library raises its own untyped error for a broken file
-        raise CheckpointError(f"weights.{name}: {path} is not a safetensors file ({error})") from error
-    require_cover(part.state_dict(), tensors, f"weights.{name}: {path}")
-    part.load_state_dict(tensors)
 
 
 def require_cover(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], where: str) -> None:

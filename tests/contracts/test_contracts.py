@@ -1,6 +1,7 @@
 """One test a contract; every implementation in the packages is found by itself and must be in TINY, at a size that tests can afford."""
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable
 
@@ -11,9 +12,12 @@ from speechbrain_folders import write_speechbrain_folder
 from torch import nn
 from vocoders import write_authors_hifigan
 
+from evaluation import judges, metrics
+from evaluation.judges import CTCTranscriber, Judge, PocketSphinxTranscriber, ResemblyzerEmbedder, TransformersTextScorer
+from evaluation.metrics import MelDistance, SpokenMetric, StftDistance, all_metrics
 from spectron import encoders, heads, language_models, vocoders
 from spectron.audio.mel import MelConfig
-from spectron.conformance import examine
+from spectron.conformance import examine, suite_of
 from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.encoders import (
     ConformerEncoder,
@@ -26,9 +30,12 @@ from spectron.encoders import (
 from spectron.exporting import export_parts
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
+from spectron.pretraining import CTCModel
 from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
 
-CONTRACTS = (SpeechEncoder, LanguageModel, SpeechHead, Vocoder)
+CONTRACTS = (SpeechEncoder, LanguageModel, SpeechHead, Vocoder, SpokenMetric, Judge)
+PACKAGES = (encoders, language_models, heads, vocoders, metrics, judges)
+OURS = tuple(f"{package.__name__}." for package in PACKAGES)
 WIDTH = 32
 MEL = MelConfig(mel_bins=20)
 HIFIGAN_MEL = MelConfig(16000, 2.0, 8.0, 12, 0.0, 8000.0, 1e-5, "slaney", True)
@@ -49,7 +56,24 @@ def tiny_export(folder):
     return str(folder / "export")
 
 
+def tiny_ctc(folder):
+    spec = {"class_path": "spectron.encoders.FrameStackEncoder", "init_args": {"output_dim": WIDTH}}
+    config = {"task": "spectron.pretraining.CTCModule", "model": {"encoder": spec, "characters": "abc"}}
+    export_parts(CTCModel(FrameStackEncoder(WIDTH), "abc"), config, folder / "ctc")
+    return CTCTranscriber(str(folder / "ctc"))
+
+
+def tiny_text_scorer(folder):
+    tiny_language_model(folder).save(folder / "language_model")
+    return TransformersTextScorer(str(folder / "language_model"))
+
+
 TINY: dict[type, Callable] = {
+    **{kind: lambda folder, kind=kind: kind() for kind in map(type, [*all_metrics(), MelDistance(), StftDistance()])},
+    CTCTranscriber: tiny_ctc,
+    PocketSphinxTranscriber: lambda folder: PocketSphinxTranscriber(),
+    ResemblyzerEmbedder: lambda folder: ResemblyzerEmbedder(),
+    TransformersTextScorer: tiny_text_scorer,
     ConformerEncoder: lambda folder: ConformerEncoder(CONFORMER),
     FrameStackEncoder: lambda folder: FrameStackEncoder(WIDTH),
     PretrainedEncoder: lambda folder: PretrainedEncoder(str(write_speech_encoder("wav2vec2", folder / "encoder")), layer="weighted"),
@@ -64,14 +88,14 @@ TINY: dict[type, Callable] = {
 
 
 def implementations(contract: type) -> list[type]:
-    for package in (encoders, language_models, heads, vocoders):
+    for package in PACKAGES:
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     found, queue = [], [contract]
     while queue:
         subclasses = queue.pop().__subclasses__()
         queue += subclasses
-        found += [c for c in subclasses if c.__module__.startswith("spectron.")]
+        found += [c for c in subclasses if c.__module__.startswith(OURS) and not inspect.isabstract(c)]
     assert found, f"no implementation of {contract.__name__}"
     return sorted(found, key=lambda c: c.__name__)
 
@@ -86,7 +110,8 @@ def test_a_part_keeps_its_contract(kind, tmp_path):
     verdicts = list(examine(build(kind, tmp_path), lambda: build(kind, tmp_path, seed=9), seconds=0.5))
     failed = [f"{verdict.name}: {verdict.detail}" for verdict in verdicts if verdict.passed is False]
     assert not failed, "\n".join(failed)
-    assert len(verdicts) >= 8
+    assert [verdict.name for verdict in verdicts] == list(suite_of(kind).checks)
+    assert all(verdict.passed for verdict in verdicts), "a check had nothing to look at"
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)

@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from lightning import LightningModule, Trainer
+from lightning.pytorch import Callback
 
 from datamodules.synthetic.corpus import write_corpus
 from datamodules.synthetic.plan import CorpusSettings
+from spectron.audio.resampling import SampleRates
 
 
 @pytest.fixture
@@ -43,3 +46,48 @@ def corpus(tmp_path_factory, tiny):
     folder = tmp_path_factory.mktemp("synthetic") / "corpus"
     write_corpus(folder, tiny, workers=2)
     return folder
+
+
+class Recorder(LightningModule):
+    """Notes the batches that it was given: lines of text, or ids with the lengths of their prompts."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.seen = []
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append(batch if isinstance(batch, list) else (batch.ids, batch.prompt_num_samples.tolist()))
+
+    def sample_rates(self):
+        return SampleRates(16000, 16000)
+
+    def configure_optimizers(self):
+        return None
+
+
+class StopAt(Callback):
+    """Stops in the middle of the endless epoch."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        trainer.should_stop = trainer.fit_loop.epoch_loop.batch_progress.total.processed >= self.steps
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Returns a function that trains to a step, from a step's checkpoint on, leaves a checkpoint there and gives the batches seen."""
+
+    def run(data, steps, resumed=None):
+        recorder = Recorder()
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+        stop = StopAt(steps)
+        trainer = Trainer(accelerator="cpu", max_epochs=-1, limit_val_batches=0, default_root_dir=tmp_path, callbacks=stop, **quiet)
+        checkpoint = None if resumed is None else tmp_path / f"{resumed}.ckpt"
+        trainer.fit(recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        trainer.save_checkpoint(tmp_path / f"{steps}.ckpt")
+        return recorder.seen
+
+    return run

@@ -4,8 +4,6 @@ from itertools import islice
 
 import pytest
 import torch
-from lightning import LightningModule, Trainer
-from lightning.pytorch import Callback
 
 from datamodules import ContinuationDataModule, LineSource, TextMix
 from datamodules.lines import Interleaved, LineBatches
@@ -29,43 +27,6 @@ def data(manifest, text=None):
     return ContinuationDataModule(str(manifest), splitting=splitting, batching=Batching(batch_seconds=12.0), text=text)
 
 
-class Recorder(LightningModule):
-    """Notes the batches that it was given, prompts' lengths included."""
-
-    def __init__(self):
-        super().__init__()
-        self.automatic_optimization = False
-        self.seen = []
-
-    def training_step(self, batch, batch_idx):
-        self.seen.append(batch if isinstance(batch, list) else (batch.ids, batch.prompt_num_samples.tolist()))
-
-    def sample_rates(self):
-        return SampleRates(16000, 16000)
-
-    def configure_optimizers(self):
-        return None
-
-
-class StopAt(Callback):
-    """Stops in the middle of the endless epoch."""
-
-    def __init__(self, steps):
-        self.steps = steps
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        trainer.should_stop = trainer.fit_loop.epoch_loop.batch_progress.total.processed >= self.steps
-
-
-def run(data, folder, steps, checkpoint=None):
-    recorder = Recorder()
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = Trainer(accelerator="cpu", max_epochs=-1, limit_val_batches=0, default_root_dir=folder, callbacks=StopAt(steps), **quiet)
-    trainer.fit(recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    trainer.save_checkpoint(folder / f"{steps}.ckpt")
-    return recorder.seen
-
-
 def is_text(batch):
     return isinstance(batch, list)
 
@@ -80,10 +41,10 @@ def test_any_stretch_holds_its_share(ratio, every, speech, text):
     assert {sum(places[start : start + length]) for start in range(200 - length)} == {texts}
 
 
-def test_speech_is_what_it_is_without_text_and_lines_come_once_a_pass(speech, text, tmp_path):
+def test_speech_is_what_it_is_without_text_and_lines_come_once_a_pass(speech, text, run):
     manifest = speech(SECONDS)
-    plain = run(data(manifest), tmp_path, 12)
-    mixed = run(data(manifest, TextMix(**text, ratio=0.4)), tmp_path, 20)
+    plain = run(data(manifest), 12)
+    mixed = run(data(manifest, TextMix(**text, ratio=0.4)), 20)
     assert [batch for batch in mixed if not is_text(batch)] == plain  # the same draws of prompt lengths included
     texts = [batch for batch in mixed if is_text(batch)]
     assert [len(batch) for batch in texts] == [2, 2, 2, 1] * 2
@@ -92,12 +53,12 @@ def test_speech_is_what_it_is_without_text_and_lines_come_once_a_pass(speech, te
     assert texts[:4] != texts[4:]
 
 
-def test_a_resumed_run_goes_on_with_the_mixture(speech, text, tmp_path):
+def test_a_resumed_run_goes_on_with_the_mixture(speech, text, tmp_path, run):
     manifest, mix = speech(SECONDS), TextMix(**text, ratio=0.4)
-    whole = run(data(manifest, mix), tmp_path, 25)
-    seen = run(data(manifest, mix), tmp_path, 8)
-    seen += run(data(manifest, mix), tmp_path, 16, tmp_path / "8.ckpt")
-    seen += run(data(manifest, mix), tmp_path, 25, tmp_path / "16.ckpt")
+    whole = run(data(manifest, mix), 25)
+    seen = run(data(manifest, mix), 8)
+    seen += run(data(manifest, mix), 16, 8)
+    seen += run(data(manifest, mix), 25, 16)
     assert seen == whole
     state = torch.load(tmp_path / "25.ckpt", weights_only=True)["ContinuationDataModule"]
     assert state["consumed"] == 25
@@ -105,12 +66,12 @@ def test_a_resumed_run_goes_on_with_the_mixture(speech, text, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"ratio": 0.5}, {"batch_size": 3}, {"lower_case": False}, None])
-def test_another_mixture_is_refused_on_resume(change, speech, text, tmp_path):
+def test_another_mixture_is_refused_on_resume(change, speech, text, run):
     manifest = speech(SECONDS)
-    run(data(manifest, TextMix(**text)), tmp_path, 3)
+    run(data(manifest, TextMix(**text)), 3)
     other = None if change is None else TextMix(**{**text, **change})
     with pytest.raises(DataError, match="changed since the checkpoint"):
-        run(data(manifest, other), tmp_path, 5, tmp_path / "3.ckpt")
+        run(data(manifest, other), 5, 3)
 
 
 def test_ranks_share_the_places():

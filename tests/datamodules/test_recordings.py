@@ -36,8 +36,11 @@ def module(manifest, train, val, rate=RATE, **settings) -> RecordingsDataModule:
     return data
 
 
-def test_stretches_whole_recordings_and_lines_without_split(manifest):
+def test_stretches_whole_recordings_and_lines_without_split(manifest, monkeypatch):
+    said = []
+    monkeypatch.setattr("datamodules.speech.rank_zero_info", said.append)
     data = module(manifest, [Part(manifest, None)], [Part(manifest, "dev")], stretch_seconds=0.25)
+    assert said[-1] == f"{manifest}, lines without a split: 1 utterances used"
     stretch = next(iter(data.train_dataloader()))
     assert (stretch.ids, stretch.continuation_num_samples.tolist(), stretch.prompt.shape) == (["u4"], [RATE // 4], (1, 0))
     step = 1.8 / (RATE - 1)

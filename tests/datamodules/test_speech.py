@@ -12,10 +12,13 @@ import torch
 
 import datamodules
 from datamodules.continuation import ContinuationDataModule
+from datamodules.lines import TextMix
+from datamodules.recordings import Part, RecordingsDataModule
 from datamodules.splitting import Splitting
 from datamodules.spoken_qa import AlsoContinue, SpokenQADataModule
 from datamodules.streaming import Batching
 from datamodules.synthetic.corpus import SyntheticCorpus
+from datamodules.text import TextDataModule
 from datamodules.transcribed import TranscribedSpeechDataModule
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
@@ -58,7 +61,7 @@ def test_what_is_dropped_is_counted_and_said(speech, monkeypatch):
     data = ready(ContinuationDataModule(str(manifest), splitting=SPLITTING, batching=BATCHING, max_seconds=5.0))
     reason = "too short for a prompt of 1 s and a continuation of 0.5 s"
     assert data.report == {"dev: used": 1, "train: used": 1, f"train: {reason}": 2, "train: longer than max_seconds=5": 1}
-    assert said[1] == f"split train: 1 utterances used; 2 dropped: {reason}; 1 dropped: longer than max_seconds=5"
+    assert said[1] == f"{manifest}, split train: 1 utterances used; 2 dropped: {reason}; 1 dropped: longer than max_seconds=5"
     with pytest.raises(DataError, match=r"no utterance of split 'train'.*4 longer than max_seconds=0\.5"):
         ready(TranscribedSpeechDataModule(str(manifest), val_split="train", max_seconds=0.5))
 
@@ -201,9 +204,22 @@ def test_plain_speech_is_mixed_in(corpus):
 def test_the_corpus_is_written_when_it_is_first_needed(tiny, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr("datamodules.synthetic.corpus.write_corpus", lambda folder, settings, progress: asked.append((folder, settings)))
-    data = SpokenQADataModule("new/questions.jsonl", val_splits=["train"], corpus=SyntheticCorpus(str(tmp_path / "new"), tiny))
-    data.prepare_data()
-    assert asked == [(tmp_path / "new", tiny)]
+    new = tmp_path / "new"
+    own = SyntheticCorpus(str(new), tiny)
+    SpokenQADataModule(f"{new}/questions.jsonl", val_splits=["train"], corpus=own).prepare_data()
+    assert asked == [(new, tiny)]
+    mixed = TextMix(f"{new}/text/train.txt", val=f"{new}/text/gone.txt")
+    held_out = [Part("/gone/held_out.jsonl")]
+    missing = {
+        f"{new}/question.jsonl": SpokenQADataModule(f"{new}/question.jsonl", val_splits=["train"], corpus=own),
+        f"{new}/text/gone.txt": SpokenQADataModule(f"{new}/questions.jsonl", val_splits=["train"], corpus=own, text=mixed),
+        "/gone/held_out.jsonl": RecordingsDataModule([Part(f"{new}/carriers.jsonl")], [], held_out, corpus=own),
+        "/gone/val.txt": TextDataModule(f"{new}/text/train.txt", "/gone/val.txt", corpus=own),
+    }
+    for file, data in missing.items():
+        with pytest.raises(DataError, match=f"^there is no file {file}: "):
+            data.prepare_data()
+    assert len(asked) == 1, "what the corpus will not hold is missed before it is spoken"
 
 
 def test_names_of_the_package():

@@ -6,7 +6,6 @@ from itertools import islice
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datamodules.continuation import ContinuationDataModule
 from datamodules.manifest import read_manifest
@@ -116,67 +115,26 @@ def test_an_empty_pass_is_an_error():
         next(iter(EndlessSampler(lambda number: iter(()))))
 
 
-class Recorder(LightningModule):
-    """Notes what it was given."""
-
-    def __init__(self):
-        super().__init__()
-        self.automatic_optimization = False
-        self.seen = []
-
-    def training_step(self, batch, batch_idx):
-        self.seen.append(batch if isinstance(batch, list) else batch.ids)
-
-    def sample_rates(self):
-        return SampleRates(16000, 16000)
-
-    def configure_optimizers(self):
-        return None
-
-
-class StopAt(Callback):
-    """Stops in the middle of the endless epoch."""
-
-    def __init__(self, steps):
-        self.steps = steps
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        trainer.should_stop = trainer.fit_loop.epoch_loop.batch_progress.total.processed >= self.steps
-
-
-def run(data, tmp_path, steps, checkpoint=None):
-    recorder = Recorder()
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = Trainer(accelerator="cpu", max_epochs=-1, limit_val_batches=0, default_root_dir=tmp_path, callbacks=StopAt(steps), **quiet)
-    trainer.fit(recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    return recorder.seen, trainer
-
-
-def test_a_resumed_run_goes_on_with_the_stream(speech, tmp_path):
+def test_a_resumed_run_goes_on_with_the_stream(speech, tmp_path, run):
     manifest = speech(SECONDS)
-    whole, _ = run(module(manifest), tmp_path, 17)
+    whole = run(module(manifest), 17)
     assert len(whole) == 17
-    last = None
     seen = []
-    for steps in (5, 11, 17):  # resumed twice, once after a pass has ended
-        part, trainer = run(module(manifest), tmp_path, steps, last)
-        seen += part
-        last = tmp_path / f"{steps}.ckpt"
-        trainer.save_checkpoint(last)
+    for resumed, steps in ((None, 5), (5, 11), (11, 17)):  # resumed twice, once after a pass has ended
+        seen += run(module(manifest), steps, resumed)
     assert seen == whole
-    state = torch.load(last, weights_only=True)["ContinuationDataModule"]
+    state = torch.load(tmp_path / "17.ckpt", weights_only=True)["ContinuationDataModule"]
     assert state["consumed"] == 17
     assert len(state["starts"]) > 1
 
 
-def test_other_data_is_refused_on_resume(speech, tmp_path):
+def test_other_data_is_refused_on_resume(speech, run):
     manifest = speech(SECONDS)
-    _, trainer = run(module(manifest), tmp_path, 2)
-    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    run(module(manifest), 2)
     lines = manifest.read_text().splitlines()
     manifest.write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(DataError, match="changed since the checkpoint"):
-        run(module(manifest), tmp_path, 3, tmp_path / "last.ckpt")
+        run(module(manifest), 3, 2)
 
 
 @pytest.fixture
@@ -186,14 +144,12 @@ def text_files(tmp_path):
     return {"train": str(tmp_path / "train.txt"), "val": str(tmp_path / "val.txt")}
 
 
-def test_text_is_a_stream_too(text_files, tmp_path):
-    whole, _ = run(TextDataModule(**text_files, batch_size=4), tmp_path, 9)
+def test_text_is_a_stream_too(text_files, run):
+    whole = run(TextDataModule(**text_files, batch_size=4), 9)
     assert sorted(line for batch in whole[:3] for line in batch) == [f"line {index}" for index in range(10)]
     assert [len(batch) for batch in whole[:4]] == [4, 4, 2, 4]
-    part, trainer = run(TextDataModule(**text_files, batch_size=4), tmp_path, 4)
-    trainer.save_checkpoint(tmp_path / "last.ckpt")
-    rest, _ = run(TextDataModule(**text_files, batch_size=4), tmp_path, 9, tmp_path / "last.ckpt")
-    assert part + rest == whole
+    part = run(TextDataModule(**text_files, batch_size=4), 4)
+    assert part + run(TextDataModule(**text_files, batch_size=4), 9, 4) == whole
     data = TextDataModule(**text_files, batch_size=2)
     data.setup("validate")
     assert list(data.val_dataloader()) == [["a", "b"], ["c"]]

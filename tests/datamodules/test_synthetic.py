@@ -163,6 +163,17 @@ def test_the_corpus_on_disk(corpus):
     assert not list(corpus.parent.glob(".*"))
 
 
+def test_a_corpus_of_some_splits_holds_what_the_whole_one_holds_of_them(tiny):
+    whole, part = plan_corpus(tiny), plan_corpus(replace(tiny, only=["carriers/dev", "questions/heldout_facts"]))
+    assert part.carriers == [(split, utterance) for split, utterance in whole.carriers if split == "dev"]
+    assert part.questions == [question for question in whole.questions if question.split == "heldout_facts"]
+    assert part.texts == whole.texts
+    every = [f"carriers/{split}" for split, _ in whole.carriers] + [f"questions/{question.split}" for question in whole.questions]
+    assert plan_corpus(replace(tiny, only=sorted(set(every)))).fingerprint() == whole.fingerprint()
+    with pytest.raises(ValueError, match=r"^only: there is no split carriers/tests\. Valid names: carriers/train, "):
+        replace(tiny, only=["carriers/tests"])
+
+
 def test_the_same_settings_give_the_same_bytes(corpus, tiny, tmp_path):
     """Whichever process spoke an utterance, after whatever others."""
     plan = plan_corpus(tiny)

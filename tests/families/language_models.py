@@ -11,6 +11,8 @@ VOCABULARY = 300
 ATTENTION = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
 MODERN = {**ATTENTION, "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 256}
 GEMMA = {**MODERN, "head_dim": 8, "query_pre_attn_scalar": 8}
+LLAMA4 = {**MODERN, "head_dim": 8, "intermediate_size_mlp": 48}
+MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 4}
 STRANGE_SCALES = {"embedding_multiplier": 3.0, "logits_scaling": 4.0, "residual_multiplier": 0.5, "attention_multiplier": 0.2}
 
 # Families that a spoken language model can be built on, by the name that tests call them.
@@ -42,6 +44,8 @@ DRIVEN = {
     "bloom": {"model_type": "bloom", "hidden_size": 32, "n_layer": 2, "n_head": 4},
     "gpt_neo": {"model_type": "gpt_neo", "hidden_size": 32, "num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]},
     "mixtral": {"model_type": "mixtral", **MODERN, "num_local_experts": 4, "sliding_window": 6},
+    # One layer in chunks, one that sees all and knows no positions.
+    "llama4": {"model_type": "llama4_text", **LLAMA4, "no_rope_layers": [1, 0], "attention_chunk_size": 6, "num_local_experts": 2},
 }
 # Families that count places, or remember in a state what they cannot forget again.
 REFUSED = {
@@ -49,6 +53,10 @@ REFUSED = {
     "mpt": {"model_type": "mpt", "d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64},
     "bert": {"model_type": "bert", **ATTENTION, "intermediate_size": 48},
     "recurrent_gemma": {"model_type": "recurrent_gemma", **ATTENTION, "intermediate_size": 48, "lru_width": 32, "attention_window_size": 6},
+    "bamba": {"model_type": "bamba", **MODERN, **MAMBA, "attn_layer_indices": [1]},
+    "falcon_h1": {"model_type": "falcon_h1", **MODERN, **MAMBA, "mamba_d_head": 8, "mamba_d_ssm": 32, "head_dim": 8},
+    "lfm2": {"model_type": "lfm2", **MODERN, "layer_types": ["conv", "full_attention"]},
+    "rwkv": {"model_type": "rwkv", "hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32},
 }
 
 

@@ -104,6 +104,22 @@ def test_building_draws_no_random_numbers_and_leaves_windows_alone(tiny_language
     assert all(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize(
+    ("family", "what"),
+    [
+        ("bamba", "it has layers of the kind linear_attention that carry a state"),
+        ("falcon_h1", "it has layers of the kind hybrid that carry a state"),
+        ("lfm2", "it has layers of the kind conv that carry a state"),
+        ("recurrent_gemma", "it has layers of the kind linear_attention that carry a state"),
+        ("rwkv", "it has layers that carry a state"),
+    ],
+)
+def test_a_refusal_says_what_does_not_fit(family, what, tiny_language_model):
+    with pytest.raises(ConfigError, match=what) as refused:
+        CausalLanguageModel(source=str(tiny_language_model(family)))
+    assert "Error" not in str(refused.value)  # what some line of the library stumbled over tells a user nothing
+
+
 @pytest.mark.parametrize("family", REFUSED)
 def test_families_that_cannot_be_driven_are_refused_when_built(family, tiny_language_model):
     with pytest.raises(ConfigError, match=r"^source: .* model, which does not give its own logits .* Take a decoder"):

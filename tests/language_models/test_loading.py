@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from speech_encoders import write_speech_encoder
 
-from spectron.errors import ConfigError, DataError
+from spectron.errors import ConfigError, DataError, SpectronError
 from spectron.generation import visibility
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.language_models.tokenizer import train_tokenizer
@@ -23,7 +25,7 @@ def test_bad_arguments():
         CausalLanguageModel(config={"model_type": "llama"})
     with pytest.raises(ConfigError, match="no/such/folder"):
         CausalLanguageModel(source="no/such/folder/at/all")
-    with pytest.raises(DataError, match=r"missing\.txt"):
+    with pytest.raises(DataError, match=r"^tokenizer\.text: cannot read the text file missing\.txt"):
         CausalLanguageModel(config={"model_type": "llama"}, tokenizer=TokenizerSettings("missing.txt"))
 
 
@@ -122,6 +124,12 @@ def test_folders_that_lack_something(tiny_language_model, tmp_path):
         CausalLanguageModel(source=without("model.safetensors"))
     with pytest.raises(ConfigError, match=r"^source: .*cannot be read as a tokenizer"):
         CausalLanguageModel(source=without("tokenizer.json", "tokenizer_config.json"))
+    gpt2 = tmp_path / "gpt2"
+    shutil.copytree(tiny_language_model("gpt2"), gpt2)
+    for path in gpt2.glob("token*"):
+        path.unlink()
+    with pytest.raises(ConfigError, match=r"^source: .* holds no tokenizer\. Copy"):  # where the library makes one that knows no word
+        CausalLanguageModel(source=str(gpt2))
     with pytest.raises(ConfigError, match=r"^source: .*cannot be read as"):
         CausalLanguageModel(source=without("config.json"))
     CausalLanguageModel(source=without("model.safetensors", "generation_config.json"), pretrained=False)
@@ -131,6 +139,43 @@ def test_folders_that_lack_something(tiny_language_model, tmp_path):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ConfigError, match=r"^source: the safetensors .* lack 1 tensors of a LlamaForCausalLM .*up_proj.*pretrained: false"):
         CausalLanguageModel(source=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("model.safetensors", b"", r"/model\.safetensors is no whole safetensors file \(0 bytes; .*\)\. Fetch, copy or export it again"),
+        ("config.json", b'{"model_type": ', r"/config\.json is no JSON object \(.*\)\. Mend it"),
+        ("tokenizer_config.json", b"[]", r"/tokenizer_config\.json is no JSON object"),
+        ("tokenizer.json", b"\xff", r"/tokenizer\.json is no JSON object"),
+        ("config.json", b'{"model_type": "t5"}', r"holds a t5 model, which is no causal language model\. Name one, such as gpt2$"),
+    ],
+)
+def test_folders_with_a_broken_file(file, content, message, tiny_language_model, tmp_path):
+    folder = Path(shutil.copytree(tiny_language_model("llama"), tmp_path / "broken"))
+    (folder / file).write_bytes(content)
+    with pytest.raises(SpectronError, match=f"^source: .*{message}"):
+        CausalLanguageModel(source=str(folder))
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper"])
+def test_a_model_that_hears_belongs_elsewhere(family, tmp_path):
+    folder = write_speech_encoder(family, tmp_path / family)
+    with pytest.raises(ConfigError, match=rf"^source: .* holds a {family} model, .*belongs under model\.encoder, as a spectron\.encoders"):
+        CausalLanguageModel(source=str(folder))
+
+
+@pytest.mark.parametrize("source", ["weights/gpt2_smal", "weihgts"])
+def test_a_near_miss_of_a_folder_is_not_only_a_name_of_the_hub(source, tmp_path, monkeypatch):
+    (tmp_path / "weights" / "gpt2_small").mkdir(parents=True)
+    (tmp_path / "weights" / "phi").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    near = "weights/gpt2_small" if "/" in source else "weights"
+    with pytest.raises(ConfigError, match=rf"^source: there is no folder {source}; did you mean {near}\? .*HF_HUB_OFFLINE is set"):
+        CausalLanguageModel(source=source)
+    with pytest.raises(ConfigError, match=r"^source: 'someone/else' is not at hand"):
+        CausalLanguageModel(source="someone/else")
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from vocoders import LJ_SPEECH, hifigan_config, write_authors_hifigan, write_spe
 
 from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, SpectronError
 from spectron.exporting import export_parts
 from spectron.vocoders import HiFiGANVocoder, MelFormat
 
@@ -203,8 +204,12 @@ BROKEN = {
     "an odd FFT": (write_authors_hifigan, lambda f: edit_config(f, n_fft=256), "FFT of 256 samples around a window of 128"),
     "another size": (write_authors_hifigan, lambda f: edit_config(f, upsample_initial_channel=32), "tensors differ in shape"),
     "no weights": (write_authors_hifigan, lambda f: (f / "generator.safetensors").unlink(), r"holds no \*\.safetensors"),
-    "two files": (write_authors_hifigan, lambda f: (f / "b.safetensors").write_bytes(b""), "holds 2 files of weights"),
-    "broken weights": (write_authors_hifigan, lambda f: (f / "generator.safetensors").write_bytes(b"no"), "cannot be read as a HiFi-GAN"),
+    "two files": (
+        write_authors_hifigan,
+        lambda f: shutil.copy(f / "generator.safetensors", f / "b.safetensors"),
+        "holds 2 files of weights",
+    ),
+    "broken weights": (write_authors_hifigan, lambda f: (f / "generator.safetensors").write_bytes(b"no"), "is no whole safetensors file"),
     "no checkpoint": (write_speechbrain_hifigan, lambda f: (f / "generator.ckpt").unlink(), "hf download"),
     "a pickle": (write_speechbrain_hifigan, lambda f: torch.save(Path("/"), f / "generator.ckpt"), "cannot be read as a HiFi-GAN"),
     "power": (
@@ -225,7 +230,7 @@ def test_a_broken_folder_is_named_with_what_is_wrong(case, tmp_path):
     make, spoil, message = BROKEN[case]
     folder = make(tmp_path / "hifigan")
     spoil(folder)
-    with pytest.raises(ConfigError, match=f"^source: .*{message}"):
+    with pytest.raises(SpectronError, match=f"^source: .*{message}"):
         HiFiGANVocoder(MEL, str(folder))
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from spectron.audio.mel import LogMel, MelConfig, padding_mask
 from spectron.errors import CheckpointError, ConfigError
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
-from spectron.vocoders.vocos import Backbone, Draft, Frames, InverseSTFTHead
+from spectron.vocoders.vocos_network import Backbone, Draft, Frames, InverseSTFTHead
 
 MEL = MelConfig(mel_bins=12, frame_shift_ms=2.0, window_ms=8.0)  # hop 32, window 128
 PADDED = MelConfig(mel_bins=12, frame_shift_ms=1.25, window_ms=6.25)  # hop 20, window 100 in frames of 128

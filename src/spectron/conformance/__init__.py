@@ -1,6 +1,20 @@
 """Whether a part does what its contract says: one function a check, for the platform's own parts and for a user's alike."""
 
-from spectron.conformance.examination import examine, malformed
-from spectron.conformance.verdict import Verdict
+from spectron.conformance.examination import examine, malformed, register, suite_of
+from spectron.conformance.material import device_at_hand
+from spectron.conformance.verdict import Check, DoesNotApply, Trial, Verdict, Violation, require, require_close
 
-__all__ = ["Verdict", "examine", "malformed"]
+__all__ = [
+    "Check",
+    "DoesNotApply",
+    "Trial",
+    "Verdict",
+    "Violation",
+    "device_at_hand",
+    "examine",
+    "malformed",
+    "register",
+    "require",
+    "require_close",
+    "suite_of",
+]

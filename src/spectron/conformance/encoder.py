@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from spectron.conformance.material import garbled, noise, ragged
-from spectron.conformance.verdict import Check, Trial, require, require_close
+from spectron.conformance.verdict import FINITE, Check, Trial, require, require_close
 from spectron.contracts import SpeechEncoder
 
 STEP_TOLERANCE = 2.5  # encoder steps that windows may add or take at the ends of a recording
+COUNT_CURE = "count num_steps from each row's num_samples, not from the padded tensor"
 WAVEFORM_CURE = "mask the waveform and whatever mixes neighbouring steps (convolutions, attention, normalisation) beyond the lengths"
 
 
@@ -19,7 +20,7 @@ def shapes(trial: Trial) -> str:
     encoder.require_set_up()
     waveform, num_samples = ragged(encoder.sample_rate_hz, trial.device)
     features, num_steps = encoder.tried(waveform, num_samples)
-    require(bool(torch.isfinite(_valid(features, num_steps)).all()), "features are NaN or infinite")
+    require(bool(torch.isfinite(_valid(features, num_steps)).all()), f"valid features are NaN or infinite: {FINITE}")
     seen = f"{' x '.join(map(str, waveform.shape))} samples -> {' x '.join(map(str, features.shape))}"
     return f"{seen}, {encoder.sample_rate_hz} Hz -> {encoder.frame_rate_hz:.5g} features/s of {encoder.output_dim}"
 
@@ -42,9 +43,8 @@ def padding(trial: Trial) -> str:
     waveform, num_samples = ragged(trial.part.sample_rate_hz, trial.device)
     features, num_steps = trial.part(waveform, num_samples)
     again, same_steps = trial.part(garbled(waveform, num_samples), num_samples)
-    require(
-        bool((same_steps == num_steps).all()), f"more padding makes {same_steps.tolist()} steps of {num_steps.tolist()}. {WAVEFORM_CURE}"
-    )
+    same = bool((same_steps == num_steps).all())
+    require(same, f"more padding makes {same_steps.tolist()} steps of {num_steps.tolist()}: {COUNT_CURE}")
     seen = f"noise in the padding changes valid features: {WAVEFORM_CURE}"
     return f"valid features change by {require_close(_valid(again, num_steps), _valid(features, num_steps), seen):.1e}"
 
@@ -56,7 +56,8 @@ def batch_against_single(trial: Trial) -> str:
     largest = 0.0
     for row, samples in enumerate(num_samples.tolist()):
         alone, steps = trial.part(waveform[row : row + 1, :samples], num_samples[row : row + 1])
-        require(int(steps[0]) == int(num_steps[row]), f"row {row} has {int(num_steps[row])} steps in a batch and {int(steps[0])} alone")
+        counts = f"row {row} has {int(num_steps[row])} steps in a batch and {int(steps[0])} alone"
+        require(int(steps[0]) == int(num_steps[row]), f"{counts}: {COUNT_CURE}")
         seen = f"row {row} has other features in a batch than alone: {WAVEFORM_CURE}"
         largest = max(largest, require_close(features[row, : steps[0]], alone[0, : steps[0]], seen))
     return f"rows differ by {largest:.1e}"
@@ -67,17 +68,19 @@ def short_audio(trial: Trial) -> str:
     rate = trial.part.sample_rate_hz
     waveform, num_samples = noise([rate // 2, 0, 1, rate // 200], trial.device)
     features, num_steps = trial.part(waveform, num_samples)
-    require(bool((num_steps >= 0).all()), f"a recording of {num_samples.tolist()} samples has {num_steps.tolist()} steps; clamp them at 0")
-    require(bool(torch.isfinite(_valid(features, num_steps)).all()), "an empty row in a batch makes features NaN or infinite")
+    negative = f"recordings of {num_samples.tolist()} samples have {num_steps.tolist()} steps: clamp them at 0"
+    require(bool((num_steps >= 0).all()), negative)
+    empty_cure = "clamp lengths at 1 before dividing by them, and mask attention with a large negative number, not with -inf"
+    seen = f"an empty row in a batch makes features NaN or infinite: {empty_cure}"
+    require(bool(torch.isfinite(_valid(features, num_steps)).all()), seen)
     alone, steps = trial.part(waveform[:1, : rate // 2], num_samples[:1])
-    require_close(features[0, : steps[0]], alone[0, : steps[0]], "an empty row in a batch changes another row")
+    require_close(features[0, : steps[0]], alone[0, : steps[0]], f"an empty row in a batch changes another row: {WAVEFORM_CURE}")
     for row in (2, 3):
         short, steps = trial.part(waveform[row : row + 1, : num_samples[row]], num_samples[row : row + 1])
-        require(
-            int(steps[0]) == int(num_steps[row]),
-            f"{int(num_samples[row])} samples: {int(num_steps[row])} steps in a batch, {int(steps[0])} alone",
-        )
-        require(bool(torch.isfinite(short[:, : steps[0]]).all()), f"{int(num_samples[row])} samples alone make features NaN or infinite")
+        counts = f"{int(num_samples[row])} samples have {int(num_steps[row])} steps in a batch and {int(steps[0])} alone"
+        require(int(steps[0]) == int(num_steps[row]), f"{counts}: {COUNT_CURE}")
+        seen = f"{int(num_samples[row])} samples alone make features NaN or infinite: pad what is shorter than a window with zeros"
+        require(bool(torch.isfinite(short[:, : steps[0]]).all()), seen)
     return f"steps of 0, 1 and {rate // 200} samples: {num_steps[1:].tolist()}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spectron.conformance.verdict import DoesNotApply, Trial, Violation, require, require_close
+from spectron.conformance.verdict import FINITE, DoesNotApply, Trial, Violation, require, require_close
 
 REACHED_SHARE = 0.95  # of trainable numbers; a library's model may hold a few that only its own pre-training uses
 PATIENCE_SECONDS = 3.0
@@ -34,7 +34,7 @@ def gradient_or_frozen(trial: Trial, output: Output) -> str:
     unreached = [name for name, p in trainable.items() if p.grad is None]
     broken = [name for name, p in trainable.items() if p.grad is not None and not torch.isfinite(p.grad).all()]
     trial.part.zero_grad()
-    require(not broken, f"the gradient of {broken[0] if broken else ''} is NaN or infinite")
+    require(not broken, f"the gradient of {', '.join(broken[:3])} is NaN or infinite: {FINITE}")
     missed = sum(trainable[name].numel() for name in unreached)
     seen = f"no gradient reaches {missed:,} of {count:,} trainable parameters ({', '.join(unreached[:3])})"
     require(missed <= (1 - REACHED_SHARE) * count, f"{seen}. {cure}")
@@ -58,7 +58,9 @@ def state_dict_round_trip(trial: Trial, output: Output) -> str:
     try:
         other.load_state_dict(state)
     except RuntimeError as error:
-        raise Violation(f"its state dict does not load into the same part built anew: {str(error).splitlines()[-1].strip()}") from error
+        told = str(error).splitlines()[-1].strip()
+        cure = "build every module and buffer in the constructor, of sizes that its arguments alone decide"
+        raise Violation(f"its state dict does not load into the same part built anew: {told} {cure}") from error
     cure = "Register every tensor that it needs as a parameter, a buffer or a module"
     seen = f"built anew and filled from its state dict it gives something else ({cure})"
     require_close(output(other, trial.device), output(trial.part, trial.device), seen)

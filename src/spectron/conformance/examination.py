@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,63 +22,62 @@ from spectron.file_classes import line_of
 
 @dataclass
 class Suite:
-    """The checks of a contract: its own, an output by which two parts are compared, and its speed."""
+    """The checks of a contract.
 
-    checks: tuple[Check, ...]
-    output: Output
-    speed: Check
-    trained: bool = True
+    Args:
+        kind: What a part under it is called on the command line.
+        checks: One function a check, in the order in which they are run; its name is the check's.
+        form: The check on what a part takes and gives: where it fails, those behind it would only repeat it.
+    """
 
-    def all_checks(self) -> Iterator[tuple[str, Check]]:
-        """Every check with its name, in the order in which they are run."""
-        for check in self.checks:
-            yield check.__name__, check
-        if self.trained:
-            yield "gradient_or_frozen", partial(gradient_or_frozen, output=self.output)
-        yield "determinism_in_eval", partial(determinism_in_eval, output=self.output)
-        yield "state_dict_round_trip", partial(state_dict_round_trip, output=self.output)
-        yield "speed", self.speed
+    kind: str
+    checks: dict[str, Check]
+    form: str
+
+
+def register(contract: type, kind: str, checks: Iterable[Check], form: str) -> None:
+    """Have the parts under a contract of another package examined by these checks; arguments as of ``Suite``."""
+    SUITES[contract] = Suite(kind, _named(checks), form)
 
 
 def examine(part: nn.Module, fresh: Callable[[], nn.Module], seconds: float = 4.0) -> Iterator[Verdict]:
     """Every verdict on a part, as soon as it is known.
 
     Args:
-        part: A speech encoder, language model, speech head or vocoder, on the device on which it is to work.
+        part: A part under a contract, on the device on which it is to work.
         fresh: Builds the same part anew, from another seed.
         seconds: Length of each recording that its speed is measured on.
     """
     if "_modules" not in vars(part):
         yield Verdict("set up", False, "its constructor does not call super().__init__(). Call it first")
         return
-    suite = suite_of(part)
+    suite = suite_of(type(part))
     if suite is None:
         raise TypeError(f"{type(part).__name__} is under no contract")
     trial = Trial(part.eval(), fresh, seconds)
     formed = True
-    for name, check in suite.all_checks():
-        title = name.replace("_", " ")
-        verdict = _verdict(title, check, trial) if formed else Verdict(title, None, "not tried, as the shapes are wrong")
-        formed = formed and (name != "shapes" or verdict.passed is True)
+    for name, check in suite.checks.items():
+        verdict = _verdict(name, check, trial) if formed else Verdict(name, None, f"not tried: mend {suite.form} first")
+        formed = formed and (name != suite.form or verdict.passed is True)
         yield verdict
 
 
 def malformed(part: nn.Module) -> str | None:
     """What is wrong with the form of what a part takes and gives; None where nothing is, or the part is under no contract."""
-    suite = suite_of(part)
+    suite = suite_of(type(part))
     if suite is None:
         return None
     modes = {module: module.training for module in part.modules()}
     with torch.random.fork_rng():
-        verdict = _verdict("shapes", next(check for check in suite.checks if check.__name__ == "shapes"), Trial(part.eval(), lambda: part))
+        verdict = _verdict(suite.form, suite.checks[suite.form], Trial(part.eval(), lambda: part))
     for module, training in modes.items():
         module.training = training
     return None if verdict.passed else verdict.detail
 
 
-def suite_of(part: nn.Module) -> Suite | None:
-    """The checks of the contract that a part is under."""
-    return next((suite for contract, suite in SUITES.items() if isinstance(part, contract)), None)
+def suite_of(cls: type) -> Suite | None:
+    """The checks of the contract that a class is under."""
+    return next((suite for contract, suite in SUITES.items() if issubclass(cls, contract)), None)
 
 
 def _verdict(name: str, check: Check, trial: Trial) -> Verdict:
@@ -114,16 +113,27 @@ def _device(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} with {torch.get_num_threads()} threads"
 
 
+def _named(checks: Iterable[Check]) -> dict[str, Check]:
+    return {check.__name__.replace("_", " "): check for check in checks}
+
+
+def _of_module(kind: str, checks: Iterable[Check], output: Output, speed: Check, trained: bool = True) -> Suite:
+    """A contract's own checks and what every part with weights is held to; ``output`` tells two parts apart."""
+    gradient: dict[str, Check] = {"gradient or frozen": partial(gradient_or_frozen, output=output)} if trained else {}
+    common: dict[str, Check] = {
+        "determinism in eval": partial(determinism_in_eval, output=output),
+        "state dict round trip": partial(state_dict_round_trip, output=output),
+        "speed": speed,
+    }
+    return Suite(kind, _named(checks) | gradient | common, form="shapes")
+
+
+_called = partial(_hearing_speed, run=lambda part, *batch: part(*batch))
+_head_speed = partial(_hearing_speed, work=speech_head.work, run=lambda part, *batch: part.targets(*batch))
 SUITES: dict[type, Suite] = {
-    SpeechEncoder: Suite(encoder.CHECKS, encoder.output, partial(_hearing_speed, work=encoder.work, run=lambda part, *batch: part(*batch))),
-    LanguageModel: Suite(language_model.CHECKS, language_model.output, _reading_speed),
-    SpeechHead: Suite(
-        speech_head.CHECKS,
-        speech_head.output,
-        partial(_hearing_speed, work=speech_head.work, run=lambda part, *batch: part.targets(*batch)),
-    ),
+    SpeechEncoder: _of_module("encoder", encoder.CHECKS, encoder.output, partial(_called, work=encoder.work)),
+    LanguageModel: _of_module("language_model", language_model.CHECKS, language_model.output, _reading_speed),
+    SpeechHead: _of_module("head", speech_head.CHECKS, speech_head.output, _head_speed),
     # No loss of a spoken language model reaches its vocoder.
-    Vocoder: Suite(
-        vocoder.CHECKS, vocoder.output, partial(_hearing_speed, work=vocoder.work, run=lambda part, *batch: part(*batch)), trained=False
-    ),
+    Vocoder: _of_module("vocoder", vocoder.CHECKS, vocoder.output, partial(_called, work=vocoder.work), trained=False),
 }

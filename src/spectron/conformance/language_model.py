@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spectron.conformance.verdict import Check, Trial, require, require_close
+from spectron.conformance.verdict import FINITE, Check, Trial, require, require_close
 from spectron.contracts import LanguageModel
 from spectron.generation import DecodingState, visibility
 
@@ -18,15 +18,24 @@ def text(trial: Trial) -> str:
     """Texts survive tokens; the special ones are in the vocabulary."""
     model: LanguageModel = trial.part
     ids, num_tokens = model.tokenize(TEXTS)
-    require(ids.ndim == 2 and ids.dtype == torch.long, f"tokenize gives ids {tuple(ids.shape)} of {ids.dtype}, not (B, N) of torch.long")
-    require(num_tokens.shape == (len(TEXTS),) and num_tokens.dtype == torch.long, "tokenize gives no (B,) integer token counts")
+    require(
+        ids.ndim == 2 and ids.dtype == torch.long,
+        f"tokenize gives ids {tuple(ids.shape)} of {ids.dtype}, not (B, N) of torch.long: pad the rows",
+    )
+    counted = num_tokens.shape == (len(TEXTS),) and num_tokens.dtype == torch.long
+    require(counted, f"tokenize gives counts {tuple(num_tokens.shape)} of {num_tokens.dtype}: count each row's tokens, (B,) of torch.long")
     require(int(num_tokens[2]) == 0, f"an empty text has {int(num_tokens[2])} tokens: leave special tokens out")
     back = model.detokenize([row[:count] for row, count in zip(ids.tolist(), num_tokens.tolist(), strict=True)])
-    require(back == TEXTS, f"{TEXTS} become {back} on the way through tokens")
+    require(
+        back == TEXTS, f"{TEXTS} become {back} on the way through tokens: change neither case nor spaces, and leave out special tokens only"
+    )
     vocabulary = model.logits(torch.zeros(1, model.width, device=trial.device, dtype=model.embed(ids).dtype)).shape[-1]
     highest = max(int(ids.max()), model.sos_id, model.eos_id)
-    require(min(model.sos_id, model.eos_id) >= 0, f"sos_id {model.sos_id} or eos_id {model.eos_id} is no token")
-    require(highest < vocabulary, f"token {highest} is outside the {vocabulary} logits")
+    require(
+        min(model.sos_id, model.eos_id) >= 0,
+        f"sos_id {model.sos_id} or eos_id {model.eos_id} is no token: set both to ids within the vocabulary",
+    )
+    require(highest < vocabulary, f"token {highest} is outside the {vocabulary} logits: give logits a column for every id that embed takes")
     return f"{num_tokens.tolist()} tokens of {TEXTS}, {vocabulary} logits, sos {model.sos_id}, eos {model.eos_id}"
 
 
@@ -36,12 +45,14 @@ def shapes(trial: Trial) -> str:
     require(isinstance(getattr(model, "width", None), int), "it sets no `width`: set self.width to the width of its embeddings")
     ids, _ = model.tokenize(TEXTS)
     embeddings = model.embed(ids)
-    require(embeddings.shape == (*ids.shape, model.width), f"width is {model.width}, and embed gives {tuple(embeddings.shape)}")
+    cure = "set self.width to the width of embeddings and hidden states alike"
+    fits = embeddings.shape == (*ids.shape, model.width)
+    require(fits, f"width is {model.width}, and embed gives {tuple(embeddings.shape)} for ids {tuple(ids.shape)}: {cure}")
     hidden, _ = _read(model, _embeddings(trial))
-    require(
-        hidden.shape == (2, PLACES, model.width), f"width is {model.width}, and forward gives {tuple(hidden.shape)} for 2 x {PLACES} places"
-    )
-    require(bool(torch.isfinite(hidden).all()), "hidden states are NaN or infinite")
+    fits = hidden.shape == (2, PLACES, model.width)
+    require(fits, f"width is {model.width}, and forward gives {tuple(hidden.shape)} for 2 x {PLACES} places: {cure}")
+    cure = "a row whose places see nothing is padding: mask with a large negative number, not with -inf"
+    require(bool(torch.isfinite(hidden).all()), f"hidden states are NaN or infinite: {cure}; {FINITE}")
     limit = getattr(model, "max_positions", None)
     return (
         f"2 x {PLACES} places -> {' x '.join(map(str, hidden.shape))}, {'no limit' if limit is None else f'at most {limit}'} of positions"
@@ -80,7 +91,9 @@ def both_ways(trial: Trial) -> str:
     def first(values: Tensor, both: bool) -> Tensor:
         return trial.part(values, visibility(keys, PLACES, both), positions)[0][:, :-1]
 
-    causal = require_close(first(changed, False), first(embeddings, False), "a place looks at a later one that is not visible")
+    causal = require_close(
+        first(changed, False), first(embeddings, False), "a place looks at a later one that is not visible: obey `visible`"
+    )
     looked = float((first(changed, True) - first(embeddings, True)).abs().max())
     require(looked > 1e-6, "a later place that is visible is not looked at: obey `visible`, or set model.prefix_attention=causal")
     return f"a later place changes earlier ones by {looked:.1e} where visible, {causal:.1e} where not"
@@ -93,7 +106,7 @@ def cache(trial: Trial) -> str:
     hidden, _ = _read(model, embeddings)
     state = DecodingState(model, len(embeddings), trial.device)
     stepwise = torch.cat([state.extend(embeddings[:, i : i + 1], valid[:, i : i + 1]) for i in range(PLACES)], dim=1)
-    seen = "place by place with the cache gives other hidden states than all at once"
+    seen = "place by place with the cache gives other hidden states than all at once: keep all the past in the cache, as it was read"
     return f"place by place and all at once differ by {require_close(stepwise[valid], hidden[valid], seen):.1e}"
 
 

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from spectron.batch import SpeechTargets
 from spectron.conformance.material import garbled, noise, ragged
-from spectron.conformance.verdict import Check, Trial, require, require_close
+from spectron.conformance.verdict import FINITE, Check, Trial, require, require_close
 from spectron.contracts import SpeechHead
 from spectron.randomness import RowRandom
 
 ROWS = ["a", "b", "c"]
+LENGTH_CURE = "Count num_frames from each row's num_samples, and let self.mel be the settings that targets are made with"
+INVERSE_CURE = "undo in spectrogram what targets does to the frames"
 
 
 def shapes(trial: Trial) -> str:
@@ -21,15 +23,19 @@ def shapes(trial: Trial) -> str:
     r = head.frames_per_step
     wanted = -(-targets.num_frames // r)
     counts = f"{targets.num_frames.tolist()} frames at {r} a step are {wanted.tolist()} steps"
-    require(bool((targets.num_steps == wanted).all()), f"{counts}, and targets say {targets.num_steps.tolist()}")
-    inputs = head.embed(targets.steps)
     require(
-        inputs.shape[:2] == targets.steps.shape[:2] and inputs.ndim == 3,
-        f"embed makes {tuple(inputs.shape)} of {tuple(targets.steps.shape)}",
+        bool((targets.num_steps == wanted).all()),
+        f"{counts}, and targets say {targets.num_steps.tolist()}: round up, a last step may be part padding",
     )
+    inputs = head.embed(targets.steps)
+    kept = inputs.shape[:2] == targets.steps.shape[:2] and inputs.ndim == 3
+    require(kept, f"embed makes {tuple(inputs.shape)} of steps {tuple(targets.steps.shape)}: give (B, K, D), an LM input a step")
     values, stop = head.step(_hidden(trial, targets)[:, 0], RowRandom(0, ROWS))
-    require(values.shape == targets.steps[:, 0].shape, f"step gives {tuple(values.shape)}, targets hold {tuple(targets.steps[:, 0].shape)}")
-    require(stop.shape == (3,) and bool(((stop >= 0) & (stop <= 1)).all()), f"stop probabilities are {stop.tolist()}, not 3 within 0 and 1")
+    wanted_shape = tuple(targets.steps[:, 0].shape)
+    told = f"step gives values {tuple(values.shape)}, and targets hold {wanted_shape}: give the next step in the form of targets.steps"
+    require(tuple(values.shape) == wanted_shape, told)
+    within = stop.shape == (3,) and bool(((stop >= 0) & (stop <= 1)).all())
+    require(within, f"stop probabilities are {stop.tolist()}, not 3 within 0 and 1: put logits through a sigmoid, and give (B,)")
     steps = " x ".join(map(str, targets.steps.shape))
     return f"{head.mel.sample_rate_hz} Hz -> {steps} steps of {r} frames -> LM inputs {inputs.shape[-1]} wide"
 
@@ -41,7 +47,10 @@ def lengths(trial: Trial) -> str:
     targets = _targets(trial)
     expected = num_samples / mel.sample_rate_hz * mel.frame_rate_hz
     seen = ", ".join(f"{n} ({wanted:.1f})" for n, wanted in zip(targets.num_frames.tolist(), expected.tolist(), strict=True))
-    require(bool(((targets.num_frames - expected).abs() <= 1.5).all()), f"frames of the rows, expected by mel in brackets: {seen}")
+    require(
+        bool(((targets.num_frames - expected).abs() <= 1.5).all()),
+        f"frames of the rows, expected by mel in brackets: {seen}. {LENGTH_CURE}",
+    )
     return f"frames of the rows, expected in brackets: {seen}"
 
 
@@ -50,9 +59,10 @@ def spectrogram(trial: Trial) -> str:
     targets = _targets(trial)
     mel, num_frames = trial.part.spectrogram(targets.steps, targets.num_steps)
     largest = 0.0
+    seen = f"another spectrogram comes back: {INVERSE_CURE}"
     for row, frames in enumerate(targets.num_frames.tolist()):
-        require(int(num_frames[row]) >= frames, f"row {row}: {int(num_frames[row])} frames of {frames} come back")
-        largest = max(largest, require_close(mel[row, :frames], targets.mel[row, :frames], f"row {row}: another spectrogram comes back"))
+        require(int(num_frames[row]) >= frames, f"row {row}: {int(num_frames[row])} frames of {frames} come back: {INVERSE_CURE}")
+        largest = max(largest, require_close(mel[row, :frames], targets.mel[row, :frames], f"row {row}: {seen}"))
     return f"spectrograms differ by {largest:.1e}"
 
 
@@ -62,7 +72,7 @@ def padding(trial: Trial) -> str:
     waveform, num_samples = ragged(head.mel.sample_rate_hz, trial.device)
     targets, again = head.targets(waveform, num_samples), head.targets(garbled(waveform, num_samples), num_samples)
     for row, steps in enumerate(targets.num_steps.tolist()):
-        seen = f"row {row}: noise in the padding changes the targets"
+        seen = f"row {row}: noise in the padding changes the targets: mask samples behind num_samples, and frames behind num_frames"
         require_close(again.steps[row, :steps], targets.steps[row, :steps], seen)
     hidden = _hidden(trial, targets)
     rubbish = garbled(hidden, targets.num_steps)[:, : hidden.shape[1]]
@@ -81,7 +91,8 @@ def batch_against_single(trial: Trial) -> str:
     for row, samples in enumerate(num_samples.tolist()):
         alone = head.targets(waveform[row : row + 1, :samples], num_samples[row : row + 1])
         steps = int(alone.num_steps[0])
-        require_close(targets.steps[row, :steps], alone.steps[0, :steps], f"row {row} has other targets in a batch than alone")
+        seen = f"row {row} has other targets in a batch than alone: normalise within the row, and mask the padding"
+        require_close(targets.steps[row, :steps], alone.steps[0, :steps], seen)
         total = total + _total(head, hidden[row : row + 1, :steps], alone)
     whole = _total(head, hidden, targets)
     difference = require_close(total, whole, "losses of single rows do not add up to the batch's: give sums and counts, not means")
@@ -101,8 +112,11 @@ def short_audio(trial: Trial) -> str:
     head: SpeechHead = trial.part
     waveform, num_samples = noise([head.mel.sample_rate_hz // 2, 0, 1], trial.device)
     targets = head.targets(waveform, num_samples)
-    require(int(targets.num_steps[1]) == 0, f"an empty row has {int(targets.num_steps[1])} steps")
-    require(bool(torch.isfinite(_total(head, _hidden(trial, targets), targets)).all()), "an empty row makes the loss NaN or infinite")
+    require(
+        int(targets.num_steps[1]) == 0, f"an empty row has {int(targets.num_steps[1])} steps, and should have 0: count from num_samples"
+    )
+    total = _total(head, _hidden(trial, targets), targets)
+    require(bool(torch.isfinite(total).all()), f"an empty row makes the loss {float(total)}: sum over valid steps alone; {FINITE}")
     return f"steps of 0 and 1 samples: {targets.num_steps[1:].tolist()}"
 
 

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from spectron.audio.mel import LogMel
 from spectron.conformance.material import garbled, noise, ragged
-from spectron.conformance.verdict import Check, Trial, require, require_close
+from spectron.conformance.verdict import FINITE, Check, Trial, require, require_close
 from spectron.contracts import Vocoder
 
-CURE = "work within each row's num_frames: convolutions and normalisation look into the padding beside them"
+PADDING_CURE = "mask frames behind num_frames before every layer that looks at neighbours (convolution, attention, normalisation)"
+COUNT_CURE = "give mel.hop_samples samples for each valid frame, and count num_samples from num_frames"
 
 
 def shapes(trial: Trial) -> str:
@@ -18,11 +19,13 @@ def shapes(trial: Trial) -> str:
     vocoder: Vocoder = trial.part
     mel, num_frames = _spectrograms(trial)
     audio, num_samples = vocoder(mel, num_frames)
-    require(audio.ndim == 2 and len(audio) == len(mel), f"{tuple(mel.shape)} log-mel becomes {tuple(audio.shape)}, not (B, S)")
+    require(
+        audio.ndim == 2 and len(audio) == len(mel), f"{tuple(mel.shape)} log-mel becomes {tuple(audio.shape)}, not (B, S): give one channel"
+    )
     counts = num_samples.shape == (len(mel),) and not num_samples.is_floating_point()
-    require(counts, f"num_samples is {tuple(num_samples.shape)} of {num_samples.dtype}, not (B,) integers")
-    require(int(num_samples.max()) <= audio.shape[1], f"{int(num_samples.max())} valid samples of {audio.shape[1]}")
-    require(bool(torch.isfinite(audio).all()), "the waveform is NaN or infinite")
+    require(counts, f"num_samples is {tuple(num_samples.shape)} of {num_samples.dtype}, not (B,) integers: {COUNT_CURE}")
+    require(int(num_samples.max()) <= audio.shape[1], f"{int(num_samples.max())} valid samples of {audio.shape[1]}: {COUNT_CURE}")
+    require(bool(torch.isfinite(audio).all()), f"the waveform is NaN or infinite: {FINITE}")
     return f"{' x '.join(map(str, mel.shape))} log-mel -> {' x '.join(map(str, audio.shape))} samples at {vocoder.mel.sample_rate_hz} Hz"
 
 
@@ -32,7 +35,8 @@ def lengths(trial: Trial) -> str:
     _, wanted = ragged(config.sample_rate_hz, trial.device)
     num_samples = trial.part(*_spectrograms(trial))[1]
     seen = ", ".join(f"{n} ({samples})" for n, samples in zip(num_samples.tolist(), wanted.tolist(), strict=True))
-    require(bool(((num_samples - wanted).abs() <= 2 * config.hop_samples).all()), f"samples, expected in brackets: {seen}")
+    near = bool(((num_samples - wanted).abs() <= 2 * config.hop_samples).all())
+    require(near, f"samples of the rows, expected in brackets, to two hops: {seen}: {COUNT_CURE} (mel.hop_samples is {config.hop_samples})")
     return f"samples of the rows, those of the recordings in brackets: {seen}"
 
 
@@ -41,7 +45,7 @@ def padding(trial: Trial) -> str:
     mel, num_frames = _spectrograms(trial)
     audio, num_samples = trial.part(mel, num_frames)
     again, _ = trial.part(garbled(mel, num_frames), num_frames)
-    seen = f"noise in padded frames changes valid samples: {CURE}"
+    seen = f"noise in padded frames changes valid samples: {PADDING_CURE}"
     return f"valid samples change by {require_close(_valid(again, num_samples), _valid(audio, num_samples), seen):.1e}"
 
 
@@ -52,8 +56,9 @@ def batch_against_single(trial: Trial) -> str:
     largest = 0.0
     for row, frames in enumerate(num_frames.tolist()):
         alone, samples = trial.part(mel[row : row + 1, :frames], num_frames[row : row + 1])
-        require(int(samples[0]) == int(num_samples[row]), f"row {row}: {int(num_samples[row])} samples in a batch, {int(samples[0])} alone")
-        seen = f"row {row} sounds otherwise in a batch than alone: {CURE}"
+        counts = f"row {row}: {int(num_samples[row])} samples in a batch, {int(samples[0])} alone"
+        require(int(samples[0]) == int(num_samples[row]), f"{counts}: {COUNT_CURE}")
+        seen = f"row {row} sounds otherwise in a batch than alone: {PADDING_CURE}"
         largest = max(largest, require_close(audio[row, : samples[0]], alone[0, : samples[0]], seen))
     return f"rows differ by {largest:.1e}"
 
@@ -63,11 +68,12 @@ def short_speech(trial: Trial) -> str:
     mel, _ = _spectrograms(trial)
     frames = torch.tensor([0, 1, 2], device=trial.device)
     audio, num_samples = trial.part(mel, frames)
-    require(bool((num_samples >= 0).all()), f"0, 1 and 2 frames become {num_samples.tolist()} samples; clamp them at 0")
-    require(bool(torch.isfinite(_valid(audio, num_samples)).all()), "short rows make the waveform NaN or infinite")
+    require(bool((num_samples >= 0).all()), f"0, 1 and 2 frames become {num_samples.tolist()} samples: clamp them at 0")
+    cure = "pad what is shorter than a window with zeros"
+    require(bool(torch.isfinite(_valid(audio, num_samples)).all()), f"short rows in a batch make the waveform NaN or infinite: {cure}")
     for row in (1, 2):
         alone, _ = trial.part(mel[row : row + 1, :row], frames[row : row + 1])
-        require(bool(torch.isfinite(alone).all()), f"{row} frames alone make the waveform NaN or infinite")
+        require(bool(torch.isfinite(alone).all()), f"{row} frames alone make the waveform NaN or infinite: {cure}")
     return f"samples of 0, 1 and 2 frames: {num_samples.tolist()}"
 
 

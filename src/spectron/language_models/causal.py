@@ -13,7 +13,7 @@ from spectron.contracts import LanguageModel
 from spectron.errors import ConfigError
 from spectron.hub import locate
 from spectron.language_models.driving import Past, find_driver, logits_of
-from spectron.language_models.loading import build_from_config, fresh_model, load_model, load_tokenizer
+from spectron.language_models.loading import build_from_config, fresh_model, load_model, load_tokenizer, require_language_model
 from spectron.language_models.lora import LoraSettings, add_adapters, merge_adapters, set_adapter_modes
 from spectron.language_models.special_tokens import ensure_end_of_text, require_vocabulary
 from spectron.language_models.tokenizer import TokenizerSettings
@@ -61,6 +61,7 @@ class CausalLanguageModel(LanguageModel):
             raise ConfigError("source: give either `source` (a name or folder) or `config` with `tokenizer`, exactly one of the two")
         if source is not None:
             folder = locate(source, revision, remote_code)
+            require_language_model(folder, source)
             self.tokenizer = load_tokenizer(folder, source, remote_code)
             self.lm = (load_model if pretrained else fresh_model)(folder, source, remote_code, getattr(torch, dtype))
         else:

@@ -21,6 +21,8 @@ from spectron.language_models.masks import MaskMaker, mask_makers, narrow_window
 TOLERANCE = {torch.float32: 2e-4, torch.float16: 0.02, torch.bfloat16: 0.05}
 # What bodies give beside hidden states, and the code behind them passes on.
 BESIDE_HIDDEN = ("cross_attentions", "router_logits")
+# transformers' words for layers whose past is a state and not keys and values, alone or beside attention.
+STATES = ("linear_attention", "conv", "hybrid", "hybrid_sliding")
 TRIED_WINDOW = 4
 TRIED_VALID = ((1, 1, 1, 1, 1, 1, 1, 1, 1, 1), (1, 1, 0, 0, 1, 1, 1, 0, 1, 1))  # whole, and with gaps
 FIRST_PART = 6  # tokens of the first of two cached calls
@@ -44,7 +46,8 @@ class Driver:
 
     def __init__(self, lm: Any, make_mask: MaskMaker) -> None:
         self.make_mask = make_mask
-        self.takes_positions = "position_ids" in inspect.signature(lm.base_model.forward).parameters
+        self.body = body_name(lm)
+        self.takes_positions = "position_ids" in inspect.signature(getattr(lm, self.body).forward).parameters
 
     def __call__(self, lm: Any, embeddings: Tensor, visible: Tensor, positions: Tensor, past: Past | None) -> tuple[Tensor, Past | None]:
         """Embeddings (B, L, D) to hidden states (B, L, D) and the past to pass on, None in training."""
@@ -54,7 +57,7 @@ class Driver:
         # Without the model's configuration the cache keeps all of the past: the windows are cut by the mask.
         keys_values = past.keys_values if past is not None else DynamicCache() if cached else None
         keys = torch.cat([past.positions, positions], dim=1) if past is not None else positions
-        output = lm.base_model(
+        output = getattr(lm, self.body)(
             inputs_embeds=embeddings,
             attention_mask=self.make_mask(visible, positions, keys, embeddings.dtype),
             past_key_values=keys_values,
@@ -62,6 +65,23 @@ class Driver:
             **({"position_ids": positions} if self.takes_positions else {}),
         )
         return output.last_hidden_state, Past(keys_values, keys) if cached else None
+
+
+def body_name(lm: Any) -> str:
+    """The attribute that holds a model's body, all that lies before its output layer.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    from transformers import PreTrainedModel
+
+    if lm.base_model is not lm:
+        return str(lm.base_model_prefix)
+    # A half of a larger model may keep the larger one's prefix and no module of that name, as Llama 4's text model does.
+    bodies = [name for name, child in lm.named_children() if isinstance(child, PreTrainedModel)]
+    if len(bodies) != 1:
+        raise ValueError(f"{type(lm).__name__} has {len(bodies)} bodies, not one")
+    return bodies[0]
 
 
 class _Given(nn.Module):
@@ -92,7 +112,7 @@ def logits_of(lm: Any, hidden: Tensor) -> Tensor:
     A shallow copy of the model, its body replaced, is called: what each family does there is written nowhere but in its forward.
     """
     behind = copy.copy(lm)
-    behind._modules = {**lm._modules, lm.base_model_prefix: _Given(hidden.reshape(1, -1, hidden.shape[-1]))}
+    behind._modules = {**lm._modules, body_name(lm): _Given(hidden.reshape(1, -1, hidden.shape[-1]))}
     flat = behind(inputs_embeds=hidden.reshape(1, -1, hidden.shape[-1]), use_cache=False).logits
     return flat.reshape(*hidden.shape[:-1], flat.shape[-1])
 
@@ -124,8 +144,21 @@ def find_driver(lm: Any, name: str) -> tuple[Driver, bool]:
             module.training = True
     raise ConfigError(
         f"source: {name!r} is a {config.model_type} model, which does not give its own logits when it is driven by embeddings, positions "
-        f"and a mask with gaps, as a spoken language model has to be ({'; '.join(reasons)}). Take a decoder whose attention obeys mask and "
-        "position_ids, such as one of the families gpt2, opt, gpt_neox, llama, mistral, qwen, gemma or phi"
+        f"and a mask with gaps, as a spoken language model has to be ({state_of(lm) or '; '.join(reasons)}). Take a decoder all of whose "
+        "layers are attention that obeys mask and position_ids, such as one of the families gpt2, opt, gpt_neox, llama, mistral, qwen, "
+        "gemma or phi"
+    )
+
+
+def state_of(lm: Any) -> str:
+    """What does not fit in a model with layers that carry a state from place to place; nothing for one of attention alone."""
+    kinds = sorted({kind for kind in getattr(lm.config.get_text_config(), "layer_types", None) or [] if kind in STATES})
+    if not kinds and not lm._is_stateful:
+        return ""
+    which = f" of the kind {' and '.join(kinds)}" if kinds else ""
+    return (
+        f"it has layers{which} that carry a state from place to place, which no mask reaches: they would read the gaps of a batch as if "
+        "these were text, and cannot see a prompt both ways"
     )
 
 

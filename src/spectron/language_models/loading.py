@@ -30,7 +30,38 @@ def load_tokenizer(folder: Path, source: str, remote_code: bool) -> Any:
     with reading(source, "a tokenizer (a folder saved by its save_pretrained, with tokenizer.json or the files of its kind)"):
         # For some model types AutoTokenizer puts a class of its own, and its splitting of words, in the place of the one written down.
         kind = PreTrainedTokenizerFast if _is_generic(folder) else AutoTokenizer
-        return kind.from_pretrained(folder, trust_remote_code=remote_code)
+        tokenizer: Any = kind.from_pretrained(folder, trust_remote_code=remote_code)
+    # Without any of its files some kinds make a tokenizer that knows no word.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise ConfigError(
+            f"source: {source!r} ({folder}) holds no tokenizer. Copy the files of its model's tokenizer there (tokenizer.json, or those of "
+            "its kind), or save it there with save_pretrained"
+        )
+    return tokenizer
+
+
+def require_language_model(folder: Path, source: str) -> None:
+    """Refuse a folder whose configuration is that of another kind of model than a causal LM.
+
+    Raises:
+        ConfigError: beginning with ``source``; tells where a speech encoder belongs.
+    """
+    from transformers import CONFIG_MAPPING, FEATURE_EXTRACTOR_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    path = folder / "config.json"
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kind = str(settings.get("model_type"))
+    if kind not in CONFIG_MAPPING or "AutoModelForCausalLM" in settings.get("auto_map", {}):
+        return
+    hears = CONFIG_MAPPING[kind] in FEATURE_EXTRACTOR_MAPPING
+    # Of a speech recogniser such as Whisper the decoder alone passes for a language model, and writes nothing without its encoder.
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not (hears and settings.get("is_encoder_decoder")):
+        return
+    raise ConfigError(
+        f"source: {source!r} ({folder}) holds a {kind} model, which is no causal language model. Name one, such as gpt2"
+        + "; an encoder of speech belongs under model.encoder, as a spectron.encoders.PretrainedEncoder" * hears
+    )
 
 
 def _is_generic(folder: Path) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectron.errors import DataError
 from spectron.texts import read_texts
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ class TokenizerSettings:
 
 
 def train_tokenizer(settings: TokenizerSettings) -> PreTrainedTokenizerFast:
-    """Train on the file that the settings name; the same file gives the same tokenizer."""
+    """Train on the file that the settings name; the same file gives the same tokenizer.
+
+    Raises:
+        DataError: beginning with ``tokenizer.text``, for a file that gives no text.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -41,6 +46,9 @@ def train_tokenizer(settings: TokenizerSettings) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    lines = read_texts(Path(settings.text))
+    try:
+        lines = read_texts(Path(settings.text))
+    except DataError as error:
+        raise DataError(f"tokenizer.text: {error}") from error
     tokenizer.train_from_iterator([line.lower() for line in lines] if settings.lower_case else lines, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")

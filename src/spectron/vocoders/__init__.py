@@ -3,6 +3,7 @@
 from spectron.vocoders.agreement import MelFormat
 from spectron.vocoders.griffin_lim import GriffinLimVocoder
 from spectron.vocoders.hifigan import HiFiGANVocoder
-from spectron.vocoders.vocos import VocosSettings, VocosVocoder
+from spectron.vocoders.vocos import VocosVocoder
+from spectron.vocoders.vocos_network import VocosSettings
 
 __all__ = ["GriffinLimVocoder", "HiFiGANVocoder", "MelFormat", "VocosSettings", "VocosVocoder"]

@@ -14,6 +14,7 @@ from spectron.errors import ConfigError
 from spectron.vocoders.agreement import MelFormat
 from spectron.vocoders.hifigan_formats import HiFiGANFormat, slaney_mel, speechbrain_generator, without_weight_norm
 from spectron.vocoders.hyperparams import read_hyperparams
+from spectron.weights import require_whole
 
 # Arguments of speechbrain's mel_spectrogram, and what its recipes call them at the top of the file.
 SPECTROGRAM_KEYS = {
@@ -73,8 +74,10 @@ def read_weights(folder: Path, source: str) -> dict[str, Tensor]:
 
     Raises:
         ConfigError: where neither file is there.
+        CheckpointError: where the safetensors are broken.
     """
     if (folder / "generator.safetensors").is_file():
+        require_whole(folder / "generator.safetensors", "source")
         return load_file(folder / "generator.safetensors")
     if not (folder / "generator.ckpt").is_file():
         raise ConfigError(

@@ -1,0 +1,276 @@
+"""Checks of metrics and judges fail for the one that breaks their rule."""
+
+import re
+
+import pytest
+import torch
+
+from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
+from evaluation.metrics import MetricName, RatioMetric
+from spectron.conformance import examine
+from spectron.tracking import Measure
+
+
+class Words(RatioMetric):
+    """Words heard a second; keeps every rule."""
+
+    label = MetricName("words_heard", "words/s", True)
+    needs = frozenset({"transcriber"})
+
+    def parts(self, sample):
+        return (len(sample.heard.split()), sample.generated_seconds) if sample.generated_seconds else None
+
+
+class Unlabelled(Words):
+    label = "words_heard"
+
+
+class Misspelt(Words):
+    needs = frozenset({"transcribers"})
+
+
+class Undeclared(Words):
+    needs = frozenset({"speaker_embedder"})
+
+
+class Twice(Words):
+    def measures(self):
+        return super().measures() * 2
+
+
+class Untold(Words):
+    def measures(self):
+        return [*super().measures(), Measure("words", 1.0, 1)]
+
+
+class MeanOfBatches(Words):
+    """Every batch weighs the same."""
+
+    def update(self, samples):
+        parts = [part for part in map(self.parts, samples) if part]
+        self.skipped += len(samples) - len(parts)
+        for _ in parts:
+            self.numerators.append(torch.tensor([sum(p[0] for p in parts) / sum(p[1] for p in parts)]))
+            self.denominators.append(torch.ones(1))
+
+
+class AgainstTheLast(Words):
+    """The change from the sample before."""
+
+    last = 0
+
+    def parts(self, sample):
+        words, self.last = len(sample.heard.split()) - 2 * self.last, len(sample.heard.split())
+        return (words, 1.0) if sample.generated_seconds else None
+
+
+class Listed(Words):
+    """Keeps its sums where torchmetrics does not know of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = []
+
+    def update(self, samples):
+        self.kept += samples
+
+    def columns(self):
+        parts = [part for part in map(self.parts, self.kept) if part]
+        self.skipped = torch.tensor(len(self.kept) - len(parts))
+        return tuple(torch.tensor(column) for column in zip(*parts, strict=True)) if parts else super().columns()
+
+
+class ForgetsItsOwn(Listed):
+    """The same, forgotten at a reset; over processes it is still not there."""
+
+    def reset(self):
+        super().reset()
+        self.kept = []
+
+
+class Infinite(Words):
+    def parts(self, sample):
+        return len(sample.heard.split()), sample.generated_seconds
+
+
+class Careless(Words):
+    needs = frozenset()
+
+    def parts(self, sample):
+        return len(sample.continuation_text.split()), 1
+
+
+class Silent(Words):
+    def measures(self):
+        return super().measures()[:1]
+
+
+class OtherScores(Words):
+    def scores(self, sample):
+        return {"words_heard": float(len(sample.heard.split()))}
+
+
+class Choosy(Words):
+    def parts(self, sample):
+        return super().parts(sample) if sample.speaker == "me" else None
+
+
+class Counter(Transcriber):
+    """Writes down how long and how loud it was; keeps every rule."""
+
+    title = "Counter"
+
+    def load(self):
+        pass
+
+    def transcribe(self, waveforms, sample_rate_hz):
+        return [f"{len(row)} {row.abs().sum():.4g}" if row.any() else "" for row in waveforms]
+
+
+class Untitled(Counter):
+    title = ""
+
+
+class Bundled(Counter):
+    def transcribe(self, waveforms, sample_rate_hz):
+        return [" ".join(super().transcribe(waveforms, sample_rate_hz))]
+
+
+class Padded(Counter):
+    def transcribe(self, waveforms, sample_rate_hz):
+        rows = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
+        return super().transcribe(list(rows), sample_rate_hz)
+
+
+class HearsNothing(Counter):
+    def transcribe(self, waveforms, sample_rate_hz):
+        return [f"{len(row)}" for row in waveforms]
+
+
+class OneRate(Counter):
+    def transcribe(self, waveforms, sample_rate_hz):
+        if sample_rate_hz != 16000:
+            raise ValueError("16 kHz, please")
+        return super().transcribe(waveforms, sample_rate_hz)
+
+
+class Letters(TextScorer):
+    """A nat a letter; keeps every rule."""
+
+    title = "Letters"
+
+    def load(self):
+        pass
+
+    def score(self, texts):
+        return [(float(len(text)), len(text)) for text in texts]
+
+
+class StartCounted(Letters):
+    def score(self, texts):
+        return [(nats + 1, tokens + 1) for nats, tokens in super().score(texts)]
+
+
+class Short(Letters):
+    def score(self, texts):
+        if max(map(len, texts)) > 1000:
+            raise IndexError("index out of range in self")
+        return super().score(texts)
+
+
+class Moody(Letters):
+    def score(self, texts):
+        return [(nats * (1 + float(torch.rand(()))), tokens) for nats, tokens in super().score(texts)]
+
+
+class Energy(SpeakerEmbedder):
+    """Two numbers; keeps every rule."""
+
+    title = "Energy"
+
+    def load(self):
+        pass
+
+    def embed(self, waveforms, sample_rate_hz):
+        rows = [torch.stack([row.mean(), row.std(correction=0)]) if row.any() else torch.full((2,), torch.nan) for row in waveforms]
+        return torch.nn.functional.normalize(torch.stack(rows), dim=1, eps=0.0)
+
+
+class Long(Energy):
+    def embed(self, waveforms, sample_rate_hz):
+        return 2 * super().embed(waveforms, sample_rate_hz)
+
+
+class Everyone(Energy):
+    def embed(self, waveforms, sample_rate_hz):
+        return super().embed(waveforms, sample_rate_hz).nan_to_num(0.5**0.5)
+
+
+class Shifted(Energy):
+    """An empty row makes others change places."""
+
+    def embed(self, waveforms, sample_rate_hz):
+        rows = super().embed(waveforms, sample_rate_hz)
+        return rows if all(map(len, waveforms)) else torch.cat([rows[1:2], rows[:1], rows[2:]])
+
+
+def verdicts(kind):
+    return {verdict.name: verdict for verdict in examine(kind(), kind)}
+
+
+@pytest.mark.parametrize("kind", [Words, Counter, Letters, Energy])
+def test_a_sound_metric_and_a_sound_judge_pass(kind):
+    found = verdicts(kind)
+    assert all(verdict.passed for verdict in found.values()), found
+
+
+def test_what_was_measured_is_told():
+    """15 words in 5 samples of 0.5, 0.6, 0.7, 0.8 and 0.9 s; a sample of silence counts, one without speech does not."""
+    found = verdicts(Words)
+    assert found["form"].detail == "words_heard in words/s, higher is better; 5 of 5 made-up samples used"
+    assert found["pieces"].detail.endswith(f"one by one and at once: {15 / 3.5:.5g}")
+    assert found["odd samples"].detail == "skipped: one without speech, one without anything"
+    assert found["needs"].detail == "needs transcriber, and reads the work of no other"
+    assert verdicts(Letters)["batch against single"].detail.endswith("16 nats of 16 tokens, 58 nats of 58 tokens, 3 nats of 3 tokens")
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "seen"),
+    [
+        (Unlabelled, "form", r"sets no label: say label = MetricName"),
+        (Misspelt, "form", r"needs transcribers, and the judges are transcriber, .*: correct `needs`"),
+        (Twice, "form", r"words_heard, words_heard\.skipped more than once: give every"),
+        (Untold, "form", r"measures gives words, and measure_names does not: add"),
+        (Undeclared, "needs", r"AttributeError: 'NoneType'"),
+        (MeanOfBatches, "pieces", r"add up sums and counts.*words_heard is .* of 5, and should be"),
+        (AgainstTheLast, "order", r"in reverse order give something else: let no"),
+        (Listed, "reset", r"before a reset is in the result: keep all .*add_state"),
+        (ForgetsItsOwn, "ranks", r"added up give something else: keep all .*add_state.* of 2, and should be .* of 5"),
+        (Infinite, "odd samples", r"one without speech alone: words_heard is nan; leave out a sample that has no value"),
+        (Careless, "odd samples", r"test_evaluation_checks\.py, line \d+: AttributeError"),
+        (Silent, "odd samples", r"5 used and 0 told as skipped, of 6; count .* named words_heard\.skipped"),
+        (OtherScores, "scores", r"scores says 4\.0, measures 8\.0\. Work both out"),
+        (Untitled, "form", r"its title is '': give class and weights"),
+        (Bundled, "form", r"1 answers to 3 items: answer each"),
+        (OneRate, "form", r"line \d+: ValueError: 16 kHz"),
+        (Padded, "batch against single", r"item 1 has another answer alone.*mask the padding"),
+        (HearsNothing, "odd items", r"hears '0' in no sample: return ''"),
+        (StartCounted, "odd items", r"1\.0 nats and 1 tokens for an empty text: return \(0\.0, 0\)"),
+        (Short, "odd items", r"IndexError: index out of range"),
+        (Moody, "repeatability", r"item 0 has another answer when asked again: load"),
+        (Long, "form", r"an embedding of length 2: divide"),
+        (Everyone, "odd items", r"finds a voice where there is none: return a row of NaN"),
+        (Shifted, "odd items", r"item 0 has another answer beside empty and odd ones: keep the rows"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_one_that_breaks_a_rule_fails_its_check(kind, check, seen):
+    found = verdicts(kind)[check]
+    assert found.passed is False
+    assert re.search(seen, found.detail), found.detail
+
+
+def test_a_metric_that_uses_none_of_the_samples_is_told_so():
+    found = verdicts(Choosy)
+    assert found["form"].detail.endswith("0 of 5 made-up samples used")
+    assert (found["pieces"].passed, found["pieces"].detail) == (None, "it can use none of the made-up samples")
