@@ -1,0 +1,96 @@
+"""Sound and spectrograms as ``data:`` addresses, so that a page needs no file beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import soundfile
+import torch
+from torch import Tensor
+
+from spectron.audio.io import read_audio
+from spectron.audio.mel import LogMel, MelConfig
+from spectron.audio.resampling import resample
+
+PICTURE_MEL = MelConfig(mel_bins=64, frame_shift_ms=25.0)  # what an eye can tell apart at this size
+# One scale for all pictures, in log-mel of a waveform between -1 and 1: what looks louder is louder.
+DARKEST, BRIGHTEST = -6.0, 4.0
+MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+LEAST_SAMPLES = 16  # there is nothing to hear or see in less
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording on a page: addresses of its sound and of its spectrogram, and its length in seconds."""
+
+    sound: str
+    picture: str
+    seconds: float
+
+
+@dataclass
+class Media:
+    """Clips that were put into a page, each file once, and how many characters they take."""
+
+    spent: int = 0
+    _clips: dict[Path, Clip | None] = field(default_factory=dict)
+
+    def clip(self, path: Path) -> Clip | None:
+        """The clip of a file; None where the file is not there, as in a folder that was copied without ``audio/``.
+
+        Raises:
+            DataError: if the file is broken.
+        """
+        if path not in self._clips:
+            self._clips[path] = clip = _make_clip(path) if path.is_file() else None
+            self.spent += len(clip.sound) + len(clip.picture) if clip else 0
+        return self._clips[path]
+
+
+def _make_clip(path: Path) -> Clip | None:
+    waveform, rate_hz = read_audio(path)
+    if len(waveform) < LEAST_SAMPLES:
+        return None
+    return Clip(sound_address(waveform, rate_hz), picture_address(waveform, rate_hz), len(waveform) / rate_hz)
+
+
+def sound_address(waveform: Tensor, rate_hz: int) -> str:
+    """A waveform (S,) as MP3, which every browser plays, or as WAV where libsndfile was built without MP3."""
+    buffer, samples = io.BytesIO(), waveform.clamp(-1.0, 1.0)
+    if "MP3" in soundfile.available_formats():
+        nearest_hz = min((rate for rate in MP3_RATES_HZ if rate >= rate_hz), default=MP3_RATES_HZ[-1])
+        resampled = resample(samples, rate_hz, nearest_hz).clamp(-1.0, 1.0)
+        quality = {"bitrate_mode": "VARIABLE", "compression_level": 0.6}  # about 35 kbit/s at 16 kHz
+        soundfile.write(buffer, resampled.numpy(), nearest_hz, format="MP3", subtype="MPEG_LAYER_III", **quality)
+        return _address("audio/mpeg", buffer)
+    soundfile.write(buffer, samples.numpy(), rate_hz, format="WAV", subtype="PCM_16")
+    return _address("audio/wav", buffer)
+
+
+def picture_address(waveform: Tensor, rate_hz: int) -> str:
+    """The log-mel spectrogram of a waveform (S,) as PNG: a pixel a frame and band, low bands at the bottom."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    heard = resample(waveform, rate_hz, PICTURE_MEL.sample_rate_hz)
+    mel = _picture_mel()(heard[None], torch.tensor([len(heard)]))[0][0]  # (T, M)
+    levels = ((mel - DARKEST) / (BRIGHTEST - DARKEST)).clamp(0.0, 1.0).mul(63).round().to(torch.uint8) * 4  # few levels pack well
+    picture = Image.fromarray(levels.T.flip(0).contiguous().numpy(), mode="L")
+    picture.putpalette((colormaps["magma"](range(256), bytes=True)[:, :3]).tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return _address("image/png", buffer)
+
+
+@lru_cache(maxsize=1)
+def _picture_mel() -> LogMel:
+    """The spectrogram of all pictures; making its filters costs more than using them."""
+    return LogMel(PICTURE_MEL)
+
+
+def _address(kind: str, buffer: io.BytesIO) -> str:
+    return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

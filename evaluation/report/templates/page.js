@@ -1,0 +1,20 @@
+"use strict";
+// One player at a time, a line over the spectrogram where it is, and a click on the spectrogram to go there.
+for (const mel of document.querySelectorAll(".mel")) {
+  const player = mel.parentElement.querySelector("audio"), drawn = mel.querySelector("div"), line = mel.querySelector("b");
+  const follow = () => {
+    line.style.left = (100 * player.currentTime / player.duration || 0) + "%";
+    if (!player.paused) requestAnimationFrame(follow);
+  };
+  player.addEventListener("play", () => {
+    for (const other of document.querySelectorAll("audio")) if (other !== player) other.pause();
+    mel.classList.add("playing");
+    follow();
+  });
+  player.addEventListener("seeked", follow);
+  mel.addEventListener("click", event => {
+    const box = drawn.getBoundingClientRect();
+    player.currentTime = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * player.duration;
+    player.play();
+  });
+}

@@ -1,0 +1,142 @@
+"""The report of an evaluation, read as HTML and opened in a real browser."""
+
+import html
+import re
+import shutil
+
+import pytest
+
+from evaluation.report import read_evaluation, write_report
+from evaluation.report.figures import figure
+from evaluation.report.listening import MEDIA_CHARACTERS
+from evaluation.report.plots import Point, axis, curve, histogram, interval_plot
+from evaluation.report.words import mark_errors
+from spectron.errors import DataError
+
+
+def test_a_browser_plays_and_shows_everything_and_runs_no_text(make_evaluation, open_in_browser):
+    folder = make_evaluation()
+    document, console, seen = open_in_browser(write_report(folder))
+    assert console == []
+    assert seen["title"] == "continuation-mini: runs/first"
+    assert seen["requests"] == []
+    assert seen["errors"] == [None] * len(seen["durations"])
+    # Prompt, model, recording and silence of each item; MP3 rounds up to whole frames.
+    expected = [length for number in range(6) for length in (0.5, 0.7 + 0.1 * number, 0.9, 0.7 + 0.1 * number)] * 2
+    assert seen["durations"] == pytest.approx(expected, abs=0.15)
+    assert len(seen["widths"]) == len(expected)
+    assert min(seen["widths"]) > 0
+    values = {float(value) for value in re.findall(r'<data value="([^"]+)"', document)}
+    stored = read_evaluation(folder)
+    measures = [m for task in stored.tasks for name in stored.systems(task) for m in stored.measures(task, name).values()]
+    assert values == {measure.value for measure in measures if measure.value is not None}
+    assert "document.title=&#39;hacked&#39;" in write_report(folder).read_text()
+
+
+def test_the_page_says_what_was_measured_and_what_was_not(make_evaluation):
+    page = write_report(make_evaluation()).read_text()
+    text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(style|script|details).*?</\1>", "", page))))
+    for said in ("17", "0.1.0", "cccccccccccc", "with changes that are not committed", "ffffffffffff", "wav2vec2", "bbbbbbbbbbbb"):
+        assert said in text
+    assert "speech_wer ↓ errors/word 0.233 0.125 to 0.875 n 6 · 30 words" in text
+    assert "6 of 6 skipped: no word was heard" in text
+    assert "model, item-3 : <script>document.title='hacked'" in text
+    assert re.search(r"long 6 items, .*Prompt length: 3 s\.", text)
+    assert "The first 6 of 6 items" in text
+    assert re.search(r'<span class="wrong" title="should be: the">a</span>', page)  # heard, against what was written
+    assert len(re.findall(r'aria-label="speech_wer over prompt length \(s\)"', page)) == 1
+
+
+def test_no_address_but_its_own_data(make_evaluation):
+    page = write_report(make_evaluation()).read_text()
+    assert set(re.findall(r'(?:src|href|action|poster)="([a-z]*:|#|[^"])', page)) == {"data:", "#"}
+    assert re.findall(r"@import|url\(|https?://", page) == []
+    assert "default-src 'none'" in html.unescape(page)
+
+
+def test_fewer_items_where_asked_for_or_where_the_page_is_full(make_evaluation, monkeypatch):
+    folder = make_evaluation()
+    assert "The first 2 of 6 items" in write_report(folder, listening_items=2).read_text()
+    monkeypatch.setattr("evaluation.report.listening.MEDIA_CHARACTERS", 60_000)
+    page = write_report(folder).read_text()
+    shown = [int(number) for number in re.findall(r"The first (\d) of 6 items", page)]
+    assert 1 <= shown[1] <= shown[0] < 6  # the tasks take turns
+    assert MEDIA_CHARACTERS < 10_000_000
+
+
+def test_recordings_that_are_gone_and_recordings_of_others(make_evaluation):
+    folder = make_evaluation()
+    shutil.rmtree(folder / "audio")
+    page = write_report(folder).read_text()
+    assert "<audio" not in page
+    assert page.count("no sound") == 2 * 6 * 4
+    items = (folder / "items.jsonl").read_text()
+    (folder / "items.jsonl").write_text(items.replace("audio/long/model/item-0.wav", "../../secret.wav"))
+    with pytest.raises(DataError, match=r"names an audio file outside its folder, \.\./\.\./secret\.wav"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("results.json", None, "holds no results.json: it is no finished evaluation"),
+        ("results.json", "{", r"results.json is no JSON"),
+        ("results.json", '{"format": "other"}', "has the format 'other' where 'spectron-evaluation/1' is read"),
+        ("items.jsonl", None, "holds results.json but no items.jsonl"),
+        ("items.jsonl", '{"task": "long"}\n', "items.jsonl line 1 names no system and no id"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_told(make_evaluation, file, content, message):
+    folder = make_evaluation(items=1)
+    (folder / file).unlink() if content is None else (folder / file).write_text(content)
+    with pytest.raises(DataError, match=message):
+        write_report(folder)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text", "marked"),
+    [
+        ("the cow says moo", "The cow says: moo!", "The cow says: moo!"),
+        ("the cow says moo", "the cat says", "the [cat<cow] says -moo"),
+        ("the cow says moo", "well the cow moo", "+well the cow -says moo"),
+        ("don't stop", "dont start", "dont [start<stop]"),
+        ("a barn", "a well-known barn", "a +well-known barn"),
+        ("a barn", "", "-a -barn"),
+        ("", "unasked words", "unasked words"),
+    ],
+)
+def test_word_errors_are_marked_as_they_are_counted(wanted, text, marked):
+    forms = {"same": "{0.text}", "replaced": "[{0.text}<{0.wanted}]", "added": "+{0.text}", "missing": "-{0.text}"}
+    assert " ".join(forms[word.kind].format(word) for word in mark_errors(wanted, text)) == marked
+
+
+def test_plots_put_values_where_the_axis_says():
+    scale = axis([0.12, 0.87], 100, 300)
+    assert (scale.low, scale.high, scale(0.5)) == (0.0, 1.0, 200.0)
+    plot = interval_plot("x", [Point("model", 0, 0.5, 0.25, 1.0), Point("none", 1, None), Point("recording", 2, 0.0)])
+    start, end = plot.scale.start, plot.scale.end
+    assert [row.x for row in plot.rows] == [(start + end) / 2, None, start]
+    assert (plot.rows[0].low, plot.rows[0].high) == (start + (end - start) / 4, end)
+    assert interval_plot("x", [Point("model", 0, 0.5), Point("none", 1, None)]) is None
+    bars = histogram("x", [0.0, 0.0, 0.0, 1.0])
+    assert [bar[4] for bar in bars.bars] == ["0 to 0.05: 3 items", "0.95 to 1: 1 item"]
+    assert bars.bars[0][3] == pytest.approx(3 * bars.bars[1][3])
+    assert histogram("x", [1.0, 1.0]) is None
+    drawn = curve("x", "y", [1.0, 3.0], [[Point("model", 0, 0.0)], [Point("model", 0, 1.0), Point("other", 1, None)]])
+    assert [line.label for line in drawn.lines] == ["model"]
+    assert [point[1] for point in drawn.lines[0].points] == [drawn.vertical.start, drawn.vertical.end]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.3126, "0.313"),
+        (-12.34, "\N{MINUS SIGN}12.3"),
+        (1234.5, "1,234"),
+        (None, "\N{EN DASH}"),
+        (float("nan"), "\N{EN DASH}"),
+        (2.0, "2"),
+    ],
+)
+def test_numbers_as_they_are_shown(value, shown):
+    assert figure(value) == shown
