@@ -27,10 +27,10 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
         name: {"title": judge.title, "missing": absent[name]} if name in absent else judge.fingerprint()
         for name, judge in judges.present().items()
     }
-    common = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
-    described = {}
+    common: dict[str, Any] = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
+    described: dict[str, Any] = {}
     for name, task in tasks.items():
-        data = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
+        data: dict[str, Any] = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
         settings = suite.settings["tasks"][name]
         described[name] = {
             # Where the data lie and what they are called does not matter; what they are does.

@@ -13,7 +13,8 @@ from evaluation.metrics.intervals import Parts
 from evaluation.metrics.names import SKIPPED
 from spectron.tracking import Measure
 
-FORMAT = "spectron-evaluation/1"
+FORMAT, RESULTS, ITEMS = "spectron-evaluation/1", "results.json", "items.jsonl"
+MODEL = "model"  # the system under test; every other one is a reference that stands beside it
 Line = dict[str, Any]
 
 
@@ -100,7 +101,7 @@ def logged(results: dict[str, Any]) -> list[Measure]:
     measures = []
     for task, found in results["tasks"].items():
         for system, summary in found["systems"].items():
-            prefix = f"{task}/" if system == "model" else f"{task}/{system}/"
+            prefix = f"{task}/" if system == MODEL else f"{task}/{system}/"
             measures.append(Measure(prefix + "failures", float(len(summary["failures"])), summary["items"], "items", False))
             for name, entry in summary["measures"].items():
                 value = math.nan if entry["value"] is None else entry["value"]

@@ -17,8 +17,8 @@ from evaluation.judges import require_independence
 from evaluation.plan import PLAN, plan_of, resumable
 from evaluation.ranks import Ranks
 from evaluation.records import DoneBatches, Key, Record, write_waveforms
-from evaluation.report import write_report
-from evaluation.results import FORMAT, complete_parts, logged, summary_of
+from evaluation.report import read_evaluation, write_report
+from evaluation.results import ITEMS, MODEL, RESULTS, complete_parts, logged, summary_of
 from evaluation.subject import Subject, find_subject
 from evaluation.suite import Suite
 from evaluation.tables import tables_of
@@ -28,9 +28,9 @@ from spectron.fitting import Outcome
 from spectron.reporting import console
 from spectron.tracking import RunLogger
 
-__all__ = ["evaluate_suite", "read_results", "tables_of"]
+__all__ = ["evaluate_suite", "read_evaluation", "tables_of"]
 
-RESULTS, ITEMS, WORK = "results.json", "items.jsonl", "work"
+WORK = "work"
 
 
 def evaluate_suite(
@@ -85,21 +85,6 @@ def evaluate_suite(
             _finish(plan, tasks, bench, logger, times)
         ranks.barrier()
         return None if ranks.rank else Outcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command)
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """The results of a finished evaluation.
-
-    Raises:
-        DataError: if there are none, or they are of another format.
-    """
-    try:
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder} holds no finished evaluation ({error}): name the folder or the run of one") from error
-    if not isinstance(results, dict) or results.get("format") != FORMAT:
-        raise DataError(f"{folder / RESULTS} is not of the format {FORMAT}: evaluate again with this version")
-    return results
 
 
 def _make_ready(judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
@@ -192,8 +177,8 @@ def _finish(plan: dict[str, Any], tasks: dict[str, Task], bench: Bench, logger: 
             systems[system] = summary_of(lines, task.metrics, bench.judges.absent())
             every += lines
         results["tasks"][name]["systems"] = systems
-        failures = systems["model"]["failures"]
-        if failures and len(failures) == systems["model"]["items"]:
+        failures = systems[MODEL]["failures"]
+        if failures and len(failures) == systems[MODEL]["items"]:
             raise DataError(f"{name}: every item failed; the first, {failures[0]['id']}: {failures[0]['reason']}")
     results["times"] = times
     (logger.folder / ITEMS).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in every), encoding="utf-8")

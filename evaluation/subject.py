@@ -46,8 +46,8 @@ class Subject:
     def described(self) -> dict[str, Any]:
         """What stands in the results."""
         kind = type(self.system)
-        weights = {} if self.weights is None else {"weights_sha256": weights_sha256(self.weights)}
-        return {"reference": self.reference, "class": f"{kind.__module__}.{kind.__qualname__}", **weights}
+        weights = "" if self.weights is None else weights_sha256(self.weights)
+        return {"reference": self.reference, "class": f"{kind.__module__}.{kind.__qualname__}", "weights_sha256": weights}
 
     def to(self, device: torch.device) -> Subject:
         """Move the weights."""

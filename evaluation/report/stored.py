@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.metrics import Parts
+from evaluation.results import FORMAT, ITEMS, MODEL, RESULTS
 from spectron.errors import DataError
-
-RESULTS, ITEMS = "results.json", "items.jsonl"
-FORMAT = "spectron-evaluation/1"
-MODEL = "model"  # the system under test; every other one is a reference that stands beside it
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from evaluation.answering import TeacherForcing
 from evaluation.evaluator import Judges
 from evaluation.metrics import SummedMetric
 from evaluation.records import Record
+from evaluation.results import MODEL
 from spectron.audio.resampling import SampleRates
 from spectron.batch import SpeechBatch
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
 
-MODEL = "model"  # the system under test, among those that stand beside it
+__all__ = ["MODEL", "Bench", "Curve", "Task"]
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Task(ABC):
     Args:
         data: A data module; the items are those that it validates on.
         metrics: What is measured.
-        items: How many items, evenly spaced over the data; None takes all.
+        num_items: How many items, evenly spaced over the data; None takes all.
         curve: The point of a curve that this task is.
 
     Raises:
@@ -68,17 +69,17 @@ class Task(ABC):
     """
 
     def __init__(
-        self, data: LightningDataModule, metrics: list[SummedMetric], items: int | None = None, curve: Curve | None = None
+        self, data: LightningDataModule, metrics: list[SummedMetric], num_items: int | None = None, curve: Curve | None = None
     ) -> None:
         if not hasattr(data, "item_batches"):
             raise ConfigError(
                 f"data: {type(data).__name__} gives no items to answer. Take datamodules.ContinuationDataModule or SpokenQADataModule"
             )
-        if items is not None and items < 1:
-            raise ConfigError(f"items: must be at least 1, got {items}")
+        if num_items is not None and num_items < 1:
+            raise ConfigError(f"num_items: must be at least 1, got {num_items}")
         self.data: Any = data
         self.metrics = metrics
-        self.items = items
+        self.num_items = num_items
         self.curve = curve
         self.batches: Sequence[SpeechBatch] = []
 
@@ -91,12 +92,12 @@ class Task(ABC):
         """
         self.data.rates = SampleRates(bench.system.prompt_rate_hz, bench.system.speech_rate_hz)
         self.data.setup("validate")
-        self.batches = self.data.item_batches(self.items)
+        self.batches = self.data.item_batches(self.num_items)
 
     @property
     def ids(self) -> list[str]:
         """Ids of all items, in their order."""
-        return self.data.item_ids(self.items)
+        return self.data.item_ids(self.num_items)
 
     def batch(self, place: int) -> SpeechBatch:
         """A batch of items, as far as it names them."""

@@ -65,11 +65,11 @@ class LikelihoodPairs(Task):
 
     Args:
         data: ``datamodules.PairsDataModule``.
-        items: How many pairs, evenly spaced over the data; None takes all.
+        num_items: How many pairs, evenly spaced over the data; None takes all.
     """
 
-    def __init__(self, data: LightningDataModule, items: int | None = None) -> None:
-        super().__init__(data, [TextPairAccuracy(), SpectrogramPairAccuracy()], items)
+    def __init__(self, data: LightningDataModule, num_items: int | None = None) -> None:
+        super().__init__(data, [TextPairAccuracy(), SpectrogramPairAccuracy()], num_items)
 
     def prepare(self, bench: Bench) -> None:
         """Read the manifest of pairs."""

@@ -35,7 +35,7 @@ class SpeakingTask(Task):
         metrics: What is measured; None takes all for which the judges are there.
         references: What stands beside the system: the ``recording`` of what followed, the same ``vocoded`` (from the speech head's
             spectrogram, where the system has one), ``silence``, and ``shuffled``, what followed another prompt.
-        items: See ``Task``.
+        num_items: See ``Task``.
         curve: See ``Task``.
     """
 
@@ -45,10 +45,10 @@ class SpeakingTask(Task):
         decoding: Decoding = DECODING,
         metrics: list[SummedMetric] | None = None,
         references: Sequence[Reference] = REFERENCES,
-        items: int | None = None,
+        num_items: int | None = None,
         curve: Curve | None = None,
     ) -> None:
-        super().__init__(data, metrics or [], items, curve)
+        super().__init__(data, metrics or [], num_items, curve)
         self.takes_all_metrics = metrics is None
         self.decoding = decoding
         self.references = references

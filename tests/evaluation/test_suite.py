@@ -10,10 +10,9 @@ import pytest
 import soundfile
 import torch
 
+from evaluation.report import read_evaluation
 from evaluation.results import sha256_of
-from evaluation.running import RESULTS, read_results
 from spectron.cli import main
-from spectron.errors import DataError
 
 PARTS = '''
 import os
@@ -62,7 +61,7 @@ class Seconds(Transcriber):
 '''
 
 SUITE = """
-name: suite
+name: NAME
 judges: {transcriber: {class_path: parts.py:Seconds}}
 tasks:
   questions:
@@ -71,7 +70,7 @@ tasks:
       data:
         class_path: datamodules.SpokenQADataModule
         init_args: {manifest: MANIFEST, val_splits: [train, heldout_voices], batching: {batch_seconds: 12.0}}
-      items: 12
+      num_items: 12
   continuation:
     class_path: evaluation.tasks.Continuation
     init_args:
@@ -83,15 +82,12 @@ tasks:
 
 
 @pytest.fixture
-def place(tmp_path, small_corpus, monkeypatch):
+def place(tmp_path, small_corpus, monkeypatch, runs):
     """A folder with a suite, its parts and the YAML of a system, in which the command is called."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path / "runs"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "parts.py").write_text(PARTS)
-    manifests = {"MANIFEST": "questions.jsonl", "CARRIERS": "carriers.jsonl"}
-    text = SUITE
-    for name, file in manifests.items():
+    text = SUITE.replace("NAME", tmp_path.name)
+    for name, file in {"MANIFEST": "questions.jsonl", "CARRIERS": "carriers.jsonl"}.items():
         text = text.replace(name, str(small_corpus / file))
     (tmp_path / "suite.yaml").write_text(text)
     (tmp_path / "parrot.yaml").write_text("system: {class_path: parts.py:Parrot}\n")
@@ -99,11 +95,15 @@ def place(tmp_path, small_corpus, monkeypatch):
 
 
 def evaluations(place: Path) -> list[Path]:
-    return sorted((place / "runs" / "suite").glob("*"), key=lambda folder: folder.stat().st_mtime)
+    return sorted((Path(os.environ["SPECTRON_RUNS"]) / place.name).glob("*"), key=lambda folder: folder.stat().st_mtime)
+
+
+def results_of(folder: Path) -> dict:
+    return read_evaluation(folder).results
 
 
 def without_times(folder: Path) -> str:
-    results = read_results(folder)
+    results = results_of(folder)
     del results["times"]
     return json.dumps(results, indent=1)
 
@@ -116,7 +116,7 @@ def test_a_suite_leaves_results_items_audio_and_a_report(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     printed = capsys.readouterr().out
     (folder,) = evaluations(place)
-    results, lines = read_results(folder), lines_of(folder)
+    results, lines = results_of(folder), lines_of(folder)
     questions = results["tasks"]["questions"]["systems"]
     assert list(questions) == ["model", "recording", "silence", "shuffled"], "without a vocoder nothing is vocoded"
     assert list(results["tasks"]["continuation"]["systems"]) == ["model", "recording", "silence"]
@@ -206,7 +206,7 @@ def test_items_at_fault_are_counted_and_named_and_no_other_suffers(place):
     name = lines[3]["id"]
     (place / "parrot.yaml").write_text(f"system: {{class_path: parts.py:Parrot, init_args: {{fails_on: '{name}'}}}}\n")
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
-    found = read_results(evaluations(place)[-1])["tasks"]["questions"]["systems"]["model"]
+    found = results_of(evaluations(place)[-1])["tasks"]["questions"]["systems"]["model"]
     assert found["items"] == 12
     assert found["failures"] == [{"id": name, "reason": f"RuntimeError: {name} is too much for me"}]
     assert found["measures"]["speech_wer"]["count"] == 11
@@ -227,7 +227,7 @@ def test_a_broken_recording_is_a_failure_with_its_reason(place, small_corpus):
     (place / "some.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     key = "tasks.continuation.init_args.data.init_args.manifest=some.jsonl"
     assert main(["evaluate", "parrot.yaml", "suite.yaml", key]) == 0
-    found = read_results(evaluations(place)[0])["tasks"]["continuation"]["systems"]["model"]
+    found = results_of(evaluations(place)[0])["tasks"]["continuation"]["systems"]["model"]
     assert [failure["id"] for failure in found["failures"]] == [broken["id"]]
     assert "not finite" in found["failures"][0]["reason"]
 
@@ -242,8 +242,8 @@ def test_a_judge_that_cannot_be_loaded_stops_before_the_first_item(place, capsys
     ("override", "message"),
     [
         ("judges.transcribr.class_path=x", "takes no `transcribr`. Did you mean `transcriber`?"),
-        ("tasks.questions.init_args.itms=3", "Did you mean `items`?"),
-        ("tasks.questions.init_args.items=0", "items: must be at least 1"),
+        ("tasks.questions.init_args.num_itms=3", "Did you mean `num_items`?"),
+        ("tasks.questions.init_args.num_items=0", "num_items: must be at least 1"),
         ("tasks.questions.init_args.data.class_path=datamodules.TextDataModule", "needs `train`"),
         ("sed=1", "Did you mean `seed`?"),
     ],
@@ -261,10 +261,5 @@ def test_a_system_that_fails_on_everything_is_an_error(place, capsys):
     assert "no voice" in error
 
 
-def test_a_folder_without_results_is_named(tmp_path):
-    with pytest.raises(DataError, match="holds no finished evaluation"):
-        read_results(tmp_path)
-    (tmp_path / RESULTS).write_text('{"format": "spectron-evaluation/0"}')
-    with pytest.raises(DataError, match="is not of the format"):
-        read_results(tmp_path)
+def test_the_order_of_keys_changes_no_hash():
     assert sha256_of({"a": 1, "b": torch.pi}) == sha256_of({"b": torch.pi, "a": 1})
