@@ -1,0 +1,161 @@
+"""Judges in batches against the stock libraries one by one, in the same run: seconds of speech judged a second, and their ratio.
+
+Run: python -m benchmarks.evaluation <manifest.jsonl> --scorer <folder or name> [--items 64] [--recogniser FOLDER]
+
+Speaker similarity: resemblyzer's ``preprocess_wav`` and ``embed_utterance``, a recording after the other, against ``ResemblyzerEmbedder``.
+Recogniser and text scorer: transformers' processor, model and tokenizer, a recording and a text after the other, against
+``TransformersTranscriber`` and ``TransformersTextScorer``; without a folder the recogniser is a small model with random weights, written for the
+occasion. The items are of mixed length: the beginnings of the recordings, from one second to all of them. The results of both ways are held
+against each other before a time is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluation.judges import ResemblyzerEmbedder, TransformersTextScorer, TransformersTranscriber
+from evaluation.judges.pieces import TOGETHER_SECONDS, alike
+from spectron.audio.io import read_audio
+from spectron.audio.resampling import resample
+
+RATE_HZ = 16000
+CPU = torch.device("cpu")
+LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"etaonihsrdlucmfwygpbvkxqjz'"]
+
+
+def items_of(manifest: Path, count: int) -> list[Tensor]:
+    """Beginnings of recordings (S,) at 16 kHz, of lengths from one second to the whole."""
+    lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    draw = torch.Generator().manual_seed(0)
+    items = []
+    for line in lines[:: max(len(lines) // count, 1)][:count]:
+        waveform = resample(*read_audio(manifest.parent / line["audio_filepath"]), RATE_HZ)
+        items.append(waveform[: RATE_HZ + int(torch.rand(1, generator=draw) * max(len(waveform) - RATE_HZ, 0))])
+    return items
+
+
+def in_groups(judge: Callable[[list[Tensor]], list[Any]], items: list[Tensor]) -> list[Any]:
+    """A judge's answers, asked in groups of similar length as in an evaluation, in the items' order."""
+    answers: list[Any] = [None] * len(items)
+    for places in alike([len(item) for item in items], int(TOGETHER_SECONDS * RATE_HZ)):
+        for place, found in zip(places, judge([items[place] for place in places]), strict=True):
+            answers[place] = found
+    return answers
+
+
+def stock_embeddings(items: list[Tensor]) -> list[Tensor]:
+    """Resemblyzer's own pipeline, one by one."""
+    from resemblyzer import VoiceEncoder, preprocess_wav
+
+    encoder = VoiceEncoder("cpu", verbose=False)
+    return [torch.from_numpy(encoder.embed_utterance(preprocess_wav(item.numpy(), source_sr=RATE_HZ))) for item in items]
+
+
+def stock_words(folder: str, items: list[Tensor]) -> list[str]:
+    """Transformers' own recogniser, one by one."""
+    from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+
+    extractor, tokenizer = AutoFeatureExtractor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCTC.from_pretrained(folder).eval()
+    texts = []
+    for item in items:
+        inputs = extractor(item.numpy(), sampling_rate=RATE_HZ, return_tensors="pt")
+        texts.append(tokenizer.decode(model(**inputs).logits[0].argmax(-1)))
+    return texts
+
+
+def stock_likelihoods(folder: str, texts: list[str]) -> list[float]:
+    """Transformers' own loss, one text after the other: summed nats."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    nats = []
+    for text in texts:
+        ids = torch.tensor([[begin, *tokenizer(text.strip(), add_special_tokens=False)["input_ids"]]])
+        nats.append(0.0 if ids.shape[1] == 1 else float(model(ids, labels=ids).loss) * (ids.shape[1] - 1))
+    return nats
+
+
+def written_recogniser(folder: Path) -> str:
+    """A CTC recogniser of 7 million parameters with random weights."""
+    from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+    torch.manual_seed(0)
+    size = {"hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 768}
+    layout = {"conv_dim": (128,) * 7, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_conv_pos_embeddings": 32}
+    model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(LETTERS), pad_token_id=0, **size, **layout))
+    model.lm_head.weight.data.mul_(50)  # or it would say one letter only
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps({letter: place for place, letter in enumerate(LETTERS)}))
+    Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
+    return str(folder)
+
+
+def timed(name: str, stock: Callable[[], list[Any]], ours: Callable[[], list[Any]], seconds: float) -> tuple[list[Any], list[Any]]:
+    """Both ways' results; their speeds and the ratio are printed. Each way is run twice, and the better time counts."""
+    found, best = [], []
+    for way in (stock, ours):
+        times = []
+        for _ in range(2):
+            began = time.perf_counter()
+            result = way()
+            times.append(time.perf_counter() - began)
+        found.append(result)
+        best.append(min(times))
+    cells = (name, f"{seconds / best[0]:.1f}", f"{seconds / best[1]:.1f}", f"{best[0] / best[1]:.2f}")
+    print("".join(cell.ljust(28) for cell in cells), flush=True)
+    return found[0], found[1]
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Judge the items both ways."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--items", type=int, default=64)
+    parser.add_argument("--recogniser")
+    parser.add_argument("--scorer", required=True, help="folder or name of a causal LM, such as stories260K/hf")
+    arguments = parser.parse_args()
+    items = items_of(arguments.manifest, arguments.items)
+    seconds = sum(len(item) for item in items) / RATE_HZ
+    print(f"{len(items)} items, {seconds:.0f} s of speech, {torch.get_num_threads()} threads")
+    print("".join(cell.ljust(28) for cell in ("", "stock, s of speech/s", "in batches, s of speech/s", "ratio")))
+    with tempfile.TemporaryDirectory() as folder:
+        embedder = ResemblyzerEmbedder()
+        recogniser = arguments.recogniser or written_recogniser(Path(folder))
+        transcriber, scorer = TransformersTranscriber(recogniser), TransformersTextScorer(arguments.scorer)
+        with embedder.at_work(CPU), transcriber.at_work(CPU), scorer.at_work(CPU):
+
+            def voices() -> list[Tensor]:
+                return in_groups(lambda some: list(embedder.embed(some, RATE_HZ)), items)
+
+            def judged() -> list[tuple[str, float]]:
+                texts = in_groups(lambda some: transcriber.transcribe(some, RATE_HZ), items)
+                return list(zip(texts, (nats for nats, _ in scorer.score(texts)), strict=True))
+
+            def stock() -> list[tuple[str, float]]:
+                texts = stock_words(recogniser, items)
+                return list(zip(texts, stock_likelihoods(arguments.scorer, texts), strict=True))
+
+            theirs, ours = timed("speaker similarity", lambda: stock_embeddings(items), voices, seconds)
+            torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), atol=1e-4, rtol=1e-4)
+            theirs, ours = timed("recogniser and text scorer", stock, judged, seconds)
+            assert [text for text, _ in ours] == [text for text, _ in theirs], "the batched transcripts differ"
+            torch.testing.assert_close(
+                torch.tensor([nats for _, nats in ours]), torch.tensor([nats for _, nats in theirs]), atol=1e-2, rtol=1e-4
+            )
+
+
+if __name__ == "__main__":
+    main()
