@@ -38,9 +38,20 @@ def brief_writing(monkeypatch):
 
 
 def library_text(folder, family: str, waveform: torch.Tensor) -> str:
-    """The library's own pipeline on one recording."""
+    """The library's own pipeline, or its processor and model, on one recording."""
+    if family == "w2v_bert":  # the pipeline also spells the last step where that is half padding, which the library masks
+        extractor, model = transformers.AutoFeatureExtractor.from_pretrained(folder), transformers.AutoModelForCTC.from_pretrained(folder)
+        inputs = extractor(waveform.numpy(), sampling_rate=RATE, return_tensors="pt")
+        steps = model.eval()(**inputs).logits.argmax(-1)[inputs["attention_mask"].bool()]
+        return transformers.AutoTokenizer.from_pretrained(folder).decode(steps).strip()
+    if family == "whisper":  # the pipeline wants Whisper's own tokenizer, of fifty thousand tokens
+        extractor, model = (
+            kind.from_pretrained(folder) for kind in (transformers.AutoFeatureExtractor, transformers.AutoModelForSpeechSeq2Seq)
+        )
+        tokens = model.generate(**extractor(waveform.numpy(), sampling_rate=RATE, return_tensors="pt"))
+        return transformers.AutoTokenizer.from_pretrained(folder).decode(tokens[0], skip_special_tokens=True).strip()
     pipe = transformers.pipeline("automatic-speech-recognition", model=str(folder), device="cpu")
-    options = {} if family in CTC else {"generate_kwargs": {"num_beams": 1, **({} if family == "whisper" else {"max_new_tokens": 8})}}
+    options = {} if family in CTC else {"generate_kwargs": {"num_beams": 1, "max_new_tokens": 8}}
     return pipe(waveform.numpy(), **options)["text"].strip()
 
 
@@ -71,8 +82,15 @@ def test_whisper_is_told_the_language(tiny_judge, tmp_path):
     model = transformers.WhisperForConditionalGeneration.from_pretrained(tiny_judge("whisper"))
     for part in (transformers.AutoTokenizer, transformers.AutoFeatureExtractor):
         part.from_pretrained(tiny_judge("whisper")).save_pretrained(tmp_path)
-    model.generation_config.update(is_multilingual=True, lang_to_id={"<|en|>": 4, "<|de|>": 5}, task_to_id={"transcribe": 6}, max_length=20)
-    model.generation_config.no_timestamps_token_id = 7
+    known = {
+        "is_multilingual": True,
+        "lang_to_id": {"<|en|>": 4, "<|de|>": 5},
+        "task_to_id": {"transcribe": 6},
+        "no_timestamps_token_id": 7,
+    }
+    model.generation_config._from_model_config = False  # or the library would drop what follows
+    for name, value in known.items():
+        setattr(model.generation_config, name, value)
     model.save_pretrained(tmp_path)
     texts = []
     for language in ("en", "de"):
@@ -155,7 +173,7 @@ def test_an_absent_predictor_says_what_to_install(monkeypatch):
 
 def test_a_bare_encoder_and_a_text_model_are_no_recognisers(tiny_encoder, tiny_language_model, tmp_path):
     folder = tiny_encoder("wav2vec2")
-    with pytest.raises(ConfigError, match=r"(?s)source: .* Name a model that was trained for this, not the bare encoder|tokenizer"):
+    with pytest.raises(ConfigError, match=r"lacks 2 tensors of its Wav2Vec2ForCTC \(lm_head.bias, lm_head.weight"):
         TransformersTranscriber(str(folder)).prepare()
     with pytest.raises(ConfigError, match=r"lacks \d+ tensors of its Wav2Vec2ForXVector \(.*which would be random"):
         TransformersSpeakerEmbedder(str(folder)).prepare()
@@ -191,7 +209,7 @@ def test_a_fingerprint_by_hand(monkeypatch):
     """Two tensors and no file."""
     judge = ResemblyzerEmbedder()
     monkeypatch.setattr(judge, "load", lambda: None)
-    judge.b, judge.a = torch.nn.Parameter(torch.tensor([[1.0, 2.0]])), torch.nn.BatchNorm1d(1, affine=False).num_batches_tracked
+    judge.b = torch.nn.Parameter(torch.tensor([[1.0, 2.0]]))
     judge.register_buffer("a", torch.tensor(3))
     by_hand = hashlib.sha256(
         b"a torch.int64 []\n" + numpy.int64(3).tobytes() + b"b torch.float32 [1, 2]\n" + numpy.float32([1, 2]).tobytes()
