@@ -18,6 +18,7 @@ from spectron.runs import RunRecord, TrackingSettings, find_run, list_runs
 from spectron.tracking import flatten
 
 PLAN = Path("work") / "plan.json"  # in the folder of an evaluation
+PLACES = ("manifest", "folder", "source", "revision")
 
 
 def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Task]) -> dict[str, Any]:
@@ -27,14 +28,24 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
         name: {"title": judge.title, "missing": absent[name]} if name in absent else judge.fingerprint()
         for name, judge in judges.present().items()
     }
+    # Where judges and data lie, and what they are called, does not matter; what they are does.
+    asked = {name: [scorer.get("weights_sha256"), _without_places(suite.settings["judges"][name])] for name, scorer in scorers.items()}
     common: dict[str, Any] = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
     described: dict[str, Any] = {}
     for name, task in tasks.items():
         data: dict[str, Any] = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
         settings = suite.settings["tasks"][name]
         described[name] = {
-            # Where the data lie and what they are called does not matter; what they are does.
-            "fingerprint": sha256_of([sorted(data["fingerprint"].values()), data["ids_sha256"], common, _without_paths(settings)]),
+            "fingerprint": sha256_of(
+                [
+                    sorted(data["fingerprint"].values()),
+                    data["ids_sha256"],
+                    common["seed"],
+                    NORMALIZER_VERSION,
+                    asked,
+                    _without_places(settings),
+                ]
+            ),
             "data": data,
             "curve": None if task.curve is None else vars(task.curve),
         }
@@ -46,10 +57,10 @@ def _by_name(fingerprints: dict[str, str]) -> dict[str, str]:
     return {Path(name).name: value for name, value in sorted(fingerprints.items())}
 
 
-def _without_paths(settings: Any) -> Any:
-    """Settings without what names a place on one machine."""
+def _without_places(settings: Any) -> Any:
+    """Settings without what names a place: of one machine, or on a hub."""
     if isinstance(settings, dict):
-        return {key: _without_paths(value) for key, value in settings.items() if key not in ("manifest", "folder")}
+        return {key: _without_places(value) for key, value in settings.items() if key not in PLACES}
     return settings
 
 
