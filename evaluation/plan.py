@@ -30,6 +30,7 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
     }
     # Where judges and data lie, and what they are called, does not matter; what they are does.
     asked = {name: [scorer.get("weights_sha256"), _without_places(suite.settings["judges"][name])] for name, scorer in scorers.items()}
+    common_facts = [suite.config["seed"], NORMALIZER_VERSION, asked]
     common: dict[str, Any] = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
     described: dict[str, Any] = {}
     for name, task in tasks.items():

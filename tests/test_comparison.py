@@ -2,13 +2,14 @@
 
 import io
 import math
+import re
 
 import pytest
 from rich.console import Console
 
-from spectron.comparison import MOST_RUNS, compare, render
+from spectron.comparison import MOST_RUNS, compare, evaluation_folders, render
 from spectron.errors import TrackingError
-from spectron.runs import TrackingSettings
+from spectron.runs import TrackingSettings, find_run
 from spectron.tracking import Measure, RunLogger
 
 
@@ -107,3 +108,21 @@ def test_counts_and_ties_do_not_bury_the_measures(settings):
         logger.finalize("success")
     rows = {row.name: [cell.best for cell in row.cells] for row in compare(["details"], settings).rows}
     assert rows == {"val/mel.skipped": [True, False], "val/stopped": [False, False], "val/wer": [True, False]}
+
+
+def test_evaluations_are_told_from_runs(settings, runs, tmp_path):
+    small, large = runs
+    plain, inside = tmp_path / "plain", tmp_path / "run" / "evaluation"
+    for folder in (plain, inside):
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text("{}")
+    assert evaluation_folders([str(plain), str(inside.parent)], settings) == [plain, inside]
+    assert evaluation_folders([small.run_id, large.run_id], settings) == evaluation_folders(["size"], settings) == []
+    with pytest.raises(TrackingError, match=f"{plain} holds an evaluation, {small.run_id} holds none"):
+        evaluation_folders([str(plain), small.run_id], settings)
+    with pytest.raises(TrackingError, match=re.escape(f"holds 2 evaluations. Cure: name one of {plain}, {inside}")):
+        evaluation_folders([str(tmp_path), small.run_id], settings)
+    folder = find_run(large.run_id, settings).folder / "evaluation"
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text("{}")
+    assert evaluation_folders([str(plain), large.run_id], settings) == [plain, folder]

@@ -34,6 +34,8 @@ def find_differences(evaluations: list[StoredEvaluation]) -> list[Difference]:
     for other in others:
         has = _conditions(other)
         keys = [key for key in wanted | has if wanted.get(key) != has.get(key)]
+        if not any(key.startswith("tasks.") and key.endswith(".fingerprint") for key in keys):
+            continue  # they were made alike, whatever places and names they were given
         # A fingerprint says that something differs, and is worth a word only where nothing else says what.
         keys = [key for key in keys if not key.endswith(".fingerprint")] or keys
         found += [Difference(key, wanted.get(key, "nothing"), has.get(key, "nothing"), str(other.folder)) for key in keys]

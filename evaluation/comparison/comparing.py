@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from evaluation.comparison.comparability import Difference, find_differences, require_comparable
-from evaluation.metrics import PairedDifference, Parts, bootstrap_interval, paired_bootstrap
+from evaluation.metrics import PairedDifference, Parts, paired_bootstrap, ratio_interval
 from evaluation.report import MODEL, StoredEvaluation, StoredItem, StoredMeasure, read_evaluation
 from evaluation.report.tables import ordered_names
 from spectron.errors import ConfigError
@@ -130,7 +130,7 @@ def _measure_again(measures: dict[str, StoredMeasure], items: list[StoredItem]) 
         used = [pair for pair in parts if pair is not None]
         if any(name.partition("/")[0] in item.parts for item in items):
             sums = torch.tensor(used, dtype=torch.double).reshape(-1, 2)
-            low, high = bootstrap_interval(sums[:, 0], sums[:, 1]) if len(used) > 1 else (None, None)
+            low, high = ratio_interval(sums[:, 0], sums[:, 1]) if len(used) > 1 else (None, None)
             total = float(sums[:, 1].sum())
             weight = dict.fromkeys(measure.weight, total)
             value = float(sums[:, 0].sum()) / total if total else None

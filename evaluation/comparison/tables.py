@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Group
 from rich.table import Table
@@ -43,7 +44,12 @@ def as_csv(comparison: EvaluationComparison) -> str:
     for task in comparison.tasks:
         for metric in task.metrics:
             for place, letter in enumerate(comparison.letters):
-                known = {"task": task.name, "metric": metric.name, "unit": metric.unit, "higher_is_better": metric.higher_is_better}
+                known: dict[str, Any] = {
+                    "task": task.name,
+                    "metric": metric.name,
+                    "unit": metric.unit,
+                    "higher_is_better": metric.higher_is_better,
+                }
                 known |= {"evaluation": letter, "reference": comparison.references[place], "left_out": task.left_out[place]}
                 if measure := metric.measures[place]:
                     known |= {name: getattr(measure, name) for name in ("value", "low", "high", "count", "skipped")}

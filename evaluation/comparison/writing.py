@@ -9,7 +9,7 @@ from evaluation.comparison.tables import about, as_csv, as_markdown, as_measure_
 from evaluation.report.listening import LISTENING_ITEMS, Column, Listening, listen
 from evaluation.report.media import Media
 from evaluation.report.page import TaskPage, write_page
-from evaluation.report.plots import Point, interval_plot
+from evaluation.report.plots import Histogram, IntervalPlot, Point, interval_plot
 from evaluation.report.stored import MODEL
 from spectron.errors import DataError
 
@@ -51,7 +51,7 @@ def write_comparison(comparison: EvaluationComparison, folder: Path, listening_i
 def _task_pages(comparison: EvaluationComparison, heard: dict[str, Listening]) -> list[TaskPage]:
     pages = []
     for task in comparison.tasks:
-        plots = []
+        plots: list[tuple[IntervalPlot | None, Histogram | None]] = []
         for metric in (metric for metric in task.metrics if "/" not in metric.name):
             named = zip(comparison.letters, metric.measures, strict=True)
             points = [Point(name, place, m.value, m.low, m.high) for place, (name, m) in enumerate(named) if m is not None]

@@ -101,8 +101,8 @@ def ordered_names(columns: list[dict[str, StoredMeasure]]) -> list[str]:
 
 def _cell(table: MeasureTable, measure: StoredMeasure | None, places: int) -> Cell:
     if measure is None:
-        return Cell("", notes=())
-    notes = ()
+        return Cell("")
+    notes: tuple[int, ...] = ()
     if measure.skipped:
         why = measure.skipped_because or "no reason was stored"
         notes = (table.note(f"{measure.skipped} of {measure.count + measure.skipped} skipped: {why}"),)

@@ -97,8 +97,12 @@ def build_parser() -> argparse.ArgumentParser:
     added = verb("continue", continue_speech, "continue spoken prompts", reference=SAVED)
     _add_speaking_options(added)
     added.set_defaults(overrides=[])
-    added = verb("compare", compare, "show differences of configuration, and metrics side by side")
-    added.add_argument("references", nargs="+", metavar="RUN", help="two or more runs, or the name of one experiment")
+    added = verb("compare", compare, "show runs side by side, or evaluations against the first on the same items")
+    added.add_argument(
+        "references", nargs="+", metavar="RUN", help="two or more runs, the name of one experiment, or two or more evaluations' folders"
+    )
+    added.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="also write evaluations' comparison as CSV, Markdown and HTML")
+    added.add_argument("--anyway", action="store_true", help="compare evaluations that were not made alike, on the items they share")
     added = verb("check", check, "build an experiment without training it: parameters of each part, shapes through the model")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
     added.add_argument(
@@ -180,10 +184,28 @@ def continue_speech(options: argparse.Namespace) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Show runs side by side."""
-    from spectron.comparison import compare, render
+    from spectron.comparison import compare, evaluation_folders, render
     from spectron.reporting import console
 
+    if folders := evaluation_folders(options.references, _tracking(options)):
+        _compare_evaluations(folders, options)
+        return
+    if options.output or options.anyway:
+        raise ConfigError(f"--output and --anyway are for evaluations, and {', '.join(options.references)} holds none: leave them out")
     console().print(render(compare(options.references, _tracking(options))))
+
+
+def _compare_evaluations(folders: list[Path], options: argparse.Namespace) -> None:
+    import importlib
+
+    from spectron.reporting import console
+
+    # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
+    comparison = importlib.import_module("evaluation.comparison")
+    compared = comparison.compare_evaluations(folders, options.anyway)
+    console().print(comparison.render(compared))
+    for path in comparison.write_comparison(compared, options.output) if options.output else []:
+        print(path)
 
 
 def check(options: argparse.Namespace) -> None:

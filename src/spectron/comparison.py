@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Group
 from rich.table import Table
@@ -15,6 +16,7 @@ from spectron.reporting import COUNTED, SKIPPED
 from spectron.runs import MEASURES_TAG, RunRecord, TrackingSettings, find_run, list_runs
 
 MOST_RUNS = 6
+EVALUATION = "results.json"  # what a finished evaluation leaves in its folder
 EMPTY = frozenset((None, "{}", "[]", "None"))  # how a section without content is stored
 _PARTS = (".count", ".low", ".high")
 
@@ -65,6 +67,35 @@ def compare(references: list[str], settings: TrackingSettings | None = None) -> 
     """
     runs, left_out = _runs(references, settings or TrackingSettings())
     return Comparison(runs, _differences(runs), _rows(runs), left_out)
+
+
+def evaluation_folders(references: list[str], settings: TrackingSettings | None = None) -> list[Path]:
+    """Folders of the evaluations that are named, by folder or by a run whose folder holds one; empty where runs are to be compared.
+
+    Raises:
+        TrackingError: if some are evaluations and others are not, if a run holds several, or if a name is unknown.
+    """
+    if len(references) == 1 and not Path(references[0]).is_dir():
+        return []  # an experiment, whose runs are compared
+    found = {reference: _evaluation_folder(reference, settings or TrackingSettings()) for reference in references}
+    without = [reference for reference, folder in found.items() if folder is None]
+    folders = {reference: folder for reference, folder in found.items() if folder is not None}
+    if folders and without:
+        raise TrackingError(
+            f"evaluations and runs do not compare: {', '.join(folders)} holds an evaluation, {', '.join(without)} holds none. "
+            "Cure: evaluate the others as well, or name runs alone."
+        )
+    return list(folders.values())
+
+
+def _evaluation_folder(reference: str, settings: TrackingSettings) -> Path | None:
+    folder = Path(reference) if Path(reference).is_dir() else find_run(reference, settings).folder
+    if (folder / EVALUATION).is_file():
+        return folder
+    inside = sorted(path.parent for path in folder.rglob(EVALUATION))
+    if len(inside) > 1:
+        raise TrackingError(f"{reference} holds {len(inside)} evaluations. Cure: name one of {', '.join(map(str, inside))}.")
+    return inside[0] if inside else None
 
 
 def _runs(references: list[str], settings: TrackingSettings) -> tuple[list[RunRecord], int]:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from evaluation.comparison import compare_evaluations, render, write_comparison
 from evaluation.metrics import paired_bootstrap
+from spectron.cli import main
 from spectron.errors import ConfigError
 
 
@@ -111,6 +112,20 @@ def test_nothing_to_compare(make_evaluation):
         compare_evaluations([first, second])
     with pytest.raises(ConfigError, match="share no item of a task"):
         compare_evaluations([first, second], allow_different=True)
+
+
+def test_the_command_compares_evaluations_and_says_what_does_not_fit(make_evaluation, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path / "runs"))
+    first, second = make_evaluation("first", items=2), make_evaluation("second", items=2)
+    change(second, ["seed"], 18)
+    assert main(["compare", str(first), str(second)]) == 1
+    assert "seed is 17 in the first and 18 in" in capsys.readouterr().err
+    assert main(["compare", str(first), str(second), "--anyway", "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "not made alike: seed is 17" in printed
+    assert f"{tmp_path / 'out' / 'comparison.html'}\n" in printed
+    assert main(["compare", "nothing", "--anyway"]) == 1
+    assert "--output and --anyway are for evaluations, and nothing holds none" in capsys.readouterr().err
 
 
 def test_files_hold_the_figures_and_the_page_plays_each_evaluation(make_evaluation, tmp_path, open_in_browser):
