@@ -4,9 +4,9 @@ Run: python -m benchmarks.evaluation <manifest.jsonl> --scorer <folder or name> 
 
 Speaker similarity: resemblyzer's ``preprocess_wav`` and ``embed_utterance``, a recording after the other, against ``ResemblyzerEmbedder``.
 Recogniser and text scorer: transformers' processor, model and tokenizer, a recording and a text after the other, against
-``TransformersTranscriber`` and ``TransformersTextScorer``; without a folder the recogniser is a small model with random weights, written for
-the occasion. The items are of mixed length: the beginnings of the recordings, from one second to all of them. The results of both ways are held
-against each other before a time is told.
+``TransformersTranscriber`` and ``TransformersTextScorer``; without a folder the recogniser is a small model with random weights, written
+for the occasion. The items are of mixed length: the beginnings of the recordings, from one second to all of them. The results of both
+ways are held against each other before a time is told.
 """
 
 from __future__ import annotations

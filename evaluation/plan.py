@@ -30,23 +30,14 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
     }
     # Where judges and data lie, and what they are called, does not matter; what they are does.
     asked = {name: [scorer.get("weights_sha256"), _without_places(suite.settings["judges"][name])] for name, scorer in scorers.items()}
-    common_facts = [suite.config["seed"], NORMALIZER_VERSION, asked]
+    alike = [suite.config["seed"], NORMALIZER_VERSION, asked]
     common: dict[str, Any] = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
     described: dict[str, Any] = {}
     for name, task in tasks.items():
         data: dict[str, Any] = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
         settings = suite.settings["tasks"][name]
         described[name] = {
-            "fingerprint": sha256_of(
-                [
-                    sorted(data["fingerprint"].values()),
-                    data["ids_sha256"],
-                    common["seed"],
-                    NORMALIZER_VERSION,
-                    asked,
-                    _without_places(settings),
-                ]
-            ),
+            "fingerprint": sha256_of([*alike, sorted(data["fingerprint"].values()), data["ids_sha256"], _without_places(settings)]),
             "data": data,
             "curve": None if task.curve is None else vars(task.curve),
         }

@@ -10,6 +10,7 @@ from spectron.errors import ConfigError
 from spectron.tracking import flatten
 
 SHOWN = 12  # differences that an error lists before it counts the rest
+DECISIVE = (".fingerprint", ".ids", ".items")  # a task's fingerprint holds data, judges, normaliser, seed and settings
 SHORT = 60  # characters of a value that an error shows
 
 
@@ -34,7 +35,7 @@ def find_differences(evaluations: list[StoredEvaluation]) -> list[Difference]:
     for other in others:
         has = _conditions(other)
         keys = [key for key in wanted | has if wanted.get(key) != has.get(key)]
-        if not any(key.startswith("tasks.") and key.endswith(".fingerprint") for key in keys):
+        if not any(key.startswith("tasks.") and key.endswith(DECISIVE) for key in keys):
             continue  # they were made alike, whatever places and names they were given
         # A fingerprint says that something differs, and is worth a word only where nothing else says what.
         keys = [key for key in keys if not key.endswith(".fingerprint")] or keys

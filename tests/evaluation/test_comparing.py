@@ -71,12 +71,19 @@ def test_what_makes_an_item_hard_for_both_does_not_widen_the_interval():
 )
 def test_figures_that_do_not_mean_the_same_are_refused(make_evaluation, path, value, named):
     first, second = make_evaluation("first", items=2), make_evaluation("second", items=2)
+    change(second, ["tasks", "short", "fingerprint"], "0" * 64)  # which all of these enter
     change(second, path, value)
     with pytest.raises(ConfigError, match=named) as refused:
         compare_evaluations([first, second])
     assert "add --anyway" in str(refused.value)
     compared = compare_evaluations([first, second], allow_different=True)
     assert re.search(named, re.sub(r"\s+", " ", shown(compared)))
+
+
+def test_places_and_names_are_no_difference_where_the_fingerprints_agree(make_evaluation):
+    first, second = make_evaluation("first", items=2), make_evaluation("second", items=2)
+    change(second, ["settings", "judges"], {"transcriber": {"init_args": {"folder": "/elsewhere"}}})
+    assert compare_evaluations([first, second]).different == []
 
 
 def test_other_systems_code_titles_of_equal_weights_and_times_are_no_difference(make_evaluation):
