@@ -8,6 +8,7 @@ from typing import Any
 _HOMES = {
     "ContinuationDataModule": "continuation",
     "LineSource": "lines",
+    "PairsDataModule": "pairs",
     "RecordingsDataModule": "recordings",
     "SpokenQADataModule": "spoken_qa",
     "TextDataModule": "text",

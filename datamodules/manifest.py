@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import soundfile
@@ -33,6 +34,11 @@ class Header(NamedTuple):
 
     frames: int
     rate: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return self.frames / self.rate
 
 
 def normalised(text: str, lower_case: bool) -> str:
@@ -81,36 +87,54 @@ def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
             read or disagrees with the manifest. The message names file and line.
     """
     path = Path(path)
+    entries = [_checked(entry) for entry in read_entries(path, {"id": (str,), "audio_filepath": (str,), "text": (str, NoneType)})]
+    found = headers(path.parent, entries, ("", "answer_"))
+    return [_cut(path.parent, entry, found, lower_case) for entry in entries]
+
+
+def read_entries(path: Path, fields: dict[str, tuple[type, ...]]) -> list[dict[str, Any]]:
+    """The lines of a JSONL manifest, each with its place under ``where``.
+
+    Args:
+        path: The manifest; every line has an ``id`` of its own.
+        fields: What every line must have, and of which types.
+
+    Raises:
+        DataError: on a missing manifest, or a line that is not what it should be.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise (missing(path) if isinstance(error, OSError) else DataError(f"{path} is not UTF-8 text: is it a manifest?")) from error
-    entries = [_entry(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    entries = [_entry(line, f"{path}:{number}", fields) for number, line in enumerate(lines, 1) if line.strip()]
     twice = [name for name, count in Counter(entry["id"] for entry in entries).items() if count > 1]
     if twice:
         raise DataError(f"{path} uses the id {twice[0]!r} more than once ({len(twice)} ids in all): make ids unique")
-    headers = _headers(path.parent, entries)
-    return [_cut(path.parent, entry, headers, lower_case) for entry in entries]
+    return entries
 
 
-def _entry(line: str, where: str) -> dict[str, Any]:
-    """One line as a dictionary, with its place in the manifest under ``where``."""
+def _entry(line: str, where: str, fields: dict[str, tuple[type, ...]]) -> dict[str, Any]:
+    """One line as a dictionary."""
     try:
         entry = json.loads(line)
     except ValueError as error:
         raise DataError(f"{where} is not JSON ({error}): mend or remove the line") from error
     if not isinstance(entry, dict):
-        raise DataError(f"{where} is no JSON object: a manifest line looks like {{'id': ..., 'audio_filepath': ..., 'text': ...}}")
-    for name, kinds in {"id": str, "audio_filepath": str, "text": (str, type(None))}.items():
+        raise DataError(f"{where} is no JSON object: a manifest line looks like {{{', '.join(f'{name!r}: ...' for name in fields)}}}")
+    for name, kinds in fields.items():
         if name not in entry:
             raise DataError(f"{where} has no field {name!r}: add it to the line")
-        if not isinstance(entry[name], kinds):  # type: ignore[arg-type]
-            raise DataError(f"{where} has {entry[name]!r} as {name!r}, which should be text")
-    entry["words"] = _words(entry.get("words"), where)
+        if not isinstance(entry[name], kinds):
+            raise DataError(f"{where} has {entry[name]!r} as {name!r}, which should be {'text' if str in kinds else 'a number'}")
+    return entry | {"where": where}
+
+
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    """An utterance's line with its word times and its answers."""
     answers = entry.get("answers") or []
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        raise DataError(f"{where} has {answers!r} as 'answers', which should be a list of texts")
-    return entry | {"where": where, "answers": answers}
+        raise DataError(f"{entry['where']} has {answers!r} as 'answers', which should be a list of texts")
+    return entry | {"words": _words(entry.get("words"), entry["where"]), "answers": answers}
 
 
 def _words(words: Any, where: str) -> list[Word] | None:
@@ -122,12 +146,21 @@ def _words(words: Any, where: str) -> list[Word] | None:
         raise DataError(f"{where} has word times that are not [[word, begin, end], ...]: mend them or write null") from error
 
 
-def _headers(folder: Path, entries: list[dict[str, Any]]) -> dict[str, Header]:
-    """Headers of all audio files; threads, because reading them waits for the disk."""
+def headers(folder: Path, entries: list[dict[str, Any]], prefixes: Sequence[str]) -> dict[str, Header]:
+    """Headers of all audio files; threads, because reading them waits for the disk.
+
+    Args:
+        folder: What paths are relative to.
+        entries: A manifest's lines.
+        prefixes: What stands before ``audio_filepath`` and ``duration`` in the names of the fields.
+
+    Raises:
+        DataError: if a file is missing, broken, or lasts longer or shorter than its line says.
+    """
     files = {
         entry[f"{whose}audio_filepath"]: (entry["where"], entry.get(f"{whose}duration"))
         for entry in entries
-        for whose in ("", "answer_")
+        for whose in prefixes
         if entry.get(f"{whose}audio_filepath")
     }
     with ThreadPoolExecutor(8) as pool:

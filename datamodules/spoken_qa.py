@@ -36,7 +36,7 @@ class SpokenQADataModule(SpeechDataModule):
 
     Args:
         manifest: JSONL manifest, or several.
-        train_split: Split to train on.
+        train_split: Split to train on; a test set that is only validated on needs none.
         val_splits: Splits to validate on.
         also_continue: Other speech to train on in the same stream.
         batching: How batches are made; a question counts with its answer.

@@ -14,7 +14,6 @@ from torch import Tensor
 from evaluation.halves import split_at_prompt
 from evaluation.rows import with_reference
 from evaluation.sample import SpokenSample
-from spectron.audio.io import to_16_bits
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import Continuation, SpeechBatch
 from spectron.contracts import Decoding, SpokenLanguageModel
@@ -83,22 +82,16 @@ def rows_of(padded: Tensor, lengths: Tensor) -> list[Tensor]:
     return [row[:length].float().cpu().clone() for row, length in zip(padded, lengths.tolist(), strict=True)]
 
 
-def waveforms_of(padded: Tensor, lengths: Tensor) -> list[Tensor]:
-    """Rows of padded waveforms (B, S) as 16-bit files hold them; a row that is not finite is left as it is."""
-    return [to_16_bits(row) if row.isfinite().all() else row for row in rows_of(padded, lengths)]
-
-
 def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: FrontEnds) -> list[SpokenSample]:
     """Join a batch with what was generated for it."""
     nothing = [None] * len(batch.ids)
-    # What is judged is what the wavs hold, so that every figure can be computed again from them.
-    generated = waveforms_of(continuation.waveform, continuation.num_samples)
+    generated = rows_of(continuation.waveform, continuation.num_samples)
     columns = {
         "id": batch.ids,
         "speaker": batch.speakers or [""] * len(batch.ids),
-        "prompt": waveforms_of(batch.prompt, batch.prompt_num_samples),
+        "prompt": rows_of(batch.prompt, batch.prompt_num_samples),
         "prompt_text": batch.prompt_text,
-        "reference": waveforms_of(batch.continuation, batch.continuation_num_samples),
+        "reference": rows_of(batch.continuation, batch.continuation_num_samples),
         "reference_text": batch.continuation_text,
         "answers": batch.answers or [[] for _ in batch.ids],
         "split": batch.splits or [""] * len(batch.ids),

@@ -10,25 +10,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import soundfile
-import torch
 
+from datamodules.synthetic.parallel import Progress, in_processes, progress_bar
 from datamodules.synthetic.plan import CorpusSettings, Plan, Question, Utterance, plan_corpus
 from datamodules.synthetic.voices import SAMPLE_RATE_HZ, speak
 from spectron.errors import DataError
 
-Progress = Callable[[int, int], None]
 MANIFESTS = ("carriers.jsonl", "questions.jsonl")
 TEXTS = tuple(f"text/{name}.txt" for name in ("train", "dev", "judge_train", "judge_dev"))
 
@@ -86,12 +80,7 @@ def _fill(folder: Path, settings: CorpusSettings, plan: Plan, progress: Progress
     """Speak everything and write all files of a corpus."""
     (folder / "audio").mkdir()
     (folder / "text").mkdir()
-    spoken: dict[str, dict] = {}
-    utterances = plan.utterances
-    for utterance, entry in zip(utterances, _speak_all(folder, utterances, workers), strict=True):
-        spoken[utterance.id] = entry
-        if progress:
-            progress(len(spoken), len(utterances))
+    spoken = {entry["id"]: entry for entry in in_processes(partial(_speak_one, folder), plan.utterances, progress, workers)}
     _write_lines(folder / "carriers.jsonl", [json.dumps(spoken[u.id] | {"split": split}) for split, u in plan.carriers])
     _write_lines(folder / "questions.jsonl", [json.dumps(_question_entry(question, spoken)) for question in plan.questions])
     for name, lines in plan.texts.items():
@@ -117,17 +106,6 @@ def _question_entry(question: Question, spoken: dict[str, dict]) -> dict:
 
 def _write_lines(path: Path, lines: list[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
-
-
-def _speak_all(folder: Path, utterances: list[Utterance], workers: int | None) -> Iterable[dict]:
-    """Manifest entries in the order of the utterances."""
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    if workers == 0:
-        yield from map(partial(_speak_one, folder), utterances)
-        return
-    # Processes, because the synthesizer is not thread-safe; spawned, because a fork of a process with torch's threads may hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(partial(_speak_one, folder), utterances, chunksize=16)
 
 
 def _speak_one(folder: Path, utterance: Utterance) -> dict:
@@ -164,13 +142,5 @@ class SyntheticCorpus:
 
     def ensure(self) -> None:
         """Write it, with a progress bar, unless the same is there already."""
-        from tqdm.auto import tqdm
-
-        pause = 1.0 if sys.stderr.isatty() else 10.0  # in a file every update is one more line
-        with tqdm(desc=f"speaking the synthetic corpus into {self.folder}", unit=" utterances", mininterval=pause, delay=1.0) as bar:
-
-            def show(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
+        with progress_bar(f"speaking the synthetic corpus into {self.folder}") as show:
             write_corpus(Path(self.folder), self.settings, show)

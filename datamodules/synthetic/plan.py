@@ -124,7 +124,7 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
     ):
         for index, text in enumerate(texts):
             voice = voices[index % len(voices)]
-            plan.carriers.append((split, Utterance(f"carrier-{split}-{index:05d}", text, voice, _prosody(rng, voice))))
+            plan.carriers.append((split, Utterance(f"carrier-{split}-{index:05d}", text, voice, draw_prosody(rng, voice))))
     plan.questions = list(_questions(settings, rng))
     if settings.only is not None:  # after everything is drawn, so that a split is the same without the others
         plan.carriers = [(split, utterance) for split, utterance in plan.carriers if f"carriers/{split}" in settings.only]
@@ -133,7 +133,7 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
     return plan
 
 
-def _prosody(rng: random.Random, voice: Voice) -> Prosody:
+def draw_prosody(rng: random.Random, voice: Voice) -> Prosody:
     """A rate and a pitch for one utterance; pitch varies little, because it tells speakers apart."""
     centre = 50 if voice.gender == "M" else 55
     return Prosody(rng.randint(140, 200), rng.randint(centre - 10, centre + 10))
@@ -162,7 +162,7 @@ def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Questio
 
 def _question(rng: random.Random, index: int, fact: Fact, split: str, voice: Voice, wording: int) -> Question:
     """One question; the voice keeps its rate and pitch for the answer."""
-    prosody = _prosody(rng, voice)
+    prosody = draw_prosody(rng, voice)
     name = f"{split}-{index:03d}-{wording}-{voice.name}"
     asked = Utterance(f"question-{name}", fact.question(wording), voice, prosody)
     return Question(split, asked, Utterance(f"answer-{name}", fact.answer, voice, prosody), fact.gold)

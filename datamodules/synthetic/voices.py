@@ -128,7 +128,9 @@ def _select(library: ctypes.CDLL, voice: Voice) -> None:
 
 
 def speak(text: str, voice: Voice, prosody: Prosody) -> Speech:
-    """Speak a text of plain lower-case words; the same arguments always give the same samples.
+    """Speak a text; the same arguments always give the same samples.
+
+    Digits, symbols and abbreviations are read out. Word times are those of plain lower-case words; beside anything else they are rough.
 
     Not thread-safe: the synthesizer has one state a process.
 

@@ -13,8 +13,10 @@ from evaluation.metrics import PromptCharacterErrorRate, PromptWordErrorRate, Su
 from evaluation.records import Record, record_of
 from evaluation.references import RecordedAnswers, exchanged, recordings_of, silences_of, spectrogram_of
 from evaluation.rows import select, with_reference
+from evaluation.sample import SpokenSample
 from evaluation.tasks.contracts import MODEL, Bench, Curve, Task
 from evaluation.toplines import WrittenAnswers
+from spectron.audio.io import to_16_bits
 from spectron.batch import SpeechBatch
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError
@@ -74,6 +76,7 @@ class SpeakingTask(Task):
         batch, answering = self.answering(system, batch, place, bench)
         own = system == MODEL
         samples = answer(answering, [batch], self.decoding, bench.device, bench.teacher_forced if own else None)
+        as_stored(samples)
         consult(samples, bench.judges, bench.device)
         metrics = [metric for metric in self.metrics if own or metric.judges_speech]
         return [record_of(sample, metrics) for sample in samples]
@@ -100,6 +103,12 @@ def _head(system: SpokenLanguageModel) -> SpeechHead | None:
     """The system's speech head, where it has one."""
     head = getattr(system, "head", None)
     return head if isinstance(head, SpeechHead) else None
+
+
+def as_stored(samples: list[SpokenSample]) -> None:
+    """Round speech to what the wavs hold, so that every figure can be computed again from them."""
+    for sample in samples:
+        sample.prompt, sample.generated, sample.reference = map(to_16_bits, (sample.prompt, sample.generated, sample.reference))
 
 
 def require_one_of_each(metrics: Sequence[SummedMetric]) -> None:

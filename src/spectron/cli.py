@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spectron.restoring import Source
     from spectron.runs import TrackingSettings
 
+LEFT_OUT_SHOWN = 20
 PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
 TRAINED = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
@@ -251,18 +252,16 @@ def prepare(options: argparse.Namespace) -> None:
 
     # By name: datamodules build on spectron, so nothing in spectron imports them but for this verb at the very end.
     sources = importlib.import_module("datamodules.prepare")
-    if options.source == "synthetic":
-        done = sources.prepare_synthetic(options.folder)
-    else:
-        done = getattr(sources, f"prepare_{options.source}")(options.folder, options.output)
+    given = {name: value for name, value in vars(options).items() if name not in ("verb", "source", "debug")}
+    done = getattr(sources, f"prepare_{options.source}")(**given)
     for manifest in done.manifests:
         print(f"Manifest: {manifest}")
     splits = ", ".join(f"{name} {count}" for name, count in done.splits.items())
-    print(f"{done.utterances} utterances, {done.hours:.2f} hours ({splits})")
-    for name, reason in done.skipped.items():
+    print(f"{done.items} {done.unit}, {done.hours:.2f} hours ({splits})")
+    for name, reason in list(done.skipped.items())[:LEFT_OUT_SHOWN]:
         print(f"Left out: {name}: {reason}")
     if done.skipped:
-        print(f"{len(done.skipped)} left out")
+        print(f"{len(done.skipped)} left out" + (f", the first {LEFT_OUT_SHOWN} shown" if len(done.skipped) > LEFT_OUT_SHOWN else ""))
 
 
 def export(options: argparse.Namespace) -> None:
@@ -304,14 +303,24 @@ def _add_speaking_options(added: argparse.ArgumentParser) -> None:
 
 
 def _add_sources(sources: Any) -> None:
-    added = sources.add_parser("librispeech", help="LibriSpeech's folders")
-    added.add_argument("folder", type=Path, help="the LibriSpeech folder")
-    added.add_argument("output", type=Path, help="manifest to write, such as librispeech.jsonl")
-    added = sources.add_parser("folder", help="audio files with a text file of the same name beside each")
-    added.add_argument("folder", type=Path)
-    added.add_argument("output", type=Path, help="manifest to write")
-    added = sources.add_parser("synthetic", help="the synthetic world, spoken by espeak-ng")
-    added.add_argument("folder", type=Path, help="folder to write")
+    """The arguments of each source, which are those of its function in ``datamodules.prepare``."""
+
+    def source(name: str, help: str, given: str, given_help: str | None = None) -> argparse.ArgumentParser:
+        added = sources.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)
+        added.add_argument(given, type=Path, help=given_help)
+        if name != "synthetic":
+            added.add_argument("output", type=Path, help="manifest to write, such as data/manifest.jsonl")
+        return added
+
+    source("librispeech", "LibriSpeech's folders", "folder", "the LibriSpeech folder")
+    source("folder", "audio files with a text file of the same name beside each", "folder")
+    source("synthetic", "the synthetic world, spoken by espeak-ng", "folder", "folder to write")
+    source("llama_questions", "LLaMA-Questions: 300 spoken questions", "folder", "the published folder: a table and its recordings")
+    source("pairs", "right and wrong recordings: sWUGGY, sBLIMP, StoryCloze, SALMon", "folder", "a folder as it was published")
+    added = source("questions", "written questions: WebQuestions, TriviaQA", "file", "JSON or JSON lines")
+    added.add_argument("--split", default="test", help="the split to call them, and to take where the file names splits (default test)")
+    added.add_argument("--speech", type=Path, metavar="FOLDER", help="recordings <id>.wav, .flac, ...; by default espeak-ng speaks them")
+    added.add_argument("--limit", type=int, metavar="N", help="take the first N questions only")
 
 
 def _is_override(item: str) -> bool:

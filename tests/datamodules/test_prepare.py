@@ -1,13 +1,28 @@
 """Manifests made from folders."""
 
+import inspect
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from datamodules import prepare
 from datamodules.manifest import read_manifest, words_of
-from datamodules.prepare import prepare_folder, prepare_librispeech, prepare_synthetic
+from datamodules.prepare import (
+    prepare_folder,
+    prepare_librispeech,
+    prepare_llama_questions,
+    prepare_questions,
+    prepare_synthetic,
+    questions,
+)
+from datamodules.spoken_qa import SpokenQADataModule
+from datamodules.synthetic.voices import HELDOUT_VOICES
+from spectron.audio.resampling import SampleRates
+from spectron.cli import main, parse
 from spectron.errors import DataError
 
 
@@ -36,7 +51,7 @@ def librispeech(tmp_path):
 def test_librispeech(librispeech, tmp_path):
     output = tmp_path / "manifests" / "librispeech.jsonl"
     prepared = prepare_librispeech(librispeech.parent, output)
-    assert (prepared.manifests, prepared.utterances, prepared.splits) == ([output], 3, {"dev-clean": 2, "train-clean-5": 1})
+    assert (prepared.manifests, prepared.items, prepared.splits) == ([output], 3, {"dev-clean": 2, "train-clean-5": 1})
     assert prepared.hours == pytest.approx(6 / 3600)
     assert prepared.skipped == {"19-198-0001": "has a transcript, but no audio file"}
     cuts = {cut.id: cut for cut in read_manifest(output)}
@@ -67,7 +82,7 @@ def test_a_folder_of_audio_and_text(tmp_path):
     (folder / "broken.txt").write_text("hm")
     output = tmp_path / "out" / "manifest.jsonl"
     prepared = prepare_folder(folder, output, dev_share=0.2)
-    assert prepared.utterances == 10
+    assert prepared.items == 10
     assert prepared.splits == {"train": 8, "dev": 2}
     reasons = {name.rpartition("/")[2]: why for name, why in prepared.skipped.items()}
     assert reasons["alone.flac"] == "no text file alone.txt beside it"
@@ -85,6 +100,172 @@ def test_a_folder_of_audio_and_text(tmp_path):
 
 def test_the_synthetic_corpus(corpus, tiny):
     prepared = prepare_synthetic(corpus, tiny)
-    assert prepared.utterances == sum(len(manifest.read_text().splitlines()) for manifest in prepared.manifests)
+    assert prepared.items == sum(len(manifest.read_text().splitlines()) for manifest in prepared.manifests)
     assert prepared.splits["heldout_facts"] > 0
     assert prepared.hours > 0
+
+
+@pytest.fixture
+def llama_questions(tmp_path):
+    """The published layout: a table with lines ended as on Windows, cells that begin with spaces, titles in quotation marks."""
+    folder = tmp_path / "llama_questions"
+    for index in range(3):
+        noise(folder / "audio" / f"{index + 1}.wav", 1.0 + index)
+    rows = [
+        "What is the capital of France?\tParis\t1.wav",
+        ' Who wrote "The Raven"? \t Edgar Allan Poe\t 2.wav',
+        "What is gold?\tAu\t4.wav",
+    ]
+    (folder / "questions.tsv").write_bytes("\r\n".join(["Questions\tAnswer\tWav Filename", *rows, ""]).encode())
+    return folder
+
+
+def lines_of(manifest):
+    return [json.loads(line) for line in manifest.read_text().splitlines()]
+
+
+def test_llama_questions(llama_questions, tmp_path, capsys):
+    output = tmp_path / "out" / "llama.jsonl"
+    assert main(["prepare", "llama_questions", str(llama_questions), str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert "2 utterances, 0.00 hours (test 2)" in printed
+    assert f"Left out: 4: no recording 4.wav in {llama_questions}" in printed
+    first, second = lines_of(output)
+    assert (first["id"], first["text"], first["answers"], first["duration"]) == ("1", "What is the capital of France?", ["Paris"], 1.0)
+    assert (second["text"], second["answers"]) == ('Who wrote "The Raven"?', ["Edgar Allan Poe"])
+    (output.parent / first["audio_filepath"]).resolve(strict=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("What?\tParis", "questions.tsv:2 should hold a question, an answer and the name of a wav"),
+        ("What?\t \t1.wav", "questions.tsv:2 should hold a question, an answer"),
+        ("What?\tParis\t1.wav\nWho?\tPoe\t1.wav", "questions.tsv:3 names 1.wav, which an earlier line has"),
+        ("What?\tParis\t9.wav", "none of the 1 questions has a recording, the first because: no recording 9.wav"),
+    ],
+)
+def test_a_broken_table_is_told_with_its_line(llama_questions, tmp_path, line, error):
+    (llama_questions / "questions.tsv").write_text(f"Questions\tAnswer\tWav Filename\n{line}\n")
+    with pytest.raises(DataError, match=error):
+        prepare_llama_questions(llama_questions, tmp_path / "out.jsonl")
+
+
+def test_a_test_set_alone_is_validated_on(llama_questions, tmp_path):
+    output = tmp_path / "llama.jsonl"
+    prepare_llama_questions(llama_questions, output)
+    data = SpokenQADataModule(manifest=str(output), val_splits=["test"])
+    data.prepare_data()
+    data.setup("validate")
+    data.rates = SampleRates(16000, 16000)
+    (batch,) = data.panel(2)
+    assert batch.prompt_num_samples.tolist() == [16000, 32000]
+    assert batch.answers == [["Paris"], ["Edgar Allan Poe"]]
+    assert batch.continuation_num_samples.tolist() == [0, 0]
+    assert batch.splits == ["test", "test"]
+
+
+WEB = [
+    {"qId": "w1", "qText": "what does  jamaican people speak?", "answers": ["Jamaican Creole", "Jamaican  English", "Jamaican Creole"]},
+    {"qId": "w2", "qText": "where was Beyonc\u00e9 in 1999?", "answers": ["Houston"]},
+]
+TRIVIA = {
+    "Data": [
+        {
+            "QuestionId": "tc_1",
+            "Question": "Who wrote \u201cEmma\u201d?",
+            "Answer": {"Value": "Austen", "Aliases": ["Jane Austen", "Austen"]},
+        }
+    ]
+}
+
+
+def in_lines(records):
+    return "\n".join(map(json.dumps, records))
+
+
+@pytest.mark.parametrize(
+    ("content", "answers"),
+    [
+        (json.dumps(WEB), {"w1": ["Jamaican Creole", "Jamaican English"], "w2": ["Houston"]}),
+        (in_lines([{"id": "a", "question": "who?", "answers": ["x"], "split": "test"}, {"id": "b", "split": "train"}]), {"a": ["x"]}),
+        (in_lines(WEB[1:]), {"w2": ["Houston"]}),
+        (json.dumps(TRIVIA), {"tc_1": ["Austen", "Jane Austen"]}),
+    ],
+    ids=["webquestions", "lines", "one line", "triviaqa"],
+)
+def test_written_questions_are_spoken(tmp_path, content, answers):
+    (tmp_path / "questions.json").write_text(content)
+    output = tmp_path / "spoken.jsonl"
+    prepared = prepare_questions(tmp_path / "questions.json", output, workers=0)
+    assert prepared.splits == {"test": len(answers)}
+    entries = lines_of(output)
+    assert {entry["id"]: entry["answers"] for entry in entries} == answers
+    assert all(entry["speaker"] in {voice.name for voice in HELDOUT_VOICES} and entry["duration"] > 0.3 for entry in entries)
+    assert len(read_manifest(output)) == len(answers)
+
+
+def test_only_new_questions_are_spoken(tmp_path, monkeypatch):
+    file, output = tmp_path / "questions.json", tmp_path / "spoken.jsonl"
+    spoken = []
+
+    def speak(text, *how):
+        spoken.append(text)
+        return kept(text, *how)
+
+    kept = questions.speak
+    monkeypatch.setattr(questions, "speak", speak)
+    file.write_text(json.dumps(WEB))
+    prepare_questions(file, output, limit=1, workers=0)
+    assert [entry["id"] for entry in lines_of(output)] == ["w1"]
+    prepare_questions(file, output, workers=0)
+    before = output.read_bytes()
+    prepare_questions(file, output, workers=0)
+    assert output.read_bytes() == before
+    assert spoken == ["what does jamaican people speak?", WEB[1]["qText"]]
+    file.write_text(json.dumps([WEB[0] | {"qText": "what do they speak?"}, WEB[1] | {"qText": "?"}]))
+    prepared = prepare_questions(file, output, workers=0)
+    assert spoken[2:] == ["what do they speak?", "?"]
+    assert (prepared.items, list(prepared.skipped)) == (1, ["w2"])
+    assert "gave no audio" in prepared.skipped["w2"]
+
+
+def test_recordings_of_another_synthesizer(tmp_path):
+    (tmp_path / "questions.json").write_text(json.dumps(WEB))
+    noise(tmp_path / "tts" / "w2.flac", 2.0, 24000)
+    prepared = prepare_questions(tmp_path / "questions.json", tmp_path / "spoken.jsonl", split="dev", speech=tmp_path / "tts")
+    assert prepared.splits == {"dev": 1}
+    assert prepared.skipped == {"w1": f"no recording w1.wav, .flac, ... in {tmp_path / 'tts'}"}
+    (entry,) = lines_of(tmp_path / "spoken.jsonl")
+    assert (entry["audio_filepath"], entry["duration"], entry["sample_rate"]) == ("tts/w2.flac", 2.0, 24000)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ('{"data": [], "version": 1}', "begins with an object with the keys data, version, which is none of the formats known"),
+        ("[1, 2]", "begins with list of something else"),
+        ("what?", "is not JSON"),
+        ('{"id": "a", "question": "who?", "answers": ["x"]}\n{"id"', "json:2 is not JSON"),
+        ('[{"qId": "../a", "qText": "who?", "answers": ["x"]}]', "question 1 has '../a' for its id"),
+        ('[{"qId": "a", "qText": " ", "answers": ["x"]}]', "question 1 \\(a\\) has ' ' for its text"),
+        ('[{"qId": "a", "qText": "who?", "answers": []}]', "question 1 \\(a\\) has no answer"),
+        ('{"Data": [{"QuestionId": "q", "Question": "who?"}]}', "question 1 \\(q\\) has no list of answers: take a part of the data"),
+        (json.dumps([WEB[0], WEB[0]]), "uses the id 'w1' more than once"),
+    ],
+)
+def test_other_files_are_no_questions(tmp_path, content, error):
+    (tmp_path / "questions.json").write_text(content)
+    with pytest.raises(DataError, match=error):
+        prepare_questions(tmp_path / "questions.json", tmp_path / "out.jsonl", workers=0)
+
+
+def test_the_commands_of_the_page_give_their_functions_arguments():
+    page = (Path(__file__).parents[2] / "docs" / "evaluation_data.md").read_text()
+    commands = re.findall(r"`spectron (prepare [^`]+?\.jsonl)`", page)
+    assert len(commands) == 4
+    for command in commands:
+        options = vars(parse(command.split()))
+        arguments = inspect.signature(getattr(prepare, f"prepare_{options['source']}")).parameters
+        assert set(options) - {"verb", "source", "debug"} <= set(arguments)
+        assert options["output"].parent == Path("data")

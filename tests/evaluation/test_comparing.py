@@ -125,6 +125,7 @@ def test_the_command_compares_evaluations_and_says_what_does_not_fit(make_evalua
     monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path / "runs"))
     first, second = make_evaluation("first", items=2), make_evaluation("second", items=2)
     change(second, ["seed"], 18)
+    change(second, ["tasks", "short", "fingerprint"], "0" * 64)  # which the seed enters
     assert main(["compare", str(first), str(second)]) == 1
     assert "seed is 17 in the first and 18 in" in capsys.readouterr().err
     assert main(["compare", str(first), str(second), "--anyway", "--output", str(tmp_path / "out")]) == 0

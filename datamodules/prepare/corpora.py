@@ -1,41 +1,17 @@
-"""Makes manifests: from the synthetic world, from LibriSpeech's folders, from a folder of audio with texts beside it."""
+"""Manifests of what is trained on: the synthetic world, LibriSpeech's folders, a folder of audio with texts beside it."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
-from datamodules.synthetic.corpus import Progress, write_corpus
+from datamodules.prepare.manifests import AUDIO_SUFFIXES, Prepared, recorded, relative, summary, write_manifest
+from datamodules.synthetic.corpus import write_corpus
+from datamodules.synthetic.parallel import Progress
 from datamodules.synthetic.plan import CorpusSettings
 from spectron.errors import DataError
 from spectron.randomness import seed_of
-
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
-
-
-@dataclass
-class Prepared:
-    """What a preparation made.
-
-    Attributes:
-        manifests: The files that a data module can be pointed at.
-        utterances: How many utterances they hold.
-        hours: How much speech.
-        splits: Utterances in each split.
-        skipped: Files left out, each with its reason.
-    """
-
-    manifests: list[Path]
-    utterances: int
-    hours: float
-    splits: dict[str, int] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def prepare_synthetic(folder: Path, settings: CorpusSettings | None = None, progress: Progress | None = None) -> Prepared:
@@ -47,16 +23,16 @@ def prepare_synthetic(folder: Path, settings: CorpusSettings | None = None, prog
     folder = Path(folder)
     write_corpus(folder, settings or CorpusSettings(), progress)
     manifests = [folder / "carriers.jsonl", folder / "questions.jsonl"]
-    return _summary(manifests, {})
+    return summary(manifests, {})
 
 
-def prepare_librispeech(corpus_folder: Path, output: Path) -> Prepared:
+def prepare_librispeech(folder: Path, output: Path) -> Prepared:
     """Make a manifest of LibriSpeech's folders (lhotse's recipe); each part found is a split.
 
     Words get times where LibriSpeech-Alignments' ``*.alignment.txt`` files lie beside the transcripts.
 
     Args:
-        corpus_folder: The ``LibriSpeech`` folder, or the one that holds it.
+        folder: The ``LibriSpeech`` folder, or the one that holds it.
         output: The manifest to write.
 
     Raises:
@@ -64,7 +40,7 @@ def prepare_librispeech(corpus_folder: Path, output: Path) -> Prepared:
     """
     from lhotse.recipes.librispeech import prepare_librispeech as recipe
 
-    folder = Path(corpus_folder)
+    folder = Path(folder)
     folder = folder / "LibriSpeech" if (folder / "LibriSpeech").is_dir() else folder
     try:
         parts = recipe(folder, num_jobs=os.cpu_count() or 1)
@@ -83,7 +59,7 @@ def prepare_librispeech(corpus_folder: Path, output: Path) -> Prepared:
         for line in file.read_text().splitlines()
     )
     skipped = {name: "has a transcript, but no audio file" for name in listed if name not in found}
-    return _write(Path(output), entries, skipped)
+    return write_manifest(Path(output), entries, skipped)
 
 
 def _librispeech_entry(part: str, recording: Any, supervision: Any, output: Path) -> dict[str, Any]:
@@ -91,7 +67,7 @@ def _librispeech_entry(part: str, recording: Any, supervision: Any, output: Path
     words = (supervision.alignment or {}).get("word")
     return {
         "id": recording.id,
-        "audio_filepath": _relative(Path(recording.sources[0].source), output),
+        "audio_filepath": relative(Path(recording.sources[0].source), output),
         "text": supervision.text,
         "speaker": supervision.speaker,
         "gender": supervision.gender,
@@ -129,7 +105,7 @@ def prepare_folder(folder: Path, output: Path, dev_share: float = 0.1) -> Prepar
     entries.sort(key=lambda entry: seed_of("dev", entry["id"]))
     for index, entry in enumerate(entries):
         entry["split"] = "dev" if index < max(1, round(dev_share * len(entries))) else "train"
-    return _write(output, sorted(entries, key=lambda entry: entry["id"]), skipped)
+    return write_manifest(output, sorted(entries, key=lambda entry: entry["id"]), skipped)
 
 
 def _folder_entry(file: Path, folder: Path, output: Path) -> dict[str, Any] | str:
@@ -137,48 +113,16 @@ def _folder_entry(file: Path, folder: Path, output: Path) -> dict[str, Any] | st
     text_file = file.with_suffix(".txt")
     try:
         text = " ".join(text_file.read_text(encoding="utf-8").split())
-        info = soundfile.info(str(file))
     except FileNotFoundError:
         return f"no text file {text_file.name} beside it"
-    except (OSError, UnicodeDecodeError, soundfile.LibsndfileError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         return f"unreadable: {error}"
-    if not text or not info.frames:
-        return "its text file is empty" if not text else "it holds no sample"
-    name = file.relative_to(folder).with_suffix("")
-    return {
-        "id": "-".join(name.parts),
-        "audio_filepath": _relative(file, output),
-        "text": text,
-        "speaker": name.parts[-2] if len(name.parts) > 1 else folder.resolve().name,
-        "gender": None,
-        "duration": info.frames / info.samplerate,
-        "sample_rate": info.samplerate,
-        "words": None,
-    }
-
-
-def _relative(file: Path, output: Path) -> str:
-    """A path as seen from the manifest's folder."""
-    return os.path.relpath(file.resolve(), output.resolve().parent)
-
-
-def _write(output: Path, entries: Iterable[dict[str, Any]], skipped: dict[str, str]) -> Prepared:
-    """Write a manifest aside and rename it, so that a manifest that exists is whole."""
-    aside = output.with_name(f".{output.name}.part")
+    if not text:
+        return "its text file is empty"
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        aside.replace(output)
-    except OSError as error:
-        raise DataError(f"cannot write the manifest {output} ({error}): choose a folder that you may write to") from error
-    return _summary([output], skipped)
-
-
-def _summary(manifests: list[Path], skipped: dict[str, str]) -> Prepared:
-    """Count what manifests hold."""
-    entries = [json.loads(line) for manifest in manifests for line in manifest.read_text().splitlines()]
-    splits: dict[str, int] = {}
-    for entry in entries:
-        splits[entry["split"]] = splits.get(entry["split"], 0) + 1
-    seconds = sum(entry["duration"] + entry.get("answer_duration", 0.0) for entry in entries)
-    return Prepared(manifests, len(entries), seconds / 3600, splits, skipped)
+        audio = recorded(file, output)
+    except DataError as error:
+        return str(error)
+    name = file.relative_to(folder).with_suffix("")
+    speaker = name.parts[-2] if len(name.parts) > 1 else folder.resolve().name
+    return {"id": "-".join(name.parts), "text": text, "speaker": speaker, "gender": None, **audio, "words": None}

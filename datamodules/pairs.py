@@ -1,0 +1,204 @@
+"""Pairs of recordings, one right and one wrong: a model that knows the language finds the right one likelier."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+
+from datamodules.items import Item, collate
+from datamodules.manifest import Header, fingerprint, headers, normalised, read_entries
+from spectron.audio.io import read_audio
+from spectron.audio.resampling import SampleRates, resample
+from spectron.batch import SpeechBatch
+from spectron.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+SIDES = ("positive", "negative")
+FIELDS: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "group": (str,),
+    **{f"{side}_audio_filepath": (str,) for side in SIDES},
+    **{f"{side}_text": (str, NoneType) for side in SIDES},
+    "context_seconds": (int, float),
+}
+PairBatch = tuple[SpeechBatch, SpeechBatch]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A line of a manifest of pairs.
+
+    Attributes:
+        id: Unique in its manifest.
+        group: What results are told for, such as a task or a kind of error.
+        files: The right recording and the wrong one.
+        texts: What is said in them; None where it is unknown.
+        context_seconds: How long both begin alike; 0 where they do not.
+        seconds: How long the longer one is.
+    """
+
+    id: str
+    group: str
+    files: tuple[Path, Path]
+    texts: tuple[str | None, str | None]
+    context_seconds: float
+    seconds: float
+
+
+def read_pairs(path: str | Path, lower_case: bool = True) -> list[Pair]:
+    """Read a manifest of pairs and the header of every audio file that it names.
+
+    Args:
+        path: JSONL; a line has ``id``, ``group``, ``positive_audio_filepath`` and ``negative_audio_filepath`` (relative to the manifest's
+            folder), ``positive_text`` and ``negative_text`` (may be null) and ``context_seconds`` (how long both begin alike, or 0), and
+            may have ``positive_duration`` and ``negative_duration``.
+        lower_case: Whether texts are brought to lower case.
+
+    Raises:
+        DataError: on a missing manifest or audio file, a line that is not what it should be, or broken audio; the message names the line.
+    """
+    path = Path(path)
+    entries = read_entries(path, FIELDS)
+    found = headers(path.parent, entries, [f"{side}_" for side in SIDES])
+    return [_pair(path.parent, entry, found, lower_case) for entry in entries]
+
+
+def _pair(folder: Path, entry: dict[str, Any], found: dict[str, Header], lower_case: bool) -> Pair:
+    """The pair of one line."""
+    files = [entry[f"{side}_audio_filepath"] for side in SIDES]
+    seconds = [found[file].seconds for file in files]
+    context = float(entry["context_seconds"])
+    if not 0 <= context < min(seconds):
+        bound = f"below {min(seconds):.2f}, what the shorter recording lasts"
+        raise DataError(f"{entry['where']} has {context} as 'context_seconds', which should be from 0 to {bound}")
+    texts = [None if (text := entry[f"{side}_text"]) is None else normalised(text, lower_case) for side in SIDES]
+    return Pair(entry["id"], entry["group"], (folder / files[0], folder / files[1]), (texts[0], texts[1]), context, max(seconds))
+
+
+class PairsDataModule(LightningDataModule):
+    """Gives pairs of recordings to compare; nothing is trained on them.
+
+    Args:
+        manifest: JSONL manifest of pairs, as ``spectron prepare pairs`` writes it.
+        groups: The groups to take; None takes all.
+        batch_size: Pairs in a batch.
+        max_seconds: Pairs with a longer recording are left out.
+        lower_case: Whether texts are brought to lower case.
+
+    Attributes:
+        rates: Sample rates of the batches; to be set before batches are asked for.
+        pairs: What is used, in order of length, so that little of a batch is padding.
+    """
+
+    def __init__(
+        self, manifest: str, groups: list[str] | None = None, batch_size: int = 8, max_seconds: float = 30.0, lower_case: bool = True
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
+        self.manifest, self.groups, self.batch_size = manifest, groups, batch_size
+        self.max_seconds, self.lower_case = max_seconds, lower_case
+        self.rates: SampleRates | None = None
+        self.pairs: list[Pair] = []
+
+    def setup(self, stage: str) -> None:
+        """Read the manifest and look at every file that it names.
+
+        Raises:
+            DataError: if a group does not exist, or nothing is left.
+        """
+        if self.pairs:
+            return
+        read = read_pairs(self.manifest, self.lower_case)
+        there = sorted({pair.group for pair in read})
+        unknown = sorted(set(self.groups or ()) - set(there))
+        if unknown:
+            raise DataError(f"groups: {self.manifest} has no group {', '.join(unknown)}. It has: {', '.join(there)}")
+        members = [pair for pair in read if self.groups is None or pair.group in self.groups]
+        used = [pair for pair in members if pair.seconds <= self.max_seconds]
+        if not used:
+            raise DataError(f"no pair of {self.manifest} is left of {len(members)}: raise max_seconds={self.max_seconds:g}")
+        left_out = f"; {len(members) - len(used)} dropped: longer than max_seconds={self.max_seconds:g}" if len(used) < len(members) else ""
+        rank_zero_info(f"{self.manifest}: {len(used)} pairs used{left_out}")
+        self.pairs = sorted(used, key=lambda pair: (pair.seconds, pair.id))
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of the manifest."""
+        return {self.manifest: fingerprint(self.manifest)}
+
+    def item_ids(self, size: int | None = None) -> list[str]:
+        """Ids of the pairs that ``item_batches`` gives, in its order."""
+        return [pair.id for pair in self._chosen(size)]
+
+    def item_batches(self, size: int | None = None) -> Sequence[PairBatch]:
+        """All pairs, or ``size`` of them spread over all lengths: the right recordings and the wrong ones, with the same ids."""
+        if self.rates is None:
+            raise ValueError("rates must be set before batches are asked for")
+        chosen = self._chosen(size)
+        return PairBatches([chosen[start : start + self.batch_size] for start in range(0, len(chosen), self.batch_size)], self.rates)
+
+    def _chosen(self, size: int | None) -> list[Pair]:
+        count = len(self.pairs) if size is None else min(size, len(self.pairs))
+        return [self.pairs[index * len(self.pairs) // count] for index in range(count)]
+
+
+class PairBatches(Sequence[PairBatch]):
+    """Batches that are read when they are asked for; the last one stays at hand.
+
+    What both recordings begin with is the prompt, the rest of each its continuation. The group stands under ``splits``; pairs that
+    cannot be read are left out of both sides and named in ``skipped``.
+
+    Args:
+        places: The pairs, batch by batch.
+        rates: Sample rates of prompts and continuations.
+    """
+
+    def __init__(self, places: list[list[Pair]], rates: SampleRates) -> None:
+        self.places, self.rates = places, rates
+        self._read = lru_cache(maxsize=1)(self._both)
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.places)
+
+    def __getitem__(self, place: Any) -> Any:
+        """The batch of right recordings and the batch of wrong ones."""
+        return self._read(range(len(self))[place])
+
+    def _both(self, place: int) -> PairBatch:
+        sides: tuple[list[Item], list[Item]] = ([], [])
+        skipped = []
+        for pair in self.places[place]:
+            try:
+                both = [_item(pair, which, self.rates) for which in range(len(SIDES))]
+            except DataError as error:
+                logger.warning("left out a broken pair: %s: %s", pair.id, error)
+                skipped.append(f"{pair.id}: {error}")
+                continue
+            for items, item in zip(sides, both, strict=True):
+                items.append(item)
+        return collate(sides[0], skipped), collate(sides[1], skipped)
+
+
+def _item(pair: Pair, which: int, rates: SampleRates) -> Item:
+    """One recording of a pair."""
+    waveform, rate = read_audio(pair.files[which])
+    at = round(pair.context_seconds * rate)
+    return Item(
+        id=pair.id,
+        speaker="",
+        prompt=resample(waveform[:at], rate, rates.prompt_hz),
+        prompt_text="",
+        continuation=resample(waveform[at:], rate, rates.speech_hz),
+        continuation_text=pair.texts[which] or "",
+        split=pair.group,
+    )

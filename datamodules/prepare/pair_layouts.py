@@ -1,0 +1,145 @@
+"""Finds pairs of recordings, one right and one wrong, in the folders that test sets are published in.
+
+- ZeroSpeech 2021 (Nguyen et al. 2020), sWUGGY in ``lexical/dev`` and sBLIMP in ``syntactic/dev``: recordings beside a ``gold.csv`` with
+  the columns ``id``, ``filename``, ``voice``, ``correct`` and ``word`` and ``frequency``, or ``type``, ``subtype`` and ``transcription``.
+- Spoken StoryCloze and Topic-StoryCloze (Hassid et al. 2023): ``<number>_<story>_correct.wav`` and ``<number>_<story>_incorrect.wav``.
+- SALMon (Maimon et al. 2024): a folder a task with ``sample_<number>_0.wav``, the right one, and ``sample_<number>_1.wav``.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spectron.errors import DataError
+
+LAYOUTS = (
+    re.compile(r"sample_(?P<item>(?P<order>\d+))_(?P<which>0|1|positive|negative)"),
+    re.compile(r"(?:(?P<order>\d+)_)?(?P<item>.+)_(?P<which>correct|incorrect)"),
+)
+RIGHT = {"correct", "0", "positive"}  # SALMon counts from the right one
+NEEDED = ("id", "filename", "voice", "correct")
+
+
+@dataclass
+class Side:
+    """One recording of a pair, and what is said in it where that is known."""
+
+    file: Path
+    text: str | None = None
+
+
+@dataclass
+class FoundPair:
+    """A right and a wrong recording; the group is what results are told for."""
+
+    id: str
+    group: str
+    positive: Side
+    negative: Side
+
+
+@dataclass
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        pairs: In the order of their ids.
+        skipped: What has no counterpart, with the reason.
+        same_beginning: Whether the two recordings of a pair may share their beginning, sample by sample.
+    """
+
+    pairs: list[FoundPair] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    same_beginning: bool = False
+
+    def match(self, name: str, group: str, right: list[Side], wrong: list[Side]) -> None:
+        """Put recordings together in their order; what is left over is skipped."""
+        several = max(len(right), len(wrong)) > 1
+        for number, (positive, negative) in enumerate(zip(right, wrong, strict=False), 1):
+            self.pairs.append(FoundPair(f"{name}-{number}" if several else name, group, positive, negative))
+        matched = min(len(right), len(wrong))
+        for side in (*right[matched:], *wrong[matched:]):
+            self.skipped[str(side.file)] = "the other recording of its pair is missing"
+
+
+def find_pairs(folder: Path) -> Found:
+    """All pairs of a folder, whichever layout it has.
+
+    Raises:
+        DataError: if it has none of the layouts, or its table is broken.
+    """
+    files = sorted(folder.rglob("*.wav")) if folder.is_dir() else []
+    if (folder / "gold.csv").is_file():
+        return _zerospeech(folder / "gold.csv")
+    for pattern in LAYOUTS:
+        named = [(match, file) for file in files if (match := pattern.fullmatch(file.stem))]
+        if named:
+            return _by_name(named)
+    raise DataError(
+        f"{folder} holds no pairs: no gold.csv (a folder such as lexical/dev or syntactic/dev of ZeroSpeech 2021), no "
+        "<number>_<story>_correct.wav (StoryCloze), no <task>/sample_<number>_0.wav (SALMon). Name a folder that does"
+    )
+
+
+def _zerospeech(table: Path) -> Found:
+    """Words (sWUGGY) or sentences (sBLIMP), matched by id and voice; the group is the word's band or the sentence's type."""
+    sides: dict[tuple[str, ...], tuple[list[Side], list[Side]]] = defaultdict(lambda: ([], []))
+    groups: dict[tuple[str, ...], str] = {}
+    found = Found()
+    for where, row in _rows(table):
+        file = table.parent / f"{row['filename'].removesuffix('.wav')}.wav"
+        if not file.is_file():
+            found.skipped[str(file)] = f"named in {table.name}, but missing"
+            continue
+        key = tuple(row.get(name) or "" for name in ("type", "subtype", "id", "voice"))
+        right = row["correct"] == "1"
+        sides[key][not right].append(Side(file, row.get("transcription") or row.get("word") or None))
+        if right:
+            groups[key] = row.get("type") or _band(row.get("frequency"), where)
+    for key, (right_ones, wrong_ones) in sides.items():
+        found.match(_name(*key), groups.get(key, ""), right_ones, wrong_ones)
+    return found
+
+
+def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The lines of a ``gold.csv``, each with its place."""
+    with table.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.DictReader(lines)
+        missing = [name for name in NEEDED if name not in (rows.fieldnames or [])]
+        if missing:
+            raise DataError(f"{table} has no column {', '.join(missing)}: name the folder of a set that is published with its gold")
+        for row in rows:
+            where = f"{table}:{rows.line_num}"
+            if not all(row[name] for name in NEEDED) or row["correct"] not in ("0", "1"):
+                raise DataError(f"{where} should have {', '.join(NEEDED)}, the last of them 0 or 1: mend the line")
+            yield where, row
+
+
+def _band(frequency: str | None, where: str) -> str:
+    """The group of a word: whether it stands in LibriSpeech."""
+    try:
+        return "in_vocabulary" if float(frequency or 0) > 0 else "out_of_vocabulary"
+    except ValueError as error:
+        raise DataError(f"{where} has {frequency!r} as 'frequency', which should be a number: mend the line") from error
+
+
+def _by_name(named: list[tuple[re.Match[str], Path]]) -> Found:
+    """The two recordings of a sample or a story have one name in one folder, which is their group."""
+    sides: dict[tuple[Path, str], tuple[list[Side], list[Side]]] = defaultdict(lambda: ([], []))
+    for match, file in sorted(named, key=lambda one: (int(one[0]["order"] or 0), one[1])):
+        sides[file.parent, match["item"]][match["which"] not in RIGHT].append(Side(file))
+    found = Found(same_beginning=True)
+    for (folder, name), (right, wrong) in sides.items():
+        group = folder.resolve().name
+        found.match(_name(group, name), group, right, wrong)
+    return found
+
+
+def _name(*parts: str) -> str:
+    """An id that may name a file."""
+    return re.sub(r"[^\w.-]+", "_", "-".join(part for part in parts if part))

@@ -1,0 +1,68 @@
+"""Manifests of pairs of recordings, one right and one wrong, whose likelihoods are compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from datamodules.prepare.manifests import Prepared, recorded, write_lines
+from datamodules.prepare.pair_layouts import FoundPair, find_pairs
+from spectron.errors import DataError
+
+# Below this, what two recordings share is the silence before they begin.
+MIN_CONTEXT_SECONDS = 0.2
+
+
+def prepare_pairs(folder: Path, output: Path) -> Prepared:
+    """Make a manifest of the pairs in a folder of sWUGGY, sBLIMP, StoryCloze or SALMon.
+
+    Args:
+        folder: As it was published.
+        output: The manifest to write; ``datamodules.pairs.read_pairs`` says what a line holds.
+
+    Raises:
+        DataError: if the folder has no known layout, or no pair in it can be used.
+    """
+    output = Path(output)
+    found = find_pairs(Path(folder))
+    with ThreadPoolExecutor(8) as pool:  # threads, because reading waits for the disk
+        lines = list(pool.map(lambda pair: _line(pair, output, found.same_beginning), found.pairs))
+    skipped = found.skipped | {pair.id: line for pair, line in zip(found.pairs, lines, strict=True) if isinstance(line, str)}
+    entries = [line for line in lines if not isinstance(line, str)]
+    if not entries:
+        raise DataError(
+            f"none of the {len(skipped)} recordings and pairs in {folder} can be used, the first because: {next(iter(skipped.values()))}"
+        )
+    write_lines(output, entries)
+    seconds = sum(entry["positive_duration"] + entry["negative_duration"] for entry in entries)
+    return Prepared([output], len(entries), seconds / 3600, dict(Counter(entry["group"] for entry in entries)), skipped, "pairs")
+
+
+def _line(pair: FoundPair, output: Path, same_beginning: bool) -> dict[str, Any] | str:
+    """The manifest line of a pair, or why it gets none."""
+    line: dict[str, Any] = {"id": pair.id, "group": pair.group}
+    try:
+        for name, side in (("positive", pair.positive), ("negative", pair.negative)):
+            audio = recorded(side.file, output)
+            line |= {f"{name}_{key}": audio[key] for key in ("audio_filepath", "duration")} | {f"{name}_text": side.text}
+        context = _shared_seconds(pair.positive.file, pair.negative.file) if same_beginning else 0.0
+    except (DataError, soundfile.LibsndfileError) as error:
+        return str(error)
+    if context >= min(line["positive_duration"], line["negative_duration"]):
+        return "one recording is the beginning of the other: nothing is left to tell them apart"
+    return line | {"context_seconds": context if context >= MIN_CONTEXT_SECONDS else 0.0}
+
+
+def _shared_seconds(one: Path, other: Path) -> float:
+    """How long two recordings are the same from their beginning, to the sample."""
+    (first, rate), (second, other_rate) = (soundfile.read(str(file), dtype="int16", always_2d=True) for file in (one, other))
+    if rate != other_rate or first.shape[1] != second.shape[1]:
+        return 0.0
+    length = min(len(first), len(second))
+    different = np.flatnonzero((first[:length] != second[:length]).any(axis=1))
+    return float(different[0] if len(different) else length) / rate

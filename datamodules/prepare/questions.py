@@ -1,0 +1,149 @@
+"""Manifests of spoken questions: LLaMA-Questions with its recordings, and written questions that are spoken here or were elsewhere."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from datamodules.prepare.manifests import AUDIO_SUFFIXES, Prepared, recorded, write_manifest
+from datamodules.prepare.question_files import WrittenQuestion, read_llama_questions, read_questions
+from datamodules.synthetic.parallel import in_processes, progress_bar
+from datamodules.synthetic.plan import Utterance, draw_prosody
+from datamodules.synthetic.voices import HELDOUT_VOICES, SAMPLE_RATE_HZ, Voice, speak
+from spectron.errors import DataError
+from spectron.randomness import seed_of
+
+
+@dataclass
+class Asked:
+    """A question with its recording, or the reason why it has none, and who speaks it where that is known."""
+
+    question: WrittenQuestion
+    file: Path | None
+    reason: str = ""
+    voice: Voice | None = None
+
+
+def prepare_llama_questions(folder: Path, output: Path) -> Prepared:
+    """Make a manifest, of split ``test``, of the published folder of LLaMA-Questions: a table and the recordings that it names.
+
+    Args:
+        folder: Holds one ``.tsv``; the recordings may lie in any folder below it.
+        output: The manifest to write.
+
+    Raises:
+        DataError: if there is no table, several, or a broken one, or none of the recordings.
+    """
+    folder = Path(folder)
+    tables = sorted(folder.glob("*.tsv"))
+    if len(tables) != 1:
+        raise DataError(f"{folder} holds {len(tables)} tables (*.tsv) of questions, not one: name the folder of LLaMA-Questions")
+    questions = read_llama_questions(tables[0])
+    found = {file.name: file for file in sorted(folder.rglob("*")) if file.suffix.lower() in AUDIO_SUFFIXES}
+    return _manifest([_recorded(question, found.get(question.recording), folder) for question in questions], Path(output), "test")
+
+
+def prepare_questions(
+    file: Path, output: Path, split: str = "test", speech: Path | None = None, limit: int | None = None, workers: int | None = None
+) -> Prepared:
+    """Make a manifest of written questions (WebQuestions, TriviaQA), spoken by espeak-ng or taken from a folder of recordings.
+
+    What is spoken lies in a folder beside the manifest. A recording is named after all that made it, so that a run that was cut off
+    goes on, and one with other texts speaks those alone.
+
+    Args:
+        file: The questions.
+        output: The manifest to write.
+        split: The split to call them; where the file itself names splits, the one to take.
+        speech: A folder of recordings, ``<id>.wav`` or another audio format, of any synthesizer or reader.
+        limit: How many questions to take, from the first on; None takes all.
+        workers: Processes that speak; 0 speaks in this one. By default one a CPU core.
+
+    Raises:
+        DataError: if the file cannot be read or ``speech`` holds none of its questions.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"--limit must be at least 1, got {limit}")
+    output = Path(output)
+    questions = read_questions(Path(file), split)[:limit]
+    twice = [name for name, count in Counter(question.id for question in questions).items() if count > 1]
+    if twice:
+        raise DataError(f"{file} uses the id {twice[0]!r} more than once ({len(twice)} ids in all): make ids unique")
+    if speech is not None:
+        # From the last suffix to the first, so that the first, an uncompressed one, stays.
+        found = {file.stem: file for suffix in reversed(AUDIO_SUFFIXES) for file in Path(speech).glob(f"*{suffix}")}
+        return _manifest([_recorded(question, found.get(question.id), Path(speech)) for question in questions], output, split)
+    return _manifest(_spoken(questions, output.parent / f"{output.stem}_audio", workers), output, split)
+
+
+def _recorded(question: WrittenQuestion, file: Path | None, folder: Path) -> Asked:
+    """A question with the recording found for it, or with the name that was looked for."""
+    wanted = question.recording or f"{question.id}.wav, .flac, ..."
+    return Asked(question, file, "" if file else f"no recording {wanted} in {folder}")
+
+
+def _spoken(questions: list[WrittenQuestion], folder: Path, workers: int | None) -> list[Asked]:
+    """Speak the questions that have not been spoken yet."""
+    planned = [_utterance(question) for question in questions]
+    files = [folder / f"{utterance.id}.flac" for utterance in planned]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot make {folder}, where the questions are spoken ({error}): choose a manifest beside which you may write"
+        ) from error
+    missing = [utterance for utterance, file in zip(planned, files, strict=True) if not file.is_file()]
+    with progress_bar(f"speaking questions into {folder}") as show:
+        failures = dict(filter(None, in_processes(partial(_speak, folder), missing, show, workers)))
+    return [
+        Asked(question, None if utterance.id in failures else file, failures.get(utterance.id, ""), utterance.voice)
+        for question, utterance, file in zip(questions, planned, files, strict=True)
+    ]
+
+
+def _utterance(question: WrittenQuestion) -> Utterance:
+    """How a question is spoken, a matter of its id alone, under a name that tells all that its samples depend on."""
+    voice = HELDOUT_VOICES[seed_of("voice", question.id) % len(HELDOUT_VOICES)]
+    prosody = draw_prosody(random.Random(seed_of("prosody", question.id)), voice)
+    made_by = seed_of(question.text, voice, prosody, version("espeakng-loader"))
+    return Utterance(f"{question.id}-{made_by:016x}", question.text, voice, prosody)
+
+
+def _speak(folder: Path, utterance: Utterance) -> tuple[str, str] | None:
+    """Speak an utterance into its file; its name and the reason if that fails."""
+    try:
+        speech = speak(utterance.text, utterance.voice, utterance.prosody)
+    except DataError as error:
+        return utterance.id, str(error)
+    # Written aside, because the next run takes a file that exists for whole.
+    aside = folder / f"{utterance.id}.part"
+    soundfile.write(str(aside), speech.waveform.numpy(), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    aside.replace(aside.with_suffix(".flac"))
+    return None
+
+
+def _manifest(asked: list[Asked], output: Path, split: str) -> Prepared:
+    """Write the manifest of the questions that have a recording; the others are told."""
+    entries: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    for one in asked:
+        question, voice = one.question, one.voice
+        if one.file is None:
+            skipped[question.id] = one.reason
+            continue
+        speaker = {"speaker": voice.name if voice else None, "gender": voice.gender if voice else None}
+        entry = {"id": question.id, "text": question.text, "answers": question.answers, **speaker, "split": split}
+        try:
+            entries.append(entry | recorded(one.file, output))
+        except DataError as error:
+            skipped[question.id] = f"{one.file}: {error}"
+    if not entries:
+        raise DataError(f"none of the {len(asked)} questions has a recording, the first because: {next(iter(skipped.values()))}")
+    return write_manifest(output, entries, skipped)

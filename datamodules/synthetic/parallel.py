@@ -1,0 +1,59 @@
+"""Speaks many utterances at once: one process a core, and a progress bar for terminals and log files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import TypeVar
+
+import torch
+
+Progress = Callable[[int, int], None]
+Utterance = TypeVar("Utterance")
+Spoken = TypeVar("Spoken")
+
+
+def in_processes(
+    speak: Callable[[Utterance], Spoken], utterances: Sequence[Utterance], progress: Progress | None = None, workers: int | None = None
+) -> Iterator[Spoken]:
+    """What ``speak`` makes of each utterance, in their order.
+
+    Args:
+        speak: A function that can be pickled.
+        utterances: What to speak.
+        progress: Called with utterances done and in all.
+        workers: Processes that speak; 0 speaks in this one. By default one a CPU core.
+    """
+    for done, spoken in enumerate(_each(speak, utterances, workers), 1):
+        yield spoken
+        if progress:
+            progress(done, len(utterances))
+
+
+def _each(speak: Callable[[Utterance], Spoken], utterances: Sequence[Utterance], workers: int | None) -> Iterator[Spoken]:
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers == 0:
+        yield from map(speak, utterances)
+        return
+    # Processes, because the synthesizer is not thread-safe; spawned, because a fork of a process with torch's threads may hang.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.map(speak, utterances, chunksize=16)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Progress]:
+    """A bar, shown where the work takes more than a second."""
+    from tqdm.auto import tqdm
+
+    pause = 1.0 if sys.stderr.isatty() else 10.0  # in a file every update is one more line
+    with tqdm(desc=what, unit=" utterances", mininterval=pause, delay=1.0) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
