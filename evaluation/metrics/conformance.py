@@ -20,6 +20,8 @@ FILLED_BY = {  # what each judge writes into a sample
     "transcriber": ("heard",),
     "text_scorer": ("nll_nats", "num_tokens"),
     "speaker_embedder": ("prompt_embedding", "generated_embedding"),
+    "second_speaker_embedder": ("second_prompt_embedding", "second_generated_embedding"),
+    "quality_predictor": ("predicted_mos",),
 }
 STATE_CURE = "keep all that update changes in states: self.add_state(name, default, dist_reduce_fx='sum' or 'cat')"
 
@@ -139,7 +141,8 @@ def usable() -> list[SpokenSample]:
 def odd() -> dict[str, SpokenSample]:
     """Samples such as a model early in its training and data of all kinds give, by what is odd about them."""
     nothing = torch.zeros(0)
-    unheard = {"heard": "", "nll_nats": 0.0, "num_tokens": 0, "generated_embedding": torch.full((8,), torch.nan)}
+    no_voice = {f"{prefix}generated_embedding": torch.full((8,), torch.nan) for prefix in ("", "second_")}
+    unheard = {"heard": "", "nll_nats": 0.0, "num_tokens": 0, "predicted_mos": None, **no_voice}
     silent = unheard | {"generated": torch.zeros(8000)}
     speechless = unheard | {"generated": nothing, "generated_mel": torch.zeros(0, MEL_BINS)}
     unrecorded = {"reference": nothing, "reference_text": "", "reference_mel": torch.zeros(0, MEL_BINS), "teacher_forced_mel": None}
@@ -164,6 +167,10 @@ def _sample(number: int, heard: str) -> SpokenSample:
     def noise(*shape: int) -> torch.Tensor:
         return 0.1 * torch.randn(*shape, generator=draw)
 
+    def voice(samples: int, pitch_hz: float) -> torch.Tensor:
+        turns = pitch_hz * torch.arange(samples) / RATE_HZ
+        return torch.stack([torch.sin(2 * torch.pi * harmonic * turns) / (10 * harmonic) for harmonic in range(1, 20)]).sum(0)
+
     frames, samples = 40 + 8 * number, 8000 + 1600 * number
     return SpokenSample(
         id=f"sample-{number}",
@@ -171,11 +178,11 @@ def _sample(number: int, heard: str) -> SpokenSample:
         prompt=noise(8000),
         prompt_rate_hz=RATE_HZ,
         prompt_text="what does the cow say",
-        reference=noise(9600),
+        reference=voice(9600, 120.0) + 0.01 * noise(9600),
         reference_text="the cow says moo",
         answers=["moo"],
         split="",
-        generated=noise(samples),
+        generated=voice(samples, 130.0 + 5 * number) + 0.01 * noise(samples),
         speech_rate_hz=RATE_HZ,
         text="what does the cow say the cow says moo",
         transcript="what does the cow say" if number % 2 else "what does a cow say",
@@ -191,6 +198,9 @@ def _sample(number: int, heard: str) -> SpokenSample:
         num_tokens=len(heard.split()),
         prompt_embedding=torch.nn.functional.normalize(noise(8), dim=0),
         generated_embedding=torch.nn.functional.normalize(noise(8), dim=0),
+        second_prompt_embedding=torch.nn.functional.normalize(noise(8), dim=0),
+        second_generated_embedding=torch.nn.functional.normalize(noise(8), dim=0),
+        predicted_mos=2.5 + 0.1 * number,
     )
 
 

@@ -74,10 +74,10 @@ class Listed(Words):
     def update(self, samples):
         self.kept += samples
 
-    def columns(self):
+    def tally(self):
         parts = [part for part in map(self.parts, self.kept) if part]
-        self.skipped = torch.tensor(len(self.kept) - len(parts))
-        return tuple(torch.tensor(column) for column in zip(*parts, strict=True)) if parts else super().columns()
+        numerators, denominators = torch.tensor(parts, dtype=torch.double).reshape(-1, 2).T
+        return numerators, denominators, len(self.kept) - len(parts)
 
 
 class ForgetsItsOwn(Listed):

@@ -134,6 +134,12 @@ class Upsampler(Vocoder):
         return mel.mean(2).repeat_interleave(self.mel.hop_samples, dim=1), num_frames * self.mel.hop_samples
 
 
+class NoMel(Upsampler):
+    def __init__(self, mel):
+        super().__init__(mel)
+        del self.mel
+
+
 class Smeared(Upsampler):
     def forward(self, mel, num_frames):
         return super().forward(mel + mel.roll(-1, dims=1), num_frames)
@@ -204,6 +210,7 @@ def test_a_sound_part_passes(kind):
         (Stereo, "shapes", r"not \(B, S\)"),
         (FromTheLongest, "lengths", r"16000 \(16000\), 16000 \(10673\)"),
         (HalfAsLong, "lengths", r"8000 \(16000\).*: give mel.hop_samples samples for each valid frame.* \(mel.hop_samples is 200\)"),
+        (NoMel, "shapes", r"it sets no `mel`: set self\.mel = mel in its constructor"),
         (Smeared, "padding", "noise in padded frames changes valid samples: mask frames behind num_frames"),
         (ByTheBatch, "batch against single", "sounds otherwise"),
         (NeedsTwo, "short speech", "line .*: RuntimeError: kernel is larger"),

@@ -92,7 +92,9 @@ TINY: dict[type, Callable] = {
     DNSMOSPredictor: lambda folder: DNSMOSPredictor(),
     TransformersTranscriber: lambda folder: TransformersTranscriber(str(write_speech_judge("wav2vec2", folder / "judge"))),
     TransformersSpeakerEmbedder: lambda folder: TransformersSpeakerEmbedder(str(write_speech_judge("wavlm_speaker", folder / "judge"))),
-    SpeechBrainSpeakerEmbedder: lambda folder: SpeechBrainSpeakerEmbedder(str(write_speechbrain_folder("ecapa", folder / "ecapa"))),
+    SpeechBrainSpeakerEmbedder: lambda folder: SpeechBrainSpeakerEmbedder(
+        str(write_speechbrain_folder("ecapa", folder / "ecapa")), sample_rate_hz=16000
+    ),
     TransformersTextScorer: tiny_text_scorer,
     ConformerEncoder: lambda folder: ConformerEncoder(CONFORMER),
     FrameStackEncoder: lambda folder: FrameStackEncoder(WIDTH),

@@ -18,7 +18,7 @@ PARTS = '''
 import os
 from pathlib import Path
 import torch
-from evaluation.judges import Transcriber
+from evaluation.judges import QualityPredictor, Transcriber
 from spectron.batch import Continuation
 from spectron.contracts import SpokenLanguageModel
 
@@ -59,6 +59,21 @@ class Seconds(Transcriber):
     def transcribe(self, waveforms, sample_rate_hz):
         return [" ".join(["word"] * (1 + len(w) // sample_rate_hz)) for w in waveforms]
 '''
+
+ABSENT = """
+
+class Critic(QualityPredictor):
+    title = "Critic()"
+
+    def missing(self):
+        return "the critic is on holiday: call her back"
+
+    def load(self):
+        raise RuntimeError
+
+    def rate(self, waveforms, sample_rate_hz):
+        raise RuntimeError
+"""
 
 SUITE = """
 name: NAME
@@ -236,6 +251,16 @@ def test_a_judge_that_cannot_be_loaded_stops_before_the_first_item(place, capsys
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.transcriber.init_args.there=false"]) == 1
     assert "the weights are not here" in capsys.readouterr().err
     assert evaluations(place) == []
+
+
+def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
+    (place / "parts.py").write_text(PARTS + ABSENT)
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.quality_predictor.class_path=parts.py:Critic"]) == 0
+    results = results_of(evaluations(place)[0])
+    assert results["scorers"]["quality_predictor"] == {"title": "Critic()", "missing": "the critic is on holiday: call her back"}
+    found = results["tasks"]["questions"]["systems"]["model"]["measures"]["predicted_mos"]
+    assert (found["value"], found["count"], found["skipped"]) == (None, 0, 12)
+    assert found["skipped_because"] == "the critic is on holiday: call her back"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spectron.audio.mel import LogMel
+from spectron.audio.mel import LogMel, MelConfig
 from spectron.conformance.material import garbled, noise, ragged
 from spectron.conformance.verdict import FINITE, Check, Trial, require, require_close
 from spectron.contracts import Vocoder
@@ -17,6 +17,8 @@ COUNT_CURE = "give mel.hop_samples samples for each valid frame, and count num_s
 def shapes(trial: Trial) -> str:
     """Log-mel (B, T, M) becomes a finite waveform (B, S) with (B,) valid samples."""
     vocoder: Vocoder = trial.part
+    told = isinstance(getattr(vocoder, "mel", None), MelConfig)
+    require(told, "it sets no `mel`: set self.mel = mel in its constructor, the MelConfig that it is built with")
     mel, num_frames = _spectrograms(trial)
     audio, num_samples = vocoder(mel, num_frames)
     require(

@@ -1,0 +1,192 @@
+"""Tasks on a tiny Spectron against slow ways to the same figures: pairs, toplines, references, stored speech."""
+
+import json
+
+import pytest
+import torch
+
+from datamodules import PairsDataModule
+from evaluation.evaluator import Judges
+from evaluation.references import exchanged, silences_of
+from evaluation.tasks import Bench, LikelihoodPairs
+from evaluation.toplines import WrittenAnswers
+from spectron.audio.io import read_audio, to_16_bits, write_wav
+from spectron.audio.mel import MelConfig
+from spectron.batch import Prompts, SpeechBatch
+from spectron.contracts import Decoding
+from spectron.encoders import FrameStackEncoder
+from spectron.errors import ConfigError
+from spectron.generation import DecodingState
+from spectron.heads import MelRegressionHead
+from spectron.language_models import CausalLanguageModel, TokenizerSettings
+from spectron.model import SpectronModel
+from spectron.vocoders import GriffinLimVocoder
+
+LLAMA = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+MEL = MelConfig(mel_bins=20)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    """An untrained Spectron, large weights making it lively."""
+    torch.manual_seed(0)
+    text = tmp_path_factory.mktemp("text") / "text.txt"
+    text.write_text("the cat sat on the mat and the dog ran to the cow\n" * 20)
+    lm = CausalLanguageModel(config=dict(LLAMA), tokenizer=TokenizerSettings(str(text), 300))
+    model = SpectronModel(
+        FrameStackEncoder(8, mel=MEL),
+        lm,
+        lambda width: MelRegressionHead(width, MEL, frames_per_step=2, post_net_width=8),
+        lambda mel: GriffinLimVocoder(mel, iterations=2),
+        text_mark=" | ",
+    )
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            parameter.mul_(3)
+    return model.eval()
+
+
+def noise(seconds: float, seed: int) -> torch.Tensor:
+    return 0.1 * torch.randn(round(16000 * seconds), generator=torch.Generator().manual_seed(seed))
+
+
+def batch(speakers: list[str], ids: list[str]) -> SpeechBatch:
+    rows = len(ids)
+    return SpeechBatch(
+        ids=ids,
+        prompt=torch.stack([noise(0.5, row) for row in range(rows)]),
+        prompt_num_samples=torch.full((rows,), 8000),
+        prompt_text=["the cat"] * rows,
+        continuation=torch.stack([noise(0.5, 10 + row) for row in range(rows)]),
+        continuation_num_samples=torch.tensor([8000 - 1000 * row for row in range(rows)]),
+        continuation_text=[f"sat {name}" for name in ids],
+        speakers=speakers,
+    )
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Three pairs: sharing a beginning, sharing none, of unknown words."""
+    lines = []
+    for number, (context, words) in enumerate([(0.4, "the cat ran"), (0.0, "the dog ran"), (0.0, None)]):
+        for side, seed in (("positive", 2 * number), ("negative", 2 * number + 1)):
+            shared = noise(context, 50 + number)
+            write_wav(tmp_path / f"{number}-{side}.wav", torch.cat([shared, noise(0.6 + 0.1 * seed, seed)]), 16000)
+        lines.append(
+            {
+                "id": f"pair-{number}",
+                "group": "noise" if number else "shared",
+                **{f"{side}_audio_filepath": f"{number}-{side}.wav" for side in ("positive", "negative")},
+                "positive_text": words,
+                "negative_text": words and words.replace("ran", "sat"),
+                "context_seconds": context,
+            }
+        )
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def slow_scores(system, path, context: float, text: str) -> tuple[float, float]:
+    """Text and spectrogram score of one recording, alone."""
+    waveform, _ = read_audio(path)
+    cut = round(16000 * context) or len(waveform) // 2
+
+    def row(prompt, continuation, texts):
+        lengths = torch.tensor([len(prompt)]), torch.tensor([len(continuation)])
+        return SpeechBatch(["x"], prompt[None], lengths[0], [texts[0]], continuation[None], lengths[1], [texts[1]])
+
+    with torch.inference_mode():
+        heard = system.losses(system(row(waveform, waveform[:0], (text, ""))))["text"]
+        speech = system(row(waveform[:cut], waveform[cut:], ("", text)))
+        followed = system.losses(speech)["speech"].total / speech.speech_targets.num_frames[0]
+    return -float(heard.total / heard.count), -float(followed)
+
+
+def test_pairs_are_scored_as_each_recording_alone(system, pairs):
+    task = LikelihoodPairs(PairsDataModule(str(pairs / "pairs.jsonl")))
+    bench = Bench(system, Judges(), CPU)
+    task.prepare(bench)
+    assert task.systems(bench) == ["model"]
+    records = {record.id: record for place in range(len(task.batches)) for record in task.judge("model", place, bench)}
+    assert sorted(records) == ["pair-0", "pair-1", "pair-2"]
+    for number, context, text in ((0, 0.4, "the cat ran"), (1, 0.0, "the dog ran"), (2, 0.0, "")):
+        right = slow_scores(system, pairs / f"{number}-positive.wav", context, text)
+        wrong = slow_scores(system, pairs / f"{number}-negative.wav", context, text.replace("ran", "sat"))
+        found = records[f"pair-{number}"]
+        scores = found.facts["scores"]
+        assert scores["spectrogram_positive"] == pytest.approx(right[1], rel=1e-4)
+        assert scores["spectrogram_negative"] == pytest.approx(wrong[1], rel=1e-4)
+        assert found.parts["pair_accuracy_spectrogram"] == (float(right[1] > wrong[1]), 1.0)
+        assert found.split == ("noise" if number else "shared")
+        if text:
+            assert (scores["text_positive"], scores["text_negative"]) == (
+                pytest.approx(right[0], rel=1e-4),
+                pytest.approx(wrong[0], rel=1e-4),
+            )
+            assert found.parts["pair_accuracy_text"] == (float(right[0] > wrong[0]), 1.0)
+        else:
+            assert (scores["text_positive"], found.parts["pair_accuracy_text"]) == (None, None)
+    alone = task.judge("model", 0, bench, rows=[1])
+    assert alone[0].facts["scores"]["spectrogram_positive"] == pytest.approx(
+        records[alone[0].id].facts["scores"]["spectrogram_positive"], rel=1e-4
+    )
+
+
+def test_a_system_without_likelihoods_is_refused(pairs):
+    class Mute:
+        prompt_rate_hz = speech_rate_hz = 16000
+
+    task = LikelihoodPairs(PairsDataModule(str(pairs / "pairs.jsonl")))
+    with pytest.raises(ConfigError, match="Mute gives no likelihoods: define `score_speech`"):
+        task.prepare(Bench(Mute(), Judges(), CPU))
+
+
+def slow_answer(system, question: str, tokens: int) -> list[int]:
+    """Greedy tokens behind a text, the whole sequence read anew for each."""
+    lm = system.language_model
+    ids, count = lm.tokenize([question])
+    sequence = [lm.sos_id, *ids[0, : int(count)].tolist()]
+    written = []
+    for _ in range(tokens):
+        state = DecodingState(lm, 1, CPU)
+        inputs = torch.tensor([sequence])
+        token = int(lm.logits(state.extend(lm.embed(inputs), torch.ones_like(inputs, dtype=torch.bool))[0, -1]).argmax())
+        if token == lm.eos_id:
+            break
+        written.append(token)
+        sequence.append(token)
+    return written
+
+
+def test_written_questions_are_answered_by_the_language_model_alone(system):
+    questions = {"a": "the cat sat on", "b": "the dog", "c": "the cow ran to the mat and the"}
+    prompts = Prompts(list(questions), torch.zeros(3, 8000), torch.full((3,), 8000))
+    answered = WrittenAnswers(system, questions).continue_speech(prompts, Decoding(max_text_tokens=6))
+    with torch.inference_mode():
+        expected = [slow_answer(system, f"{question} |", 6) for question in questions.values()]
+    assert answered.continuation_text == [text.strip() for text in system.language_model.detokenize(expected)]
+    assert len(set(answered.continuation_text)) > 1, "the questions matter"
+    assert answered.transcript == list(questions.values())
+    assert answered.waveform.shape == (3, 0)
+
+
+def test_another_speakers_recording_is_given_where_there_is_one():
+    first, second = batch(["s", "s"], ["a", "b"]), batch(["s", "t"], ["c", "d"])
+    given = exchanged(first, second)
+    assert {name: spoken.text for name, spoken in given.items()} == {"a": "sat d", "b": "sat d"}
+    assert len(given["a"].waveform) == 7000
+    # Within one batch nobody gets its own; with one speaker alone any other utterance has to do.
+    assert {name: spoken.text for name, spoken in exchanged(first, first).items()} == {"a": "sat b", "b": "sat a"}
+    assert exchanged(batch(["s"], ["a"]), batch(["s"], ["a"])) == {}
+    silent = silences_of(first)["b"]
+    assert (len(silent.waveform), float(silent.waveform.abs().sum()), silent.text) == (7000, 0.0, "")
+
+
+def test_what_is_judged_is_what_the_wav_holds(tmp_path):
+    waveform = torch.cat([torch.linspace(-1.2, 1.2, 999), noise(0.1, 1)])
+    rounded = to_16_bits(waveform)
+    write_wav(tmp_path / "a.wav", waveform, 16000)
+    assert torch.equal(read_audio(tmp_path / "a.wav")[0], rounded)
+    assert torch.equal(to_16_bits(rounded), rounded)
+    assert float((rounded - waveform.clamp(-1, 1)).abs().max()) < 1 / 32768 + 1e-7
