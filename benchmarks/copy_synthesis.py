@@ -1,10 +1,12 @@
 """Vocoders on true spectrograms: how far speech comes from the recording on its way to a spectrogram and back.
 
-Run: python benchmarks/copy_synthesis.py <manifest.jsonl> <folder or hub name of a HiFi-GAN> [--items 32]
+Run: python -m benchmarks.copy_synthesis <manifest.jsonl> <folder or hub name of a HiFi-GAN, or folder of a Vocos> [--split dev]
+     [--items 32] [--judge <folder of an exported CTC recogniser>]
 
-The spectrogram is the HiFi-GAN's. Printed for the recordings, Griffin-Lim and the HiFi-GAN: mean absolute log-mel difference (a frame
-and band), word error rate by PocketSphinx against the manifest's text, cosine of resemblyzer's embeddings with the recording, and
-seconds of computing a second of speech.
+The spectrogram is the vocoder's. Printed for the recordings, Griffin-Lim (32 and 64 rounds) and the vocoder: mean absolute log-mel
+difference (a frame and band), multi-resolution STFT distance (spectral convergence plus log-magnitude), word error rate against the
+manifest's text (by PocketSphinx, or by the judge), how much it differs from Griffin-Lim's with a paired 95 % interval, cosine of
+resemblyzer's embeddings with the recording, and seconds of computing a second of speech.
 """
 
 from __future__ import annotations
@@ -12,44 +14,71 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from evaluation.judges import PocketSphinxTranscriber, ResemblyzerEmbedder
+from evaluation.judges import CTCTranscriber, PocketSphinxTranscriber, ResemblyzerEmbedder, Transcriber
+from evaluation.metrics import paired_bootstrap
 from evaluation.metrics.word_errors import word_errors
 from spectron.audio.io import read_audio
-from spectron.audio.mel import LogMel
+from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
+from spectron.contracts import Vocoder
 from spectron.hub import locate
-from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder
+from spectron.losses.vocoder import stft_distances
+from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosVocoder
 from spectron.vocoders.hifigan import read_generator, settled
+from spectron.vocoders.vocos import read_vocos
 
-Speak = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+COLUMNS = ("", "log-mel L1", "STFT", "WER", "against Griffin-Lim", "similarity", "real-time factor")
+BASELINE = "Griffin-Lim"
 
 
-def measure(name: str, speak: Speak | None, recordings: list[Tensor], texts: list[str], log_mel: LogMel) -> str:
-    """One line of the table; ``speak`` is None for the recordings themselves."""
-    rate = log_mel.config.sample_rate_hz
-    spoken, differences, seconds = [], [], 0.0
+@dataclass
+class Spoken:
+    """What a vocoder made of the recordings.
+
+    Args:
+        waveforms: Its speech (S,).
+        log_mel: Mean absolute difference of the spectrograms.
+        stft: Mean distance of the waveforms.
+        share: Seconds of computing a second of speech.
+    """
+
+    waveforms: list[Tensor]
+    log_mel: float
+    stft: float
+    share: float
+
+
+def speak(vocoder: Vocoder | None, recordings: list[Tensor], log_mel: LogMel) -> Spoken:
+    """Take recordings to spectrograms and back; None leaves them as they are."""
+    waveforms, differences, distances, seconds = [], [], [], 0.0
     for recording in recordings:
         mel, num_frames = log_mel(recording[None], torch.tensor([len(recording)]))
         began = time.perf_counter()
-        waveform = recording if speak is None else speak(mel, num_frames)[0][0]
+        waveform = recording if vocoder is None else vocoder(mel, num_frames)[0][0]
         seconds += time.perf_counter() - began
         again, _ = log_mel(waveform[None], torch.tensor([len(waveform)]))
-        differences.append((again - mel).abs().mean(dim=(0, 2)))
-        spoken.append(waveform)
-    transcriber, embedder = PocketSphinxTranscriber(), ResemblyzerEmbedder()
-    with transcriber.at_work(torch.device("cpu")), embedder.at_work(torch.device("cpu")):
-        heard = transcriber.transcribe(spoken, rate)
-        likeness = torch.cosine_similarity(embedder.embed(spoken, rate), embedder.embed(recordings, rate))
-    counts = torch.tensor([word_errors(text, words) for text, words in zip(texts, heard, strict=True)]).sum(0)
-    share = seconds / sum(len(recording) for recording in recordings) * rate
-    row = (name, f"{torch.cat(differences).mean():.3f}", f"{counts[0] / counts[1]:.3f}", f"{likeness.mean():.3f}", f"{share:.3f}")
-    return "".join(cell.ljust(16) for cell in row)
+        frames, length = min(again.shape[1], mel.shape[1]), min(len(waveform), len(recording))
+        differences.append((again[:, :frames] - mel[:, :frames]).abs().mean(dim=(0, 2)))
+        distances.append(float(sum(stft_distances(waveform[None, :length], recording[None, :length]))))
+        waveforms.append(waveform)
+    total = sum(map(len, recordings)) / log_mel.config.sample_rate_hz
+    return Spoken(waveforms, float(torch.cat(differences).mean()), sum(distances) / len(distances), seconds / total)
+
+
+def vocoder_of(source: str) -> tuple[MelConfig, Vocoder]:
+    """A neural vocoder and the spectrogram that it was trained on."""
+    folder = locate(source)
+    if (folder / "vocos.json").is_file():
+        mel = read_vocos(folder, source)[0].mel
+        return mel, VocosVocoder(mel, source).eval()
+    mel = settled(read_generator(folder, source).trained_on, None, source)
+    return mel, HiFiGANVocoder(mel, source).eval()
 
 
 @torch.inference_mode()
@@ -57,23 +86,38 @@ def main() -> None:
     """Read the recordings, and measure each vocoder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("hifigan")
+    parser.add_argument("vocoder")
+    parser.add_argument("--split", action="append", help="only utterances of this split; may be said several times")
     parser.add_argument("--items", type=int, default=32)
+    parser.add_argument("--judge", help="folder of an exported CTC model; by default PocketSphinx")
     arguments = parser.parse_args()
-    mel = settled(read_generator(locate(arguments.hifigan), arguments.hifigan).trained_on, None, arguments.hifigan)
-    lines = [json.loads(line) for line in arguments.manifest.read_text(encoding="utf-8").splitlines()[: arguments.items]]
-    recordings = []
-    for line in lines:
-        recording, rate = read_audio(arguments.manifest.parent / line["audio_filepath"])
-        recordings.append(resample(recording, rate, mel.sample_rate_hz))
-    print("".join(cell.ljust(16) for cell in ("", "log-mel L1", "WER", "similarity", "real-time factor")))
-    systems: dict[str, Speak | None] = {
+    mel, neural = vocoder_of(arguments.vocoder)
+    lines = [json.loads(line) for line in arguments.manifest.read_text(encoding="utf-8").splitlines()]
+    lines = [line for line in lines if arguments.split is None or line["split"] in arguments.split][: arguments.items]
+    recordings = [resample(*read_audio(arguments.manifest.parent / line["audio_filepath"]), mel.sample_rate_hz) for line in lines]
+    transcriber: Transcriber = CTCTranscriber(arguments.judge) if arguments.judge else PocketSphinxTranscriber()
+    embedder = ResemblyzerEmbedder()
+    systems: dict[str, Vocoder | None] = {
+        BASELINE: GriffinLimVocoder(mel).eval(),
         "recording": None,
-        "Griffin-Lim": GriffinLimVocoder(mel).eval(),
-        "HiFi-GAN": HiFiGANVocoder(mel, arguments.hifigan).eval(),
+        f"{BASELINE} 64": GriffinLimVocoder(mel, iterations=64).eval(),
+        type(neural).__name__.removesuffix("Vocoder"): neural,
     }
-    for name, speak in systems.items():
-        print(measure(name, speak, recordings, [line["text"] for line in lines], LogMel(mel)), flush=True)
+    print(f"{len(lines)} recordings, judged by {transcriber.title}")
+    print("".join(cell.ljust(26) for cell in COLUMNS))
+    errors: dict[str, list[tuple[float, float] | None]] = {}
+    with transcriber.at_work(torch.device("cpu")), embedder.at_work(torch.device("cpu")):
+        voices = embedder.embed(recordings, mel.sample_rate_hz)
+        for name, vocoder in systems.items():
+            spoken = speak(vocoder, recordings, LogMel(mel))
+            heard = [transcriber.transcribe([waveform], mel.sample_rate_hz)[0] for waveform in spoken.waveforms]
+            errors[name] = [word_errors(line["text"], words) for line, words in zip(lines, heard, strict=True)]
+            counts = torch.tensor(errors[name]).sum(0)
+            difference = paired_bootstrap(errors[name], errors[BASELINE])
+            likeness = torch.cosine_similarity(embedder.embed(spoken.waveforms, mel.sample_rate_hz), voices).mean()
+            against = "" if name == BASELINE else f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+            figures = (f"{spoken.log_mel:.3f}", f"{spoken.stft:.3f}", f"{counts[0] / counts[1]:.4f}", against)
+            print("".join(cell.ljust(26) for cell in (name, *figures, f"{likeness:.3f}", f"{spoken.share:.3f}")), flush=True)
 
 
 if __name__ == "__main__":
