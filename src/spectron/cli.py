@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-# Nothing heavy up here: `spectron --help` has to answer at once, and torch alone takes seconds. Every verb imports what it needs.
 import argparse
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from spectron.errors import ConfigError, Interrupted, SpectronError
+from spectron import verbs
+from spectron.errors import Interrupted, SpectronError
 
-if TYPE_CHECKING:
-    from spectron.experiment import Experiment
-    from spectron.fitting import Outcome
-    from spectron.restoring import Source
-    from spectron.runs import TrackingSettings
-
-LEFT_OUT_SHOWN = 20
 PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
 TRAINED = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
@@ -72,10 +65,10 @@ def build_parser() -> argparse.ArgumentParser:
     about = "Experiments with spoken language models."
     parser = argparse.ArgumentParser(prog="spectron", description=about, epilog="spectron VERB --help says more.", allow_abbrev=False)
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    kinds = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     def verb(name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[debug], allow_abbrev=False)
+        added = kinds.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[debug], allow_abbrev=False)
         added.set_defaults(verb=function)
         if reference:
             added.add_argument("reference", metavar="MODEL", help=reference)
@@ -86,194 +79,37 @@ def build_parser() -> argparse.ArgumentParser:
     def overridable(added: argparse.ArgumentParser, example: str) -> None:
         added.add_argument("overrides", nargs="*", metavar="key=value", help=f"overrides, such as {example}")
 
-    added = verb("fit", fit, "train an experiment and evaluate it")
+    added = verb("fit", verbs.fit, "train an experiment and evaluate it")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
     overridable(added, "trainer.max_steps=100")
     added.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on from the last checkpoint of the newest run, or of RUN")
-    added = verb("evaluate", evaluate, "put a model to a suite of tasks, or compute its validation metrics again", reference=SYSTEM)
+    added = verb("evaluate", verbs.evaluate, "put a model to a suite of tasks, or compute its validation metrics again", reference=SYSTEM)
     added.add_argument("suite", nargs="?", metavar="SUITE.yaml", help="the suite; without one, the model's own validation is done again")
     overridable(added, "judges.text_scorer.init_args.source=gpt2 of the suite, or callbacks.speech.init_args.panel_size=64 of the model")
     added.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on with the newest evaluation of the suite, or with RUN")
     added.add_argument("--device", help="of a suite: cpu, cuda, cuda:1, ...; by default a GPU where there is one")
-    added = verb("continue", continue_speech, "continue spoken prompts", reference=SAVED)
+    added = verb("continue", verbs.continue_speech, "continue spoken prompts", reference=SAVED)
     _add_speaking_options(added)
     added.set_defaults(overrides=[])
-    added = verb("compare", compare, "show runs side by side, or evaluations against the first on the same items")
+    added = verb("compare", verbs.compare, "show runs side by side, or evaluations against the first on the same items")
     added.add_argument(
         "references", nargs="+", metavar="RUN", help="two or more runs, the name of one experiment, or two or more evaluations' folders"
     )
     added.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="also write evaluations' comparison as CSV, Markdown and HTML")
     added.add_argument("--anyway", action="store_true", help="compare evaluations that were not made alike, on the items they share")
-    added = verb("check", check, "build an experiment without training it: parameters of each part, shapes through the model")
+    added = verb("check", verbs.check, "build an experiment without training it: parameters of each part, shapes through the model")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
     added.add_argument(
         "--part", choices=PARTS, help="build this part, or all metrics or judges, and hold it against its contract, line by line"
     )
     overridable(added, "model.head.init_args.frames_per_step=2")
-    added = verb("prepare", prepare, "write manifests")
+    added = verb("prepare", verbs.prepare, "write manifests")
     _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
-    added = verb("export", export, "write a model as safetensors and a config.yaml that build it again", reference=SAVED)
+    added = verb("export", verbs.export, "write a model as safetensors and a config.yaml that build it again", reference=SAVED)
     added.add_argument("folder", type=Path, help="folder to write")
     overridable(added, f"{MOVED}, where a class' file has moved")
     added.add_argument("--half", action="store_true", help="store 16-bit floats: half the size")
     return parser
-
-
-def fit(options: argparse.Namespace) -> None:
-    """Train an experiment."""
-    from spectron.experiment import Experiment
-    from spectron.fitting import fit
-
-    _print_outcome(fit(Experiment.read(options.file, options.overrides), options.resume))
-
-
-def evaluate(options: argparse.Namespace) -> None:
-    """Put a model to a suite, or compute the validation metrics again."""
-    if options.suite:
-        _evaluate_suite(options)
-        return
-    from spectron.fitting import evaluate
-    from spectron.restoring import load_experiment
-
-    source = _source(options)
-    if source.is_export:
-        raise ConfigError(f"{source.path} describes a model without data to evaluate it on. Write a YAML that extends it, and fit that.")
-    overrides = [*options.overrides, *([f"tracking.folder={options.runs}"] if options.runs else [])]
-    _print_outcome(evaluate(load_experiment(source, overrides), source, changed=bool(options.overrides)))
-
-
-def _evaluate_suite(options: argparse.Namespace) -> None:
-    """Put a system to a suite."""
-    import importlib
-
-    from spectron.reporting import console
-
-    # By name: evaluation builds on spectron, so nothing in spectron imports it but for this verb at the very end.
-    running = importlib.import_module("evaluation.running")
-    places = (options.overrides, options.runs, options.resume, options.device)
-    outcome = running.evaluate_suite(options.reference, Path(options.suite), *places)
-    if outcome is not None:  # of several processes, the first one speaks
-        for shown in running.tables_of(running.read_evaluation(outcome.folder).results):
-            console().print(shown, markup=False, highlight=False, soft_wrap=isinstance(shown, str))
-        _print_outcome(outcome)
-
-
-def continue_speech(options: argparse.Namespace) -> None:
-    """Continue spoken prompts."""
-    from spectron.speaking import output_files, read_prompts, speak
-
-    files = output_files(options.prompts, options.output)
-    prompts = read_prompts(options.prompts)  # before the model, which takes longer to load than a wrong path is worth
-    import torch
-
-    from spectron.contracts import Decoding
-    from spectron.restoring import load_module
-
-    source = _source(options)
-    module = load_module(source, overrides=options.overrides).to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
-    for spoken in speak(module, prompts, files, decoding):
-        print(f"\nPrompt:       {spoken.prompt}")
-        if spoken.transcript is None or spoken.continuation is None:
-            print(f"Text:         {spoken.text or '(none)'}")
-        else:
-            print(f"Transcript:   {spoken.transcript}\nContinuation: {spoken.continuation}")
-        cut = "" if spoken.stopped else ", cut off at --max-seconds"
-        print(f"Speech:       {spoken.wav} ({spoken.seconds:.2f} s{cut})\nPicture:      {spoken.picture}")
-    print(f"\nModel:        {source.path}")
-
-
-def compare(options: argparse.Namespace) -> None:
-    """Show runs side by side."""
-    from spectron.comparison import compare, evaluation_folders, render
-    from spectron.reporting import console
-
-    if folders := evaluation_folders(options.references, _tracking(options)):
-        _compare_evaluations(folders, options)
-        return
-    if options.output or options.anyway:
-        raise ConfigError(f"--output and --anyway are for evaluations, and {', '.join(options.references)} holds none: leave them out")
-    console().print(render(compare(options.references, _tracking(options))))
-
-
-def _compare_evaluations(folders: list[Path], options: argparse.Namespace) -> None:
-    import importlib
-
-    from spectron.reporting import console
-
-    # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
-    comparison = importlib.import_module("evaluation.comparison")
-    compared = comparison.compare_evaluations(folders, options.anyway)
-    console().print(comparison.render(compared))
-    for path in comparison.write_comparison(compared, options.output) if options.output else []:
-        print(path)
-
-
-def check(options: argparse.Namespace) -> None:
-    """Build everything without training, or one part to examine it."""
-    from spectron.experiment import Experiment
-    from spectron.fitting import inspect_experiment
-    from spectron.reporting import console, parts_table, resolved_table, shapes_table
-
-    experiment = Experiment.read(options.file, options.overrides)
-    if options.part:
-        _check_part(experiment, options.part)
-        return
-    counts, shapes = inspect_experiment(experiment)
-    console().print(parts_table(counts), resolved_table(experiment.config["resolved"]), shapes_table(shapes))
-    print(f"{options.file} is ready: spectron fit {options.file}")
-
-
-def _check_part(experiment: Experiment, name: str) -> None:
-    """Print each verdict as soon as it is known.
-
-    Raises:
-        ConfigError: if a check fails.
-    """
-    from spectron.reporting import console, verdict_line
-    from spectron.single_part import named_parts
-
-    failures = []
-    for part in named_parts(experiment, name):
-        class_path = part.class_path.removeprefix(f"{Path.cwd()}/")
-        console().print(f"{part.key.removeprefix('model.')}: {class_path}", markup=False, highlight=False)
-        failed = []
-        for verdict in part.verdicts():
-            console().print(verdict_line(verdict), highlight=False)
-            failed += [verdict.name] if verdict.passed is False else []
-        failures += [f"{part.key}: {class_path} fails {', '.join(failed)}"] if failed else []
-    if failures:
-        raise ConfigError("; ".join(failures))
-
-
-def prepare(options: argparse.Namespace) -> None:
-    """Write manifests."""
-    import importlib
-
-    # By name: datamodules build on spectron, so nothing in spectron imports them but for this verb at the very end.
-    sources = importlib.import_module("datamodules.prepare")
-    given = {name: value for name, value in vars(options).items() if name not in ("verb", "source", "debug")}
-    done = getattr(sources, f"prepare_{options.source}")(**given)
-    for manifest in done.manifests:
-        print(f"Manifest: {manifest}")
-    splits = ", ".join(f"{name} {count}" for name, count in done.splits.items())
-    print(f"{done.items} {done.unit}, {done.hours:.2f} hours ({splits})")
-    for name, reason in list(done.skipped.items())[:LEFT_OUT_SHOWN]:
-        print(f"Left out: {name}: {reason}")
-    if done.skipped:
-        print(f"{len(done.skipped)} left out" + (f", the first {LEFT_OUT_SHOWN} shown" if len(done.skipped) > LEFT_OUT_SHOWN else ""))
-
-
-def export(options: argparse.Namespace) -> None:
-    """Write a model's parts."""
-    from spectron.exporting import export_parts
-    from spectron.restoring import load_experiment, restore
-
-    source = _source(options)
-    experiment = load_experiment(source, options.overrides, model_only=True)
-    module: Any = restore(experiment, source)
-    for path in export_parts(module.model, experiment.config, options.folder, half=options.half):
-        print(path)
 
 
 def _add_speaking_options(added: argparse.ArgumentParser) -> None:
@@ -336,29 +172,6 @@ def _separate_resume(arguments: list[str]) -> list[str]:
         alone = item == "--resume" and ("=" in following or following.startswith("-") or following.endswith((".yaml", ".yml")))
         separated.append("--resume=" if alone else item)
     return separated
-
-
-def _tracking(options: argparse.Namespace) -> TrackingSettings:
-    from spectron.runs import TrackingSettings
-
-    return TrackingSettings(folder=options.runs)
-
-
-def _source(options: argparse.Namespace) -> Source:
-    from spectron.restoring import find_source
-
-    return find_source(options.reference, _tracking(options))
-
-
-def _print_outcome(outcome: Outcome) -> None:
-    """The end of a run: measures, files worth a look, and how to see all of it."""
-    from spectron.reporting import console, measures_table
-
-    if outcome.measures:
-        console().print(measures_table(outcome.measures))
-    for path in outcome.headlines:
-        print(path)
-    print(f"Run {outcome.run_id} in {outcome.folder}\nMLflow: {outcome.ui_command}")
 
 
 def _quiet() -> None:

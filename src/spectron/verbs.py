@@ -1,0 +1,198 @@
+"""The verbs of the ``spectron`` command: each does its work and prints the result."""
+
+from __future__ import annotations
+
+# Nothing heavy up here: `spectron --help` has to answer at once, and torch alone takes seconds. Every verb imports what it needs.
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectron.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spectron.experiment import Experiment
+    from spectron.fitting import Outcome
+    from spectron.restoring import Source
+    from spectron.runs import TrackingSettings
+
+LEFT_OUT_SHOWN = 20
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Train an experiment."""
+    from spectron.experiment import Experiment
+    from spectron.fitting import fit
+
+    _print_outcome(fit(Experiment.read(options.file, options.overrides), options.resume))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Put a model to a suite, or compute the validation metrics again."""
+    if options.suite:
+        _evaluate_suite(options)
+        return
+    from spectron.fitting import evaluate
+    from spectron.restoring import load_experiment
+
+    source = _source(options)
+    if source.is_export:
+        raise ConfigError(f"{source.path} describes a model without data to evaluate it on. Write a YAML that extends it, and fit that.")
+    overrides = [*options.overrides, *([f"tracking.folder={options.runs}"] if options.runs else [])]
+    _print_outcome(evaluate(load_experiment(source, overrides), source, changed=bool(options.overrides)))
+
+
+def _evaluate_suite(options: argparse.Namespace) -> None:
+    """Put a system to a suite."""
+    import importlib
+
+    from spectron.reporting import console
+
+    # By name: evaluation builds on spectron, so nothing in spectron imports it but for this verb at the very end.
+    running = importlib.import_module("evaluation.running")
+    places = (options.overrides, options.runs, options.resume, options.device)
+    outcome = running.evaluate_suite(options.reference, Path(options.suite), *places)
+    if outcome is not None:  # of several processes, the first one speaks
+        for shown in running.tables_of(running.read_evaluation(outcome.folder).results):
+            console().print(shown, markup=False, highlight=False, soft_wrap=isinstance(shown, str))
+        _print_outcome(outcome)
+
+
+def continue_speech(options: argparse.Namespace) -> None:
+    """Continue spoken prompts."""
+    from spectron.speaking import output_files, read_prompts, speak
+
+    files = output_files(options.prompts, options.output)
+    prompts = read_prompts(options.prompts)  # before the model, which takes longer to load than a wrong path is worth
+    import torch
+
+    from spectron.contracts import Decoding
+    from spectron.restoring import load_module
+
+    source = _source(options)
+    module = load_module(source, overrides=options.overrides).to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
+    for spoken in speak(module, prompts, files, decoding):
+        print(f"\nPrompt:       {spoken.prompt}")
+        if spoken.transcript is None or spoken.continuation is None:
+            print(f"Text:         {spoken.text or '(none)'}")
+        else:
+            print(f"Transcript:   {spoken.transcript}\nContinuation: {spoken.continuation}")
+        cut = "" if spoken.stopped else ", cut off at --max-seconds"
+        print(f"Speech:       {spoken.wav} ({spoken.seconds:.2f} s{cut})\nPicture:      {spoken.picture}")
+    print(f"\nModel:        {source.path}")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Show runs side by side."""
+    from spectron.comparison import compare, evaluation_folders, render
+    from spectron.reporting import console
+
+    if folders := evaluation_folders(options.references, _tracking(options)):
+        _compare_evaluations(folders, options)
+        return
+    if options.output or options.anyway:
+        raise ConfigError(f"--output and --anyway are for evaluations, and {', '.join(options.references)} holds none: leave them out")
+    console().print(render(compare(options.references, _tracking(options))))
+
+
+def _compare_evaluations(folders: list[Path], options: argparse.Namespace) -> None:
+    import importlib
+
+    from spectron.reporting import console
+
+    # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
+    comparison = importlib.import_module("evaluation.comparison")
+    compared = comparison.compare_evaluations(folders, options.anyway)
+    console().print(comparison.render(compared))
+    for path in comparison.write_comparison(compared, options.output) if options.output else []:
+        print(path)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Build everything without training, or one part to examine it."""
+    from spectron.experiment import Experiment
+    from spectron.fitting import inspect_experiment
+    from spectron.reporting import console, parts_table, resolved_table, shapes_table
+
+    experiment = Experiment.read(options.file, options.overrides)
+    if options.part:
+        _check_part(experiment, options.part)
+        return
+    counts, shapes = inspect_experiment(experiment)
+    console().print(parts_table(counts), resolved_table(experiment.config["resolved"]), shapes_table(shapes))
+    print(f"{options.file} is ready: spectron fit {options.file}")
+
+
+def _check_part(experiment: Experiment, name: str) -> None:
+    """Print each verdict as soon as it is known.
+
+    Raises:
+        ConfigError: if a check fails.
+    """
+    from spectron.reporting import console, verdict_line
+    from spectron.single_part import named_parts
+
+    failures = []
+    for part in named_parts(experiment, name):
+        class_path = part.class_path.removeprefix(f"{Path.cwd()}/")
+        console().print(f"{part.key.removeprefix('model.')}: {class_path}", markup=False, highlight=False)
+        failed = []
+        for verdict in part.verdicts():
+            console().print(verdict_line(verdict), highlight=False)
+            failed += [verdict.name] if verdict.passed is False else []
+        failures += [f"{part.key}: {class_path} fails {', '.join(failed)}"] if failed else []
+    if failures:
+        raise ConfigError("; ".join(failures))
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Write manifests."""
+    import importlib
+
+    # By name: datamodules build on spectron, so nothing in spectron imports them but for this verb at the very end.
+    sources = importlib.import_module("datamodules.prepare")
+    given = {name: value for name, value in vars(options).items() if name not in ("verb", "source", "debug")}
+    done = getattr(sources, f"prepare_{options.source}")(**given)
+    for manifest in done.manifests:
+        print(f"Manifest: {manifest}")
+    splits = ", ".join(f"{name} {count}" for name, count in done.splits.items())
+    print(f"{done.items} {done.unit}, {done.hours:.2f} hours ({splits})")
+    for name, reason in list(done.skipped.items())[:LEFT_OUT_SHOWN]:
+        print(f"Left out: {name}: {reason}")
+    if done.skipped:
+        print(f"{len(done.skipped)} left out" + (f", the first {LEFT_OUT_SHOWN} shown" if len(done.skipped) > LEFT_OUT_SHOWN else ""))
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write a model's parts."""
+    from spectron.exporting import export_parts
+    from spectron.restoring import load_experiment, restore
+
+    source = _source(options)
+    experiment = load_experiment(source, options.overrides, model_only=True)
+    module: Any = restore(experiment, source)
+    for path in export_parts(module.model, experiment.config, options.folder, half=options.half):
+        print(path)
+
+
+def _tracking(options: argparse.Namespace) -> TrackingSettings:
+    from spectron.runs import TrackingSettings
+
+    return TrackingSettings(folder=options.runs)
+
+
+def _source(options: argparse.Namespace) -> Source:
+    from spectron.restoring import find_source
+
+    return find_source(options.reference, _tracking(options))
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    """The end of a run: measures, files worth a look, and how to see all of it."""
+    from spectron.reporting import console, measures_table
+
+    if outcome.measures:
+        console().print(measures_table(outcome.measures))
+    for path in outcome.headlines:
+        print(path)
+    print(f"Run {outcome.run_id} in {outcome.folder}\nMLflow: {outcome.ui_command}")
