@@ -35,6 +35,7 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
     described: dict[str, Any] = {}
     for name, task in tasks.items():
         data: dict[str, Any] = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
+        data["report"] = dict(getattr(task.data, "report", {}))  # what was used, and what was dropped and why
         settings = suite.settings["tasks"][name]
         described[name] = {
             "fingerprint": sha256_of([*alike, sorted(data["fingerprint"].values()), data["ids_sha256"], _without_places(settings)]),

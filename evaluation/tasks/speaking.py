@@ -17,10 +17,11 @@ from evaluation.sample import SpokenSample
 from evaluation.tasks.contracts import MODEL, Bench, Curve, Task
 from evaluation.toplines import WrittenAnswers
 from spectron.audio.io import to_16_bits
-from spectron.batch import SpeechBatch
+from spectron.batch import SpeechBatch, SpokenLength
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, DataError
 from spectron.model import SpectronModel
+from spectron.positions import require_room_for_decoding
 
 Reference = Literal["recording", "vocoded", "silence", "shuffled"]
 REFERENCES: tuple[Reference, ...] = ("recording", "vocoded", "silence", "shuffled")
@@ -73,8 +74,10 @@ class SpeakingTask(Task):
         """Answer, let each judge look once, and take every metric's parts."""
         batch = self.batches[place]
         batch = batch if rows is None else select(batch, rows)
-        batch, answering = self.answering(system, batch, place, bench)
         own = system == MODEL
+        if own and isinstance(bench.system, SpectronModel):
+            require_room(bench.system, batch, self.decoding)
+        batch, answering = self.answering(system, batch, place, bench)
         samples = answer(answering, [batch], self.decoding, bench.device, bench.teacher_forced if own else None)
         as_stored(samples)
         consult(samples, bench.judges, bench.device)
@@ -103,6 +106,25 @@ def _head(system: SpokenLanguageModel) -> SpeechHead | None:
     """The system's speech head, where it has one."""
     head = getattr(system, "head", None)
     return head if isinstance(head, SpeechHead) else None
+
+
+def require_room(system: SpectronModel, batch: SpeechBatch, decoding: Decoding) -> None:
+    """Refuse items that do not fit the language model's positions, before anything is made of them.
+
+    Raises:
+        DataError: naming the first.
+    """
+    seconds = zip(
+        (batch.prompt_num_samples / system.prompt_rate_hz).tolist(),
+        (batch.continuation_num_samples / system.speech_rate_hz).tolist(),
+        zip(batch.prompt_text, batch.continuation_text, strict=True),
+        strict=True,
+    )
+    lengths = [SpokenLength(name, *row) for name, row in zip(batch.ids, seconds, strict=True)]
+    try:
+        require_room_for_decoding(system, lengths, decoding)
+    except ConfigError as error:
+        raise DataError(str(error)) from error  # of an item, not of the suite
 
 
 def as_stored(samples: list[SpokenSample]) -> None:
