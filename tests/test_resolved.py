@@ -145,7 +145,7 @@ def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_be
     judge = "callbacks.speech.init_args.text_scorer"
     overrides = ["callbacks.speech.class_path=evaluation.callbacks.SpeechEvaluation"]
     overrides += [f"{judge}.class_path=evaluation.judges.TransformersTextScorer", f"{judge}.init_args.source={tmp_path}"]
-    with pytest.raises(ConfigError, match=rf"(?s)^{judge}\.init_args\.source: '{tmp_path}' is no causal LM.*\(in the command line\)$"):
+    with pytest.raises(ConfigError, match=rf"(?s)^{judge}\.init_args\.source: '{tmp_path}' .*no weights at all.*\(in the command line\)$"):
         run(Experiment.read(file, overrides))
     vocoders = ["callbacks.vocoder.class_path=evaluation.callbacks.VocoderEvaluation"]
     with pytest.raises(ConfigError, match=r"^callbacks\.vocoder: VocoderEvaluation: needs a task that trains a vocoder .*command line\)$"):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from spectron.encoders.front_ends import LibraryFrontEnd
+from spectron.encoders.front_ends import FrontEnd, LibraryFrontEnd
 from spectron.encoders.loading import FRONT_ENDS, Reading, hears_padding, quiet, read_config
 from spectron.encoders.masking import Lengths, hide_padding
 from spectron.errors import ConfigError
@@ -38,9 +38,11 @@ class HeadedEncoder(nn.Module):
         super().__init__()
         config, extractor = read_config(folder, Reading(source, "last", False, "float32", True, False))
         self.model = read_model(folder, source, kind)
-        extractor_name, front_end = FRONT_ENDS.get(config.model_type, ("", LibraryFrontEnd))
-        self.together = type(extractor).__name__ == extractor_name and not hears_padding(config)
-        self.front_end = (front_end if self.together else LibraryFrontEnd)(config, extractor)
+        extractor_name, front_end = FRONT_ENDS.get(config.model_type, ("", None))
+        self.together = front_end is not None and type(extractor).__name__ == extractor_name and not hears_padding(config)
+        # A front end of ours is known by the family; the library's asks the model what it takes.
+        known = front_end(config, extractor) if front_end is not None and self.together else None
+        self.front_end: FrontEnd = LibraryFrontEnd(extractor, self.model.base_model) if known is None else known
         self.sample_rate_hz = int(extractor.sampling_rate)
         self.lengths = Lengths()
         if self.together:

@@ -9,13 +9,14 @@ from datamodules import PairsDataModule
 from evaluation.evaluator import Judges
 from evaluation.references import exchanged, silences_of
 from evaluation.tasks import Bench, LikelihoodPairs
+from evaluation.tasks.speaking import require_room
 from evaluation.toplines import WrittenAnswers
 from spectron.audio.io import read_audio, to_16_bits, write_wav
 from spectron.audio.mel import MelConfig
 from spectron.batch import Prompts, SpeechBatch
 from spectron.contracts import Decoding
 from spectron.encoders import FrameStackEncoder
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, DataError
 from spectron.generation import DecodingState
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
@@ -190,3 +191,10 @@ def test_what_is_judged_is_what_the_wav_holds(tmp_path):
     assert torch.equal(read_audio(tmp_path / "a.wav")[0], rounded)
     assert torch.equal(to_16_bits(rounded), rounded)
     assert float((rounded - waveform.clamp(-1, 1)).abs().max()) < 1 / 32768 + 1e-7
+
+
+def test_an_item_beyond_the_positions_is_at_fault_and_not_the_suite(system):
+    some = batch(["s", "t"], ["a", "b"])
+    require_room(system, some, Decoding(max_seconds=5.0))
+    with pytest.raises(DataError, match=r"max_text_tokens=64 and .* come to \d+ positions, and the language model has 2048"):
+        require_room(system, some, Decoding(max_seconds=60.0))

@@ -13,7 +13,7 @@ from spectron.experiment import Experiment
 from spectron.fitting import fit
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-EXPERIMENTS = sorted(p for p in FOLDER.rglob("*.yaml") if "weights" not in p.parts and "\nname:" in p.read_text())
+EXPERIMENTS = sorted(p for p in FOLDER.rglob("*.yaml") if not {"weights", "evaluation"} & set(p.parts) and "\nname:" in p.read_text())
 SHORT = ["trainer.max_steps=1", "trainer.val_check_interval=1", "trainer.limit_val_batches=1", "trainer.num_sanity_val_steps=0"]
 
 
