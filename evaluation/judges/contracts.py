@@ -9,7 +9,6 @@ it says so (an empty text, a row of NaN, None), and what it says of one recordin
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from spectron.errors import ConfigError
+from spectron.provenance import weights_sha256
 
 
 class Judge(nn.Module, ABC):
@@ -76,15 +76,7 @@ class Judge(nn.Module, ABC):
         ``weight_files``: equal digests mean equal weights, however they were stored.
         """
         self.prepare()
-        digest = hashlib.sha256()
-        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        for name, tensor in sorted(tensors.items()):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        for path in sorted(self.weight_files(), key=lambda path: (path.name, str(path))):
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-            digest.update(path.read_bytes())
-        return {"title": self.title, "weights_sha256": digest.hexdigest()}
+        return {"title": self.title, "weights_sha256": weights_sha256(self, self.weight_files())}
 
     @contextmanager
     def at_work(self, device: torch.device) -> Iterator[None]:

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,17 @@ def code_version() -> dict[str, Any]:
     return {"version": spectron.__version__, "commit": commit, "changed": bool(patch), "packages": package_versions()}
 
 
-def weights_sha256(module: nn.Module) -> str:
-    """SHA-256 of all tensors of a module: names, types, shapes and values, whatever device they are on."""
+def weights_sha256(module: nn.Module, files: Iterable[Path] = ()) -> str:
+    """SHA-256 of weights: of name, type, shape and bytes of every parameter and buffer in the order of their names, then of name and bytes
+    of every file. It depends neither on the device nor on the format in which the weights were stored.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for name, tensor in sorted({**dict(module.named_parameters()), **dict(module.named_buffers())}.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for path in sorted(files, key=lambda path: (path.name, str(path))):
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
