@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (about 5 minutes on 2 cores)
 	$(BIN)/spectron fit experiments/mini/demo.yaml
 
-test: $(READY) ## run the tests (two processes; a minute or two)
+test: $(READY) ## run the tests (two processes; about 13 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY) ## style, types and import directions
