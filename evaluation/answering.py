@@ -12,7 +12,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from evaluation.halves import split_at_prompt
-from evaluation.rows import with_reference
+from evaluation.rows import unpadded, with_reference
 from evaluation.sample import SpokenSample
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import Continuation, SpeechBatch
@@ -79,7 +79,7 @@ def at_rate(settings: MelConfig, sample_rate_hz: int) -> MelConfig:
 def rows_of(padded: Tensor, lengths: Tensor) -> list[Tensor]:
     """Rows of a padded tensor (B, L, ...) without their padding, on the CPU in single precision."""
     # Cloned, so that a short row does not keep the whole batch in memory.
-    return [row[:length].float().cpu().clone() for row, length in zip(padded, lengths.tolist(), strict=True)]
+    return [row.float().cpu().clone() for row in unpadded(padded, lengths)]
 
 
 def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: FrontEnds) -> list[SpokenSample]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
+from evaluation.metrics.contracts import ratio_of
 from evaluation.metrics.intervals import Parts
 from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
+from spectron.runs import file_name
 
 
 @dataclass
@@ -50,18 +51,26 @@ def record_of(sample: SpokenSample, metrics: Sequence[SpokenMetric]) -> Record:
     """The record of a judged sample."""
     parts = {metric.label.name: metric.parts(sample) for metric in metrics if isinstance(metric, RatioMetric)}
     texts = {metric.label.name: metric.text_of(sample) for metric in metrics if isinstance(metric, CorpusMetric)}
-    waveforms = {
+    # From the parts at hand: some metrics take seconds to look at a sample again.
+    scores = {name: ratio_of(part) for name, part in parts.items()} | dict.fromkeys(texts)
+    return Record(sample.id, sample.split, facts_of(sample, scores), parts, texts, None, waveforms_of(sample))
+
+
+def waveforms_of(sample: SpokenSample) -> dict[str, tuple[Tensor, int]]:
+    """A sample's speech (S,) with its rate, by kind."""
+    return {
         "prompt": (sample.prompt, sample.prompt_rate_hz),
         "generated": (sample.generated, sample.speech_rate_hz),
         "reference": (sample.reference, sample.speech_rate_hz),
     }
-    return Record(sample.id, sample.split, facts_of(sample, metrics), parts, texts, None, waveforms)
 
 
-def facts_of(sample: SpokenSample, metrics: Sequence[SpokenMetric]) -> dict[str, Any]:
-    """Texts, lengths and scores of one sample."""
+def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str, Any]:
+    """Names, texts, lengths and scores of one sample."""
     return {
+        "id": sample.id,
         "speaker": sample.speaker,
+        "split": sample.split,
         "prompt_text": sample.prompt_text,
         "transcript": sample.transcript,
         "continuation_text": sample.continuation_text,
@@ -73,13 +82,8 @@ def facts_of(sample: SpokenSample, metrics: Sequence[SpokenMetric]) -> dict[str,
         "prompt_seconds": round(len(sample.prompt) / sample.prompt_rate_hz, 3),
         "generated_seconds": round(sample.generated_seconds, 3),
         "reference_seconds": round(sample.reference_seconds, 3),
-        "scores": {name: score for metric in metrics for name, score in metric.scores(sample).items()},
+        "scores": scores,
     }
-
-
-def file_name(name: str) -> str:
-    """An id as part of a file's name."""
-    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def write_waveforms(record: Record, folder: Path, task: str, system: str) -> dict[str, str]:

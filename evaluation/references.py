@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from evaluation.rows import unpadded
 from spectron.audio.mel import MelConfig
 from spectron.batch import Continuation, Prompts, SpeechBatch
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
@@ -30,8 +31,7 @@ class Recorded:
 
 def recordings_of(batch: SpeechBatch) -> dict[str, Recorded]:
     """What really followed each prompt, by id."""
-    lengths = batch.continuation_num_samples.tolist()
-    waveforms = [row[:length] for row, length in zip(batch.continuation, lengths, strict=True)]
+    waveforms = unpadded(batch.continuation, batch.continuation_num_samples)
     rows = zip(waveforms, batch.prompt_text, batch.continuation_text, strict=True)
     return dict(zip(batch.ids, (Recorded(*row) for row in rows), strict=True))
 

@@ -78,20 +78,20 @@ def entries_of(metric: SummedMetric, measures: list[Measure], why: str) -> dict[
     entries = {}
     for name, measure in named.items():
         entries[name] = {
-            "value": _number(measure.value),
+            "value": finite(measure.value),
             "unit": measure.unit,
             "higher_is_better": measure.higher_is_better,
             "count": measure.count,
-            "low": _number(measure.low),
-            "high": _number(measure.high),
+            "low": finite(measure.low),
+            "high": finite(measure.high),
             "skipped": int(skipped.value),
             "skipped_because": why if skipped.value else "",
-            "weight": {str(metric.weight): _number(weight.value)} if weight else {},
+            "weight": {str(metric.weight): finite(weight.value)} if weight else {},
         }
     return entries
 
 
-def _number(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
     """What JSON can hold: null where nothing could be measured."""
     return None if value is None or not math.isfinite(value) else float(value)
 

@@ -22,6 +22,11 @@ def select(batch: SpeechBatch, rows: list[int]) -> SpeechBatch:
     return replace(batch, **taken)
 
 
+def unpadded(padded: Tensor, lengths: Tensor) -> list[Tensor]:
+    """Rows of a padded tensor (B, L, ...) without their padding."""
+    return [row[:length] for row, length in zip(padded, lengths.tolist(), strict=True)]
+
+
 def with_reference(batch: SpeechBatch) -> SpeechBatch:
     """The rows of a batch that have a recording of what followed."""
     return select(batch, batch.continuation_num_samples.nonzero()[:, 0].tolist())

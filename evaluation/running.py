@@ -89,8 +89,9 @@ def evaluate_suite(
 
 def _make_ready(judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
     """Load the judges and read the data's manifests."""
+    absent = judges.absent()
     for name, judge in judges.present().items():
-        if name not in judges.absent():
+        if name not in absent:
             judge.prepare()
     if subject.weights is not None:
         require_independence(list(judges.present().values()), subject.weights)
@@ -129,15 +130,14 @@ def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks) -> N
                 done.add(key, [record.line(name, system, paths) for record, paths in zip(records, audio, strict=True)])
 
 
-def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress | None = None) -> Iterator[Key]:
-    """All batches of all systems of all tasks, in order."""
+def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress) -> Iterator[Key]:
+    """All batches of all tasks, each for all systems in turn, so that its audio is read once."""
     for name, task in tasks.items():
-        for system in task.systems(bench):
-            bar = progress.add_task(f"{name}: {system}", total=len(task.batches)) if progress else None
-            for place in range(len(task.batches)):
+        bars = {system: progress.add_task(f"{name}: {system}", total=len(task.batches)) for system in task.systems(bench)}
+        for place in range(len(task.batches)):
+            for system, bar in bars.items():
                 yield name, system, place
-                if progress is not None and bar is not None:
-                    progress.advance(bar)
+                progress.advance(bar)
 
 
 def judged(task: Task, system: str, place: int, bench: Bench) -> list[Record]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evaluation.metrics import SpokenMetric
+from evaluation.records import facts_of, waveforms_of
 from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
 from spectron.audio.picture import MelPanel, mel_picture
+from spectron.runs import file_name
 
 
 @dataclass
@@ -47,9 +48,9 @@ def write_panel(
     files = PanelFiles(folder)
     lines = []
     for number, sample in enumerate(samples, start=1):
-        safe_id = re.sub(r"[^\w.-]+", "_", sample.id)
-        wavs = write_sample(files, f"{number:02d}-{safe_id}", sample) if number <= audio_items else {}
-        lines.append(json.dumps(table_line(sample, metrics) | {"wavs": wavs}, ensure_ascii=False))
+        wavs = write_sample(files, f"{number:02d}-{file_name(sample.id)}", sample) if number <= audio_items else {}
+        scores = {name: score for metric in metrics for name, score in metric.scores(sample).items()}
+        lines.append(json.dumps(facts_of(sample, scores) | {"wavs": wavs}, ensure_ascii=False))
     table, how = folder / "samples.jsonl", folder / "protocol.json"
     table.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     how.write_text(json.dumps(protocol, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -59,11 +60,7 @@ def write_panel(
 
 def write_sample(files: PanelFiles, stem: str, sample: SpokenSample) -> dict[str, str]:
     """Wavs of prompt, generated speech and reference, and their picture; the wavs' names by kind, without those that hold no sample."""
-    speech = {
-        "prompt": (sample.prompt, sample.prompt_rate_hz),
-        "generated": (sample.generated, sample.speech_rate_hz),
-        "reference": (sample.reference, sample.speech_rate_hz),
-    }
+    speech = waveforms_of(sample)
     names = {kind: f"{stem}-{kind}.wav" for kind, (waveform, _) in speech.items() if len(waveform)}
     for kind, name in names.items():
         write_wav(files.folder / name, *speech[kind])
@@ -86,24 +83,3 @@ def panels_of(sample: SpokenSample) -> list[MelPanel]:
         MelPanel(generated, sample.generated_mel, rate, " — ".join(said + heard)),
         MelPanel("Reference", sample.reference_mel, rate, reference),
     ]
-
-
-def table_line(sample: SpokenSample, metrics: list[SpokenMetric]) -> dict[str, Any]:
-    """Texts, lengths and scores of one sample."""
-    return {
-        "id": sample.id,
-        "speaker": sample.speaker,
-        "split": sample.split,
-        "prompt_text": sample.prompt_text,
-        "transcript": sample.transcript,
-        "continuation_text": sample.continuation_text,
-        "text": sample.text,
-        "heard": sample.heard,
-        "reference_text": sample.reference_text,
-        "answers": sample.answers,
-        "stopped": sample.stopped,
-        "prompt_seconds": round(len(sample.prompt) / sample.prompt_rate_hz, 3),
-        "generated_seconds": round(sample.generated_seconds, 3),
-        "reference_seconds": round(sample.reference_seconds, 3),
-        "scores": {name: score for metric in metrics for name, score in metric.scores(sample).items()},
-    }

@@ -35,6 +35,12 @@ def at_full_scale(waveform: Tensor, rate_hz: int) -> Tensor | None:
     return waveform / peak if peak > 0 else None
 
 
+def both_at_full_scale(sample: SpokenSample) -> tuple[Tensor, Tensor] | None:
+    """Generated speech and recording of a sample, as ``at_full_scale`` gives them; None where one of them is silent or not there."""
+    generated, reference = (at_full_scale(speech, sample.speech_rate_hz) for speech in (sample.generated, sample.reference))
+    return None if generated is None or reference is None else (generated, reference)
+
+
 def mel_cepstra(waveform: Tensor) -> Tensor:
     """Mel cepstra (T, 13) of audio (S,) at full scale."""
     log_mel, _ = front_end()(waveform[None], torch.tensor([len(waveform)]))
@@ -86,10 +92,8 @@ class MelCepstralDistance(RatioMetric):
 
     def parts(self, sample: SpokenSample) -> Parts:
         """Distances and frames of the alignment."""
-        generated = at_full_scale(sample.generated, sample.speech_rate_hz)
-        reference = at_full_scale(sample.reference, sample.speech_rate_hz)
-        if generated is None or reference is None:
+        if (pair := both_at_full_scale(sample)) is None:
             return None
-        first, second = mel_cepstra(generated), mel_cepstra(reference)
+        first, second = map(mel_cepstra, pair)
         ours, theirs = align(first, second)
         return float(cepstral_distances(first[ours], second[theirs]).sum()), len(ours)

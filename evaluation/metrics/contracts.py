@@ -110,6 +110,11 @@ class SummedMetric(SpokenMetric):
         return {self.label.name, self.label.name + SKIPPED} | weight
 
 
+def ratio_of(part: Parts) -> float | None:
+    """Numerator by denominator of one item, None where there is no such ratio."""
+    return None if part is None or part[1] == 0 else part[0] / part[1]
+
+
 class RatioMetric(SummedMetric):
     """A ratio of sums to which each sample adds what it holds itself; each subclass says what."""
 
@@ -123,8 +128,7 @@ class RatioMetric(SummedMetric):
 
     def scores(self, sample: SpokenSample) -> dict[str, float | None]:
         """The ratio of one sample."""
-        part = self.parts(sample)
-        return {self.label.name: None if part is None or part[1] == 0 else part[0] / part[1]}
+        return {self.label.name: ratio_of(self.parts(sample))}
 
 
 class CorpusMetric(SummedMetric):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evaluation.metrics.cepstra import ANALYSIS, align, at_full_scale, mel_cepstra
+from evaluation.metrics.cepstra import ANALYSIS, align, both_at_full_scale, mel_cepstra
 from evaluation.metrics.contracts import RatioMetric
 from evaluation.metrics.intervals import Parts
 from evaluation.metrics.names import PITCH_ERROR
@@ -61,10 +61,9 @@ class PitchError(RatioMetric):
 
     def parts(self, sample: SpokenSample) -> Parts:
         """The error times its frames, and the frames."""
-        generated = at_full_scale(sample.generated, sample.speech_rate_hz)
-        reference = at_full_scale(sample.reference, sample.speech_rate_hz)
-        if generated is None or reference is None:
+        if (pair := both_at_full_scale(sample)) is None:
             return None
+        generated, reference = pair
         ours, theirs = align(mel_cepstra(generated), mel_cepstra(reference))
         error, frames = pitch_error(pitch(generated)[ours], pitch(reference)[theirs])
         return (error * frames, frames) if frames else None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from evaluation.metrics.contracts import RatioMetric
-from evaluation.metrics.intervals import Parts
+from evaluation.metrics.edits import PromptEditRate, SpeechEditRate
 from evaluation.metrics.names import PROMPT_WER, SPEECH_WER
 from evaluation.metrics.normalizer import normalize
-from evaluation.sample import SpokenSample
 
 
 def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
@@ -20,13 +18,7 @@ def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
     return result.substitutions + result.deletions + result.insertions, len(reference.split())
 
 
-def errors_if_any_word(reference: str, hypothesis: str) -> tuple[int, int] | None:
-    """``word_errors``, or None where the reference has no word to count against."""
-    errors, words = word_errors(reference, hypothesis)
-    return (errors, words) if words else None
-
-
-class SpeechWordErrorRate(RatioMetric):
+class SpeechWordErrorRate(SpeechEditRate):
     """Errors of the judge's transcript of the generated speech against the continuation that the system wrote.
 
     It tells how clearly the system says what it means to say, with the judge's own errors on top. A sample is skipped where the
@@ -35,16 +27,13 @@ class SpeechWordErrorRate(RatioMetric):
 
     label = SPEECH_WER
     weight = "words"
-    needs = frozenset({"transcriber"})
-    skips = "the system wrote no continuation"
-    judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """Errors and words."""
-        return errors_if_any_word(sample.continuation_text or "", sample.heard or "")
+    def edits(self, reference: str, hypothesis: str) -> tuple[int, int]:
+        """By words."""
+        return word_errors(reference, hypothesis)
 
 
-class PromptWordErrorRate(RatioMetric):
+class PromptWordErrorRate(PromptEditRate):
     """Errors of the system's transcript of the prompt: how well it hears.
 
     Where a system puts no mark behind its transcript, the cut that fits the prompt best is taken (``halves.py``), which favours it a
@@ -52,10 +41,8 @@ class PromptWordErrorRate(RatioMetric):
     """
 
     label = PROMPT_WER
-    by_split = True
     weight = "words"
-    skips = "the system writes no text, or no word is said in the prompt"
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """Errors and words."""
-        return None if sample.transcript is None else errors_if_any_word(sample.prompt_text, sample.transcript)
+    def edits(self, reference: str, hypothesis: str) -> tuple[int, int]:
+        """By words."""
+        return word_errors(reference, hypothesis)

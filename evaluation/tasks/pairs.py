@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from evaluation.metrics import MetricName, RatioMetric
 from evaluation.metrics.intervals import Parts
 from evaluation.records import Record
-from evaluation.rows import select
+from evaluation.results import finite
+from evaluation.rows import select, unpadded
 from evaluation.sample import SpokenSample
 from evaluation.tasks.contracts import MODEL, Bench, Task
 from spectron.audio.resampling import resample
@@ -131,15 +132,10 @@ def part_of(scores: tuple[float, float]) -> Parts:
     return None if right != right or wrong != wrong else (float(right > wrong), 1.0)
 
 
-def finite(value: float) -> float | None:
-    """What JSON can hold."""
-    return None if value != value else value
-
-
 def whole_as_prompt(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int) -> SpeechBatch:
     """Recordings as prompts, their words as the prompts' text, and nothing that follows."""
-    ends = [resample(row, speech_rate_hz, prompt_rate_hz) for row in rows_of(side.continuation, side.continuation_num_samples)]
-    beginnings = rows_of(side.prompt, side.prompt_num_samples)
+    ends = [resample(row, speech_rate_hz, prompt_rate_hz) for row in unpadded(side.continuation, side.continuation_num_samples)]
+    beginnings = unpadded(side.prompt, side.prompt_num_samples)
     prompts = [torch.cat(pair) for pair in zip(beginnings, ends, strict=True)]
     nothing = [side.continuation[0, :0]] * len(prompts)
     return with_speech(replace(side, prompt_text=side.continuation_text, continuation_text=[""] * len(prompts)), prompts, nothing)
@@ -147,17 +143,12 @@ def whole_as_prompt(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int)
 
 def cut_in_two(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int) -> SpeechBatch:
     """Recordings whose shared beginning is the prompt, or their first half where they share none."""
-    prompts, rests = rows_of(side.prompt, side.prompt_num_samples), rows_of(side.continuation, side.continuation_num_samples)
+    prompts, rests = unpadded(side.prompt, side.prompt_num_samples), unpadded(side.continuation, side.continuation_num_samples)
     for row, (prompt, rest) in enumerate(zip(prompts, rests, strict=True)):
         if not len(prompt):
             half = len(rest) // 2
             prompts[row], rests[row] = resample(rest[:half], speech_rate_hz, prompt_rate_hz), rest[half:]
     return with_speech(side, prompts, rests)
-
-
-def rows_of(padded: Tensor, lengths: Tensor) -> list[Tensor]:
-    """Rows without their padding."""
-    return [row[:length] for row, length in zip(padded, lengths.tolist(), strict=True)]
 
 
 def with_speech(batch: SpeechBatch, prompts: list[Tensor], continuations: list[Tensor]) -> SpeechBatch:

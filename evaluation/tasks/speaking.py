@@ -12,7 +12,7 @@ from evaluation.evaluator import consult, require_judges
 from evaluation.metrics import PromptCharacterErrorRate, PromptWordErrorRate, SummedMetric, WrittenAnswerAccuracy, all_metrics
 from evaluation.records import Record, record_of
 from evaluation.references import RecordedAnswers, exchanged, recordings_of, silences_of, spectrogram_of
-from evaluation.rows import select, with_reference
+from evaluation.rows import select, unpadded, with_reference
 from evaluation.sample import SpokenSample
 from evaluation.tasks.contracts import MODEL, Bench, Curve, Task
 from evaluation.toplines import WrittenAnswers
@@ -173,7 +173,6 @@ def transcripts_of(batch: SpeechBatch, bench: Bench) -> list[str]:
     """What the transcriber hears in the prompts."""
     transcriber = bench.judges.transcriber
     assert transcriber is not None  # or there is no cascade
-    lengths = batch.prompt_num_samples.tolist()
     with transcriber.at_work(bench.device):
-        prompts = [row[:length].to(bench.device) for row, length in zip(batch.prompt, lengths, strict=True)]
+        prompts = [row.to(bench.device) for row in unpadded(batch.prompt, batch.prompt_num_samples)]
         return transcriber.transcribe(prompts, bench.system.prompt_rate_hz)

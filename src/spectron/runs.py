@@ -178,7 +178,12 @@ def _record(run: Any, experiment: str, settings: TrackingSettings) -> RunRecord:
 
 def run_folder(settings: TrackingSettings, experiment: str, run_id: str) -> Path:
     """Local folder of a run."""
-    return settings.runs_folder / re.sub(r"[^\w.-]+", "_", experiment) / run_id
+    return settings.runs_folder / file_name(experiment) / run_id
+
+
+def file_name(name: str) -> str:
+    """A name or an id as part of a path."""
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _shown(runs: list[RunRecord]) -> str:
