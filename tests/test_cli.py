@@ -203,6 +203,30 @@ def test_several_prompts_give_what_each_gives_alone(talker, prompt, tmp_path):
     torch.testing.assert_close(both, alone, atol=1e-3, rtol=0)
 
 
+def test_ask_speaks_the_question_and_answers_it(talker, tmp_path, capsys):
+    """What it hears is the question that it leaves behind: continuing that says the same."""
+    out = tmp_path / "new" / "out.wav"
+    assert main(["ask", str(talker), "what is the capital of france", "-o", str(out), "--max-seconds", "0.2", "--voice", "en+m1"]) == 0
+    assert out.with_suffix(".png").is_file()
+    question, rate = read_audio(out.with_name("out-question.wav"))
+    assert 1.0 < len(question) / rate < 3.0
+    printed = capsys.readouterr().out
+    assert (
+        main(["continue", str(talker), str(tmp_path / "new" / "out-question.wav"), "-o", str(tmp_path / "x.wav"), "--max-seconds", "0.2"])
+        == 0
+    )
+    assert read_audio(tmp_path / "x.wav")[0].equal(read_audio(out)[0])
+    assert capsys.readouterr().out.replace("/x.", "/new/out.") == printed
+
+
+@pytest.mark.parametrize(
+    ("voice", "said"), [("f1", "no voice 'f1': name an accent and a variant"), ("en-us+nobody", "espeak-ng has no voice en-us+nobody")]
+)
+def test_ask_refuses_a_voice_that_is_not_there(voice, said, talker, tmp_path, capsys):
+    assert main(["ask", str(talker), "who are you", "--voice", voice, "-o", str(tmp_path / "x.wav")]) == 1
+    assert capsys.readouterr().err.startswith(f"spectron: error: {said}")
+
+
 def test_continue_refuses_bad_prompts_before_it_looks_for_the_model(prompt, tmp_path, capsys):
     (tmp_path / "broken.wav").write_text("no audio")
     (tmp_path / "empty.wav").touch()

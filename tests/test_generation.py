@@ -76,6 +76,23 @@ def test_a_given_text_begins_the_speech_as_in_training(tmp_path):
     assert (said.transcript, said.continuation_text) == (batch.prompt_text, batch.continuation_text)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("chain", ["none", "null"])
+def test_a_model_trained_without_text_speaks_as_in_training(chain, tmp_path):
+    """Its first step is what training predicts there, and its own chain needs no word in the decoding."""
+    model, batch = tiny_model(tmp_path), ragged_batch()
+    written = model(batch).speech_hidden
+    model.chain = chain
+    predicted = model(batch)
+    said = model.continue_speech(batch.prompts, Decoding(max_seconds=0.2))
+    first = model.head.predict(predicted.speech_hidden[:, 0])
+    torch.testing.assert_close(said.mel[:2, :4].flatten(1), first[:2], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(predicted.speech_hidden, written, atol=1e-3)
+    assert said.text == ["", "", ""]
+    # An empty text is one token, its end; null tokens are given, so that none of them is to be learnt.
+    assert int(model.losses(predicted)["text"].count) == {"none": 3, "null": 0}[chain]
+
+
 @pytest.mark.parametrize("chain", ["none", "null"])
 def test_a_chain_without_words_has_no_text(chain, tmp_path):
     said = tiny_model(tmp_path).continue_speech(ragged_batch().prompts, Decoding(chain=chain, max_seconds=0.2))

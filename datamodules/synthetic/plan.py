@@ -24,10 +24,10 @@ class CorpusSettings:
     """What the synthetic corpus holds.
 
     Args:
-        voices: Training voices used, of the ten there are.
+        voices: Training voices used, of the twenty there are.
         carriers: Carrier sentences to train on, each by one training voice.
         dev_carriers: Other sentences by held-out voices; as many again by the judge's voices.
-        judge_carriers: Sentences by voices of their own, to train a judge's recogniser; half are answers with a wrong fact in them.
+        judge_carriers: Sentences by voices of their own, to train a judge's recogniser; at most half are answers with a wrong fact in them.
         wordings_per_voice: Question wordings drawn for each trained fact and voice; 0 takes all.
         text_lines: Sentences for the language model.
         judge_text_lines: Sentences for the judge's language model.
@@ -39,10 +39,10 @@ class CorpusSettings:
     """
 
     voices: int = len(TRAINING_VOICES)
-    carriers: int = 4000
-    dev_carriers: int = 100
-    judge_carriers: int = 3000
-    wordings_per_voice: int = 0
+    carriers: int = 12000
+    dev_carriers: int = 200
+    judge_carriers: int = 8000
+    wordings_per_voice: int = 2
     text_lines: int = 30000
     judge_text_lines: int = 30000
     heldout_share: float = 0.2

@@ -53,8 +53,25 @@ TRAINING_VOICES = (
     Voice("en-gb-x-rp", "Annie", "F"),
     Voice("en-us", "Denis", "M"),
     Voice("en-gb-scotland", "max", "M"),
+    Voice("en-us", "Andrea", "F"),
+    Voice("en-us", "Storm", "M"),
+    Voice("en-us", "steph", "F"),
+    Voice("en-us", "ed", "M"),
+    Voice("en-us", "grandma", "F"),
+    Voice("en-us", "sandro", "M"),
+    Voice("en-us", "Nguyen", "M"),
+    Voice("en-us", "boris", "M"),
+    Voice("en-us", "Mario", "M"),
+    Voice("en-us", "iven3", "M"),
 )
-HELDOUT_VOICES = (Voice("en-us", "f1", "F"), Voice("en-us", "Alex", "M"), Voice("en", "Gene", "M"))
+HELDOUT_VOICES = (
+    Voice("en-us", "f1", "F"),
+    Voice("en-us", "Alex", "M"),
+    Voice("en", "Gene", "M"),
+    Voice("en-us", "f3", "F"),
+    Voice("en-us", "quincy", "M"),
+    Voice("en-us", "m6", "M"),
+)
 JUDGE_VOICES = (
     Voice("en-us", "m5", "M"),
     Voice("en", "m4", "M"),
@@ -64,15 +81,36 @@ JUDGE_VOICES = (
     Voice("en-us", "aunty", "F"),
     Voice("en-gb-scotland", "f5", "F"),
     Voice("en-us", "belinda", "F"),
+    Voice("en-us", "anika", "F"),
+    Voice("en-us", "Mike", "M"),
+    Voice("en-us", "john", "M"),
+    Voice("en-us", "shelby", "F"),
+    Voice("en-us", "m8", "M"),
+    Voice("en-us", "paul", "M"),
+    Voice("en-us", "rob", "M"),
+    Voice("en-us", "Hugo", "M"),
 )
+
+
+def voice_called(name: str) -> Voice:
+    """A voice by espeak's own way of naming it, ``en-us+f1``; its gender matters to nothing but manifests.
+
+    Raises:
+        DataError: if the name has not both parts.
+    """
+    accent, plus, variant = name.partition("+")
+    if not (accent and plus and variant):
+        raise DataError(f"no voice {name!r}: name an accent and a variant of espeak-ng, such as en-us+f1")
+    known = {voice.variant: voice.gender for voice in (*TRAINING_VOICES, *HELDOUT_VOICES, *JUDGE_VOICES)}
+    return Voice(accent, variant, known.get(variant, ""))
 
 
 @dataclass(frozen=True)
 class Prosody:
     """How an utterance is spoken: words a minute, and espeak's pitch on its scale from 0 to 99."""
 
-    words_per_minute: int
-    pitch: int
+    words_per_minute: int = 170
+    pitch: int = 52
 
 
 @dataclass

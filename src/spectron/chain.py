@@ -6,7 +6,7 @@
 
 A null token is the token that starts texts, said again: of those that every language model has it is the one that says nothing and
 does not begin the speech (in families without one, such as GPT-2, it is the end token too). A model trained on true texts alone has
-seen neither ``none`` nor ``null``.
+seen neither ``none`` nor ``null``; ``SpectronModel.chain`` trains one on them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from spectron.batch import Prompts
-from spectron.contracts import Decoding
+from spectron.contracts import Decoding, LanguageModel
 from spectron.errors import ConfigError
 from spectron.generation import DecodingState, decode_text
 
@@ -47,9 +48,14 @@ def think(state: DecodingState, prompts: Prompts, decoding: Decoding, mark: str)
         state.extend(lm.embed(inputs), valid)
         return Texts(texts, [before for before, _ in pairs], [after for _, after in pairs])
     nulls = decoding.null_tokens if decoding.chain == "null" else 0
-    inputs = torch.full((rows, 1 + nulls), lm.sos_id, device=state.keys.device)
+    inputs = null_tokens(lm, rows, nulls, state.keys.device)
     state.extend(lm.embed(inputs), torch.ones_like(inputs, dtype=torch.bool))
     return Texts([""] * rows, None, None)
+
+
+def null_tokens(language_model: LanguageModel, rows: int, count: int, device: torch.device) -> Tensor:
+    """The token that starts a text and ``count`` that say nothing: (B, 1 + count)."""
+    return torch.full((rows, 1 + count), language_model.sos_id, device=device)
 
 
 def true_texts(prompts: Prompts) -> list[tuple[str, str]]:

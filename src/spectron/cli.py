@@ -16,8 +16,8 @@ PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
 TRAINED = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
 MOVED = "model.encoder.class_path=new/my_encoder.py:MyEncoder"
-SAVED = f"{TRAINED}, an exported folder"
-SYSTEM = f"{SAVED}, a YAML that names a class of your own under the key system"
+SAVED = f"{TRAINED}, an exported folder, or mini, the model that comes with the project"
+SYSTEM = f"{SAVED}; or a YAML that names a class of your own under the key system"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=function)
         if reference:
             added.add_argument("reference", metavar="MODEL", help=reference)
-        if reference or name == "compare":
+        if reference or name in ("compare", "expect"):
             added.add_argument("--runs", metavar="FOLDER", help="folder of the runs; by default $SPECTRON_RUNS, or runs")
         return added
 
@@ -89,14 +89,33 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on with the newest evaluation of the suite, or with RUN")
     added.add_argument("--device", help="of a suite: cpu, cuda, cuda:1, ...; by default a GPU where there is one")
     added = verb("continue", verbs.continue_speech, "continue spoken prompts", reference=SAVED)
-    _add_speaking_options(added)
+    added.add_argument(
+        "prompts",
+        nargs="+",
+        type=Path,
+        metavar="PROMPT",
+        help=f"recordings at any rate: WAV, FLAC, OGG, MP3; also key=value overrides, such as {MOVED}",
+    )
+    _add_speaking_options(added, "continuation.wav", "wav to write; a folder for several prompts")
     added.set_defaults(overrides=[])
+    added = verb("ask", verbs.ask, "ask a written question aloud, and have it answered aloud", reference=SAVED)
+    added.add_argument("question", metavar="QUESTION", help="what to ask, such as 'what is the capital of france'; espeak-ng speaks it")
+    added.add_argument("--voice", default="en-us+f1", help="who asks: one of espeak-ng's accents and voice variants (default en-us+f1)")
+    _add_speaking_options(added, "answer.wav", "wav to write; the spoken question goes beside it")
+    overridable(added, MOVED)
     added = verb("compare", verbs.compare, "show runs side by side, or evaluations against the first on the same items")
     added.add_argument(
         "references", nargs="+", metavar="RUN", help="two or more runs, the name of one experiment, or two or more evaluations' folders"
     )
     added.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="also write evaluations' comparison as CSV, Markdown and HTML")
     added.add_argument("--anyway", action="store_true", help="compare evaluations that were not made alike, on the items they share")
+    added = verb("study", verbs.study, "train and evaluate one experiment changed row by row, with several seeds, into one table")
+    added.add_argument("file", type=Path, metavar="STUDY.yaml")
+    added.add_argument("--jobs", type=int, metavar="N", help="rows at work at a time (default one a GPU, and one without any)")
+    overridable(added, "seeds=[17]")
+    added = verb("expect", verbs.expect, "write how runs of a recipe went, for later runs of it to be held against")
+    added.add_argument("references", nargs="+", metavar="RUN", help="finished runs of one experiment, as many seeds as there are")
+    added.add_argument("-o", "--output", type=Path, metavar="FILE.yaml", required=True, help="file that callbacks.expected then names")
     added = verb("check", verbs.check, "build an experiment without training it: parameters of each part, shapes through the model")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
     added.add_argument(
@@ -112,15 +131,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_speaking_options(added: argparse.ArgumentParser) -> None:
-    added.add_argument(
-        "prompts",
-        nargs="+",
-        type=Path,
-        metavar="PROMPT",
-        help=f"recordings at any rate: WAV, FLAC, OGG, MP3; also key=value overrides, such as {MOVED}",
-    )
-    added.add_argument("-o", "--output", type=Path, default=Path("continuation.wav"), help="wav to write; a folder for several prompts")
+def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str) -> None:
+    added.add_argument("-o", "--output", type=Path, default=Path(output), help=f"{help} (default {output})")
     added.add_argument("--max-seconds", type=float, default=10.0, help="longest speech (default 10)")
     added.add_argument("--temperature", type=float, default=0.0, help="0, the default, takes the likeliest text; above, text is sampled")
     added.add_argument(

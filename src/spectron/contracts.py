@@ -20,6 +20,8 @@ from spectron.errors import ConfigError
 from spectron.probing import RATE_TOLERANCE_HZ, TRANSPOSED, Probed, counted_rate, shown
 from spectron.randomness import RowRandom
 
+NULL_TOKENS = 16
+
 
 @dataclass
 class Decoding:
@@ -33,9 +35,9 @@ class Decoding:
         temperature: 0 takes the likeliest token; above, tokens are sampled.
         top_k: Sampling is among the ``top_k`` likeliest tokens; 0 means all.
         seed: Seeds each row's sampling together with the row's id.
-        chain: What stands between prompt and speech. ``written``: what the model writes. ``given``: the prompts' true ``texts``, so that
-            the speech can be held against the reference. ``none``: an empty text, which is the sequence that training makes of one.
-            ``null``: ``null_tokens`` places that say nothing.
+        chain: What stands between prompt and speech. ``written``: what the model writes, or what else it was trained to put there.
+            ``given``: the prompts' true ``texts``, so that the speech can be held against the reference. ``none``: an empty text, which
+            is the sequence that training makes of one. ``null``: ``null_tokens`` places that say nothing.
         null_tokens: Places of the ``null`` chain.
         length: ``free``: until the stop probability or ``max_seconds``. ``reference``: as long as the prompt's reference,
             ``speech_num_samples``, whatever stop probability and limits say; rows without one are free.
@@ -52,7 +54,7 @@ class Decoding:
     top_k: int = 0
     seed: int = 0
     chain: Literal["written", "given", "none", "null"] = "written"
-    null_tokens: int = 16
+    null_tokens: int = NULL_TOKENS
     length: Literal["free", "reference"] = "free"
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets, TeacherForced, row_of
-from spectron.chain import think
-from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.chain import null_tokens, think
+from spectron.contracts import NULL_TOKENS, Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
 from spectron.generation import DecodingState, decode_speech, held_to, reference_samples, visibility
 from spectron.losses import text_cross_entropy
@@ -66,6 +67,8 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         prefix_attention: Whether prompt positions see each other ``both_ways`` (a prefix LM, as in the paper) or are ``causal``.
         text_mark: Written between transcript and continuation; the default, a space, is the paper's "no mark". With a mark such as
             `` | `` the two halves can be told apart in the output.
+        chain: What training puts between prompt and speech, and so what stands there when ``Decoding.chain`` is ``written``: the
+            ``written`` transcript and continuation (the paper), ``none``, or ``null``, tokens that say nothing; see ``chain.py``.
 
     Raises:
         ConfigError: if the prompt should be seen both ways by a language model that cannot look ahead, or the parts do not fit each other.
@@ -79,6 +82,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         vocoder: Callable[[MelConfig], Vocoder],
         prefix_attention: Literal["causal", "both_ways"] = "both_ways",
         text_mark: str = " ",
+        chain: Literal["written", "none", "null"] = "written",
     ) -> None:
         super().__init__()
         if prefix_attention == "both_ways" and not language_model.sees_ahead:
@@ -101,6 +105,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         require_waveform(self.vocoder)
         self.prefix_attention = prefix_attention
         self.text_mark = text_mark
+        self.chain = chain
         self.prompt_rate_hz = encoder.sample_rate_hz
         self.speech_rate_hz = self.head.mel.sample_rate_hz
 
@@ -112,18 +117,28 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
     def forward(self, batch: SpeechBatch) -> TeacherForced:
         """Predict text and speech of a batch from their true past."""
         prefix, prefix_steps = self.encode(batch.prompt, batch.prompt_num_samples)
-        texts = [self.text_mark.join(pair) for pair in zip(batch.prompt_text, batch.continuation_text, strict=True)]
-        text_inputs, text_targets, text_valid = self.language_model.text_sequence(texts)
+        text_inputs, text_targets, text_there, text_valid = self.text_of(batch)
         with torch.no_grad():
             speech = self.head.targets(batch.continuation, batch.continuation_num_samples)
         speech_inputs = self.speech_inputs(speech)
         prefix_valid = ~padding_mask(prefix_steps, prefix.shape[1])
         speech_valid = ~padding_mask(speech.num_steps, speech_inputs.shape[1])
         inputs = torch.cat([prefix, self.language_model.embed(text_inputs), speech_inputs.to(prefix.dtype)], dim=1)
-        hidden = self.read(inputs, torch.cat([prefix_valid, text_valid, speech_valid], dim=1), prefix.shape[1])
+        hidden = self.read(inputs, torch.cat([prefix_valid, text_there, speech_valid], dim=1), prefix.shape[1])
         _, text_hidden, speech_hidden = hidden.split([prefix.shape[1], text_inputs.shape[1], speech_inputs.shape[1]], dim=1)
         logits = self.language_model.logits(text_hidden)
         return TeacherForced(prefix, prefix_steps, logits, text_targets, text_valid, speech_hidden, speech)
+
+    def text_of(self, batch: SpeechBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What stands between prompt and speech: inputs, targets, which places are there, which targets count; each (B, N + 1)."""
+        if self.chain == "null":
+            nulls = null_tokens(self.language_model, len(batch.ids), NULL_TOKENS, batch.prompt.device)
+            there = torch.ones_like(nulls, dtype=torch.bool)
+            return nulls, nulls, there, ~there
+        pairs = zip(batch.prompt_text, batch.continuation_text, strict=True)
+        texts = [self.text_mark.join(pair) if self.chain == "written" else "" for pair in pairs]
+        inputs, targets, valid = self.language_model.text_sequence(texts)
+        return inputs, targets, valid, valid
 
     def speech_inputs(self, speech: SpeechTargets) -> Tensor:
         """LM inputs of the speech, ``eos`` and all steps but the last: (B, K, D)."""
@@ -182,13 +197,14 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             ConfigError: if ``decoding`` asks for a reference that the prompts lack.
         """
         clock = [time.perf_counter()]
+        chain = self.chain if decoding.chain == "written" else decoding.chain
         reference = reference_samples(prompts, decoding)
         prefix, prefix_steps = self.encode(prompts.waveform, prompts.num_samples)
         state = DecodingState(self.language_model, len(prompts.ids), prefix.device)
         valid = ~padding_mask(prefix_steps, prefix.shape[1])
         state.extend(prefix, valid, both_ways=self.prefix_attention == "both_ways")
         clock.append(time.perf_counter())
-        texts = think(state, prompts, decoding, self.text_mark)
+        texts = think(state, prompts, replace(decoding, chain=chain), self.text_mark)
         clock.append(time.perf_counter())
         reference_frames = self.head.mel.num_frames(reference)
         steps, num_steps, stopped = decode_speech(state, self.head, decoding, prompts.ids, reference_frames)

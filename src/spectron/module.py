@@ -135,6 +135,7 @@ class SpectronModule(TrainingModule):
         vocoder: See ``SpectronModel``.
         prefix_attention: See ``SpectronModel``.
         text_mark: See ``SpectronModel``.
+        chain: See ``SpectronModel``.
         loss_weights: Weights of text and speech in the total.
         optimisation: Adam, its schedule, what is frozen.
     """
@@ -149,12 +150,13 @@ class SpectronModule(TrainingModule):
         vocoder: Callable[[MelConfig], Vocoder],
         prefix_attention: Literal["causal", "both_ways"] = "both_ways",
         text_mark: str = " ",
+        chain: Literal["written", "none", "null"] = "written",
         loss_weights: LossWeights = WEIGHTS,
         optimisation: Optimisation = OPTIMISATION,
     ) -> None:
         super().__init__()
         self.loss_weights = loss_weights
-        self.set_up(SpectronModel(encoder, language_model, head, vocoder, prefix_attention, text_mark), optimisation)
+        self.set_up(SpectronModel(encoder, language_model, head, vocoder, prefix_attention, text_mark, chain), optimisation)
 
     def sample_rates(self) -> SampleRates:
         """Rates at which the data module should give prompts and continuations."""

@@ -25,5 +25,8 @@ class RowRandom:
 
     def uniform(self, *shape: int, like: Tensor) -> Tensor:
         """Uniform numbers in [0, 1) of shape (B, *shape) on the device and of the type of ``like``."""
-        rows = [torch.rand(shape, generator=generator) for generator in self.generators]
-        return torch.stack(rows).to(like)
+        return torch.stack([torch.rand(shape, generator=generator) for generator in self.generators]).to(like)
+
+    def normal(self, *shape: int, like: Tensor) -> Tensor:
+        """Numbers of a standard normal distribution, of shape (B, *shape), on the device and of the type of ``like``."""
+        return torch.stack([torch.randn(shape, generator=generator) for generator in self.generators]).to(like)

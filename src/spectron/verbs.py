@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spectron.fitting import Outcome
     from spectron.restoring import Source
     from spectron.runs import TrackingSettings
+    from spectron.speaking import Recording
 
 LEFT_OUT_SHOWN = 20
 
@@ -59,14 +60,35 @@ def _evaluate_suite(options: argparse.Namespace) -> None:
 
 def continue_speech(options: argparse.Namespace) -> None:
     """Continue spoken prompts."""
-    from spectron.speaking import output_files, read_prompts, speak
+    from spectron.speaking import output_files, read_prompts
 
     files = output_files(options.prompts, options.output)
-    prompts = read_prompts(options.prompts)  # before the model, which takes longer to load than a wrong path is worth
+    _speak(options, read_prompts(options.prompts), files)
+
+
+def ask(options: argparse.Namespace) -> None:
+    """Speak a written question, and let a model answer it aloud."""
+    import importlib
+
+    from spectron.audio.io import write_wav
+    from spectron.speaking import output_files, read_prompts
+
+    # By name: data modules build on spectron, so nothing in spectron imports them but for the verbs.
+    voices = importlib.import_module("datamodules.synthetic.voices")
+    speech = voices.speak(options.question, voices.voice_called(options.voice), voices.Prosody())
+    [file] = output_files([options.output], options.output)
+    asked = file.with_name(f"{file.stem}-question.wav")
+    write_wav(asked, speech.waveform, voices.SAMPLE_RATE_HZ)
+    _speak(options, read_prompts([asked]), [file])
+
+
+def _speak(options: argparse.Namespace, prompts: list[Recording], files: list[Path]) -> None:
+    """Continue prompts, which were read before the model: that takes longer to load than a wrong path is worth."""
     import torch
 
     from spectron.contracts import Decoding
     from spectron.restoring import load_module
+    from spectron.speaking import speak
 
     source = _source(options)
     module = load_module(source, overrides=options.overrides).to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -105,6 +127,22 @@ def _compare_evaluations(folders: list[Path], options: argparse.Namespace) -> No
     compared = comparison.compare_evaluations(folders, options.anyway)
     console().print(comparison.render(compared))
     for path in comparison.write_comparison(compared, options.output) if options.output else []:
+        print(path)
+
+
+def study(options: argparse.Namespace) -> None:
+    """Train and evaluate the rows of a study, and show its table."""
+    import importlib
+
+    from spectron.reporting import console
+
+    # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
+    outcome = importlib.import_module("evaluation.study").run_study(options.file, options.overrides, options.jobs)
+    table = importlib.import_module("evaluation.study.table")
+    console().print(table.render(outcome.table))
+    for line in table.verdict_lines(outcome.table):
+        print(line)
+    for path in outcome.files:
         print(path)
 
 
@@ -161,6 +199,13 @@ def prepare(options: argparse.Namespace) -> None:
         print(f"Left out: {name}: {reason}")
     if done.skipped:
         print(f"{len(done.skipped)} left out" + (f", the first {LEFT_OUT_SHOWN} shown" if len(done.skipped) > LEFT_OUT_SHOWN else ""))
+
+
+def expect(options: argparse.Namespace) -> None:
+    """Write the expected curves of a recipe."""
+    from spectron.expected import write_expected
+
+    print(write_expected(options.references, options.output, _tracking(options)))
 
 
 def export(options: argparse.Namespace) -> None:

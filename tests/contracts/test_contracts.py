@@ -39,7 +39,7 @@ from spectron.encoders import (
     SpeechBrainEncoder,
 )
 from spectron.exporting import export_parts
-from spectron.heads import MelRegressionHead
+from spectron.heads import LatentSamplingHead, MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.pretraining import CTCModel
 from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
@@ -103,6 +103,7 @@ TINY: dict[type, Callable] = {
     SpeechBrainEncoder: lambda folder: SpeechBrainEncoder(str(write_speechbrain_folder("conformer", folder / "speechbrain"))),
     CausalLanguageModel: tiny_language_model,
     MelRegressionHead: lambda folder: MelRegressionHead(WIDTH, MEL, frames_per_step=3),
+    LatentSamplingHead: lambda folder: LatentSamplingHead(WIDTH, mel=MEL, frames_per_step=3),
     GriffinLimVocoder: lambda folder: GriffinLimVocoder(MEL, iterations=4),
     VocosVocoder: lambda folder: VocosVocoder(MEL, vocos=VocosSettings(width=16, layers=2, feedforward=32, draft_rounds=2)),
     HiFiGANVocoder: lambda folder: HiFiGANVocoder(HIFIGAN_MEL, str(write_authors_hifigan(folder / "hifigan"))),

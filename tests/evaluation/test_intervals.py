@@ -7,6 +7,7 @@ import scipy.stats
 import torch
 
 from evaluation.metrics import PairedDifference, bootstrap_interval, paired_bootstrap, ratio_interval
+from evaluation.metrics.intervals import pooled_bootstrap
 from spectron.errors import ConfigError
 
 
@@ -104,3 +105,32 @@ def test_paired_difference_needs_the_same_items():
     nothing = paired_bootstrap([(1.0, 1.0), None], [(1.0, 1.0), (0.0, 1.0)])
     assert nothing.count == 1
     assert math.isnan(nothing.value)
+
+
+def test_one_training_is_pooled_to_itself():
+    parts = [(1.0, 4.0), (0.0, 1.0), (2.0, 2.0), (5.0, 5.0)]
+    pooled = pooled_bootstrap([parts])
+    assert (pooled.low, pooled.high) == pytest.approx(bootstrap_interval(*torch.tensor(parts).double().T), rel=1e-9)
+    assert (pooled.value, pooled.count, pooled.trainings) == (pytest.approx(ratio(parts)), 4, 1)
+    other = [(numerator / 2, denominator) for numerator, denominator in parts]
+    paired, found = paired_bootstrap(parts, other), pooled_bootstrap([parts], [other])
+    assert (found.value, found.low, found.high) == pytest.approx((paired.value, paired.low, paired.high))
+
+
+def test_pooling_holds_the_spread_of_trainings():
+    """Items that are all alike leave the trainings as the only doubt: of two, a quarter of the draws takes each twice."""
+    pooled = pooled_bootstrap([[(0.2, 1.0)] * 30, [(0.6, 1.0)] * 30])
+    assert (pooled.value, pooled.low, pooled.high) == pytest.approx((0.4, 0.2, 0.6))
+    same = pooled_bootstrap([[(0.2, 1.0)] * 30, [(0.6, 1.0)] * 30], [[(0.1, 1.0)] * 30, [(0.5, 1.0)] * 30])
+    assert (same.value, same.low, same.high) == pytest.approx((0.1, 0.1, 0.1)), "trainings are drawn for both kinds together"
+
+
+def test_pooled_differences_leave_out_what_one_of_both_lacks():
+    one, other = [(1.0, 1.0), (0.0, 1.0), None, (1.0, 1.0)], [(0.0, 1.0), (0.0, 1.0), (9.0, 1.0), None]
+    found = pooled_bootstrap([one], [other])
+    assert (found.value, found.count) == (0.5, 2)
+    assert math.isnan(pooled_bootstrap([[None, (1.0, 1.0)]]).value)
+    with pytest.raises(ConfigError, match="the same items of all trainings"):
+        pooled_bootstrap([one, one[:3]])
+    with pytest.raises(ConfigError, match="the same trainings of both kinds"):
+        pooled_bootstrap([one], [other, other])

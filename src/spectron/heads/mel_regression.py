@@ -138,7 +138,11 @@ class MelRegressionHead(SpeechHead):
 
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """Spectrogram terms, ``stop``, and ``speech``, their weighted whole; each a sum with the number of valid frames."""
-        predicted, _ = self.spectrogram(self.predict(hidden).float(), targets.num_steps)
+        return self.compare(self.predict(hidden), hidden, targets)
+
+    def compare(self, predicted: Tensor, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
+        """The ``loss`` of steps (B, K, r * M) that were predicted from hidden states (B, K, D)."""
+        predicted, _ = self.spectrogram(predicted.float(), targets.num_steps)
         frames = targets.mel.shape[1]
         terms = self.loss_function(predicted[:, :frames], targets.mel, targets.num_frames)
         steps = torch.arange(hidden.shape[1], device=hidden.device)

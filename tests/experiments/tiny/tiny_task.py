@@ -61,7 +61,9 @@ class TinyTask(LightningModule):
         return self.model["end"].linear(self.model["start"](batch)).square().mean()
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
-        return self.loss(batch)
+        loss = self.loss(batch)
+        self.log("train/loss", loss)
+        return loss
 
     def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         self.log("val/loss", self.loss(batch))

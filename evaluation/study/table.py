@@ -1,0 +1,233 @@
+"""A study's table: every column pooled over seeds, differences to the first row, and what became of the claims."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from evaluation.comparison.comparability import require_comparable
+from evaluation.metrics import Parts
+from evaluation.metrics.intervals import Pooled, pooled_bootstrap
+from evaluation.report import MODEL, StoredEvaluation, read_evaluation
+from evaluation.report.figures import ARROWS, decimals, figure
+from evaluation.study.study import Cell, Claim, Row, Study
+from spectron.tracking import Measure, RunLogger
+
+STYLES = {True: "bold green", False: "bold red", None: ""}
+HELD, FAILED, UNCLEAR, ABSENT = "held", "did not hold", "cannot be told at this size", "was not run"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row's figure in a column, and its difference to the first row; ``better`` is None where the difference may be chance."""
+
+    value: Pooled
+    difference: Pooled | None
+    better: bool | None
+
+
+@dataclass
+class StudyTable:
+    """All figures of a study.
+
+    Args:
+        name: The study's.
+        columns: ``<task>/<measure>`` with unit and direction.
+        rows: The rows as the study says them.
+        entries: By row and column; a column that a row lacks is missing.
+        seeds: Seeds that each row has.
+        verdicts: What became of each claim, with the difference that it rests on.
+    """
+
+    name: str
+    columns: dict[str, tuple[str, bool | None]]
+    rows: dict[str, Row]
+    entries: dict[str, dict[str, Entry]]
+    seeds: dict[str, list[int]]
+    verdicts: list[tuple[Claim, str, Pooled | None]]
+
+
+def table_of(study: Study, cells: list[Cell]) -> StudyTable:
+    """The table of the cells that are done.
+
+    Raises:
+        ConfigError: if a row's evaluations are not of the same items and judges.
+    """
+    evaluations: dict[str, dict[int, StoredEvaluation]] = {name: {} for name in study.rows}
+    for cell in cells:
+        evaluations[cell.row][cell.seed] = read_evaluation(Path(cell.noted()["evaluation"]))
+    for of_row in evaluations.values():
+        require_comparable(list(of_row.values())) if len(of_row) > 1 else None
+    columns: dict[str, tuple[str, bool | None]] = {}
+    for column in study.columns:
+        task, _, name = column.partition("/")
+        found = [e.measures(task, MODEL).get(name) for of_row in evaluations.values() for e in of_row.values() if task in e.tasks]
+        known = next((measure for measure in found if measure is not None), None)
+        columns[column] = (known.unit, known.higher_is_better) if known else ("", None)
+    entries = {
+        row: {column: entry for column, (_, up) in columns.items() if (entry := _entry(evaluations, study.first, row, column, up))}
+        for row in study.rows
+    }
+    seeds = {row: sorted(of_row) for row, of_row in evaluations.items()}
+    verdicts = [(claim, *_verdict(claim, study.first, evaluations, columns)) for claim in study.claims]
+    return StudyTable(study.name, columns, study.rows, entries, seeds, verdicts)
+
+
+def _entry(evaluations: dict[str, dict[int, StoredEvaluation]], first: str, row: str, column: str, up: bool | None) -> Entry | None:
+    mine = [_parts(evaluation, column) for evaluation in evaluations[row].values()]
+    if not mine or not any(any(part is not None for part in parts.values()) for parts in mine):
+        return None
+    value = pooled_bootstrap(_aligned(mine))
+    difference = None if row == first else _difference(evaluations[row], evaluations[first], column)
+    return Entry(value, difference, _better(difference, up))
+
+
+def _difference(mine: dict[int, StoredEvaluation], theirs: dict[int, StoredEvaluation], column: str) -> Pooled | None:
+    """One row less another on the items and seeds that both have."""
+    common = sorted(mine.keys() & theirs.keys())
+    if not common:
+        return None
+    aligned = _aligned([_parts(row[seed], column) for row in (mine, theirs) for seed in common])
+    if not aligned[0]:
+        return None
+    difference = pooled_bootstrap(aligned[: len(common)], aligned[len(common) :])
+    return None if math.isnan(difference.value) else difference
+
+
+def _better(difference: Pooled | None, higher_is_better: bool | None) -> bool | None:
+    if difference is None or higher_is_better is None or difference.low <= 0 <= difference.high:
+        return None
+    return (difference.value > 0) == higher_is_better
+
+
+def _parts(evaluation: StoredEvaluation, column: str) -> dict[str, Parts]:
+    """What each item adds to a column, by its id."""
+    task, _, name = column.partition("/")
+    metric, _, split = name.partition("/")
+    items = evaluation.items_of(task, MODEL) if task in evaluation.tasks else {}
+    return {key: item.parts.get(metric) for key, item in items.items() if not split or item.split == split}
+
+
+def _aligned(rows: list[dict[str, Parts]]) -> list[list[Parts]]:
+    """The parts of the items that all have, in one order."""
+    common = [key for key in rows[0] if all(key in row for row in rows)]
+    return [[row[key] for key in common] for row in rows]
+
+
+def _verdict(
+    claim: Claim, first: str, evaluations: dict[str, dict[int, StoredEvaluation]], columns: dict[str, tuple[str, bool | None]]
+) -> tuple[str, Pooled | None]:
+    difference = _difference(evaluations[claim.row], evaluations[claim.than or first], claim.measure)
+    if difference is None:
+        return ABSENT, None
+    better = _better(difference, columns[claim.measure][1])
+    if better is None:
+        return UNCLEAR, difference
+    return (HELD if better == (claim.expected == "better") else FAILED), difference
+
+
+def render(table: StudyTable) -> Table:
+    """For the terminal: under each value with its interval the difference to the first row."""
+    shown = Table(title=Text(f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row"), title_justify="left")
+    shown.add_column("row", overflow="fold")
+    shown.add_column("seeds", justify="right")
+    for column in table.columns:
+        shown.add_column(Text(_heading(table, column)), overflow="fold")
+    for name, row in table.rows.items():
+        cells = [table.entries[name].get(column) for column in table.columns]
+        texts = [_texts(table, column, entry) for column, entry in zip(table.columns, cells, strict=True)]
+        styled = [
+            Text.assemble(value, (f"\n{difference}" if difference else "", STYLES[entry.better if entry else None]))
+            for (value, difference), entry in zip(texts, cells, strict=True)
+        ]
+        shown.add_row(row.title, str(len(table.seeds[name])), *styled)
+    return shown
+
+
+def as_markdown(table: StudyTable) -> str:
+    """For a page: the table, and a line for each claim."""
+    published = any(row.published is not None for row in table.rows.values())
+    headings = ["row", "seeds", *(_heading(table, column) for column in table.columns), *(["published"] if published else [])]
+    lines = [f"# {table.name}", "", "Mean over seeds [95 % interval over seeds and items]; below it the difference to the first row.", ""]
+    lines += ["| " + " | ".join(headings) + " |", "|---" + "|---:" * (len(headings) - 1) + "|"]
+    for name, row in table.rows.items():
+        texts = [_texts(table, column, table.entries[name].get(column)) for column in table.columns]
+        cells = ["<br>".join(part for part in pair if part) for pair in texts]
+        cells += [figure(row.published) if row.published is not None else ""] if published else []
+        lines.append("| " + " | ".join([row.title.replace("|", "\\|"), str(len(table.seeds[name])), *cells]) + " |")
+    if table.verdicts:
+        lines += ["", "| claim | | by |", "|---|---|---|"]
+        lines += [f"| {claim.says} | {verdict} | {_ground(claim, difference)} |" for claim, verdict, difference in table.verdicts]
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(table: StudyTable) -> str:
+    """For programs: a line a row and column."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(
+        ["row", "column", "unit", "higher_is_better", "seeds", "items", "value", "low", "high"]
+        + [f"difference{end}" for end in ("", "_low", "_high")]
+    )
+    for name, entries in table.entries.items():
+        for column, entry in entries.items():
+            value, other = entry.value, entry.difference
+            against = ["", "", ""] if other is None else [other.value, other.low, other.high]
+            seeds = " ".join(map(str, table.seeds[name]))
+            writer.writerow([name, column, *table.columns[column], seeds, value.count, value.value, value.low, value.high, *against])
+    return file.getvalue()
+
+
+def write_table(table: StudyTable, study: Study) -> list[Path]:
+    """Write ``table.md`` and ``table.csv`` into the study's folder, and log both with all figures in a run of the study's name."""
+    files = []
+    for name, text in {"table.md": as_markdown(table), "table.csv": as_csv(table)}.items():
+        files.append(study.folder / name)
+        files[-1].write_text(text, encoding="utf-8")
+    logger = RunLogger(study.name, study.tracking)
+    measures = [
+        Measure(f"{row}/{column}", entry.value.value, entry.value.count, *table.columns[column], entry.value.low, entry.value.high)
+        for row, entries in table.entries.items()
+        for column, entry in entries.items()
+    ]
+    logger.log_measures(measures, step=0)
+    for path in files:
+        logger.log_artifact(path)
+    logger.finalize("success")
+    return files
+
+
+def verdict_lines(table: StudyTable) -> list[str]:
+    """A sentence for each claim."""
+    return [f"{verdict}: {claim.says} ({_ground(claim, difference)})" for claim, verdict, difference in table.verdicts]
+
+
+def _ground(claim: Claim, difference: Pooled | None) -> str:
+    return claim.measure if difference is None else f"{claim.measure} {_signed(difference)}"
+
+
+def _signed(difference: Pooled) -> str:
+    places = decimals([difference.value, difference.low, difference.high])
+    value, low, high = (figure(number, places, sign=True) for number in (difference.value, difference.low, difference.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _heading(table: StudyTable, column: str) -> str:
+    unit, up = table.columns[column]
+    return f"{column} {ARROWS[up]}".rstrip() + (f", {unit}" if unit else "")
+
+
+def _texts(table: StudyTable, column: str, entry: Entry | None) -> tuple[str, str]:
+    """Value and difference."""
+    if entry is None:
+        return "-", ""
+    v = entry.value
+    places = decimals([v.value, v.low, v.high])
+    value = f"{figure(v.value, places)} [{figure(v.low, places)}, {figure(v.high, places)}]"
+    return value, _signed(entry.difference) if entry.difference else ""

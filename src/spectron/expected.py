@@ -1,0 +1,162 @@
+"""Expected curves: how a recipe's losses and metrics ran when it was last known to be right, so that a bug can be told from impatience.
+
+A file holds, for losses of training as means over stretches of steps and for measures of validation at their steps, a band around what
+some runs of the recipe gave. It belongs to the recipe as it stands: runs under another name or of another length are not held against it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning import LightningModule, Trainer
+from lightning.pytorch import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+from spectron.errors import ConfigError, TrackingError
+from spectron.runs import RunRecord, TrackingSettings, find_run, open_store
+
+STRETCH = 100  # steps over which a training loss is averaged, as one batch tells little
+MARGIN = 0.15  # of a value, around all that was seen: another machine, another seed
+Bands = dict[str, dict[int, list[float]]]
+
+
+class ExpectedCurve(Callback):
+    """Says when a run leaves the band that its recipe is expected to keep to; removed by ``callbacks.expected=null``.
+
+    Args:
+        file: What ``spectron expect`` wrote.
+
+    Raises:
+        ConfigError: if the file is missing or is none.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        try:
+            content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+            self.experiment, self.max_steps = str(content["experiment"]), int(content["max_steps"])
+            self.bands: Bands = {name: {int(step): band for step, band in of_one.items()} for name, of_one in content["bands"].items()}
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+            raise ConfigError(
+                f"ExpectedCurve.file: {file} is no file of expected curves ({error}): write one with `spectron expect RUN -o {file}`, or "
+                "remove it with callbacks.expected=null"
+            ) from error
+        self.sums: dict[str, list[float]] = {}
+        self.outside: set[str] = set()
+
+    def applies(self, trainer: Trainer) -> bool:
+        """Whether this run is one of the recipe as it stands."""
+        return trainer.logger is not None and trainer.logger.name == self.experiment and trainer.max_steps == self.max_steps
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so where the file does not apply."""
+        self.sums, self.outside = {}, set()
+        if not self.applies(trainer):
+            name = trainer.logger.name if trainer.logger else "without a name"
+            rank_zero_info(
+                f"expected curves: not looked at, {self.file} is of {self.experiment} with {self.max_steps} steps, and this is {name} with "
+                f"{trainer.max_steps}"
+            )
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Add up the losses, and look at their means at the end of a stretch that was seen whole."""
+        if not self.applies(trainer):
+            return
+        for name in self.bands.keys() & trainer.callback_metrics.keys():
+            if name.startswith("train/"):
+                self.sums.setdefault(name, []).append(float(trainer.callback_metrics[name]))
+        if trainer.global_step % STRETCH == 0:
+            for name, values in self.sums.items():
+                if len(values) == STRETCH:
+                    self.look(name, trainer.global_step, sum(values) / len(values))
+            self.sums = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the measures of validation."""
+        if trainer.sanity_checking or not self.applies(trainer):
+            return
+        seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        seen |= {name: measure.value for name, measure in getattr(trainer.logger, "measures", {}).items()}
+        for name in self.bands.keys() & seen.keys():
+            if not name.startswith("train/"):
+                self.look(name, trainer.global_step, seen[name])
+
+    def look(self, name: str, step: int, value: float) -> None:
+        """Warn when a curve goes out of its band, and tell when it comes back."""
+        band = self.bands[name].get(step)
+        if band is None:
+            return
+        low, high = band
+        inside = low <= value <= high
+        if inside and name in self.outside:
+            self.outside.remove(name)
+            rank_zero_info(f"expected curves: {name} is back in its band, {value:.4g} at step {step} ({low:.4g} to {high:.4g})")
+        elif not inside and name not in self.outside:
+            self.outside.add(name)
+            rank_zero_warn(
+                f"expected curves: {name} is {value:.4g} at step {step}, where {self.file} expects {low:.4g} to {high:.4g}. If the recipe "
+                "was not changed, something is wrong; callbacks.expected=null stops looking"
+            )
+
+
+def write_expected(references: list[str], file: Path, tracking: TrackingSettings | None = None) -> Path:
+    """Write the bands of finished runs of one experiment.
+
+    Args:
+        references: Runs, by id or name.
+        file: YAML to write.
+        tracking: Where the runs are.
+
+    Raises:
+        TrackingError: if they are not of one experiment and length, or hold no curves.
+    """
+    runs = [find_run(reference, tracking) for reference in references]
+    kinds = {(run.experiment, run.params.get("trainer.max_steps")) for run in runs}
+    if len(kinds) != 1:
+        listed = ", ".join(f"{name} ({steps} steps)" for name, steps in sorted(kinds, key=str))
+        raise TrackingError(f"expected curves are of one experiment and length, and these runs are of {listed}: give runs of one recipe")
+    experiment, steps = kinds.pop()
+    histories = [curves_of(run, tracking or TrackingSettings()) for run in runs]
+    common = set.intersection(*(set(history) for history in histories))
+    bands = {key: band([history[key] for history in histories]) for key in sorted(common)}
+    if not bands:
+        raise TrackingError(f"{', '.join(references)}: no loss or metric was logged at the same step in all: give finished runs")
+    shown: dict[str, dict[int, list[float]]] = defaultdict(dict)
+    for (name, step), ends in bands.items():
+        shown[name][step] = [float(f"{end:.4g}") for end in ends]
+    about = {"experiment": experiment, "max_steps": int(steps or 0), "runs": len(runs), "bands": dict(shown)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(about, sort_keys=False, default_flow_style=None, width=1000), encoding="utf-8")
+    return file
+
+
+def band(values: list[float]) -> tuple[float, float]:
+    """Around all values, by their spread or a share of their size, whichever is more."""
+    spread = max(values) - min(values)
+    margin = max(spread, MARGIN * max(map(abs, values)))
+    return min(values) - margin, max(values) + margin
+
+
+def curves_of(run: RunRecord, tracking: TrackingSettings) -> dict[tuple[str, int], float]:
+    """A run's validation measures by name and step, and its training losses as means over stretches, by their last step."""
+    client = open_store(tracking)
+    interval = int(run.params.get("trainer.val_check_interval", 1))
+    curves: dict[tuple[str, int], float] = {}
+    for name in run.metrics:
+        kind, _, rest = name.partition("/")
+        if kind not in ("train", "val") or rest.endswith((".low", ".high", ".count", ".skipped")) or rest in ("gradient_norm",):
+            continue
+        history = [(point.step, point.value) for point in client.get_metric_history(run.run_id, name) if math.isfinite(point.value)]
+        if kind == "val":
+            # Lightning logs what a validation found under the step before the one that it follows.
+            curves |= {(name, step + (step % interval == interval - 1)): value for step, value in history}
+            continue
+        stretches: dict[int, list[float]] = defaultdict(list)
+        for step, value in history:
+            stretches[math.ceil(max(step, 1) / STRETCH) * STRETCH].append(value)
+        curves |= {(name, end): sum(values) / len(values) for end, values in stretches.items()}
+    return curves

@@ -1,0 +1,222 @@
+"""Studies: what is refused, what is trained and evaluated once, and what the table makes of it."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from evaluation.metrics.intervals import pooled_bootstrap
+from evaluation.study.study import Claim, Row, Study
+from evaluation.study.table import ABSENT, FAILED, HELD, UNCLEAR, as_csv, as_markdown, table_of, verdict_lines
+from spectron.cli import main
+from spectron.errors import ConfigError
+from spectron.experiment import Experiment
+from spectron.runs import list_runs
+
+ROW = """
+name: row
+task: spectron.module.SpectronModule
+shared: {mel: {mel_bins: 20}}
+model:
+  encoder: {class_path: spectron.encoders.FrameStackEncoder, init_args: {output_dim: 8, mel: "${shared.mel}"}}
+  language_model:
+    class_path: spectron.language_models.CausalLanguageModel
+    init_args:
+      config: {model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
+      tokenizer: {text: "CORPUS/text/train.txt", vocabulary_size: 60}
+  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: "${shared.mel}", frames_per_step: 4, post_net_width: 8}}
+  vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
+data:
+  class_path: datamodules.SpokenQADataModule
+  init_args: {manifest: "CORPUS/questions.jsonl", val_splits: [heldout_voices]}
+trainer: {max_steps: 1, val_check_interval: 1, limit_val_batches: 1, accelerator: cpu, enable_progress_bar: false}
+"""
+SUITE = """
+name: put-to
+judges: {}
+tasks:
+  questions:
+    class_path: evaluation.tasks.SpokenQuestions
+    init_args:
+      data:
+        class_path: datamodules.SpokenQADataModule
+        init_args: {manifest: CORPUS/questions.jsonl, val_splits: [heldout_voices]}
+      decoding: {max_text_tokens: 4, max_seconds: 0.3}
+      num_items: 4
+      references: []
+"""
+STUDY = {
+    "name": "small",
+    "train": "row.yaml",
+    "suite": "suite.yaml",
+    "seeds": [1],
+    "columns": ["questions/qa_text_accuracy", "questions/length_ratio"],
+    "rows": {
+        "full": {"title": "whole"},
+        "silent": {"title": "no text", "train": {"model": {"chain": "none"}}, "published": 3.5},
+        "short": {
+            "title": "cut short",
+            "trained_as": "full",
+            "evaluate": {"tasks": {"questions": {"init_args": {"decoding": {"max_seconds": 0.1}}}}},
+        },
+    },
+    "claims": [{"says": "Short is shorter", "row": "short", "measure": "questions/length_ratio", "expected": "worse"}],
+}
+
+
+@pytest.fixture
+def place(tmp_path, small_corpus, monkeypatch, runs):
+    """A folder with a study, in which the command is called."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path / "runs"))
+    for name, text in {"row.yaml": ROW, "suite.yaml": SUITE}.items():
+        (tmp_path / name).write_text(text.replace("CORPUS", str(small_corpus)))
+    write(STUDY)
+    return tmp_path
+
+
+def write(study):
+    Path("study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+
+
+def evaluations() -> list[str]:
+    return [run.run_id for run in list_runs("put-to")]
+
+
+def test_a_study_trains_and_evaluates_each_row_once(place, capsys):
+    assert main(["study", "study.yaml"]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "small: 3 cells, 0 done" in printed
+    assert "whole" in printed
+    folder = place / "runs" / "studies" / "small"
+    assert {path.name for path in folder.iterdir()} == {"full-1", "silent-1", "short-1", "table.md", "table.csv"}
+    noted = {name: json.loads((folder / f"{name}-1" / "cell.json").read_text()) for name in ("full", "silent", "short")}
+    assert noted["short"]["run"] == noted["full"]["run"] != noted["silent"]["run"]
+    assert len(list_runs("small-full")) == len(list_runs("small-silent")) == 1
+    assert len(evaluations()) == 3
+    lines = [line.split(",") for line in (folder / "table.csv").read_text().splitlines()]
+    values = {(line[0], line[1]): line[6] for line in lines}
+    stored = json.loads((Path(noted["full"]["evaluation"]) / "results.json").read_text())
+    measured = stored["tasks"]["questions"]["systems"]["model"]["measures"]["length_ratio"]["value"]
+    assert float(values["full", "questions/length_ratio"]) == pytest.approx(measured)
+    assert float(values["short", "questions/length_ratio"]) <= measured
+
+    assert main(["study", "study.yaml"]) == 0
+    assert "small: 3 cells, 3 done" in capsys.readouterr().out
+    assert len(evaluations()) == 3, "nothing is done twice"
+
+    changed = STUDY | {"rows": STUDY["rows"] | {"silent": {"title": "null tokens", "train": {"model": {"chain": "null"}}}}}
+    write(changed)
+    assert main(["study", "study.yaml"]) == 0
+    assert "small: 3 cells, 2 done" in capsys.readouterr().out
+    assert (len(list_runs("small-full")), len(list_runs("small-silent"))) == (1, 2), "a changed row is trained anew"
+
+
+def test_a_row_that_fails_does_not_stop_the_others(place, capsys):
+    rows = {"broken": {"title": "broken", "train": {"weights": {"encoder": "no.safetensors"}}}, "full": {"title": "whole"}}
+    rows["of_it"] = {"title": "of the broken one", "trained_as": "broken"}
+    write(STUDY | {"rows": rows, "claims": []})
+    assert main(["study", "study.yaml"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("spectron: error: 2 of 3 cells failed")
+    assert "broken, seed 1: spectron: error: weights.encoder: there is no file" in said or "no.safetensors" in said
+    assert "of_it, seed 1: the row that it evaluates was not trained" in said
+    assert "| whole | 1 |" in (place / "runs" / "studies" / "small" / "table.md").read_text()
+
+
+def test_what_a_row_trains_is_an_experiment_by_itself(place):
+    (place / "row.yaml").write_text((place / "row.yaml").read_text() + "weights: {encoder: x.safetensors}\n")
+    write(
+        STUDY | {"rows": {"full": {"title": "whole", "train": {"weights": {"encoder": None}, "trainer": {"max_steps": 7}}}}, "claims": []}
+    )
+    (cell,) = Study(Path("study.yaml")).cells()
+    config = Experiment.read(cell.experiment).config
+    assert (config["name"], config["seed"], config["weights"], config["trainer"]["max_steps"]) == ("small-full", 1, {}, 7)
+    assert config["tracking"]["folder"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"colums": []}, r"unknown key `colums`.*Did you mean `columns`"),
+        ({"seeds": []}, "at least one seed"),
+        ({"seeds": [1, 1]}, "each once"),
+        ({"train": "rows.yaml"}, r"train: there is no file .*rows\.yaml"),
+        ({"claims": [{"says": "x", "row": "ful", "measure": "questions/length_ratio"}]}, "no row `ful`. Did you mean `full`"),
+        ({"claims": [{"says": "x", "row": "full", "measure": "questions/length"}]}, "no column `questions/length`"),
+        ({"rows": {"full": {"title": "x"}, "b": {"title": "b", "trained_as": "fulll"}}, "claims": []}, r"rows\.b\.trained_as.*`full`"),
+        ({"rows": {"full": {"title": "x", "trained_as": "full"}}, "claims": []}, r"rows\.full\.trained_as"),
+    ],
+)
+def test_a_wrong_study_is_refused_before_anything_is_trained(change, said, place):
+    write(STUDY | change)
+    with pytest.raises(ConfigError, match=said):
+        Study(Path("study.yaml"))
+
+
+def test_a_wrong_row_is_refused_before_anything_is_trained(place, capsys):
+    write(STUDY | {"rows": {"full": {"title": "whole", "train": {"model": {"chan": "none"}}}}, "claims": []})
+    assert main(["study", "study.yaml"]) == 1
+    assert "model: unknown key `chan`" in capsys.readouterr().err
+    assert not (place / "runs" / "mlflow.db").exists()
+
+
+def cells_of(folders: dict[tuple[str, int], Path]):
+    return [
+        SimpleNamespace(row=row, seed=seed, noted=lambda folder=folder: {"evaluation": str(folder)})
+        for (row, seed), folder in folders.items()
+    ]
+
+
+def study_of(**rows):
+    columns = ["long/speech_wer", "long/speech_wer/facts", "long/nothing"]
+    named = {name: Row(title) for name, title in rows.items()}
+    claims = [
+        Claim("b is better", "b", "long/speech_wer", "better"),
+        Claim("b is worse", "b", "long/speech_wer", "worse"),
+        Claim("like is worse", "like", "long/speech_wer", "worse"),
+        Claim("gone is worse", "gone", "long/speech_wer", "worse"),
+    ]
+    return SimpleNamespace(name="s", rows=named, columns=columns, claims=claims, first="a")
+
+
+def test_a_table_pools_seeds_and_judges_claims(make_evaluation):
+    folders = {
+        ("a", 1): make_evaluation("a1", skill=0.0),
+        ("a", 2): make_evaluation("a2", skill=0.2),
+        ("b", 1): make_evaluation("b1", skill=1.0),
+        ("like", 1): make_evaluation("like1", skill=0.0),
+    }
+    table = table_of(study_of(a="A", b="B", like="Like", gone="Gone"), cells_of(folders))
+    assert table.seeds == {"a": [1, 2], "b": [1], "like": [1], "gone": []}
+    wer = {row: entries.get("long/speech_wer") for row, entries in table.entries.items()}
+    one = [(float(number), 5.0) for number in range(6)]
+    assert (wer["a"].value.trainings, wer["b"].value.value, wer["gone"]) == (2, 0.0, None)
+    assert wer["b"].difference == pooled_bootstrap([[(0.0, 5.0)] * 6], [one]), "against the same seed alone"
+    assert (wer["a"].difference, wer["b"].better, wer["like"].better) == (None, True, None)
+    assert "long/nothing" not in table.entries["a"]
+    assert [verdict for _, verdict, _ in table.verdicts] == [HELD, FAILED, UNCLEAR, ABSENT]
+    assert verdict_lines(table)[3] == "was not run: gone is worse (long/speech_wer)"
+    text = as_markdown(table)
+    assert "| B | 1 | 0.000 [0.000, " in text
+    assert "| Gone | 0 | - | - | - |" in text
+    assert len(as_csv(table).splitlines()) == 1 + 3 * 2
+
+
+def test_evaluations_of_one_row_must_be_alike(make_evaluation):
+    folders = {("a", 1): make_evaluation("a1", skill=0.0), ("a", 2): make_evaluation("a2", skill=0.0)}
+    results = json.loads((folders["a", 2] / "results.json").read_text())
+    results["seed"] = 99
+    (folders["a", 2] / "results.json").write_text(json.dumps(results))
+    with pytest.raises(ConfigError, match="not made alike"):
+        table_of(study_of(a="A", b="B", like="Like", gone="Gone"), cells_of(folders))
+
+
+def test_the_projects_own_study_composes(tmp_path):
+    study = Study(Path(__file__).parents[2] / "experiments" / "mini" / "claims.yaml", [f"tracking.folder={tmp_path}"])
+    cells = study.cells()
+    assert len({cell.fingerprint() for cell in cells}) == len(cells) == len(study.seeds) * len(study.rows)
+    assert {"without_text", "without_deltas", "without_encoder", "without_lm", "without_both"} <= study.rows.keys()

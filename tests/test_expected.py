@@ -1,0 +1,109 @@
+"""Expected curves: written from runs, looked at by later ones, silent where they do not belong."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spectron.cli import main
+from spectron.expected import ExpectedCurve, band
+
+TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
+
+
+@pytest.fixture(autouse=True)
+def beside_the_task(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, str(TINY.parent)])
+
+
+@pytest.fixture(scope="module")
+def file(runs, tmp_path_factory):
+    """Written from two runs of two seeds."""
+    path = tmp_path_factory.mktemp("expected") / "new" / "tiny.yaml"
+    for seed in (3, 4):
+        assert main(["fit", str(TINY), f"seed={seed}", "name=curved", "trainer.max_steps=200", "trainer.val_check_interval=100"]) == 0
+    from spectron.runs import list_runs
+
+    assert main(["expect", *(run.run_id for run in list_runs("curved")), "-o", str(path)]) == 0
+    return path
+
+
+def fit(tmp_path, file, *overrides):
+    recipe = {"extends": str(TINY), "name": "curved", "trainer": {"max_steps": 200, "val_check_interval": 100}}
+    recipe["callbacks"] = {"expected": {"class_path": "spectron.expected.ExpectedCurve", "init_args": {"file": str(file)}}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return main(["fit", str(tmp_path / "recipe.yaml"), *overrides])
+
+
+def test_a_file_holds_the_runs_that_it_was_written_from(file):
+    content = yaml.safe_load(file.read_text())
+    assert (content["experiment"], content["max_steps"], content["runs"]) == ("curved", 200, 2)
+    assert set(content["bands"]["val/loss"]) == {100, 200}
+    assert set(content["bands"]["train/loss"]) == {100, 200}
+    assert all(low < high for steps in content["bands"].values() for low, high in steps.values())
+
+
+def test_a_run_of_the_recipe_stays_in_its_bands(file, tmp_path, capsys, recwarn):
+    assert fit(tmp_path, file, "seed=4") == 0
+    assert "expected curves" not in capsys.readouterr().err + "".join(str(warning.message) for warning in recwarn)
+
+
+def test_a_run_that_leaves_its_band_is_told_once_a_curve(file, tmp_path, recwarn):
+    content = yaml.safe_load(file.read_text())
+    content["bands"] = {name: {step: [10.0, 20.0] for step in steps} for name, steps in content["bands"].items() if name.endswith("/loss")}
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(content))
+    assert fit(tmp_path, other) == 0
+    told = [str(warning.message) for warning in recwarn if "expected curves" in str(warning.message)]
+    assert len(told) == 2
+    assert any("val/loss is" in line and "at step 100, where" in line and "expects 10 to 20" in line for line in told)
+    assert any("train/loss is" in line for line in told)
+
+
+@pytest.mark.parametrize("override", ["name=mine", "trainer.max_steps=100"])
+def test_other_runs_are_not_held_against_it(override, file, tmp_path, recwarn, caplog):
+    content = yaml.safe_load(file.read_text())
+    content["bands"] = {"val/loss": {100: [10.0, 20.0]}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(content))
+    with caplog.at_level("INFO"):
+        assert fit(tmp_path, tmp_path / "other.yaml", override) == 0
+    assert not [warning for warning in recwarn if "expected curves" in str(warning.message)]
+    assert "expected curves: not looked at" in caplog.text
+
+
+def test_a_key_turns_it_off(file, tmp_path, recwarn):
+    assert fit(tmp_path, file, "callbacks.expected=null", "name=curved") == 0
+    assert not [warning for warning in recwarn if "expected curves" in str(warning.message)]
+
+
+@pytest.mark.parametrize("content", [None, "- a list", "experiment: x\n", "bands: {a: 1}\nexperiment: x\nmax_steps: 3\n"])
+def test_what_is_no_file_of_curves_is_refused(content, tmp_path, capsys):
+    file = tmp_path / "curves.yaml"
+    if content is not None:
+        file.write_text(content)
+    assert fit(tmp_path, file) == 1
+    assert f"{file} is no file of expected curves" in capsys.readouterr().err
+
+
+def test_runs_of_several_experiments_make_no_curve(file, runs, tmp_path, capsys):
+    assert main(["fit", str(TINY), "name=other"]) == 0
+    capsys.readouterr()
+    assert main(["expect", "curved", "other", "-o", str(tmp_path / "x.yaml")]) == 1
+    assert "curved (200 steps), other (4 steps)" in capsys.readouterr().err
+
+
+def test_a_band_holds_the_spread_or_a_share():
+    assert band([2.0]) == pytest.approx((1.7, 2.3))
+    assert band([1.0, 2.0]) == pytest.approx((0.0, 3.0))
+    assert band([-1.0]) == pytest.approx((-1.15, -0.85))
+
+
+def test_a_curve_that_comes_back_is_told(file, caplog):
+    curve = ExpectedCurve(str(file))
+    curve.bands = {"val/loss": {100: [0.0, 1.0], 200: [0.0, 1.0]}}
+    with pytest.warns(UserWarning, match=r"val/loss is 2 at step 100"):
+        curve.look("val/loss", 100, 2.0)
+    with caplog.at_level("INFO"):
+        curve.look("val/loss", 200, 0.5)
+    assert "val/loss is back in its band, 0.5 at step 200 (0 to 1)" in caplog.text

@@ -1,0 +1,83 @@
+"""The head that draws its frames: losses against torch's own and a slow loop, what is drawn and when."""
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from spectron.audio.mel import MelConfig
+from spectron.heads import LatentSamplingHead, LatentSettings
+from spectron.randomness import RowRandom
+
+MEL = MelConfig(mel_bins=5)
+
+
+@pytest.fixture
+def head():
+    torch.manual_seed(0)
+    return LatentSamplingHead(8, LatentSettings(kl_weight=0.3, flux_weight=0.2), post_net_width=12, mel=MEL, frames_per_step=3).eval()
+
+
+@pytest.fixture
+def case(head):
+    """Hidden states of two rows of unlike length, and their targets."""
+    generator = torch.Generator().manual_seed(1)
+    waveform = 0.1 * torch.randn(2, 4000, generator=generator)
+    targets = head.targets(waveform, torch.tensor([4000, 2500]))
+    return torch.randn(2, targets.steps.shape[1], 8, generator=generator), targets
+
+
+def test_divergence_is_that_of_torch(head, case):
+    hidden, targets = case
+    mean, deviation = head.post_net(hidden), (0.5 * head.log_variance(hidden)).exp()
+    true = (targets.steps - head.mean) / head.deviation
+    expected = sum(
+        kl_divergence(Normal(mean[row, :steps], deviation[row, :steps]), Normal(true[row, :steps], 1.0)).sum()
+        for row, steps in enumerate(targets.num_steps)
+    )
+    found = head.loss(hidden, targets)["kl"]
+    torch.testing.assert_close(found.total, expected / 5)
+    assert int(found.count) == int(targets.num_frames.sum())
+
+
+@torch.no_grad()
+def test_flux_is_that_of_a_loop_over_frames(head, case):
+    hidden, targets = case
+    total = 0.0
+    for row, steps in enumerate(targets.num_steps.tolist()):
+        mean = head.post_net(hidden[row, :steps]).reshape(-1, 5)
+        true = ((targets.steps[row, :steps] - head.mean) / head.deviation).reshape(-1, 5)
+        for frame in range(1, len(mean)):
+            total -= float((mean[frame] - true[frame - 1]).abs().sum())
+    assert float(head.loss(hidden, targets)["flux"].total) == pytest.approx(total / 5, rel=1e-5)
+
+
+def test_all_terms_are_in_what_is_minimised(head, case):
+    terms = head.loss(*case)
+    expected = terms["spectrogram"].total + head.stop.weight * terms["stop"].total + 0.3 * terms["kl"].total + 0.2 * terms["flux"].total
+    torch.testing.assert_close(terms["speech"].total, expected)
+
+
+def test_frames_are_drawn_in_training_and_while_generating_only(head, case):
+    hidden, targets = case
+    assert head.loss(hidden, targets)["frames"].total.equal(head.loss(hidden, targets)["frames"].total)
+    head.train()
+    assert not head.loss(hidden, targets)["frames"].total.equal(head.loss(hidden, targets)["frames"].total)
+    head.eval()
+    sure, drawn = head.step(hidden[:, 0])[0], [head.step(hidden[:, 0], RowRandom(seed, ["a", "b"]))[0] for seed in (0, 0, 1)]
+    assert drawn[0].equal(drawn[1])
+    assert not drawn[0].equal(drawn[2])
+    assert not drawn[0].equal(sure)
+    head.latent.deviation_at_inference = 0.0
+    torch.testing.assert_close(head.step(hidden[:, 0], RowRandom(0, ["a", "b"]))[0], sure)
+
+
+def test_the_drawn_deviation_is_the_predicted_one(head):
+    """Of many draws at one place, before the residual network: it is set to nothing here."""
+    for layer in (head.refine[0], head.refine[2]):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    hidden = torch.randn(1, 8, generator=torch.Generator().manual_seed(2)).expand(4000, 8)
+    drawn = (head.step(hidden, RowRandom(0, [str(row) for row in range(4000)]))[0] - head.mean) / head.deviation
+    expected = (0.5 * head.log_variance(hidden[0])).exp()
+    torch.testing.assert_close(drawn.std(0), expected, atol=0.0, rtol=0.08)
+    torch.testing.assert_close(drawn.mean(0), head.post_net(hidden[0]), atol=0.08, rtol=0.0)
