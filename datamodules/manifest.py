@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import soundfile
 from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
@@ -19,6 +19,7 @@ from spectron.errors import DataError
 
 # A manifest's duration may be rounded; more than this is another file or one cut short.
 DURATION_TOLERANCE_SECONDS = 0.1
+BROKEN_SHOWN = 10  # files that an error lists before it counts the rest
 
 
 class Word(NamedTuple):
@@ -164,22 +165,28 @@ def headers(folder: Path, entries: list[dict[str, Any]], prefixes: Sequence[str]
         if entry.get(f"{whose}audio_filepath")
     }
     with ThreadPoolExecutor(8) as pool:
-        return dict(zip(files, pool.map(lambda name: _header(folder / name, *files[name]), files), strict=True))
+        found = dict(zip(files, pool.map(lambda name: _header(folder / name, *files[name]), files), strict=True))
+    broken = [header for header in found.values() if isinstance(header, DataError)]
+    if broken:
+        others = "".join(f"\n  {error}" for error in broken[1:BROKEN_SHOWN])
+        more = f"\n  and {len(broken) - BROKEN_SHOWN} more" if len(broken) > BROKEN_SHOWN else ""
+        raise DataError(f"{broken[0]}{others and f'; likewise{others}{more}'}")
+    return cast(dict[str, Header], found)
 
 
-def _header(file: Path, where: str, said_seconds: float | None) -> Header:
-    """A file's header, checked against the manifest."""
+def _header(file: Path, where: str, said_seconds: float | None) -> Header | DataError:
+    """A file's header, checked against the manifest, or what is wrong with it: all are told together."""
     if not file.is_file():
-        raise DataError(f"{where} names the audio file {file}, which is missing: restore it or remove the line")
+        return DataError(f"{where} names the audio file {file}, which is missing: restore it or remove the line")
     try:
         info = soundfile.info(str(file))
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise DataError(f"{where} names {file}, which is no readable audio ({error}): replace it or remove the line") from error
+        return DataError(f"{where} names {file}, which is no readable audio ({error}): replace it or remove the line")
     seconds = info.frames / info.samplerate
     if info.frames == 0:
-        raise DataError(f"{where} names {file}, which holds no sample: replace it or remove the line")
+        return DataError(f"{where} names {file}, which holds no sample: replace it or remove the line")
     if said_seconds is not None and abs(seconds - said_seconds) > DURATION_TOLERANCE_SECONDS:
-        raise DataError(f"{where} says that {file} lasts {said_seconds} s, but it holds {seconds:.2f} s: replace the file or mend the line")
+        return DataError(f"{where} says that {file} lasts {said_seconds} s, but it holds {seconds:.2f} s: replace it or mend the line")
     return Header(info.frames, info.samplerate)
 
 

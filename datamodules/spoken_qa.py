@@ -39,6 +39,7 @@ class SpokenQADataModule(SpeechDataModule):
         train_split: Split to train on; a test set that is only validated on needs none.
         val_splits: Splits to validate on.
         also_continue: Other speech to train on in the same stream.
+        repeat: How often a pass over the training data takes each question.
         batching: How batches are made; a question counts with its answer.
         max_seconds: Longer items are left out.
         lower_case: Whether transcripts are brought to lower case.
@@ -53,6 +54,7 @@ class SpokenQADataModule(SpeechDataModule):
         val_splits: list[str],
         train_split: str = "train",
         also_continue: AlsoContinue | None = None,
+        repeat: int = 1,
         batching: Batching | None = None,
         max_seconds: float = 20.0,
         lower_case: bool = True,
@@ -62,7 +64,9 @@ class SpokenQADataModule(SpeechDataModule):
     ) -> None:
         manifests = [manifest] if isinstance(manifest, str) else list(manifest)
         makers: dict[str, ItemMaker] = {QUESTION: QuestionMaker(max_seconds)}
-        train = [Source(manifests, train_split, QUESTION)]
+        if repeat < 1:
+            raise ValueError(f"repeat must be at least 1, got {repeat}")
+        train = [Source(manifests, train_split, QUESTION, repeat)]
         if also_continue is not None:
             makers[CONTINUATION] = ContinuationMaker(also_continue.splitting, max_seconds)
             train.append(Source([also_continue.manifest], also_continue.train_split, CONTINUATION))

@@ -19,6 +19,7 @@ from spectron.tracking import flatten
 
 PLAN = Path("work") / "plan.json"  # in the folder of an evaluation
 PLACES = ("manifest", "folder", "source", "revision")
+REFERENCES = "references"  # what stands beside the system changes nothing about it
 
 
 def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Task]) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
         data["report"] = dict(getattr(task.data, "report", {}))  # what was used, and what was dropped and why
         settings = suite.settings["tasks"][name]
         described[name] = {
-            "fingerprint": sha256_of([*alike, sorted(data["fingerprint"].values()), data["ids_sha256"], _without_places(settings)]),
+            "fingerprint": sha256_of([*alike, sorted(data["fingerprint"].values()), data["ids_sha256"], _own(settings)]),
             "data": data,
             "curve": None if task.curve is None else vars(task.curve),
         }
@@ -55,6 +56,12 @@ def _without_places(settings: Any) -> Any:
     if isinstance(settings, dict):
         return {key: _without_places(value) for key, value in settings.items() if key not in PLACES}
     return settings
+
+
+def _own(settings: dict[str, Any]) -> Any:
+    """Settings of a task that change what is found of the system under test."""
+    arguments = {key: value for key, value in settings.get("init_args", {}).items() if key != REFERENCES}
+    return _without_places(settings | {"init_args": arguments})
 
 
 def resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[str, Any]) -> RunRecord:

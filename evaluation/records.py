@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,28 @@ from evaluation.metrics.intervals import Parts
 from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
 from spectron.runs import file_name
+
+
+class Stopwatch:
+    """How long an evaluation was at work, over all the times that it was taken up again.
+
+    Args:
+        file: Where the time is kept.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.since = file, time.perf_counter()
+        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self.started: str = before.get("started", datetime.now(UTC).isoformat(timespec="seconds"))
+        self.before: float = before.get("seconds", 0.0)
+
+    def times(self) -> dict[str, Any]:
+        """When it was begun, and the seconds so far."""
+        return {"started": self.started, "seconds": round(self.before + time.perf_counter() - self.since, 1)}
+
+    def keep(self) -> None:
+        """Keep the time so far, for when this is cut off."""
+        self.file.write_text(json.dumps(self.times()), encoding="utf-8")
 
 
 @dataclass

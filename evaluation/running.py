@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,16 @@ from evaluation.evaluator import Judges
 from evaluation.judges import require_independence
 from evaluation.plan import PLAN, plan_of, resumable
 from evaluation.ranks import Ranks
-from evaluation.records import DoneBatches, Key, Record, write_waveforms
+from evaluation.records import DoneBatches, Key, Record, Stopwatch, write_waveforms
 from evaluation.report import read_evaluation, write_report
 from evaluation.results import ITEMS, MODEL, RESULTS, complete_parts, logged, summary_of
 from evaluation.subject import Subject, find_subject
 from evaluation.suite import Suite
 from evaluation.tables import tables_of
 from evaluation.tasks import Bench, Task
-from spectron.errors import ConfigError, DataError, Interrupted
+from spectron.blame import Section
+from spectron.building import naming_files
+from spectron.errors import ConfigError, DataError, Interrupted, SpectronError
 from spectron.fitting import Outcome
 from spectron.reporting import console
 from spectron.tracking import RunLogger
@@ -60,7 +61,6 @@ def evaluate_suite(
         SpectronError: for whatever a user can mend.
         Interrupted: if the user stopped it.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
     suite = Suite.read(suite_path, [*overrides, *([f"tracking.folder={runs}"] if runs else [])])
     seed_everything(suite.config["seed"], workers=True, verbose=False)
     with Ranks.joined() as ranks:
@@ -68,11 +68,12 @@ def evaluate_suite(
         subject = find_subject(reference, suite.tracking()).to(place)
         judges, tasks = suite.judges(), suite.tasks()
         bench = Bench(subject.system, judges, place, subject.teacher_forced)
-        _make_ready(judges, subject, tasks, bench, ranks)
+        _make_ready(suite, judges, subject, tasks, bench, ranks)
         plan = plan_of(suite, subject, judges, tasks)
         logger = _open_run(suite, plan, resume, ranks)
         try:
-            _work(tasks, bench, logger.folder, ranks)
+            watch = Stopwatch(logger.folder / WORK / "times.json")
+            _work(tasks, bench, logger.folder, ranks, watch)
         except KeyboardInterrupt as stop:
             logger.finalize("failed")
             raise Interrupted(f"Stopped. Go on with the same command and --resume {logger.run_id}") from stop
@@ -81,25 +82,41 @@ def evaluate_suite(
             raise
         ranks.barrier()
         if ranks.rank == 0:
-            times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - clock, 1)}
-            _finish(plan, tasks, bench, logger, times)
+            _finish(plan, tasks, bench, logger, watch.times())
         ranks.barrier()
         return None if ranks.rank else Outcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command)
 
 
-def _make_ready(judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
+@contextmanager
+def _named(suite: Suite, section: str, name: str, kind: type) -> Iterator[None]:
+    """Have an error about a task or a judge, of this class, begin with its key and end with the file that says it."""
+    try:
+        with naming_files(Section(section, suite.config[section]), suite.where):
+            yield
+    except SpectronError as error:
+        key, said = f"{section}.{name}", str(error)
+        if said.startswith(key):
+            raise
+        argument = said.startswith(f"{kind.__name__}.")
+        told = f"{key}.init_args.{said.removeprefix(kind.__name__ + '.')}" if argument else f"{key}: {said}"
+        raise type(error)(f"{told} (in {suite.where((section, name))})") from error
+
+
+def _make_ready(suite: Suite, judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
     """Load the judges and read the data's manifests."""
     absent = judges.absent()
     for name, judge in judges.present().items():
         if name not in absent:
-            judge.prepare()
+            with _named(suite, "judges", name, type(judge)):
+                judge.prepare()
     if subject.weights is not None:
         require_independence(list(judges.present().values()), subject.weights)
-    for task in tasks.values():
-        if ranks.rank == 0:
-            task.data.prepare_data()
-        ranks.barrier()
-        task.prepare(bench)
+    for name, task in tasks.items():
+        with _named(suite, "tasks", name, type(task)):
+            if ranks.rank == 0:
+                task.data.prepare_data()
+            ranks.barrier()
+            task.prepare(bench)
 
 
 def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ranks) -> RunLogger:
@@ -116,7 +133,7 @@ def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ran
     return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), run_id=run_id)
 
 
-def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks) -> None:
+def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks, watch: Stopwatch) -> None:
     """Judge all batches that are not done yet; of several processes, each takes every so manyth."""
     done = DoneBatches(folder / WORK, ranks.rank)
     ready = set(done.read())
@@ -128,6 +145,8 @@ def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks) -> N
                 records = judged(tasks[name], system, place, bench)
                 audio = [write_waveforms(record, folder, name, system) for record in records]
                 done.add(key, [record.line(name, system, paths) for record, paths in zip(records, audio, strict=True)])
+                if ranks.rank == 0:
+                    watch.keep()
 
 
 def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress) -> Iterator[Key]:

@@ -13,12 +13,13 @@ from evaluation.answering import TeacherForcing
 from spectron.blame import Section
 from spectron.building import build, complete, parser_of
 from spectron.checking import Checker, Parameter
+from spectron.checkpoint_io import read_checkpoint
 from spectron.configuration import compose
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
 from spectron.experiment import add_import_folders
 from spectron.provenance import weights_sha256
-from spectron.restoring import find_source, load_module
+from spectron.restoring import Source, find_source, load_module
 from spectron.runs import TrackingSettings
 
 SECTIONS = {"system": Parameter(SpokenLanguageModel), "shared": Parameter(dict[str, Any], {})}
@@ -32,11 +33,13 @@ class Subject:
         system: The system, in evaluation mode.
         reference: How the user named it.
         teacher_forced: Gives the spectrogram that it predicts from the true past, where it has such a thing.
+        source: Where its weights are from, where it was trained here.
     """
 
     system: SpokenLanguageModel
     reference: str
     teacher_forced: TeacherForcing | None = None
+    source: Source | None = None
 
     @property
     def weights(self) -> nn.Module | None:
@@ -47,13 +50,24 @@ class Subject:
         """What stands in the results."""
         kind = type(self.system)
         weights = "" if self.weights is None else weights_sha256(self.weights)
-        return {"reference": self.reference, "class": f"{kind.__module__}.{kind.__qualname__}", "weights_sha256": weights}
+        about = {"reference": self.reference, "class": f"{kind.__module__}.{kind.__qualname__}", "weights_sha256": weights}
+        return about | ({} if self.source is None else origin_of(self.source))
 
     def to(self, device: torch.device) -> Subject:
         """Move the weights."""
         if self.weights is not None:
             self.weights.to(device).eval()
         return self
+
+
+def origin_of(source: Source) -> dict[str, Any]:
+    """The very checkpoint that a name stood for: a name means the newest run, and another one tomorrow."""
+    origin: dict[str, Any] = {"checkpoint": str(source.path)}
+    if source.run is not None:
+        origin |= {"experiment": source.run.experiment, "run": source.run.run_id}
+    if not source.is_export:
+        origin["step"] = int(read_checkpoint(source.path, mmap=True)["global_step"])
+    return origin
 
 
 def find_subject(reference: str, tracking: TrackingSettings | None = None) -> Subject:
@@ -72,7 +86,7 @@ def find_subject(reference: str, tracking: TrackingSettings | None = None) -> Su
     system = getattr(module, "model", module)
     if not isinstance(system, SpokenLanguageModel):
         raise ConfigError(f"{reference} is a {type(module).__name__}, which does not continue speech: name a run of a SpectronModule")
-    return Subject(system, reference, getattr(module, "teacher_forced_mel", None))
+    return Subject(system, reference, getattr(module, "teacher_forced_mel", None), source)
 
 
 def _own_system(path: Path) -> SpokenLanguageModel:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
 from evaluation.evaluator import Judged, Judges, judge_system
-from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
+from evaluation.judges import QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
 from evaluation.metrics import SpokenMetric, all_metrics
 from evaluation.metrics.names import CEILING, VALIDATION
 from evaluation.references import RecordedAnswers, recordings_of, spectrogram_of
@@ -28,6 +29,8 @@ class SpeechEvaluation(PanelEvaluation):
         transcriber: Judge that writes down what is heard.
         text_scorer: Judge of what was written down.
         speaker_embedder: Judge of voices.
+        second_speaker_embedder: Another one, of another kind.
+        quality_predictor: Predicts opinion scores; where its weights are not here, that is said and it is left out.
         metrics: What to measure; None takes all for which the judges are there.
         decoding: How the model generates.
         panel_size: Prompts in the panel.
@@ -41,6 +44,8 @@ class SpeechEvaluation(PanelEvaluation):
         transcriber: Transcriber | None = None,
         text_scorer: TextScorer | None = None,
         speaker_embedder: SpeakerEmbedder | None = None,
+        second_speaker_embedder: SpeakerEmbedder | None = None,
+        quality_predictor: QualityPredictor | None = None,
         metrics: list[SpokenMetric] | None = None,
         decoding: Decoding = DECODING,
         panel_size: int = 32,
@@ -48,7 +53,10 @@ class SpeechEvaluation(PanelEvaluation):
         every_n_validations: int = 1,
         ceiling: bool = True,
     ) -> None:
-        judges = Judges(transcriber, text_scorer, speaker_embedder)
+        judges = Judges(transcriber, text_scorer, speaker_embedder, second_speaker_embedder, quality_predictor)
+        for name, why in judges.absent().items():
+            rank_zero_warn(f"SpeechEvaluation.{name} is left out: {why}")
+            judges = replace(judges, **{name: None})
         chosen = [metric for metric in all_metrics() if judges.serve(metric)] if metrics is None else metrics
         super().__init__(judges, chosen, panel_size, audio_items, every_n_validations)
         self.decoding = decoding

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from evaluation.plan import REFERENCES
 from evaluation.report import MODEL, StoredEvaluation
 from spectron.errors import ConfigError
 from spectron.tracking import flatten
@@ -66,7 +67,8 @@ def _conditions(evaluation: StoredEvaluation) -> dict[str, str]:
         if identity.get("weights_sha256"):
             identity.pop("title", None)
         conditions |= flatten({"scorers": {name: identity or "none"}})
-    conditions |= flatten({"settings": results["settings"]})
+    settings = flatten({"settings": results["settings"]})
+    conditions |= {key: value for key, value in settings.items() if not key.endswith(f".{REFERENCES}")}
     for name, task in evaluation.tasks.items():
         conditions |= flatten({"tasks": {name: {"data": task["data"], "fingerprint": task["fingerprint"]}}})
         conditions[f"tasks.{name}.ids"] = ", ".join(sorted(evaluation.items_of(name, MODEL)))

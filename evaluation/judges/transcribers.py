@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from evaluation.judges.contracts import Transcriber
+from evaluation.judges.lexicon import Lexicon
 from evaluation.judges.pieces import by_pieces, join_texts
 from spectron.errors import ConfigError
 
@@ -23,24 +24,33 @@ class CTCTranscriber(Transcriber):
 
     Args:
         folder: Folder that ``spectron export`` wrote.
+        lexicon: Text file with a word a line, the only ones that can be heard; None lets it spell freely.
 
     Raises:
-        ConfigError: if there is no such folder or, at ``load``, if it holds another kind of model.
+        ConfigError: if there is no such folder or file or, at ``load``, if the folder holds another kind of model, which may also be
+            unable to spell the words.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, lexicon: str | None = None) -> None:
         super().__init__()
         if not (Path(folder) / "config.yaml").is_file():
             raise ConfigError(
                 f"CTCTranscriber.folder: {folder} has no config.yaml; name a folder that `spectron export` wrote from a CTC run"
             )
-        self.folder = folder
+        if lexicon is not None and not Path(lexicon).is_file():
+            raise ConfigError(f"CTCTranscriber.lexicon: there is no file {lexicon}; name a text file with a word a line")
+        self.folder, self.lexicon_file = folder, lexicon
+        self.lexicon: Lexicon | None = None
         self.model: CTCModel
 
     @property
     def title(self) -> str:
         """Class and folder."""
-        return f"CTCTranscriber({self.folder})"
+        return f"CTCTranscriber({self.folder}{'' if self.lexicon_file is None else f', {self.lexicon_file}'})"
+
+    def weight_files(self) -> list[Path]:
+        """The words make what is heard as the weights do."""
+        return [] if self.lexicon_file is None else [Path(self.lexicon_file)]
 
     def load(self) -> None:
         """Build the model that the folder describes, with its weights."""
@@ -52,6 +62,7 @@ class CTCTranscriber(Transcriber):
         if not isinstance(model, CTCModel):
             raise ConfigError(f"CTCTranscriber.folder: {self.folder} holds a {type(model).__name__}; a CTCModel is needed to hear words")
         self.model = model
+        self.lexicon = None if self.lexicon_file is None else Lexicon.read(Path(self.lexicon_file), model.characters)
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
         """Words heard in each waveform (S,)."""
@@ -61,7 +72,11 @@ class CTCTranscriber(Transcriber):
     def hear(self, waveforms: list[Tensor]) -> list[str]:
         """Words of waveforms (S,) at the model's rate."""
         num_samples = torch.tensor([len(row) for row in waveforms], device=waveforms[0].device)
-        return self.model.transcribe(pad_sequence(waveforms, batch_first=True), num_samples)
+        padded = pad_sequence(waveforms, batch_first=True)
+        if self.lexicon is None:
+            return self.model.transcribe(padded, num_samples)
+        log_probabilities, num_steps = self.model(padded, num_samples)
+        return [self.lexicon.decode(row[:steps]) for row, steps in zip(log_probabilities, num_steps.tolist(), strict=True)]
 
 
 class PocketSphinxTranscriber(Transcriber):

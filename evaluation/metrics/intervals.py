@@ -114,6 +114,10 @@ def paired_bootstrap(first: list[Parts], second: list[Parts], seed: int = 0) -> 
     drawn = draw(len(common), seed)
     differences = resampled(*one, drawn) - resampled(*other, drawn)
     low, high = differences.nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
+    if low == high == 0 and bool(((one[1] == 1) & (other[1] == 1) & (one[0] == other[0])).all()):
+        # No item differs, and none in the resamples: as in ``ratio_interval``, the exact bound of how many might.
+        high = 1 - INTERVAL[0] ** (1 / len(common))
+        low = -high
     rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p = min(1.0, 2 * (rarer + 1) / (int((~differences.isnan()).sum()) + 1))
     value = float(one[0].sum() / one[1].sum() - other[0].sum() / other[1].sum())

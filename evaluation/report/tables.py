@@ -14,6 +14,8 @@ ABOUT = {
     "vocoded": "the recording's own spectrogram through the vocoder",
     "silence": "silence as long as the recording",
     "shuffled": "a recording of another speaker and another item",
+    "written_question": "the system's language model given the true question in writing, which speaks nothing",
+    "cascade": "the same given what the transcriber hears of the question",
 }
 
 

@@ -23,10 +23,11 @@ from spectron.errors import ConfigError, DataError
 from spectron.model import SpectronModel
 from spectron.positions import require_room_for_decoding
 
-Reference = Literal["recording", "vocoded", "silence", "shuffled"]
-REFERENCES: tuple[Reference, ...] = ("recording", "vocoded", "silence", "shuffled")
+Reference = Literal["recording", "vocoded", "silence", "shuffled", "written_question", "cascade"]
+WRITTEN: Literal["written_question"] = "written_question"
+CASCADE: Literal["cascade"] = "cascade"
+REFERENCES: tuple[Reference, ...] = ("recording", "vocoded", "silence", "shuffled", WRITTEN, CASCADE)
 DECODING = Decoding()
-WRITTEN, CASCADE = "written_question", "cascade"
 
 
 class SpeakingTask(Task):
@@ -37,7 +38,8 @@ class SpeakingTask(Task):
         decoding: How the system generates.
         metrics: What is measured; None takes all for which the judges are there.
         references: What stands beside the system: the ``recording`` of what followed, the same ``vocoded`` (from the speech head's
-            spectrogram, where the system has one), ``silence``, and ``shuffled``, what followed another prompt.
+            spectrogram, where the system has one), ``silence``, and ``shuffled``, what followed another prompt; beside questions
+            also the toplines of ``SpokenQuestions``. What there cannot be is left out; an empty list leaves the system alone.
         num_items: See ``Task``.
         curve: See ``Task``.
     """
@@ -68,7 +70,7 @@ class SpeakingTask(Task):
         """The system under test and the references that there can be."""
         head, vocoder = _head(bench.system), getattr(bench.system, "vocoder", None)
         can_vocode = head is not None and isinstance(vocoder, Vocoder)
-        return [MODEL, *(name for name in self.references if name != "vocoded" or can_vocode)]
+        return [MODEL, *(name for name in self.references if name not in (WRITTEN, CASCADE) and (name != "vocoded" or can_vocode))]
 
     def judge(self, system: str, place: int, bench: Bench, rows: list[int] | None = None) -> list[Record]:
         """Answer, let each judge look once, and take every metric's parts."""
@@ -78,7 +80,9 @@ class SpeakingTask(Task):
         if own and isinstance(bench.system, SpectronModel):
             require_room(bench.system, batch, self.decoding)
         batch, answering = self.answering(system, batch, place, bench)
-        samples = answer(answering, [batch], self.decoding, bench.device, bench.teacher_forced if own else None)
+        # Teacher forcing reads the text that training put there, and would say nothing of a chain that takes it away.
+        teacher_forced = bench.teacher_forced if own and self.decoding.chain in ("written", "given") else None
+        samples = answer(answering, [batch], self.decoding, bench.device, teacher_forced)
         as_stored(samples)
         consult(samples, bench.judges, bench.device)
         metrics = [metric for metric in self.metrics if own or metric.judges_speech]
@@ -153,8 +157,8 @@ class SpokenQuestions(SpeakingTask):
 
     def systems(self, bench: Bench) -> list[str]:
         """The system under test, its references, and its toplines."""
-        toplines = [WRITTEN, CASCADE] if bench.judges.transcriber is not None else [WRITTEN]
-        return [*super().systems(bench), *(toplines if isinstance(bench.system, SpectronModel) else ())]
+        possible = ([WRITTEN, CASCADE] if bench.judges.transcriber else [WRITTEN]) if isinstance(bench.system, SpectronModel) else []
+        return [*super().systems(bench), *(name for name in possible if name in self.references)]
 
     def judge(self, system: str, place: int, bench: Bench, rows: list[int] | None = None) -> list[Record]:
         """Toplines write and do not speak: what they write is measured alone."""

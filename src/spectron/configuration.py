@@ -7,6 +7,7 @@ written in, ``${oc.env:NAME}`` for an environment variable, ``${a.b}`` for anoth
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from spectron.file_classes import absolute, same_class
 
 COMMAND_LINE = "the command line"
 KeyPath = tuple[str, ...]
-REMOVABLE = (("callbacks",), ("weights",))  # sections of which a delta removes an entry by saying null
+REMOVABLE = (("callbacks",), ("weights",), ("tasks",))  # sections of which a delta removes an entry by saying null
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
@@ -130,7 +131,12 @@ def _place(value: Any, folder: Path) -> Any:
         return {str(key): _place(item, folder) for key, item in value.items()}
     if isinstance(value, list):
         return [_place(item, folder) for item in value]
-    return absolute(value.replace("${here}", str(folder)), folder) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    placed = value.replace("${here}", str(folder))
+    if value.startswith("${here}/") and "/.." in value:
+        placed = os.path.normpath(placed)  # titles of judges and messages show it
+    return absolute(placed, folder)
 
 
 def _parse_override(item: str) -> dict[str, Any]:

@@ -50,6 +50,9 @@ def test_broken_and_missing_files(speech, tmp_path):
     (tmp_path / "u1.flac").write_bytes(b"no audio")
     with pytest.raises(DataError, match=r"jsonl:2 names .*u1\.flac, which is no readable audio"):
         read_manifest(manifest)
+    (tmp_path / "u0.flac").unlink()
+    with pytest.raises(DataError, match=r"(?s)jsonl:1 names .*u0\.flac, which is missing.*; likewise\n.*jsonl:2 names .*u1\.flac"):
+        read_manifest(manifest)
     for read in (read_manifest, fingerprint):
         with pytest.raises(DataError, match="SPECTRON_DATA"):
             read(tmp_path / "none.jsonl")

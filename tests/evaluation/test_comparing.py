@@ -51,6 +51,17 @@ def test_values_and_differences_on_the_same_items(make_evaluation):
     assert re.search(r"\u22120\.500 \[\u22120\.\d+ to \u22120\.\d+\] on 6, p 0\.00\d better", shown(compared))
 
 
+def test_what_stands_beside_the_system_does_not_keep_evaluations_apart(make_evaluation):
+    settings = [{"tasks": {"long": {"init_args": {"references": names}}}} for names in (["recording"], [])]
+    folders = [make_evaluation(f"e{place}", settings=each) for place, each in enumerate(settings)]
+    assert compare_evaluations(folders).different == []
+    change(folders[1], ["seed"], 3)
+    change(folders[1], ["tasks", "long", "fingerprint"], "0" * 64)
+    with pytest.raises(ConfigError, match="seed is 17") as error:
+        compare_evaluations(folders)
+    assert "references" not in str(error.value)
+
+
 def test_what_makes_an_item_hard_for_both_does_not_widen_the_interval():
     first = [(float(number), 10.0) for number in range(10)]
     found = paired_bootstrap([(errors + 1, words) for errors, words in first], first)

@@ -134,3 +134,14 @@ def test_pooled_differences_leave_out_what_one_of_both_lacks():
         pooled_bootstrap([one, one[:3]])
     with pytest.raises(ConfigError, match="the same trainings of both kinds"):
         pooled_bootstrap([one], [other, other])
+
+
+def test_no_item_that_differs_is_no_certainty():
+    """Of 24 items none differs: 1 - 0.025^(1/24) of them still may, one way or the other."""
+    found = paired_bootstrap([(0.0, 1.0)] * 24, [(0.0, 1.0)] * 24)
+    assert (found.value, found.p) == (0.0, 1.0)
+    assert (found.low, found.high) == pytest.approx((-0.1425, 0.1425), abs=1e-4)
+    mixed = [(float(place % 2), 1.0) for place in range(24)]
+    assert paired_bootstrap(mixed, mixed).high == pytest.approx(0.1425, abs=1e-4)
+    weighed = paired_bootstrap([(1.0, 5.0)] * 24, [(1.0, 5.0)] * 24)
+    assert (weighed.low, weighed.high) == (0.0, 0.0), "no bound is known for values that are no shares"

@@ -139,6 +139,25 @@ def test_ctc_transcriber_hears_each_waveform_as_the_exported_model_alone(exporte
     assert slower == model.transcribe(faster[None], torch.tensor([len(faster)]))
 
 
+def test_ctc_transcriber_hears_the_words_of_a_lexicon_alone(exported, tmp_path):
+    model, folder = exported
+    (tmp_path / "words.txt").write_text("cab\nab\n")
+    with pytest.raises(ConfigError, match=r"CTCTranscriber.lexicon: there is no file no\.txt"):
+        CTCTranscriber(folder, "no.txt")
+    with pytest.raises(ConfigError, match="a recogniser that spells spaces"):
+        CTCTranscriber(folder, str(tmp_path / "words.txt")).prepare()
+    config = Path(folder) / "config.yaml"
+    config.write_text(config.read_text().replace("characters: abc", "characters: ' ab'"))
+    (tmp_path / "words.txt").write_text("ba\nab\n")
+    judge, free = CTCTranscriber(folder, str(tmp_path / "words.txt")), CTCTranscriber(folder)
+    with judge.at_work(CPU):
+        heard = judge.transcribe([NOISE[0], NOISE[1, :9000]], 16000)
+        assert [judge.transcribe([row], 16000)[0] for row in (NOISE[0], NOISE[1, :9000])] == heard
+    assert set(" ".join(heard).split()) <= {"ab", "ba"}
+    assert "ab" in heard[0] or "ba" in heard[0]
+    assert judge.fingerprint()["weights_sha256"] != free.fingerprint()["weights_sha256"], "the words make the judge, too"
+
+
 def test_ctc_transcriber_refuses_another_kind_of_model(exported, monkeypatch):
     judge = CTCTranscriber(exported[1])
     monkeypatch.setattr(CTCModule, "set_up", lambda module, model, optimisation: setattr(module, "model", model.encoder))

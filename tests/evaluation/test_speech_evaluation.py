@@ -10,7 +10,7 @@ from torch import nn
 
 from evaluation.callbacks import SpeechEvaluation
 from evaluation.callbacks.panel_evaluation import in_evaluation_mode
-from evaluation.judges import ResemblyzerEmbedder, Transcriber
+from evaluation.judges import QualityPredictor, ResemblyzerEmbedder, Transcriber
 from evaluation.metrics import SpeechWordErrorRate
 from spectron.audio.mel import MelConfig
 from spectron.batch import SpeechBatch
@@ -121,6 +121,35 @@ def trainer_of(logger, *callbacks, **settings) -> Trainer:
         accelerator="cpu", logger=logger, callbacks=[Modes(), *callbacks], enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, log_every_n_steps=1, **{**defaults, **settings},
     )  # fmt: skip
+
+
+class Listener(QualityPredictor):
+    """Gives every recording 3.5, where it is at home."""
+
+    title = "Listener"
+
+    def __init__(self, at_home: bool = True) -> None:
+        super().__init__()
+        self.at_home = at_home
+
+    def missing(self) -> str | None:
+        return None if self.at_home else "the listener is out"
+
+    def load(self) -> None:
+        assert self.at_home
+
+    def rate(self, waveforms, sample_rate_hz):
+        return [3.5] * len(waveforms)
+
+
+def test_all_judges_of_a_suite_serve_in_training(module, logger):
+    judges = {"second_speaker_embedder": ResemblyzerEmbedder(), "quality_predictor": Listener()}
+    trainer_of(logger, SpeechEvaluation(decoding=Decoding(**CONFIG), panel_size=2, **judges)).fit(module, Questions())
+    assert logger.measures["val/predicted_mos"].value == 3.5
+    assert "val/second_speaker_similarity" in logger.measures
+    with pytest.warns(UserWarning, match=r"SpeechEvaluation\.quality_predictor is left out: the listener is out"):
+        absent = SpeechEvaluation(quality_predictor=Listener(at_home=False))
+    assert not any("mos" in name for name in absent.measure_names())
 
 
 def test_a_run_with_files_measures_and_headlines(module, logger):

@@ -100,6 +100,9 @@ def test_a_study_trains_and_evaluates_each_row_once(place, capsys):
     lines = [line.split(",") for line in (folder / "table.csv").read_text().splitlines()]
     values = {(line[0], line[1]): line[6] for line in lines}
     stored = json.loads((Path(noted["full"]["evaluation"]) / "results.json").read_text())
+    found = {key: stored["system"][key] for key in ("experiment", "run", "step")}
+    assert found == {"experiment": "small-full", "run": noted["full"]["run"], "step": 1}
+    assert stored["system"]["checkpoint"].endswith(f"{noted['full']['run']}/checkpoints/last.ckpt")
     measured = stored["tasks"]["questions"]["systems"]["model"]["measures"]["length_ratio"]["value"]
     assert float(values["full", "questions/length_ratio"]) == pytest.approx(measured)
     assert float(values["short", "questions/length_ratio"]) <= measured
@@ -141,7 +144,7 @@ def test_what_a_row_trains_is_an_experiment_by_itself(place):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"colums": []}, r"unknown key `colums`.*Did you mean `columns`"),
+        ({"colums": []}, "a study takes no `colums`. Did you mean `columns`"),
         ({"seeds": []}, "at least one seed"),
         ({"seeds": [1, 1]}, "each once"),
         ({"train": "rows.yaml"}, r"train: there is no file .*rows\.yaml"),
@@ -160,7 +163,7 @@ def test_a_wrong_study_is_refused_before_anything_is_trained(change, said, place
 def test_a_wrong_row_is_refused_before_anything_is_trained(place, capsys):
     write(STUDY | {"rows": {"full": {"title": "whole", "train": {"model": {"chan": "none"}}}}, "claims": []})
     assert main(["study", "study.yaml"]) == 1
-    assert "model: unknown key `chan`" in capsys.readouterr().err
+    assert "model.chan: SpectronModule takes no `chan`. Did you mean `chain`?" in capsys.readouterr().err
     assert not (place / "runs" / "mlflow.db").exists()
 
 
@@ -209,7 +212,7 @@ def test_a_table_pools_seeds_and_judges_claims(make_evaluation):
 def test_evaluations_of_one_row_must_be_alike(make_evaluation):
     folders = {("a", 1): make_evaluation("a1", skill=0.0), ("a", 2): make_evaluation("a2", skill=0.0)}
     results = json.loads((folders["a", 2] / "results.json").read_text())
-    results["seed"] = 99
+    results["tasks"]["long"]["fingerprint"] = "0" * 64
     (folders["a", 2] / "results.json").write_text(json.dumps(results))
     with pytest.raises(ConfigError, match="not made alike"):
         table_of(study_of(a="A", b="B", like="Like", gone="Gone"), cells_of(folders))

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from evaluation.records import Stopwatch
 from evaluation.report import read_evaluation
 from evaluation.results import sha256_of
 from spectron.cli import main
@@ -249,7 +250,8 @@ def test_a_broken_recording_is_a_failure_with_its_reason(place, small_corpus):
 
 def test_a_judge_that_cannot_be_loaded_stops_before_the_first_item(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.transcriber.init_args.there=false"]) == 1
-    assert "the weights are not here" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("spectron: error: judges.transcriber.init_args.there: the weights are not here (in the command line)")
     assert evaluations(place) == []
 
 
@@ -271,12 +273,35 @@ def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
         ("tasks.questions.init_args.num_items=0", "num_items: must be at least 1"),
         ("tasks.questions.init_args.data.class_path=datamodules.TextDataModule", "needs `train`"),
         ("sed=1", "Did you mean `seed`?"),
+        (
+            "tasks.questions.init_args.data.init_args.manifest=no.jsonl",
+            ": tasks.questions.init_args.data.init_args.manifest: there is",
+        ),
+        (
+            "tasks.continuation.init_args.metrics=[evaluation.metrics.PredictedMos]",
+            "error: tasks.continuation: the metric PredictedMos needs a judge that is not given",
+        ),
     ],
 )
 def test_mistakes_in_a_suite_are_named(place, capsys, override, message):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", override]) == 1
     assert message in capsys.readouterr().err
     assert evaluations(place) == []
+
+
+def test_a_task_is_left_out_by_null(place):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", "tasks.questions=null"]) == 0
+    assert list(results_of(evaluations(place)[0])["tasks"]) == ["continuation"]
+
+
+def test_time_is_counted_over_all_the_times_at_work(tmp_path):
+    (tmp_path / "times.json").write_text('{"started": "2020-01-01T00:00:00+00:00", "seconds": 100.0}')
+    watch = Stopwatch(tmp_path / "times.json")
+    watch.keep()
+    kept = json.loads((tmp_path / "times.json").read_text())
+    assert (kept["started"], 100.0 <= kept["seconds"] < 101.0) == ("2020-01-01T00:00:00+00:00", True)
+    new = Stopwatch(tmp_path / "other.json")
+    assert (new.times()["started"] > "2026", new.times()["seconds"] < 1.0) == (True, True)
 
 
 def test_a_system_that_fails_on_everything_is_an_error(place, capsys):

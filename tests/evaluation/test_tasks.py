@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
+from lightning import LightningDataModule
 
 from datamodules import PairsDataModule
 from evaluation.evaluator import Judges
+from evaluation.metrics import TeacherForcedMelError
 from evaluation.references import exchanged, silences_of
-from evaluation.tasks import Bench, LikelihoodPairs
+from evaluation.tasks import Bench, Continuation, LikelihoodPairs, SpokenQuestions
 from evaluation.tasks.speaking import require_room
 from evaluation.toplines import WrittenAnswers
 from spectron.audio.io import read_audio, to_16_bits, write_wav
@@ -170,6 +172,39 @@ def test_written_questions_are_answered_by_the_language_model_alone(system):
     assert len(set(answered.continuation_text)) > 1, "the questions matter"
     assert answered.transcript == list(questions.values())
     assert answered.waveform.shape == (3, 0)
+
+
+class OneBatch(LightningDataModule):
+    def item_batches(self, num_items):
+        return [batch(["s", "t"], ["a", "b"])]
+
+
+@pytest.mark.parametrize(
+    ("asked", "beside"),
+    [
+        ({}, ["recording", "vocoded", "silence", "shuffled", "written_question"]),
+        ({"references": []}, []),
+        ({"references": ["cascade", "written_question", "silence"]}, ["silence", "written_question"]),
+    ],
+)
+def test_beside_a_system_stands_what_was_asked_for(asked, beside, system):
+    """Without a transcriber there is no cascade, and speech to continue has no topline."""
+    bench = Bench(system, Judges(), CPU)
+    assert SpokenQuestions(OneBatch(), **asked).systems(bench) == ["model", *beside]
+    assert Continuation(OneBatch(), **asked).systems(bench) == ["model", *(name for name in beside if "_" not in name)]
+
+
+@pytest.mark.parametrize(("chain", "counted"), [("written", True), ("given", True), ("none", False), ("null", False)])
+def test_teacher_forcing_says_nothing_of_a_chain_without_its_text(chain, counted, system):
+    def teacher_forced(batch):
+        mel, num_frames = system.head.log_mel(batch.continuation, batch.continuation_num_samples)
+        return mel + 1.0, num_frames
+
+    task = SpokenQuestions(OneBatch(), Decoding(max_text_tokens=3, max_seconds=0.2, chain=chain), [TeacherForcedMelError()])
+    bench = Bench(system, Judges(), CPU, teacher_forced)
+    task.batches = task.data.item_batches(None)
+    parts = [record.parts["mel_l1_teacher_forced"] for record in task.judge("model", 0, bench)]
+    assert [part is not None for part in parts] == [counted] * 2
 
 
 def test_another_speakers_recording_is_given_where_there_is_one():

@@ -1,0 +1,72 @@
+"""Decoding held to a list of words: against all paths there are, and what it refuses."""
+
+from itertools import groupby, product
+from pathlib import Path
+
+import pytest
+import torch
+
+from datamodules.synthetic.world import CARRIERS, FILLERS, vocabulary
+from evaluation.judges.lexicon import Lexicon
+from spectron.errors import ConfigError
+
+CHARACTERS = " ab"
+WORDS = ["ab", "ba", "bab", "b"]
+ROOT = Path(__file__).parents[2]
+
+
+def slow_best(log_probabilities: torch.Tensor) -> str:
+    """The words of the likeliest path, among all paths."""
+    best, said = -torch.inf, ""
+    for path in product(range(4), repeat=len(log_probabilities)):
+        spelt = "".join(CHARACTERS[index - 1] for index, _ in groupby(path) if index)
+        score = float(sum(log_probabilities[step, index] for step, index in enumerate(path)))
+        words = spelt.split()
+        if all(word in WORDS for word in words) and score > best:
+            best, said = score, " ".join(words)
+    return said
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_likeliest_words_among_all_paths_are_found(seed):
+    generator = torch.Generator().manual_seed(seed)
+    log_probabilities = (4 * torch.randn(6, 4, generator=generator)).log_softmax(-1)
+    assert Lexicon(WORDS, CHARACTERS).decode(log_probabilities) == slow_best(log_probabilities)
+
+
+def test_the_cases_above_hold_words_and_more_than_one_of_them():
+    said = [slow_best((4 * torch.randn(6, 4, generator=torch.Generator().manual_seed(seed))).log_softmax(-1)) for seed in range(12)]
+    assert len(set(said)) > 5
+    assert any(" " in words for words in said)
+
+
+def test_a_slip_of_spelling_is_a_word_again():
+    path = torch.full((5, 4), -20.0)
+    for step, index in enumerate((3, 0, 3, 0, 3)):
+        path[step, index] = 0.0  # spelt freely this is "bbb", which is no word
+    path[2, 2] = -1.0  # an "a" is nearly as likely
+    assert Lexicon(WORDS, CHARACTERS).decode(path) == "bab"
+    assert Lexicon(WORDS, CHARACTERS).decode(path[:0]) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "characters", "said"),
+    [([], " ab", "at least one word"), (["abc", "xa"], " ab", "spells no 'c', 'x'"), (["ab"], "ab", "spells spaces")],
+)
+def test_what_cannot_be_a_lexicon_is_refused(words, characters, said):
+    with pytest.raises(ConfigError, match=said):
+        Lexicon(words, characters)
+
+
+def test_a_file_has_a_word_a_line(tmp_path):
+    (tmp_path / "words.txt").write_text("AB\n\n b \n")
+    assert Lexicon.read(tmp_path / "words.txt", CHARACTERS).words == ["ab", "b"]
+    (tmp_path / "words.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ConfigError, match=r"words\.txt cannot be read as a list of words"):
+        Lexicon.read(tmp_path / "words.txt", CHARACTERS)
+
+
+def test_the_judge_of_the_synthetic_world_knows_all_its_words_and_no_other():
+    words = vocabulary() | {word for filled in FILLERS.values() for word in filled.split()}
+    words |= {word for carrier in CARRIERS for word in carrier.split() if not word.startswith("{")}
+    assert (ROOT / "experiments/mini/weights/judge_recogniser/words.txt").read_text().split() == sorted(words)
