@@ -251,7 +251,7 @@ def test_a_broken_recording_is_a_failure_with_its_reason(place, small_corpus):
 def test_a_judge_that_cannot_be_loaded_stops_before_the_first_item(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.transcriber.init_args.there=false"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("spectron: error: judges.transcriber.init_args.there: the weights are not here (in the command line)")
+    assert said.startswith(f"spectron: error: judges.transcriber.init_args.there: the weights are not here (in {place}/suite.yaml)")
     assert evaluations(place) == []
 
 
