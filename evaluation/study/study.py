@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,6 +70,7 @@ SECTIONS = {
     "tracking": Parameter(TrackingSettings, {}),
 }
 PLAIN = ("name", "train", "suite")
+DELTAS = ("train", "evaluate")  # of a row: checked as what they change, an experiment and a suite
 
 
 @dataclass
@@ -128,6 +129,7 @@ class Study:
         composition = compose(path, overrides)
         self.where = composition.where
         values = {key: value for key, value in composition.values.items() if value is not None}
+        deltas = _taken_out(values.get("rows"))
         Checker(self.where).arguments(values, SECTIONS, (), "a study", set(values))
         config: dict[str, Any] = {key: values.get(key, section.default) for key, section in SECTIONS.items()}
         for key, section in SECTIONS.items():
@@ -137,7 +139,7 @@ class Study:
         self.name: str = config["name"]
         self.seeds: list[int] = config["seeds"]
         self.columns: list[str] = config["columns"]
-        self.rows: dict[str, Row] = config["rows"]
+        self.rows: dict[str, Row] = {name: replace(row, **deltas.get(name, {})) for name, row in config["rows"].items()}
         self.claims: list[Claim] = config["claims"]
         self.tracking: TrackingSettings = config["tracking"]
         self.train, self.suite_file = (_file(path.parent, key, config[key]) for key in ("train", "suite"))
@@ -186,6 +188,12 @@ class Study:
         cell = Cell(name, seed, folder, self.suite_file, overrides, row.trained_as is None)
         cell.experiment.write_text(yaml.safe_dump(delta, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return cell
+
+
+def _taken_out(rows: Any) -> dict[str, dict[str, Any]]:
+    """Remove from every row what it changes elsewhere, in place: the class paths in it are not the study's."""
+    named = rows.items() if isinstance(rows, dict) else ()
+    return {name: {key: row.pop(key) for key in DELTAS if isinstance(row.get(key), dict)} for name, row in named if isinstance(row, dict)}
 
 
 def _file(folder: Path, key: str, name: str) -> Path:

@@ -140,7 +140,7 @@ def test_ctc_transcriber_hears_each_waveform_as_the_exported_model_alone(exporte
 
 
 def test_ctc_transcriber_hears_the_words_of_a_lexicon_alone(exported, tmp_path):
-    model, folder = exported
+    _, folder = exported
     (tmp_path / "words.txt").write_text("cab\nab\n")
     with pytest.raises(ConfigError, match=r"CTCTranscriber.lexicon: there is no file no\.txt"):
         CTCTranscriber(folder, "no.txt")

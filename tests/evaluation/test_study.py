@@ -218,8 +218,21 @@ def test_evaluations_of_one_row_must_be_alike(make_evaluation):
         table_of(study_of(a="A", b="B", like="Like", gone="Gone"), cells_of(folders))
 
 
-def test_the_projects_own_study_composes(tmp_path):
-    study = Study(Path(__file__).parents[2] / "experiments" / "mini" / "claims.yaml", [f"tracking.folder={tmp_path}"])
+@pytest.mark.parametrize("name", ["claims", "speaking"])
+def test_the_projects_own_studies_compose(name, tmp_path):
+    study = Study(Path(__file__).parents[2] / "experiments" / "mini" / f"{name}.yaml", [f"tracking.folder={tmp_path}"])
     cells = study.cells()
     assert len({cell.fingerprint() for cell in cells}) == len(cells) == len(study.seeds) * len(study.rows)
+
+
+def test_the_papers_ablation_is_in_the_study_of_its_claims(tmp_path):
+    study = Study(Path(__file__).parents[2] / "experiments" / "mini" / "claims.yaml", [f"tracking.folder={tmp_path}"])
     assert {"without_text", "without_deltas", "without_encoder", "without_lm", "without_both"} <= study.rows.keys()
+    assert all(row.published for name, row in study.rows.items() if name.startswith(("full", "without")))
+
+
+def test_a_row_may_take_another_class(place):
+    head = {"class_path": "spectron.heads.LatentSamplingHead", "init_args": {"mel": {"mel_bins": 20}, "frames_per_step": 2}}
+    write(STUDY | {"rows": {"full": {"title": "whole"}, "drawn": {"title": "drawn", "train": {"model": {"head": head}}}}, "claims": []})
+    config = Experiment.read(Study(Path("study.yaml")).cells()[1].experiment).config["model"]["head"]
+    assert (config["class_path"], config["init_args"]["post_net_width"]) == ("spectron.heads.LatentSamplingHead", 512)
