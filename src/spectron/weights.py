@@ -79,5 +79,6 @@ def require_cover(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor
     ]
     if problems:
         raise CheckpointError(
-            f"{where} does not cover the model: {'; '.join(problems)}. Give those of this configuration or, where a base names them, null"
+            f"{where} does not cover the model: {'; '.join(problems)}. Give those of this configuration; "
+            "those that a base names are left out by `weights: {<part>: null}` in your own YAML"
         )

@@ -56,7 +56,8 @@ def read_extractor(folder: Path, model_type: str, settings: Reading) -> Any:
     if not files:
         raise ConfigError(
             f"source: {source!r} ({folder}) is a {model_type!r} model without a {EXTRACTOR_FILES[0]} that says how it hears. "
-            "Name a speech encoder; for one, put that file of its repository beside its config.json"
+            "Name a speech encoder; for one, put that file of its repository beside its config.json (a language model belongs under "
+            "model.language_model)"
         )
     for path in files:
         read_json(path)
