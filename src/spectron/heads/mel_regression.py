@@ -28,12 +28,14 @@ class PreNetSettings:
         dropout: Dropout after each of them.
         dropout_at_inference: Keep that dropout on while generating (without it, free-running output tends to repeat or explode).
         history_noise: Deviation of Gaussian noise on normalised past frames in training, against drift at inference.
+        last_frames: How many of a step's frames are seen, its last ones; None shows all of them, Tacotron (arXiv:1703.10135) one.
     """
 
     bottleneck: int = 64
     dropout: float = 0.5
     dropout_at_inference: bool = True
     history_noise: float = 0.0
+    last_frames: int | None = None
 
 
 @dataclass
@@ -112,7 +114,11 @@ class MelRegressionHead(SpeechHead):
         self.mean, self.deviation = log_mel_mean, log_mel_deviation
         self.log_mel = LogMel(mel)
         step_width = frames_per_step * mel.mel_bins
-        self.pre_net = PreNet(step_width, width, pre_net)
+        seen = frames_per_step if pre_net.last_frames is None else pre_net.last_frames
+        if not 1 <= seen <= frames_per_step:
+            raise ValueError(f"pre_net.last_frames must be from 1 to frames_per_step ({frames_per_step}), got {seen}")
+        self.seen_width = seen * mel.mel_bins
+        self.pre_net = PreNet(self.seen_width, width, pre_net)
         self.post_net = nn.Sequential(nn.Linear(width, post_net_width), nn.GELU(), nn.Linear(post_net_width, step_width))
         self.stop_net = nn.Linear(width, 1)
         self.loss_function = SpectrogramLoss(loss)
@@ -126,7 +132,7 @@ class MelRegressionHead(SpeechHead):
 
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
         """Past frames (B, K, r * M) to LM inputs (B, K, D)."""
-        frames = (steps - self.mean) / self.deviation
+        frames = (steps[..., -self.seen_width :] - self.mean) / self.deviation
         noise = self.pre_net.settings.history_noise
         if self.training and noise > 0:
             frames = frames + noise * torch.randn_like(frames)

@@ -1,0 +1,26 @@
+"""The way of past frames into the language model: which of them are seen."""
+
+import pytest
+import torch
+
+from spectron.audio.mel import MelConfig
+from spectron.heads import MelRegressionHead, PreNetSettings
+
+MEL = MelConfig(mel_bins=5)
+
+
+@pytest.mark.parametrize(("last", "seen"), [(None, 15), (3, 15), (1, 5), (2, 10)])
+def test_only_the_last_frames_of_a_step_are_seen(last, seen):
+    torch.manual_seed(0)
+    head = MelRegressionHead(8, MEL, frames_per_step=3, pre_net=PreNetSettings(bottleneck=32, last_frames=last)).eval()
+    steps = torch.randn(2, 4, 15, requires_grad=True)
+    head.embed(steps).sum().backward()
+    told = steps.grad.abs().sum((0, 1)) > 0
+    assert told.tolist() == [False] * (15 - seen) + [True] * seen
+    assert head.pre_net.narrow[0].in_features == seen
+
+
+@pytest.mark.parametrize("last", [0, 4])
+def test_more_frames_than_a_step_has_are_refused(last):
+    with pytest.raises(ValueError, match=rf"pre_net.last_frames must be from 1 to frames_per_step \(3\), got {last}"):
+        MelRegressionHead(8, MEL, frames_per_step=3, pre_net=PreNetSettings(last_frames=last))
