@@ -183,6 +183,13 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
     means = mean_over(table[:, items].sum(2), chosen)
     low, high = means.nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
     value = float(mean_over(table.sum(1), torch.arange(len(trainings))))
+    first, second = table[..., 0, :], table[..., 1, :]
+    if bool((table[..., 1] == 1).all()):  # shares: where all agree, the bound of ``ratio_interval``, as if there were one training
+        might = 1 - INTERVAL[0] ** (1 / count)
+        if others is not None and bool((first[..., 0] == second[..., 0]).all()):
+            low, high = -might, might
+        elif others is None and bool((first[..., 0] == value).all()) and value in (0.0, 1.0):
+            low, high = (0.0, might) if value == 0 else (1 - might, 1.0)
     return Pooled(value, low, high, count, len(trainings))
 
 

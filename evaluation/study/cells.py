@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evaluation.running import evaluate_suite
 from evaluation.study.study import Cell
-from spectron.errors import SpectronError, TrackingError
+from spectron.errors import Interrupted, SpectronError, TrackingError
 from spectron.experiment import Experiment
 from spectron.fitting import fit
 from spectron.runs import RunRecord, list_runs
@@ -56,6 +56,9 @@ def main(arguments: list[str]) -> int:
     except SpectronError as error:
         print(f"spectron: error: {error}", file=sys.stderr)
         return 1
+    except (Interrupted, KeyboardInterrupt) as stop:
+        print(stop or "Stopped.", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import IO
 
 import torch
 
+from evaluation.study.picture import draw_table
 from evaluation.study.study import Cell, Study
 from evaluation.study.table import StudyTable, table_of, write_table
 from spectron.errors import Interrupted, TrainingError
@@ -93,7 +94,7 @@ def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None
             at_work.log.close()
         raise Interrupted("Stopped. Go on with the same command.") from stop
     table = table_of(study, [cell for cell in cells if cell in finished])
-    files = write_table(table, study)
+    files = write_table(table, study, draw_table(table, study.folder / "table.png"))
     if failed:
         listed = "".join(f"\n  {cell.title}: {last_line(cell)} ({cell.folder / LOG})" for cell in failed)
         raise TrainingError(

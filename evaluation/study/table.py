@@ -184,8 +184,8 @@ def as_csv(table: StudyTable) -> str:
     return file.getvalue()
 
 
-def write_table(table: StudyTable, study: Study) -> list[Path]:
-    """Write ``table.md`` and ``table.csv`` into the study's folder, and log both with all figures in a run of the study's name."""
+def write_table(table: StudyTable, study: Study, picture: Path) -> list[Path]:
+    """Write ``table.md`` and ``table.csv`` into the study's folder, and log them, the picture and all figures in a run of its name."""
     files = []
     for name, text in {"table.md": as_markdown(table), "table.csv": as_csv(table)}.items():
         files.append(study.folder / name)
@@ -197,6 +197,7 @@ def write_table(table: StudyTable, study: Study) -> list[Path]:
         for column, entry in entries.items()
     ]
     logger.log_measures(measures, step=0)
+    files.append(picture)
     for path in files:
         logger.log_artifact(path)
     logger.finalize("success")

@@ -145,3 +145,13 @@ def test_no_item_that_differs_is_no_certainty():
     assert paired_bootstrap(mixed, mixed).high == pytest.approx(0.1425, abs=1e-4)
     weighed = paired_bootstrap([(1.0, 5.0)] * 24, [(1.0, 5.0)] * 24)
     assert (weighed.low, weighed.high) == (0.0, 0.0), "no bound is known for values that are no shares"
+
+
+def test_pooled_shares_that_all_agree_are_no_certainty():
+    wrong, right = [[(0.0, 1.0)] * 24] * 2, [[(1.0, 1.0)] * 24] * 2
+    assert (pooled_bootstrap(wrong).low, pooled_bootstrap(wrong).high) == pytest.approx((0.0, 0.1425), abs=1e-4)
+    assert (pooled_bootstrap(right).low, pooled_bootstrap(right).high) == pytest.approx((0.8575, 1.0), abs=1e-4)
+    assert pooled_bootstrap(wrong, wrong).high == pytest.approx(0.1425, abs=1e-4)
+    assert (pooled_bootstrap(right, wrong).low, pooled_bootstrap(right, wrong).high) == (1.0, 1.0)
+    weighed = pooled_bootstrap([[(0.0, 5.0)] * 24])
+    assert (weighed.low, weighed.high) == (0.0, 0.0)

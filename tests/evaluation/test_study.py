@@ -92,7 +92,7 @@ def test_a_study_trains_and_evaluates_each_row_once(place, capsys):
     assert "small: 3 cells, 0 done" in printed
     assert "whole" in printed
     folder = place / "runs" / "studies" / "small"
-    assert {path.name for path in folder.iterdir()} == {"full-1", "silent-1", "short-1", "table.md", "table.csv"}
+    assert {path.name for path in folder.iterdir()} == {"full-1", "silent-1", "short-1", "table.md", "table.csv", "table.png"}
     noted = {name: json.loads((folder / f"{name}-1" / "cell.json").read_text()) for name in ("full", "silent", "short")}
     assert noted["short"]["run"] == noted["full"]["run"] != noted["silent"]["run"]
     assert len(list_runs("small-full")) == len(list_runs("small-silent")) == 1
