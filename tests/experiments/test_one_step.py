@@ -13,7 +13,11 @@ from spectron.experiment import Experiment
 from spectron.fitting import fit
 
 FOLDER = Path(__file__).parents[2] / "experiments"
-EXPERIMENTS = sorted(p for p in FOLDER.rglob("*.yaml") if not {"weights", "evaluation"} & set(p.parts) and "\nname:" in p.read_text())
+EXPERIMENTS = sorted(
+    path
+    for path in FOLDER.rglob("*.yaml")
+    if not {"weights", "evaluation"} & set(path.parts) and "\nname:" in path.read_text() and "\nrows:" not in path.read_text()
+)
 SHORT = ["trainer.max_steps=1", "trainer.val_check_interval=1", "trainer.limit_val_batches=1", "trainer.num_sanity_val_steps=0"]
 
 
@@ -95,7 +99,11 @@ def overrides_for(path: Path, corpus: Path) -> list[str]:
         return [*chosen, "data.init_args.corpus=null", f"model.language_model.init_args.tokenizer.text={corpus / 'text' / 'train.txt'}"]
     manifest = "questions" if "SpokenQADataModule" in text else "carriers"
     chosen += [f"data.init_args.manifest={corpus / manifest}.jsonl", "data.init_args.corpus=null"]
-    return [*chosen, *PANEL] if manifest == "questions" else chosen
+    if "also_continue" in text:
+        chosen.append(f"data.init_args.also_continue.manifest={corpus}/carriers.jsonl")
+    if "text: {files" in text:
+        chosen.append(f"data.init_args.text.files={corpus}/text/train.txt")
+    return [*chosen, *PANEL] if "judges.yaml" in text else chosen
 
 
 # Tiny models of GPT-2 and Pythia have 128 positions.
@@ -127,4 +135,4 @@ def test_it_takes_a_step(path, small_corpus, surroundings, tiny):
 
 
 def test_every_experiment_is_here():
-    assert len(EXPERIMENTS) == 32
+    assert len(EXPERIMENTS) == 34

@@ -11,7 +11,7 @@ from spectron.experiment import Experiment
 from spectron.fitting import fit
 from spectron.runs import TrackingSettings
 
-CURVE = [8.5922, 7.6843, 7.2406]
+CURVE = [8.3058, 7.4087, 6.9309]
 
 YAML = """
 name: golden
