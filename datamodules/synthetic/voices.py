@@ -93,7 +93,7 @@ JUDGE_VOICES = (
 
 
 def voice_called(name: str) -> Voice:
-    """A voice by espeak's own way of naming it, ``en-us+f1``; its gender matters to nothing but manifests.
+    """A voice by espeak's own way of naming it, ``en-us+f1``; its gender, which matters to a corpus alone, is not told.
 
     Raises:
         DataError: if the name has not both parts.
@@ -101,8 +101,7 @@ def voice_called(name: str) -> Voice:
     accent, plus, variant = name.partition("+")
     if not (accent and plus and variant):
         raise DataError(f"no voice {name!r}: name an accent and a variant of espeak-ng, such as en-us+f1")
-    known = {voice.variant: voice.gender for voice in (*TRAINING_VOICES, *HELDOUT_VOICES, *JUDGE_VOICES)}
-    return Voice(accent, variant, known.get(variant, ""))
+    return Voice(accent, variant, "")
 
 
 @dataclass(frozen=True)

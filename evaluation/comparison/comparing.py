@@ -12,6 +12,7 @@ import torch
 
 from evaluation.comparison.comparability import Difference, find_differences, require_comparable
 from evaluation.metrics import PairedDifference, Parts, paired_bootstrap, ratio_interval
+from evaluation.metrics.intervals import Pooled
 from evaluation.report import MODEL, StoredEvaluation, StoredItem, StoredMeasure, read_evaluation
 from evaluation.report.tables import ordered_names
 from spectron.errors import ConfigError
@@ -143,8 +144,13 @@ def _contrast(name: str, higher_is_better: bool | None, first: list[StoredItem],
     difference = paired_bootstrap(_parts(name, other), _parts(name, first))
     if math.isnan(difference.value):
         return None
+    return Contrast(difference, is_better(difference, higher_is_better))
+
+
+def is_better(difference: PairedDifference | Pooled, higher_is_better: bool | None) -> bool | None:
+    """Whether a difference is one for the better; None where its interval holds zero, or there is no direction."""
     clear = difference.low > 0 or difference.high < 0
-    return Contrast(difference, (difference.value > 0) == higher_is_better if clear and higher_is_better is not None else None)
+    return (difference.value > 0) == higher_is_better if clear and higher_is_better is not None else None
 
 
 def _parts(name: str, items: Iterable[StoredItem]) -> list[Parts]:

@@ -1,4 +1,4 @@
-"""Runs a study: its cells one after another, or side by side on several GPUs, and the table after each."""
+"""Runs a study: its cells one after another, or side by side on several GPUs, and the table of all."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from evaluation.results import sha256_of
 from evaluation.suite import Suite
 from spectron.blame import Section
 from spectron.building import build, complete, parser_of
@@ -111,7 +111,7 @@ class Cell:
         """
         suite = Suite.read(self.suite, self.overrides)
         trained = {key: value for key, value in Experiment.read(self.experiment).config.items() if key not in ("tracking", "shared")}
-        return hashlib.sha256(json.dumps([trained, suite.settings], sort_keys=True, default=str).encode()).hexdigest()
+        return sha256_of([trained, suite.settings])
 
 
 class Study:

@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluation.comparison.comparability import require_comparable
+from evaluation.comparison.comparing import is_better
+from evaluation.comparison.tables import STYLES
 from evaluation.metrics import Parts
 from evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from evaluation.report import MODEL, StoredEvaluation, read_evaluation
@@ -19,7 +21,6 @@ from evaluation.report.figures import ARROWS, decimals, figure
 from evaluation.study.study import Cell, Claim, Row, Study
 from spectron.tracking import Measure, RunLogger
 
-STYLES = {True: "bold green", False: "bold red", None: ""}
 HELD, FAILED, UNCLEAR, ABSENT = "held", "did not hold", "cannot be told at this size", "was not run"
 
 
@@ -85,7 +86,7 @@ def _entry(evaluations: dict[str, dict[int, StoredEvaluation]], first: str, row:
         return None
     value = pooled_bootstrap(_aligned(mine))
     difference = None if row == first else _difference(evaluations[row], evaluations[first], column)
-    return Entry(value, difference, _better(difference, up))
+    return Entry(value, difference, is_better(difference, up) if difference else None)
 
 
 def _difference(mine: dict[int, StoredEvaluation], theirs: dict[int, StoredEvaluation], column: str) -> Pooled | None:
@@ -98,12 +99,6 @@ def _difference(mine: dict[int, StoredEvaluation], theirs: dict[int, StoredEvalu
         return None
     difference = pooled_bootstrap(aligned[: len(common)], aligned[len(common) :])
     return None if math.isnan(difference.value) else difference
-
-
-def _better(difference: Pooled | None, higher_is_better: bool | None) -> bool | None:
-    if difference is None or higher_is_better is None or difference.low <= 0 <= difference.high:
-        return None
-    return (difference.value > 0) == higher_is_better
 
 
 def _parts(evaluation: StoredEvaluation, column: str) -> dict[str, Parts]:
@@ -126,7 +121,7 @@ def _verdict(
     difference = _difference(evaluations[claim.row], evaluations[claim.than or first], claim.measure)
     if difference is None:
         return ABSENT, None
-    better = _better(difference, columns[claim.measure][1])
+    better = is_better(difference, columns[claim.measure][1])
     if better is None:
         return UNCLEAR, difference
     return (HELD if better == (claim.expected == "better") else FAILED), difference

@@ -137,10 +137,10 @@ def study(options: argparse.Namespace) -> None:
     from spectron.reporting import console
 
     # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
-    outcome = importlib.import_module("evaluation.study").run_study(options.file, options.overrides, options.jobs)
-    table = importlib.import_module("evaluation.study.table")
-    console().print(table.render(outcome.table))
-    for line in table.verdict_lines(outcome.table):
+    studies = importlib.import_module("evaluation.study")
+    outcome = studies.run_study(options.file, options.overrides, options.jobs)
+    console().print(studies.render(outcome.table))
+    for line in studies.verdict_lines(outcome.table):
         print(line)
     for path in outcome.files:
         print(path)
