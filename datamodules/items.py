@@ -14,10 +14,10 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from datamodules.manifest import words_of
-from datamodules.splitting import Splitting, split_text
+from datamodules.splitting import Splitting, split_words, text_of
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
-from spectron.batch import SpeechBatch, SpokenLength
+from spectron.batch import SpeechBatch, SpokenLength, Word
 from spectron.errors import DataError
 from spectron.randomness import seed_of
 
@@ -36,6 +36,7 @@ class Item:
     continuation_text: str = ""
     answers: list[str] = field(default_factory=list)
     split: str = ""
+    continuation_words: list[Word] = field(default_factory=list)
 
 
 class ItemMaker(ABC):
@@ -97,14 +98,15 @@ class ContinuationMaker(ItemMaker):
         waveform, rate = _read(cut.recording)
         at = self.splitting.cut_at(cut.duration, words, seed)
         prompt, continuation = waveform[: round(at * rate)], waveform[round(at * rate) :]
-        texts = split_text(words or [], at)
+        before, after = split_words(words or [], at)
         return Item(
             id=cut.id,
             speaker=cut.supervisions[0].speaker,
             prompt=resample(prompt, rate, rates.prompt_hz),
-            prompt_text=texts[0],
+            prompt_text=text_of(before),
             continuation=resample(continuation, rate, rates.speech_hz),
-            continuation_text=texts[1],
+            continuation_text=text_of(after),
+            continuation_words=after,
         )
 
 
@@ -139,6 +141,7 @@ class QuestionMaker(ItemMaker):
         if "answer_recording" in cut.custom:
             waveform, rate = _read(cut.custom["answer_recording"])
             item.continuation = resample(waveform, rate, rates.speech_hz)
+            item.continuation_words = cut.custom["answer_words"]
         item.continuation_text = cut.custom.get("answer_text", "")
         item.answers = list(cut.custom["answers"])
         return item
@@ -224,6 +227,7 @@ def collate(items: list[Item], skipped: list[str]) -> SpeechBatch:
         speakers=[item.speaker for item in items],
         answers=[item.answers for item in items],
         splits=[item.split for item in items],
+        continuation_words=[item.continuation_words for item in items],
         skipped=skipped,
     )
 

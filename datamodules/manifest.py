@@ -15,19 +15,12 @@ import soundfile
 from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
+from spectron.batch import Word
 from spectron.errors import DataError
 
 # A manifest's duration may be rounded; more than this is another file or one cut short.
 DURATION_TOLERANCE_SECONDS = 0.1
 BROKEN_SHOWN = 10  # files that an error lists before it counts the rest
-
-
-class Word(NamedTuple):
-    """A word and when it is spoken, in seconds."""
-
-    text: str
-    begin: float
-    end: float
 
 
 class Header(NamedTuple):
@@ -76,7 +69,7 @@ def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
     Args:
         path: JSONL; a line has ``id``, ``audio_filepath`` (relative to the manifest's folder) and ``text`` (may be null), and may
             have ``duration``, ``speaker``, ``gender``, ``split``, ``words`` (``[[word, begin_s, end_s], ...]`` or null); a spoken
-            question has ``answers``, and may have ``answer_text`` and ``answer_audio_filepath``.
+            question has ``answers``, and may have ``answer_text``, ``answer_audio_filepath`` and ``answer_words``.
         lower_case: Whether transcripts are brought to lower case.
 
     Returns:
@@ -135,7 +128,8 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
     answers = entry.get("answers") or []
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         raise DataError(f"{entry['where']} has {answers!r} as 'answers', which should be a list of texts")
-    return entry | {"words": _words(entry.get("words"), entry["where"]), "answers": answers}
+    words = {name: _words(entry.get(name), entry["where"]) for name in ("words", "answer_words")}
+    return entry | words | {"answers": answers}
 
 
 def _words(words: Any, where: str) -> list[Word] | None:
@@ -217,6 +211,7 @@ def _cut(folder: Path, entry: dict[str, Any], headers: dict[str, Header], lower_
     answer_file = entry.get("answer_audio_filepath")
     if answer_file:
         custom["answer_recording"] = _recording(f"{name}-answer", folder / answer_file, headers[answer_file])
+        custom["answer_words"] = [Word(normalised(word.text, lower_case), word.begin, word.end) for word in entry["answer_words"] or ()]
     return MonoCut(name, 0.0, recording.duration, 0, supervisions=[supervision], recording=recording, custom=custom)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from datamodules.manifest import Word
+from spectron.batch import Word
 
 
 @dataclass
@@ -63,7 +63,12 @@ def _gaps(words: Sequence[Word]) -> list[tuple[float, float]]:
     return [(left.end, max(left.end, right.begin)) for left, right in pairwise(words)]
 
 
-def split_text(words: Sequence[Word], at: float) -> tuple[str, str]:
-    """Transcripts of both sides of a cut: a word belongs to the side on which its middle lies."""
-    before = [word.text for word in words if (word.begin + word.end) / 2 < at]
-    return " ".join(before), " ".join(word.text for word in words[len(before) :])
+def split_words(words: Sequence[Word], at: float) -> tuple[list[Word], list[Word]]:
+    """The words on both sides of a cut, each with its times there: a word belongs to the side on which its middle lies."""
+    count = sum((word.begin + word.end) / 2 < at for word in words)
+    return list(words[:count]), [Word(word.text, word.begin - at, word.end - at) for word in words[count:]]
+
+
+def text_of(words: Sequence[Word]) -> str:
+    """Words as a transcript."""
+    return " ".join(word.text for word in words)

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny_spectron import tiny_model
 
-from spectron.losses import SpectrogramLoss, SpectrogramLossSettings, text_cross_entropy
+from spectron.batch import Word
+from spectron.losses import SpectrogramLoss, SpectrogramLossSettings, spoken_tokens, text_cross_entropy
 
 
 def test_text_cross_entropy_by_hand():
@@ -71,3 +73,27 @@ def test_padding_of_any_value_changes_nothing():
 def test_negative_time_order_is_refused():
     with pytest.raises(ValueError, match="time_order must be 0 or more, got -1"):
         SpectrogramLossSettings(time_order=-1)
+
+
+def test_spoken_tokens_by_hand(tmp_path):
+    """Steps of 100 ms, their middles at 0.05, 0.15, ...; "the" has one token, "zebra" several, which share its time."""
+    lm = tiny_model(tmp_path).language_model
+    whole = lm.tokenize(["the zebra"])[0][0].tolist()
+    (the,) = lm.tokenize(["the"])[0][0].tolist()
+    rest = whole[1:]
+    assert whole[0] == the
+    assert len(rest) > 1
+    words = [Word("the", 0.1, 0.3), Word("zebra", 0.42, 0.42 + 0.2 * len(rest))]
+    ids, said = spoken_tokens(lm, [words, []], 16, step_rate_hz=10.0)
+    expected = [None, the, the, None, *(token for token in rest for _ in range(2))]
+    found = [int(token) if there else None for token, there in zip(ids[0], said[0], strict=True)]
+    assert found == (expected + [None] * 16)[:16]
+    assert not said[1].any()
+    assert spoken_tokens(lm, [], 5, 10.0)[0].shape == (0, 5)
+
+
+def test_a_word_said_within_a_longer_one_has_no_step_of_its_own(tmp_path):
+    lm = tiny_model(tmp_path).language_model
+    ids, said = spoken_tokens(lm, [[Word("is", 0.06, 0.14), Word("the", 0.14, 0.3)]], 3, step_rate_hz=10.0)
+    assert said[0].tolist() == [False, True, True]
+    assert lm.detokenize([ids[0, 1:].tolist()]) == ["the the"]

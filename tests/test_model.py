@@ -11,15 +11,30 @@ from spectron.errors import ConfigError, DataError
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 
 
+def every_loss(model, batch):
+    predicted = model(batch)
+    return {**model.losses(predicted), "alignment": model.alignment_loss(predicted, batch)}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_losses_of_a_batch_are_those_of_its_rows(family, tmp_path):
     model, batch = tiny_model(tmp_path, family), ragged_batch()
     with torch.no_grad():
-        whole = model.losses(model(batch))
-        rows = [model.losses(model(row(batch, i))) for i in range(3)]
+        whole, *rows = (every_loss(model, item) for item in (batch, *(row(batch, i) for i in range(3))))
     for name, term in whole.items():
         assert float(term.total) == pytest.approx(sum(float(r[name].total) for r in rows), rel=1e-4), name
         assert int(term.count) == sum(int(r[name].count) for r in rows), name
+
+
+def test_the_alignment_is_counted_where_words_are_known(tmp_path):
+    """Steps of 50 ms whose middles lie in the words of the first row: 0.075 to 0.525, and 0.625 to 0.725."""
+    model, batch = tiny_model(tmp_path), ragged_batch()
+    with torch.no_grad():
+        predicted = model(batch)
+        assert int(model.alignment_loss(predicted, batch).count) == 10 + 3
+        batch.continuation_words = []
+        unknown = model.alignment_loss(predicted, batch)
+    assert (float(unknown.total), int(unknown.count), float(unknown.mean)) == (0.0, 0, 0.0)
 
 
 @pytest.mark.parametrize(("attention", "sees_the_future"), [("causal", False), ("both_ways", True)])

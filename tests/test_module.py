@@ -1,8 +1,9 @@
-"""What every task shares in training: summed losses, numbers that are not finite, batches without an item, frozen parts."""
+"""What tasks share in training: summed and weighed losses, numbers that are not finite, batches without an item, frozen parts."""
 
 import pytest
 import torch
 from lightning import Callback, Trainer
+from tiny_spectron import VOCODER, ragged_batch, tiny_model
 from torch.utils.data import DataLoader
 
 from spectron.batch import SpeechBatch
@@ -10,6 +11,7 @@ from spectron.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from spectron.checkpoints import Checkpoints, CheckpointSettings
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import TrainingError
+from spectron.module import LossWeights, SpectronModule
 from spectron.optimisation import Optimisation
 from spectron.pretraining import CTCModule
 
@@ -109,3 +111,16 @@ def test_frozen_parts_do_not_move_and_stay_in_eval(tmp_path):
     assert modes == [False, False]
     moved = {name.split(".")[0] for name, value in net.model.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"output"}
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_alignment_is_weighed_and_left_out_at_zero(weight, tmp_path):
+    model = tiny_model(tmp_path)
+    parts = model.encoder, model.language_model, lambda width: model.head, VOCODER
+    net = SpectronModule(*parts, loss_weights=LossWeights(text=2.0, speech=0.3, alignment=weight))
+    with torch.no_grad():
+        means = {name: float(term.mean) for name, term in net.loss_terms(ragged_batch()).items()}
+        total = float(net.total({name: torch.tensor(value) for name, value in means.items()}))
+    assert ("alignment" in means) == (weight > 0)
+    assert total == pytest.approx(2.0 * means["text"] + 0.3 * means["speech"] + weight * means.get("alignment", 0.0))
+    assert means.get("alignment", 1.0) > 0

@@ -101,6 +101,7 @@ def _question_entry(question: Question, spoken: dict[str, dict]) -> dict:
         "answer_text": answer["text"],
         "answer_audio_filepath": answer["audio_filepath"],
         "answer_duration": answer["duration"],
+        "answer_words": answer["words"],
     }
 
 

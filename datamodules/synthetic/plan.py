@@ -42,7 +42,7 @@ class CorpusSettings:
     carriers: int = 12000
     dev_carriers: int = 200
     judge_carriers: int = 8000
-    wordings_per_voice: int = 2
+    wordings_per_voice: int = 0
     text_lines: int = 30000
     judge_text_lines: int = 30000
     heldout_share: float = 0.2

@@ -1,7 +1,8 @@
 """A closed world of facts, the questions about it, and sentences in which all its words are heard.
 
 Facts alone would teach a model to map a question to the nearest trained one instead of hearing it. Carrier sentences put every
-word of the world into many contexts; none of them states a fact, so that a held-out fact is never heard.
+word of the world into many contexts, and every entity into the questions' words; none of them states a fact, so that a held-out fact
+is never heard, and none is a question by itself, so that a held-out question is never asked.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ class Fact:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of facts: its question wordings, the last of which is kept for tests, and its answer sentence."""
+    """A kind of facts: its question wordings, the last of which is kept for tests, its answer sentence, what its two words are called."""
 
     questions: tuple[str, ...]
     answer: str
     pairs: str
+    slots: tuple[str, str]
 
     @property
     def trained_wordings(self) -> range:
@@ -67,6 +69,7 @@ KINDS = {
         "russia moscow, poland warsaw, austria vienna, greece athens, turkey ankara, egypt cairo, kenya nairobi, japan tokyo, "
         "china beijing, india delhi, canada ottawa, cuba havana, peru lima, chile santiago, portugal lisbon, ireland dublin, "
         "hungary budapest, iran tehran, belgium brussels, vietnam hanoi",
+        slots=("country", "city"),
     ),
     "sound": Kind(
         questions=(
@@ -79,6 +82,7 @@ KINDS = {
         answer="the {} says {}",
         pairs="dog woof, cat meow, cow moo, lion roar, horse neigh, duck quack, pig oink, owl hoot, bee buzz, snake hiss, wolf howl, "
         "frog croak, mouse squeak, sheep baa, bird tweet, crow caw, chicken cluck, goose honk, bear growl, pigeon coo",
+        slots=("animal", "sound"),
     ),
     "colour": Kind(
         questions=(
@@ -92,6 +96,7 @@ KINDS = {
         pairs="banana yellow, lemon yellow, sunflower yellow, tomato red, cherry red, blood red, grass green, cucumber green, "
         "spinach green, sky blue, ocean blue, snow white, milk white, coal black, tar black, carrot orange, pumpkin orange, "
         "chocolate brown, mud brown, plum purple, lavender purple, flamingo pink, ash grey, concrete grey",
+        slots=("thing", "colour"),
     ),
 }
 
@@ -142,6 +147,12 @@ CARRIERS = (
     "{animal} {country} {colour} {city} {thing} {sound}",
     "{thing} {sound} {city} {animal} {colour}",
     "{country} and {country} and {city} and {city}",
+    *(
+        carrier.format(wording=kind.questions[wording].format(f"{{{kind.slots[0]}}}"))
+        for kind in KINDS.values()
+        for wording in kind.trained_wordings
+        for carrier in ("{{person}} asked {wording} {{time}}", "{wording} asked {{person}} {{time}}")
+    ),
 )
 
 
@@ -170,8 +181,9 @@ def vocabulary() -> set[str]:
 def slots() -> dict[str, tuple[str, ...]]:
     """What may fill each slot of a carrier: the fillers, and the entities and answers of every kind."""
     filled = {name: tuple(words.split()) for name, words in FILLERS.items()}
-    for kind, (entity, gold) in {"capital": ("country", "city"), "sound": ("animal", "sound"), "colour": ("thing", "colour")}.items():
-        members = [fact for fact in facts() if fact.kind == kind]
+    for name, kind in KINDS.items():
+        entity, gold = kind.slots
+        members = [fact for fact in facts() if fact.kind == name]
         filled[entity] = tuple(fact.entity for fact in members)
         filled[gold] = tuple(dict.fromkeys(fact.gold for fact in members))
     return filled

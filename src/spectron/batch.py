@@ -7,9 +7,17 @@ Lengths are integer tensors of shape (B,), made by whatever made the tensor that
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
+
+
+class Word(NamedTuple):
+    """A word and when it is spoken, in seconds."""
+
+    text: str
+    begin: float
+    end: float
 
 
 @dataclass
@@ -33,8 +41,8 @@ class SpeechBatch:
 
     ``prompt`` (B, S) is at the encoder's sample rate and ``continuation`` (B, S') at the speech head's. ``answers`` holds the
     accepted answers of a spoken question (an empty list for plain continuation). ``splits`` says which part of the data each row is
-    from, where validation covers several. ``skipped`` names the utterances that belonged
-    to this batch and could not be read.
+    from, where validation covers several. ``continuation_words`` are the continuation's words and their times in it (an empty list
+    where the data do not tell them). ``skipped`` names the utterances that belonged to this batch and could not be read.
     """
 
     ids: list[str]
@@ -47,6 +55,7 @@ class SpeechBatch:
     speakers: list[str] = field(default_factory=list)
     answers: list[list[str]] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
+    continuation_words: list[list[Word]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
     @property

@@ -22,7 +22,7 @@ from spectron.chain import null_tokens, think
 from spectron.contracts import NULL_TOKENS, Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
 from spectron.generation import DecodingState, decode_speech, held_to, reference_samples, visibility
-from spectron.losses import text_cross_entropy
+from spectron.losses import spoken_tokens, text_cross_entropy
 from spectron.vocoders.trial import require_waveform
 
 
@@ -168,6 +168,17 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
                 "whole that training minimises: add that key"
             )
         return {"text": text, **speech}
+
+    def alignment_loss(self, predicted: TeacherForced, batch: SpeechBatch) -> LossTerm:
+        """Cross-entropy of the language model naming, at every speech step, the token that is being said, in nats a step.
+
+        Of the steps within words whose times the batch knows; see ``losses/alignment.py``.
+        """
+        hidden = predicted.speech_hidden
+        step_rate_hz = self.head.mel.frame_rate_hz / self.head.frames_per_step
+        words = batch.continuation_words or [[] for _ in batch.ids]
+        tokens, said = (tensor.to(hidden.device) for tensor in spoken_tokens(self.language_model, words, hidden.shape[1], step_rate_hz))
+        return text_cross_entropy(self.language_model.logits(hidden), tokens, said)
 
     @torch.inference_mode()
     def score_speech(self, batch: SpeechBatch) -> SpeechScores:

@@ -25,12 +25,14 @@ from spectron.positions import TellsLengths, TellsLines, require_room_for_decodi
 class LossWeights:
     """Weights of the total loss; the defaults are the paper's (L_CE + 0.1 L_recon).
 
-    ``text_only`` weighs batches of text alone, where the data have any.
+    ``text_only`` weighs batches of text alone, where the data have any. ``alignment`` weighs the naming of the word that is being
+    said, an addition of ours for data with word times: at 0 it is not computed.
     """
 
     text: float = 1.0
     speech: float = 0.1
     text_only: float = 1.0
+    alignment: float = 0.0
 
 
 WEIGHTS, OPTIMISATION = LossWeights(), Optimisation()
@@ -164,7 +166,7 @@ class SpectronModule(TrainingModule):
 
     def measure_names(self) -> set[str]:
         """Validation losses that this task logs."""
-        names = ("loss", "text", "text_accuracy", "speech", "spectrogram", "frames", "frequency", "time", "stop", "text_only")
+        names = ("loss", "text", "text_accuracy", "speech", "spectrogram", "frames", "frequency", "time", "stop", "text_only", "alignment")
         return {f"val/{name}" for name in names}
 
     def require_room(self, data: Any, decodings: list[Decoding]) -> None:
@@ -183,13 +185,17 @@ class SpectronModule(TrainingModule):
         predicted = self.model(batch)
         right = (predicted.text_logits.argmax(-1) == predicted.text_targets) & predicted.text_valid
         accuracy = LossTerm(right.sum().float(), predicted.text_valid.sum())
-        return {**self.model.losses(predicted), "text_accuracy": accuracy}
+        terms = {**self.model.losses(predicted), "text_accuracy": accuracy}
+        if self.loss_weights.alignment > 0:
+            terms["alignment"] = self.model.alignment_loss(predicted, batch)
+        return terms
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
-        """L_CE plus the weighted speech loss; of a batch of text alone, its own (which validation keeps apart)."""
+        """L_CE plus the weighted speech loss (and alignment); of a batch of text alone, its own, which validation keeps apart."""
         if "text" not in means:
             return self.loss_weights.text_only * means["text_only"]
-        return self.loss_weights.text * means["text"] + self.loss_weights.speech * means["speech"]
+        loss = self.loss_weights.text * means["text"] + self.loss_weights.speech * means["speech"]
+        return loss + self.loss_weights.alignment * means["alignment"] if "alignment" in means else loss
 
     def teacher_forced_mel(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
         """The spectrogram (B, T, M) that the model predicts from the true past, and its (B,) valid frames."""

@@ -32,6 +32,7 @@ def test_a_line_becomes_a_cut(speech):
         (lambda line: json.dumps({k: v for k, v in line.items() if k != "text"}), r"jsonl:2 has no field 'text'"),
         (lambda line: json.dumps(line | {"id": 3}), "has 3 as 'id'"),
         (lambda line: json.dumps(line | {"words": [["a", 1]]}), "word times that are not"),
+        (lambda line: json.dumps(line | {"answer_words": "paris"}), "word times that are not"),
         (lambda line: json.dumps(line | {"answers": "paris"}), "list of texts"),
         (lambda line: json.dumps(line | {"id": "u0"}), "'u0' more than once"),
         (lambda line: json.dumps(line | {"audio_filepath": "gone.flac"}), r"jsonl:2 names the audio file .*gone\.flac, which is missing"),

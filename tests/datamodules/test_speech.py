@@ -50,6 +50,8 @@ def test_rows_hold_both_sides_at_their_rates(speech, tmp_path):
         assert not batch.continuation[row, lengths[1] :].any()
         assert batch.prompt_text[row] == "w0 w1"
         assert batch.continuation_text[row] == " ".join(f"w{index}" for index in range(2, {"u1": 4, "u2": 6}[name]))
+        assert " ".join(word.text for word in batch.continuation_words[row]) == batch.continuation_text[row]
+        assert all(0 <= word.begin < word.end <= lengths[1] / 24000 for word in batch.continuation_words[row])
         assert batch.speakers[row] == {"u1": "s1", "u2": "s2"}[name]
     assert batch.answers == [[], []]
 
@@ -155,6 +157,7 @@ def test_questions_and_answers(corpus):
         line = lines[name]
         assert line["split"] == "train"
         assert (batch.prompt_text[row], batch.continuation_text[row]) == (line["text"], line["answer_text"])
+        assert [list(word) for word in batch.continuation_words[row]] == line["answer_words"]
         assert batch.answers[row] == line["answers"]
         assert int(batch.prompt_num_samples[row]) == round(line["duration"] * 16000)
         assert int(batch.continuation_num_samples[row]) == -(-round(line["answer_duration"] * 16000) // 2)
@@ -178,7 +181,7 @@ def test_questions_without_spoken_answers_are_only_validated_on(corpus, tmp_path
         for key in ("audio_filepath", "answer_audio_filepath"):
             line[key] = str(corpus / line[key])
         if number % 2:
-            del line["answer_audio_filepath"], line["answer_text"], line["answer_duration"]
+            del line["answer_audio_filepath"], line["answer_text"], line["answer_duration"], line["answer_words"]
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     data = ready(SpokenQADataModule(str(tmp_path / "questions.jsonl"), val_splits=["heldout_voices"], batching=BATCHING))
     trained = [line for line in lines if line["split"] == "train"]

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from datamodules.manifest import Word
-from datamodules.splitting import Splitting, split_text
+from datamodules.splitting import Splitting, split_words, text_of
+from spectron.batch import Word
 
 WORDS = [Word("the", 0.1, 0.4), Word("cow", 0.4, 1.0), Word("says", 1.5, 2.0), Word("moo", 2.0, 2.8)]
 
@@ -47,10 +47,16 @@ def test_drawn_lengths_fill_the_range_and_leave_the_continuation():
 
 
 def test_a_word_belongs_where_its_middle_lies():
-    assert split_text(WORDS, 0.69) == ("the", "cow says moo")
-    assert split_text(WORDS, 0.71) == ("the cow", "says moo")
-    assert split_text(WORDS, 0.0) == ("", "the cow says moo")
-    assert split_text([], 1.0) == ("", "")
+    for at, before in [(0.69, "the"), (0.71, "the cow"), (0.0, "")]:
+        left, right = split_words(WORDS, at)
+        assert (text_of(left), f"{text_of(left)} {text_of(right)}".strip()) == (before, "the cow says moo")
+    assert split_words([], 1.0) == ([], [])
+
+
+def test_words_after_a_cut_have_their_times_there():
+    left, right = split_words(WORDS, 1.2)
+    assert left == WORDS[:2]
+    assert [(word.text, round(word.begin, 6), round(word.end, 6)) for word in right] == [("says", 0.3, 0.8), ("moo", 0.8, 1.6)]
 
 
 def test_cut_at_a_boundary_no_word_is_divided():

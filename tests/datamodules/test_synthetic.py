@@ -51,6 +51,15 @@ def test_no_carrier_states_a_fact_or_comes_twice():
     assert {fact.gold for fact in facts()} <= known
 
 
+def test_every_entity_is_heard_in_the_words_of_questions():
+    """Held-out ones too: a model that knew the trained questions alone would take an unseen one for its nearest."""
+    sentences = list(islice(carriers(17), 12000))
+    for fact in facts():
+        for wording in KINDS[fact.kind].trained_wordings:
+            assert sum(fact.question(wording) in sentence for sentence in sentences) >= 4, fact.question(wording)
+        assert not any(fact.question(KINDS[fact.kind].heldout_wording) in sentence for sentence in sentences)
+
+
 def test_wrong_answers_are_wrong():
     right = {fact.answer for fact in facts()}
     wrong = mismatches(0)
@@ -159,6 +168,8 @@ def test_the_corpus_on_disk(corpus):
         assert " ".join(word for word, *_ in line["words"]) == line["text"]
     question = lines[-1]
     assert question["answers"][0] in question["answer_text"].split()
+    assert " ".join(word for word, *_ in question["answer_words"]) == question["answer_text"]
+    assert question["answer_words"][-1][2] <= question["answer_duration"]
     assert soundfile.info(corpus / question["answer_audio_filepath"]).frames / 16000 == question["answer_duration"]
     assert not list(corpus.parent.glob(".*"))
 

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 from spectron.audio.mel import MelConfig
-from spectron.batch import SpeechBatch
+from spectron.batch import SpeechBatch, Word
 from spectron.encoders import ConformerEncoder, ConformerSettings
 from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
@@ -53,6 +53,7 @@ def ragged_batch() -> SpeechBatch:
         continuation=torch.randn(3, 12000) * 0.1,
         continuation_num_samples=torch.tensor([12000, 6500, 0]),
         continuation_text=["of france is paris", "", "is is is"],
+        continuation_words=[[Word("of", 0.05, 0.2), Word("france", 0.2, 0.5), Word("is", 0.5, 0.55), Word("paris", 0.6, 0.75)], [], []],
     )
 
 
@@ -66,4 +67,5 @@ def row(batch: SpeechBatch, i: int) -> SpeechBatch:
         continuation=batch.continuation[i : i + 1, :speech],
         continuation_num_samples=batch.continuation_num_samples[i : i + 1],
         continuation_text=[batch.continuation_text[i]],
+        continuation_words=[batch.continuation_words[i]],
     )
