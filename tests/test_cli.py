@@ -17,7 +17,7 @@ from spectron.errors import DataError
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
-DEMO = Path(__file__).parents[1] / "experiments" / "mini" / "demo.yaml"
+SMALL = Path(__file__).parents[1] / "experiments" / "mini" / "small.yaml"
 JUDGES = "callbacks.speech.init_args"
 
 TALKER = """
@@ -139,7 +139,7 @@ def test_what_is_missing_is_found_before_a_corpus_is_spoken(override, message, t
 
     monkeypatch.setattr("datamodules.synthetic.corpus.write_corpus", write_corpus)
     corpus = [f"data.init_args.corpus.folder={tmp_path}/new", f"data.init_args.manifest={tmp_path}/new/questions.jsonl"]
-    assert main(["check", str(DEMO), *corpus, override]) == 1
+    assert main(["check", str(SMALL), *corpus, override]) == 1
     assert capsys.readouterr().err.startswith(f"spectron: error: {message}")
 
 

@@ -97,3 +97,12 @@ def test_a_word_said_within_a_longer_one_has_no_step_of_its_own(tmp_path):
     ids, said = spoken_tokens(lm, [[Word("is", 0.06, 0.14), Word("the", 0.14, 0.3)]], 3, step_rate_hz=10.0)
     assert said[0].tolist() == [False, True, True]
     assert lm.detokenize([ids[0, 1:].tolist()]) == ["the the"]
+
+
+def test_the_very_end_of_a_word_belongs_to_its_last_token(tmp_path):
+    """The middle of the step, 0.05, is the last number before the word's end; so long after its beginning, the share is rounded to 1."""
+    lm = tiny_model(tmp_path).language_model
+    end = torch.tensor(0.05).nextafter(torch.tensor(1.0)).item()
+    ids, said = spoken_tokens(lm, [[Word("zebra", -1000.0, end)]], 1, step_rate_hz=10.0)
+    assert said.all()
+    assert int(ids) == int(lm.tokenize(["zebra"])[0][0, -1])

@@ -53,5 +53,5 @@ def test_the_encoder_page_is_run_as_printed(tmp_path, monkeypatch, small_corpus,
 def test_the_first_delta_of_the_readme_composes(tmp_path):
     yaml = next(block for block in blocks("yaml") if "FrameStackEncoder" in block)
     file = tmp_path / "frame_stack.yaml"
-    file.write_text(yaml.replace("extends: demo.yaml", f"extends: {ROOT}/experiments/mini/demo.yaml"))
+    file.write_text(yaml.replace("extends: small.yaml", f"extends: {ROOT}/experiments/mini/small.yaml"))
     assert Experiment.read(file).config["model"]["encoder"]["class_path"] == "spectron.encoders.FrameStackEncoder"

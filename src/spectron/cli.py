@@ -16,8 +16,8 @@ PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
 TRAINED = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
 MOVED = "model.encoder.class_path=new/my_encoder.py:MyEncoder"
-SAVED = f"{TRAINED}, an exported folder"
-SYSTEM = f"{SAVED}, a YAML that names a class of your own under the key system"
+SAVED = f"{TRAINED}, an exported folder, or mini, the model that comes with the project"
+SYSTEM = f"{SAVED}; or a YAML that names a class of your own under the key system"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

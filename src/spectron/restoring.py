@@ -18,6 +18,8 @@ from spectron.weights import require_cover
 
 CONFIG_KEY = "experiment_config"
 YAML_FOLDER_TAG = "spectron.yaml_folder"
+# Models that come with the project, by the name of their world; beside the code, which is installed where it lies.
+EMBEDDED = {"mini": Path(__file__).parents[2] / "experiments" / "mini" / "weights" / "spectron"}
 
 
 @dataclass
@@ -34,13 +36,13 @@ class Source:
 
 
 def find_source(reference: str, tracking: TrackingSettings | None = None) -> Source:
-    """What a checkpoint file, a run's folder, an export's folder, or a run's id or name stands for.
+    """What a checkpoint file, a run's folder, an export's folder, a run's id or name, or the name of an embedded model stands for.
 
     Raises:
         CheckpointError: if the file is missing, or the folder or run holds no checkpoint.
         TrackingError: if it names neither a file nor a run.
     """
-    path = Path(reference)
+    path = EMBEDDED.get(reference, Path(reference))
     if path.is_file():
         return Source(path)
     if path.is_dir():

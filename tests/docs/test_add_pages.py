@@ -43,12 +43,12 @@ def test_the_section_on_exports_is_run_as_printed(tmp_path, monkeypatch, small_c
     printed = type_commands(text, [*SHORT, f"data.init_args.manifest={small_corpus}/questions.jsonl"], capsys)
     assert "continuation.wav" in printed["spectron continue exported prompt.wav --max-seconds 2"]
     assert "val/loss" in printed["spectron fit experiments/mini/go_on.yaml"]
-    demo, whole, part = (Experiment.read(Path(f"experiments/mini/{name}.yaml")).module() for name in ("demo", "go_on", "its_encoder"))
+    small, whole, part = (Experiment.read(Path(f"experiments/mini/{name}.yaml")).module() for name in ("small", "go_on", "its_encoder"))
     exported = load_file("exported/encoder.safetensors")
     assert whole.optimisation.peak_learning_rate == 1e-4
     for encoder in (whole.model.encoder, part.model.encoder.encoder):
         assert all(torch.equal(tensor, exported[name]) for name, tensor in encoder.state_dict().items())
-    spoken = [module.model.head.state_dict()["stop_net.weight"] for module in (demo, whole, part)]
+    spoken = [module.model.head.state_dict()["stop_net.weight"] for module in (small, whole, part)]
     assert torch.equal(spoken[1], load_file("exported/head.safetensors")["stop_net.weight"])
     assert torch.equal(spoken[0], spoken[2])
 

@@ -27,7 +27,7 @@ def test_lines_of_ones_own_by_class_path(tmp_path, small_corpus, monkeypatch):
     (tmp_path / "my_lines.py").write_text(code)
     text = re.search(r"```yaml\n( +text: \{source: .*?)\n```", PAGE, re.DOTALL).group(1)
     path = tmp_path / "lines.yaml"
-    path.write_text(EXPERIMENT.format(base=ROOT / "experiments" / "mini" / "demo.yaml", corpus=small_corpus, text=text))
+    path.write_text(EXPERIMENT.format(base=ROOT / "experiments" / "mini" / "small.yaml", corpus=small_corpus, text=text))
     data = Experiment.read(path).data()
     data.setup("fit")
     assert data.train_lines[2] == "3 times 3 is 9"

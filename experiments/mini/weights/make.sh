@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the embedded weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
-# About half an hour on 2 cores. Each line can also be typed by itself; an interrupted fit goes on with --resume.
+# About three hours on 2 cores, most of them the model's own. Each line can also be typed by itself; an interrupted fit goes on with --resume.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 spectron="${1:-.venv/bin}/spectron"
@@ -18,3 +18,6 @@ if [ -n "${SPECTRON_DATA:-}" ]; then
   "$spectron" export mini-vocoder runs/mini-vocoder/export --half
   cp runs/mini-vocoder/export/vocoder/* experiments/mini/weights/vocoder/
 fi
+# The model in the box starts from all of these.
+"$spectron" fit experiments/mini/spectron.yaml
+"$spectron" export mini-spectron experiments/mini/weights/spectron --half

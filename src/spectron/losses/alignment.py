@@ -26,7 +26,7 @@ def spoken_tokens(language_model: LanguageModel, words: list[list[Word]], num_st
             inside = (middles >= word.begin) & (middles < word.end)
             if len(tokens):
                 share = (middles[inside] - word.begin) / (word.end - word.begin)
-                ids[row, inside] = tokens[(share * len(tokens)).long()]
+                ids[row, inside] = tokens[(share * len(tokens)).long().clamp(max=len(tokens) - 1)]  # a share may be rounded up to 1
                 said[row] |= inside
     return ids, said
 

@@ -1,0 +1,41 @@
+"""The model that comes with the project answers aloud: in words that a recogniser hears which shares nothing with it."""
+
+import pytest
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from datamodules.synthetic.voices import HELDOUT_VOICES, Prosody, speak
+from datamodules.synthetic.world import facts, heldout_facts
+from evaluation.judges import CTCTranscriber
+from spectron.batch import Prompts
+from spectron.contracts import Decoding
+from spectron.restoring import EMBEDDED, load_module
+
+JUDGE = EMBEDDED["mini"].parent / "judge_recogniser"
+
+
+@pytest.fixture(scope="module")
+def answers():
+    """Question, right answer, what it wrote and what was heard, for ten facts of its training by voices that it never heard."""
+    spoken = [fact for fact in facts() if fact not in heldout_facts(0.2, 17)][::6][:10]
+    asked = [speak(fact.question(0), voice, Prosody(165, 50)) for fact, voice in zip(spoken, 2 * HELDOUT_VOICES, strict=False)]
+    lengths = torch.tensor([len(question.waveform) for question in asked])
+    waveforms = pad_sequence([question.waveform for question in asked], batch_first=True)
+    answer = load_module("mini").model.continue_speech(Prompts([fact.entity for fact in spoken], waveforms, lengths), Decoding())
+    judge = CTCTranscriber(str(JUDGE), str(JUDGE / "words.txt"))
+    judge.load()
+    said = [waveform[:length] for waveform, length in zip(answer.waveform, answer.num_samples, strict=True)]
+    heard = judge.transcribe(said, answer.sample_rate_hz)
+    return spoken, answer, heard
+
+
+def test_it_writes_question_and_answer(answers):
+    spoken, answer, _ = answers
+    right = [text == f"{fact.question(0)} | {fact.answer}" for fact, text in zip(spoken, answer.text, strict=True)]
+    assert sum(right) >= 9, answer.text
+
+
+def test_what_it_says_is_heard(answers):
+    spoken, answer, heard = answers
+    assert sum(fact.gold in said.split() for fact, said in zip(spoken, heard, strict=True)) >= 8, heard
+    assert bool(answer.stopped.all())
