@@ -11,7 +11,7 @@ from spectron.experiment import Experiment
 from spectron.fitting import fit
 from spectron.runs import TrackingSettings
 
-CURVE = [8.3058, 7.4087, 6.9309]
+CURVE = [8.2417, 7.3331, 6.8523]
 
 YAML = """
 name: golden
