@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m spectron.audio.installation
 	touch $@
 
-demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (5 to 9 minutes on 2 cores)
+demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (2 to 5 minutes on 2 cores)
 	$(BIN)/spectron fit experiments/mini/demo.yaml
 
 test: $(READY) ## run the tests (two processes; about 13 minutes on 2 cores)
