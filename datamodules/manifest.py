@@ -191,10 +191,10 @@ def _recording(name: str, file: Path, header: Header) -> Recording:
 
 def _cut(folder: Path, entry: dict[str, Any], headers: dict[str, Header], lower_case: bool) -> MonoCut:
     """The cut of one manifest line."""
-    name, text, words = entry["id"], entry["text"], entry["words"]
+    name, text, words = entry["id"], entry["text"], _normalised_words(entry["words"], lower_case)
     recording = _recording(name, folder / entry["audio_filepath"], headers[entry["audio_filepath"]])
     # AlignmentItem's own constructor cannot be given an end.
-    items = None if words is None else [AlignmentItem(normalised(w.text, lower_case), w.begin, w.end - w.begin) for w in words]
+    items = None if words is None else [AlignmentItem(word.text, word.begin, word.end - word.begin) for word in words]
     supervision = SupervisionSegment(
         id=name,
         recording_id=name,
@@ -211,8 +211,12 @@ def _cut(folder: Path, entry: dict[str, Any], headers: dict[str, Header], lower_
     answer_file = entry.get("answer_audio_filepath")
     if answer_file:
         custom["answer_recording"] = _recording(f"{name}-answer", folder / answer_file, headers[answer_file])
-        custom["answer_words"] = [Word(normalised(word.text, lower_case), word.begin, word.end) for word in entry["answer_words"] or ()]
+        custom["answer_words"] = _normalised_words(entry["answer_words"], lower_case) or []
     return MonoCut(name, 0.0, recording.duration, 0, supervisions=[supervision], recording=recording, custom=custom)
+
+
+def _normalised_words(words: list[Word] | None, lower_case: bool) -> list[Word] | None:
+    return None if words is None else [word._replace(text=normalised(word.text, lower_case)) for word in words]
 
 
 def words_of(cut: MonoCut) -> list[Word] | None:

@@ -14,7 +14,7 @@ FILES = sorted(
     for path in FOLDER.rglob("*.yaml")
     if not {"weights", "evaluation"} & set(path.parts) and str(path.relative_to(FOLDER)) not in STUDIES
 )
-BASES = {"mini/base.yaml", "mini/encoder.yaml", "mini/judges.yaml"}
+BASES = {"mini/base.yaml", "mini/encoder.yaml", "mini/few_questions.yaml", "mini/judges.yaml"}
 EXPERIMENTS = 35
 
 
