@@ -97,7 +97,7 @@ def overrides_for(path: Path, corpus: Path) -> list[str]:
         files = {"train": "judge_train" if "judge" in text else "train", "val": "judge_dev" if "judge" in text else "dev"}
         chosen += [f"data.init_args.{key}={corpus / 'text' / name}.txt" for key, name in files.items()]
         return [*chosen, "data.init_args.corpus=null", f"model.language_model.init_args.tokenizer.text={corpus / 'text' / 'train.txt'}"]
-    manifest = "questions" if "SpokenQADataModule" in text else "carriers"
+    manifest = "questions" if compose(path).values["data"]["class_path"].endswith("SpokenQADataModule") else "carriers"
     chosen += [f"data.init_args.manifest={corpus / manifest}.jsonl", "data.init_args.corpus=null"]
     if "also_continue" in text:
         chosen.append(f"data.init_args.also_continue.manifest={corpus}/carriers.jsonl")
