@@ -1,5 +1,6 @@
 """The command line: what it prints, what it refuses, how it ends."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from spectron import verbs
 from spectron.audio.io import read_audio, write_wav
 from spectron.checkpoint_io import read_checkpoint
-from spectron.cli import main, parse
+from spectron.cli import command, main, parse
 from spectron.errors import DataError
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
@@ -50,6 +52,19 @@ def prompt(tmp_path):
     """One second of noise at a rate that no part of the model uses."""
     write_wav(tmp_path / "prompt.wav", 0.1 * torch.randn(22050, generator=torch.Generator().manual_seed(0)), 22050)
     return tmp_path / "prompt.wav"
+
+
+@pytest.mark.parametrize(("line", "verb", "collected"), [("ask mini why", "ask", False), ("compare a b", "compare", True)])
+def test_garbage_is_looked_for_only_where_the_work_is_long(monkeypatch, line, verb, collected):
+    seen = []
+    monkeypatch.setattr(verbs, verb, lambda options: seen.append(gc.isenabled()))
+    monkeypatch.setattr(sys, "argv", ["spectron", *line.split()])
+    try:
+        assert command() == 0 and seen == [collected]
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 def test_help_comes_at_once():
