@@ -60,7 +60,8 @@ def test_garbage_is_looked_for_only_where_the_work_is_long(monkeypatch, line, ve
     monkeypatch.setattr(verbs, verb, lambda options: seen.append(gc.isenabled()))
     monkeypatch.setattr(sys, "argv", ["spectron", *line.split()])
     try:
-        assert command() == 0 and seen == [collected]
+        assert command() == 0
+        assert seen == [collected]
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()

@@ -43,13 +43,14 @@ class Working:
     since: float
 
 
-def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None) -> StudyOutcome:
+def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None, rows: Sequence[str] = ()) -> StudyOutcome:
     """Train and evaluate what is not done yet, and write the table.
 
     Args:
         path: The study's YAML.
         overrides: Changes, ``key=value``.
         jobs: Cells at work at a time; by default as many as there are GPUs, and one without any.
+        rows: Rows to work on, with those that they evaluate; by default all. The table has whatever is done.
 
     Raises:
         ConfigError: before anything is trained, for whatever is wrong in the study, its experiments or its suite.
@@ -57,10 +58,11 @@ def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None
         Interrupted: if the user stopped it.
     """
     study = Study(path, overrides)
+    wanted = study.with_trained(rows)
     cells = study.cells()
     fingerprints = {cell.folder: cell.fingerprint() for cell in cells}
     finished = [cell for cell in cells if is_done(cell, fingerprints[cell.folder])]
-    waiting = [cell for cell in cells if cell not in finished]
+    waiting = [cell for cell in cells if cell not in finished and cell.row in wanted]
     out = console()
     out.print(
         f"{study.name}: {len(cells)} cells, {len(finished)} done; each keeps its settings and its log in {study.folder}", soft_wrap=True

@@ -155,6 +155,18 @@ class Study:
         """The row that the others are held against."""
         return next(iter(self.rows))
 
+    def with_trained(self, rows: Sequence[str]) -> set[str]:
+        """These rows, all where none is named, and the rows whose models they evaluate.
+
+        Raises:
+            ConfigError: for a row that there is not.
+        """
+        for row in rows:
+            if row not in self.rows:
+                raise ConfigError(f"--row {row}: there is no such row. {nearest(row, self.rows)}")
+        named = set(rows or self.rows)
+        return named | {trained for row in named if (trained := self.rows[row].trained_as)}
+
     def _check(self) -> None:
         if not self.rows or not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ConfigError(f"{self.where(('seeds',))}: a study needs at least one row, and at least one seed, each once")

@@ -130,6 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
     added.add_argument("--anyway", action="store_true", help="compare evaluations that were not made alike, on the items they share")
     added = verb("study", verbs.study, "train and evaluate one experiment changed row by row, with several seeds, into one table")
     added.add_argument("file", type=Path, metavar="STUDY.yaml")
+    added.add_argument("--row", action="append", default=[], metavar="ROW", help="only this row; again for another (default all)")
     added.add_argument("--jobs", type=int, metavar="N", help="rows at work at a time (default one a GPU, and one without any)")
     overridable(added, "seeds=[17]")
     added = verb("expect", verbs.expect, "write how runs of a recipe went, for later runs of it to be held against")

@@ -138,7 +138,7 @@ def study(options: argparse.Namespace) -> None:
 
     # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
     studies = importlib.import_module("evaluation.study")
-    outcome = studies.run_study(options.file, options.overrides, options.jobs)
+    outcome = studies.run_study(options.file, options.overrides, options.jobs, options.row)
     console().print(studies.render(outcome.table))
     for line in studies.verdict_lines(outcome.table):
         print(line)

@@ -118,6 +118,16 @@ def test_a_study_trains_and_evaluates_each_row_once(place, capsys):
     assert (len(list_runs("small-full")), len(list_runs("small-silent"))) == (1, 2), "a changed row is trained anew"
 
 
+def test_a_row_may_be_asked_for_by_itself(place, capsys):
+    assert main(["study", "study.yaml", "--row", "silent"]) == 0, capsys.readouterr().err
+    folder = place / "runs" / "studies" / "small"
+    assert [(folder / f"{row}-1" / "cell.json").is_file() for row in ("full", "silent", "short")] == [False, True, False]
+    assert "was not run: Short is shorter" in capsys.readouterr().out
+    assert Study(Path("study.yaml")).with_trained(["short"]) == {"short", "full"}
+    assert main(["study", "study.yaml", "--row", "slient"]) == 1
+    assert "--row slient: there is no such row. Did you mean `silent`" in capsys.readouterr().err
+
+
 def test_a_row_that_fails_does_not_stop_the_others(place, capsys):
     rows = {"broken": {"title": "broken", "train": {"weights": {"encoder": "no.safetensors"}}}, "full": {"title": "whole"}}
     rows["of_it"] = {"title": "of the broken one", "trained_as": "broken"}
