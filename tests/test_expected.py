@@ -44,6 +44,17 @@ def test_a_file_holds_the_runs_that_it_was_written_from(file):
     assert all(low < high for steps in content["bands"].values() for low, high in steps.values())
 
 
+def test_a_bands_least_width_is_a_share_of_its_curves_way(file, monkeypatch, tmp_path):
+    from spectron.runs import list_runs
+
+    monkeypatch.setattr("spectron.expected.NOISE", 10.0)
+    wide = tmp_path / "wide.yaml"
+    assert main(["expect", *(run.run_id for run in list_runs("curved")[:2]), "-o", str(wide)]) == 0
+    (first, last), (wide_first, wide_last) = (list(yaml.safe_load(one.read_text())["bands"]["val/loss"].values()) for one in (file, wide))
+    assert wide_last[1] - wide_last[0] > 10 * abs(sum(first) - sum(last)) / 2
+    assert wide_first[1] - wide_first[0] > last[1] - last[0]
+
+
 def test_a_run_of_the_recipe_stays_in_its_bands(file, tmp_path, capsys, recwarn):
     assert fit(tmp_path, file, "seed=4") == 0
     assert "expected curves" not in capsys.readouterr().err + "".join(str(warning.message) for warning in recwarn)
@@ -97,6 +108,7 @@ def test_a_band_holds_the_spread_or_a_share():
     assert band([2.0]) == pytest.approx((1.7, 2.3))
     assert band([1.0, 2.0]) == pytest.approx((0.0, 3.0))
     assert band([-1.0]) == pytest.approx((-1.15, -0.85))
+    assert band([0.01, 0.02], way=5.0) == pytest.approx((-0.09, 0.12)), "a curve that has come down to nothing"
 
 
 def test_a_curve_that_comes_back_is_told(file, caplog):

@@ -67,9 +67,9 @@ def _check_same(folder: Path, settings: CorpusSettings, plan: Plan) -> None:
         known, fingerprint = stored["settings"], stored["fingerprint"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder} exists and is no finished synthetic corpus (no readable corpus.json): {cure}") from error
-    different = [
-        f"{key}: {known.get(key, 'not set')} there, {value} asked for" for key, value in asdict(settings).items() if known.get(key) != value
-    ]
+    # A setting that is younger than the corpus is seen in the fingerprint.
+    asked = {key: value for key, value in asdict(settings).items() if known.get(key, value) != value}
+    different = [f"{key}: {known[key]} there, {value} asked for" for key, value in asked.items()]
     if different:
         raise DataError(f"{folder} holds a synthetic corpus with other settings ({'; '.join(different)}): {cure}")
     if fingerprint != plan.fingerprint():

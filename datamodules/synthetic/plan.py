@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 
 from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice
-from datamodules.synthetic.world import KINDS, Fact, carriers, facts, heldout_facts, mismatches
+from datamodules.synthetic.world import KINDS, Fact, carriers, denials, facts, heldout_facts, mismatches
 
 SPLITS = (
     *(f"carriers/{split}" for split in ("train", "dev", "judge_train", "judge_dev")),
@@ -28,6 +28,7 @@ class CorpusSettings:
         carriers: Carrier sentences to train on, each by one training voice.
         dev_carriers: Other sentences by held-out voices; as many again by the judge's voices.
         judge_carriers: Sentences by voices of their own, to train a judge's recogniser; at most half are answers with a wrong fact in them.
+        denials: Carriers more to train on, in the answers' words: wrong answers, denied or told by somebody.
         wordings_per_voice: Question wordings drawn for each trained fact and voice; 0 takes all.
         text_lines: Sentences for the language model.
         judge_text_lines: Sentences for the judge's language model.
@@ -42,6 +43,7 @@ class CorpusSettings:
     carriers: int = 12000
     dev_carriers: int = 200
     judge_carriers: int = 8000
+    denials: int = 0
     wordings_per_voice: int = 0
     text_lines: int = 30000
     judge_text_lines: int = 30000
@@ -125,6 +127,7 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
         for index, text in enumerate(texts):
             voice = voices[index % len(voices)]
             plan.carriers.append((split, Utterance(f"carrier-{split}-{index:05d}", text, voice, draw_prosody(rng, voice))))
+    plan.carriers += _denials(settings)
     plan.questions = list(_questions(settings, rng))
     if settings.only is not None:  # after everything is drawn, so that a split is the same without the others
         plan.carriers = [(split, utterance) for split, utterance in plan.carriers if f"carriers/{split}" in settings.only]
@@ -137,6 +140,14 @@ def draw_prosody(rng: random.Random, voice: Voice) -> Prosody:
     """A rate and a pitch for one utterance; pitch varies little, because it tells speakers apart."""
     centre = 50 if voice.gender == "M" else 55
     return Prosody(rng.randint(140, 200), rng.randint(centre - 10, centre + 10))
+
+
+def _denials(settings: CorpusSettings) -> Iterable[tuple[str, Utterance]]:
+    """Denials by the training voices, drawn by themselves: all else is the same without them."""
+    rng = random.Random(f"{settings.seed} denials corpus")
+    for index, text in enumerate(denials(settings.seed)[: settings.denials]):
+        voice = settings.training_voices[index % settings.voices]
+        yield "train", Utterance(f"denial-{index:05d}", text, voice, draw_prosody(rng, voice))
 
 
 def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Question]:

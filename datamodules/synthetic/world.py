@@ -226,3 +226,13 @@ def mismatches(seed: object) -> list[str]:
     """All answer sentences with a wrong answer, shuffled: a recogniser trained on them hears answers but learns no fact."""
     wrong = [fact.answer_with(other) for fact in facts() for other in {f.gold for f in facts() if f.kind == fact.kind} - {fact.gold}]
     return random.Random(f"{seed} mismatches").sample(sorted(wrong), len(wrong))
+
+
+def denials(seed: object) -> list[str]:
+    """Wrong answers denied, or told by somebody, shuffled: the words of all answers are said side by side, and still no fact is."""
+    rng = random.Random(f"{seed} denials")
+    said: list[str] = []
+    for sentence in mismatches(f"{seed} denials"):
+        beginning, _, gold = sentence.rpartition(" ")
+        said += [f"{beginning} not {gold}", f"{rng.choice(slots()['person'])} says that {sentence}"]
+    return said

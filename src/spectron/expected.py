@@ -21,6 +21,7 @@ from spectron.runs import RunRecord, TrackingSettings, find_run, open_store
 
 STRETCH = 100  # steps over which a training loss is averaged, as one batch tells little
 MARGIN = 0.15  # of a value, around all that was seen: another machine, another seed
+NOISE = 0.02  # of all the way that a curve goes: what has come down to nothing differs by many times its size from run to run
 Bands = dict[str, dict[int, list[float]]]
 
 
@@ -122,7 +123,8 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     experiment, steps = kinds.pop()
     histories = [curves_of(run, tracking or TrackingSettings()) for run in runs]
     common = set.intersection(*(set(history) for history in histories))
-    bands = {key: band([history[key] for history in histories]) for key in sorted(common)}
+    ways = {name: way_of([value for history in histories for (of, _), value in history.items() if of == name]) for name, _ in common}
+    bands = {key: band([history[key] for history in histories], ways[key[0]]) for key in sorted(common)}
     if not bands:
         raise TrackingError(f"{', '.join(references)}: no loss or metric was logged at the same step in all: give finished runs")
     shown: dict[str, dict[int, list[float]]] = defaultdict(dict)
@@ -134,10 +136,14 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     return file
 
 
-def band(values: list[float]) -> tuple[float, float]:
-    """Around all values, by their spread or a share of their size, whichever is more."""
-    spread = max(values) - min(values)
-    margin = max(spread, MARGIN * max(map(abs, values)))
+def way_of(curve: list[float]) -> float:
+    """From a curve's lowest to its highest value."""
+    return max(curve) - min(curve)
+
+
+def band(values: list[float], way: float = 0.0) -> tuple[float, float]:
+    """Around all values, by their spread, a share of their size or a share of the whole curve's ``way``, whichever is most."""
+    margin = max(way_of(values), MARGIN * max(map(abs, values)), NOISE * way)
     return min(values) - margin, max(values) + margin
 
 

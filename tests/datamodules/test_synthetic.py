@@ -13,7 +13,7 @@ import torch
 from datamodules.synthetic.corpus import write_corpus
 from datamodules.synthetic.plan import CorpusSettings, plan_corpus
 from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, speak, word_times
-from datamodules.synthetic.world import KINDS, carriers, facts, heldout_facts, mismatches, slots, states_a_fact, vocabulary
+from datamodules.synthetic.world import KINDS, carriers, denials, facts, heldout_facts, mismatches, slots, states_a_fact, vocabulary
 from spectron.errors import DataError
 
 
@@ -65,6 +65,22 @@ def test_wrong_answers_are_wrong():
     wrong = mismatches(0)
     assert len(wrong) == len(set(wrong)) > 1000
     assert not right & set(wrong)
+
+
+def test_denials_say_every_answers_words_but_no_fact(plan):
+    said = denials(17)
+    assert len(said) == len(set(said)) > 2000
+    assert not any(states_a_fact(sentence) for sentence in said)
+    assert all(word in vocabulary() | set(slots()["person"]) | {"not", "that"} for sentence in said for word in sentence.split())
+    for fact in facts():
+        beginning = fact.answer.rpartition(" ")[0]
+        assert sum(f"{beginning} " in sentence for sentence in said) >= 10, beginning
+        assert sum(sentence.endswith(f" {fact.gold}") for sentence in said) >= 10, fact.gold
+    denied = plan_corpus(CorpusSettings(denials=30))
+    added = [u for split, u in denied.carriers if u.text in said[:30] and split == "train"]
+    assert len(added) == 30
+    assert [one for one in denied.carriers if one[1] not in added] == plan.carriers, "all else stays as it is"
+    assert (denied.questions, denied.texts) == (plan.questions, plan.texts)
 
 
 def test_splits_hold_out_what_they_say(plan):
