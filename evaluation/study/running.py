@@ -14,9 +14,9 @@ from typing import IO
 
 import torch
 
-from evaluation.study.picture import draw_table
 from evaluation.study.study import Cell, Study
-from evaluation.study.table import StudyTable, table_of, write_table
+from evaluation.study.table import StudyTable, table_of
+from evaluation.study.writing import log_table, write_table
 from spectron.errors import Interrupted, TrainingError
 from spectron.reporting import console
 
@@ -90,13 +90,16 @@ def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None
                 (finished if at_work.process.returncode == 0 else failed).append(cell)
                 said = "done" if at_work.process.returncode == 0 else f"failed: {last_line(cell)}"
                 out.print(f"{cell.title}: {said} ({minutes:.1f} min; {len(waiting)} to come)", soft_wrap=True)
+                if cell in finished:  # for whoever looks while the others are at work
+                    write_table(table_of(study, [one for one in cells if one in finished]), study)
     except KeyboardInterrupt as stop:
         for at_work in working:  # a terminal's Ctrl-C has reached them too; each saves what it has
             at_work.process.wait()
             at_work.log.close()
         raise Interrupted("Stopped. Go on with the same command.") from stop
     table = table_of(study, [cell for cell in cells if cell in finished])
-    files = write_table(table, study, draw_table(table, study.folder / "table.png"))
+    files = write_table(table, study)
+    log_table(table, study, files)
     if failed:
         listed = "".join(f"\n  {cell.title}: {last_line(cell)} ({cell.folder / LOG})" for cell in failed)
         raise TrainingError(

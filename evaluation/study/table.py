@@ -19,7 +19,6 @@ from evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from evaluation.report import MODEL, StoredEvaluation, read_evaluation
 from evaluation.report.figures import ARROWS, decimals, figure
 from evaluation.study.study import Cell, Claim, Row, Study
-from spectron.tracking import Measure, RunLogger
 
 HELD, FAILED, UNCLEAR, ABSENT = "held", "did not hold", "cannot be told at this size", "was not run"
 
@@ -177,26 +176,6 @@ def as_csv(table: StudyTable) -> str:
             seeds = " ".join(map(str, table.seeds[name]))
             writer.writerow([name, column, *table.columns[column], seeds, value.count, value.value, value.low, value.high, *against])
     return file.getvalue()
-
-
-def write_table(table: StudyTable, study: Study, picture: Path) -> list[Path]:
-    """Write ``table.md`` and ``table.csv`` into the study's folder, and log them, the picture and all figures in a run of its name."""
-    files = []
-    for name, text in {"table.md": as_markdown(table), "table.csv": as_csv(table)}.items():
-        files.append(study.folder / name)
-        files[-1].write_text(text, encoding="utf-8")
-    logger = RunLogger(study.name, study.tracking)
-    measures = [
-        Measure(f"{row}/{column}", entry.value.value, entry.value.count, *table.columns[column], entry.value.low, entry.value.high)
-        for row, entries in table.entries.items()
-        for column, entry in entries.items()
-    ]
-    logger.log_measures(measures, step=0)
-    files.append(picture)
-    for path in files:
-        logger.log_artifact(path)
-    logger.finalize("success")
-    return files
 
 
 def verdict_lines(table: StudyTable) -> list[str]:

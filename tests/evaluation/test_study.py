@@ -128,6 +128,21 @@ def test_a_row_may_be_asked_for_by_itself(place, capsys):
     assert "--row slient: there is no such row. Did you mean `silent`" in capsys.readouterr().err
 
 
+def test_the_table_is_there_while_later_rows_are_at_work(place, monkeypatch):
+    from evaluation.study import running
+
+    seen, start = [], running.start
+    table = place / "runs" / "studies" / "small" / "table.md"
+
+    def look_and_start(*arguments):
+        seen.append(table.read_text() if table.is_file() else "")
+        return start(*arguments)
+
+    monkeypatch.setattr(running, "start", look_and_start)
+    assert main(["study", "study.yaml"]) == 0
+    assert [("| whole | 1 |" in text, "| no text | 1 |" in text) for text in seen] == [(False, False), (True, False), (True, True)]
+
+
 def test_a_row_that_fails_does_not_stop_the_others(place, capsys):
     rows = {"broken": {"title": "broken", "train": {"weights": {"encoder": "no.safetensors"}}}, "full": {"title": "whole"}}
     rows["of_it"] = {"title": "of the broken one", "trained_as": "broken"}
