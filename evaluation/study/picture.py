@@ -12,10 +12,13 @@ COLOURS = {True: "tab:green", False: "tab:red", None: "tab:blue"}
 
 
 def draw_table(table: StudyTable, path: Path) -> Path:
-    """Draw means with their 95 % intervals: green and red where the difference to the first row, a dotted line, is no chance."""
+    """Draw means with their 95 % intervals: green and red where the difference to the first row, a dotted line, is no chance.
+
+    Rows that were not run are left out.
+    """
     from matplotlib.figure import Figure
 
-    columns, rows = list(table.columns), list(table.rows)
+    columns, rows = list(table.columns), [name for name, entries in table.entries.items() if entries]
     down, across = -(-len(columns) // ACROSS), min(ACROSS, len(columns))
     size = (PANEL_INCHES * across + 2.5, (LINE_INCHES * len(rows) + MARGIN_INCHES) * down)
     figure = Figure(figsize=size, layout="constrained")
