@@ -68,6 +68,14 @@ def test_garbage_is_looked_for_only_where_the_work_is_long(monkeypatch, line, ve
         gc.enable()
 
 
+def test_a_prompt_longer_than_the_model_hears_is_refused(talker, tmp_path, capsys):
+    write_wav(tmp_path / "long.wav", torch.zeros(16000 * 30), 16000)
+    short_memory = "model.language_model.init_args.config.max_position_embeddings=64"
+    assert main(["continue", str(talker), str(tmp_path / "long.wav"), short_memory, "-o", str(tmp_path / "out.wav")]) == 1
+    assert "long.wav: a prompt of 30.0 s, and this model hears less than" in capsys.readouterr().err
+    assert not (tmp_path / "out.wav").exists()
+
+
 def test_help_comes_at_once():
     seconds = []
     for _ in range(3):  # the best of three: a busy machine is not the command's fault

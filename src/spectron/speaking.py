@@ -18,6 +18,8 @@ from spectron.audio.resampling import resample
 from spectron.batch import Continuation, Prompts
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import CheckpointError, ConfigError
+from spectron.model import SpectronModel
+from spectron.positions import require_room_for_prompt
 
 
 @dataclass
@@ -77,10 +79,14 @@ def speak(module: LightningModule, prompts: list[Recording], files: list[Path], 
 
     Raises:
         CheckpointError: if the model does not speak.
+        DataError: if a prompt is longer than it can hear.
     """
     model: Any = getattr(module, "model", None)
     if not isinstance(model, SpokenLanguageModel):
         raise CheckpointError(f"this is a {type(module).__name__}, which cannot continue speech. Give a run of a SpectronModule.")
+    if isinstance(model, SpectronModel):
+        for prompt in prompts:
+            require_room_for_prompt(model, str(prompt.path), len(prompt.waveform) / prompt.sample_rate_hz)
     waveforms = [resample(prompt.waveform, prompt.sample_rate_hz, model.prompt_rate_hz) for prompt in prompts]
     lengths = torch.tensor([len(waveform) for waveform in waveforms], device=module.device)
     batch = Prompts([prompt.path.name for prompt in prompts], pad_sequence(waveforms, batch_first=True).to(module.device), lengths)
