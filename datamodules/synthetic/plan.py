@@ -124,10 +124,10 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
         ("judge_train", judge_train, JUDGE_VOICES),
         ("judge_dev", judge_dev, JUDGE_VOICES),
     ):
-        for index, text in enumerate(texts):
-            voice = voices[index % len(voices)]
-            plan.carriers.append((split, Utterance(f"carrier-{split}-{index:05d}", text, voice, draw_prosody(rng, voice))))
-    plan.carriers += _denials(settings)
+        plan.carriers += [(split, utterance) for utterance in _in_turn(rng, f"carrier-{split}", texts, voices)]
+    apart = random.Random(f"{settings.seed} denials corpus")  # all else is the same without denials
+    denied = denials(settings.seed)[: settings.denials]
+    plan.carriers += [("train", utterance) for utterance in _in_turn(apart, "denial", denied, settings.training_voices)]
     plan.questions = list(_questions(settings, rng))
     if settings.only is not None:  # after everything is drawn, so that a split is the same without the others
         plan.carriers = [(split, utterance) for split, utterance in plan.carriers if f"carriers/{split}" in settings.only]
@@ -142,12 +142,11 @@ def draw_prosody(rng: random.Random, voice: Voice) -> Prosody:
     return Prosody(rng.randint(140, 200), rng.randint(centre - 10, centre + 10))
 
 
-def _denials(settings: CorpusSettings) -> Iterable[tuple[str, Utterance]]:
-    """Denials by the training voices, drawn by themselves: all else is the same without them."""
-    rng = random.Random(f"{settings.seed} denials corpus")
-    for index, text in enumerate(denials(settings.seed)[: settings.denials]):
-        voice = settings.training_voices[index % settings.voices]
-        yield "train", Utterance(f"denial-{index:05d}", text, voice, draw_prosody(rng, voice))
+def _in_turn(rng: random.Random, name: str, texts: list[str], voices: tuple[Voice, ...]) -> Iterable[Utterance]:
+    """Sentences that the voices say in turn."""
+    for index, text in enumerate(texts):
+        voice = voices[index % len(voices)]
+        yield Utterance(f"{name}-{index:05d}", text, voice, draw_prosody(rng, voice))
 
 
 def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Question]:

@@ -90,14 +90,14 @@ def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None
                 (finished if at_work.process.returncode == 0 else failed).append(cell)
                 said = "done" if at_work.process.returncode == 0 else f"failed: {last_line(cell)}"
                 out.print(f"{cell.title}: {said} ({minutes:.1f} min; {len(waiting)} to come)", soft_wrap=True)
-                if cell in finished:  # for whoever looks while the others are at work
-                    write_table(table_of(study, [one for one in cells if one in finished]), study)
+                if cell in finished and (waiting or working):  # for whoever looks while the others are at work
+                    write_table(table_so_far(study, cells, finished), study)
     except KeyboardInterrupt as stop:
         for at_work in working:  # a terminal's Ctrl-C has reached them too; each saves what it has
             at_work.process.wait()
             at_work.log.close()
         raise Interrupted("Stopped. Go on with the same command.") from stop
-    table = table_of(study, [cell for cell in cells if cell in finished])
+    table = table_so_far(study, cells, finished)
     files = write_table(table, study)
     log_table(table, study, files)
     if failed:
@@ -106,6 +106,11 @@ def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None
             f"{len(failed)} of {len(cells)} cells failed; the table in {files[0]} is of the others. Mend and repeat:{listed}"
         )
     return StudyOutcome(table, files)
+
+
+def table_so_far(study: Study, cells: list[Cell], finished: list[Cell]) -> StudyTable:
+    """The table of the finished cells, in the study's order: the order in which they ended is chance."""
+    return table_of(study, [cell for cell in cells if cell in finished])
 
 
 def is_done(cell: Cell, fingerprint: str) -> bool:

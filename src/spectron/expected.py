@@ -123,7 +123,10 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     experiment, steps = kinds.pop()
     histories = [curves_of(run, tracking or TrackingSettings()) for run in runs]
     common = set.intersection(*(set(history) for history in histories))
-    ways = {name: way_of([value for history in histories for (of, _), value in history.items() if of == name]) for name, _ in common}
+    curves: dict[str, list[float]] = defaultdict(list)
+    for (name, _), value in (point for history in histories for point in history.items()):
+        curves[name].append(value)
+    ways = {name: way_of(curve) for name, curve in curves.items()}
     bands = {key: band([history[key] for history in histories], ways[key[0]]) for key in sorted(common)}
     if not bands:
         raise TrackingError(f"{', '.join(references)}: no loss or metric was logged at the same step in all: give finished runs")

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from evaluation.metrics.intervals import pooled_bootstrap
+from evaluation.study import running
 from evaluation.study.study import Claim, Row, Study
 from evaluation.study.table import ABSENT, FAILED, HELD, UNCLEAR, as_csv, as_markdown, table_of, verdict_lines
 from spectron.cli import main
@@ -86,9 +87,19 @@ def evaluations() -> list[str]:
     return [run.run_id for run in list_runs("put-to")]
 
 
-def test_a_study_trains_and_evaluates_each_row_once(place, capsys):
+def test_a_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
+    seen, start = [], running.start
+    table = place / "runs" / "studies" / "small" / "table.md"
+
+    def look_and_start(*arguments):
+        seen.append(table.read_text() if table.is_file() else "")
+        return start(*arguments)
+
+    monkeypatch.setattr(running, "start", look_and_start)
     assert main(["study", "study.yaml"]) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
+    whole = [("| whole | 1 |" in text, "| no text | 1 |" in text) for text in seen]
+    assert whole == [(False, False), (True, False), (True, True)], "the table is there while later rows are at work"
     assert "small: 3 cells, 0 done" in printed
     assert "whole" in printed
     folder = place / "runs" / "studies" / "small"
@@ -126,21 +137,6 @@ def test_a_row_may_be_asked_for_by_itself(place, capsys):
     assert Study(Path("study.yaml")).with_trained(["short"]) == {"short", "full"}
     assert main(["study", "study.yaml", "--row", "slient"]) == 1
     assert "--row slient: there is no such row. Did you mean `silent`" in capsys.readouterr().err
-
-
-def test_the_table_is_there_while_later_rows_are_at_work(place, monkeypatch):
-    from evaluation.study import running
-
-    seen, start = [], running.start
-    table = place / "runs" / "studies" / "small" / "table.md"
-
-    def look_and_start(*arguments):
-        seen.append(table.read_text() if table.is_file() else "")
-        return start(*arguments)
-
-    monkeypatch.setattr(running, "start", look_and_start)
-    assert main(["study", "study.yaml"]) == 0
-    assert [("| whole | 1 |" in text, "| no text | 1 |" in text) for text in seen] == [(False, False), (True, False), (True, True)]
 
 
 def test_a_row_that_fails_does_not_stop_the_others(place, capsys):
