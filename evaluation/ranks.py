@@ -13,6 +13,8 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import distributed
 
+from spectron.devices import device_called
+
 T = TypeVar("T")
 LONGEST_WAIT = timedelta(days=2)  # a process may have that much more to do than another
 
@@ -44,11 +46,9 @@ class Ranks:
 
     def device(self, name: str | None) -> torch.device:
         """Where this process computes: the device asked for, or a GPU of its own where there are any."""
-        if name is not None:
-            return torch.device(name)
-        if torch.cuda.is_available():
-            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        return torch.device("cpu")
+        if name is None and torch.cuda.is_available():
+            name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+        return device_called(name)
 
     def barrier(self) -> None:
         """Wait for the others."""

@@ -244,11 +244,37 @@ def test_ask_speaks_the_question_and_answers_it(talker, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("voice", "said"), [("f1", "no voice 'f1': name an accent and a variant"), ("en-us+nobody", "espeak-ng has no voice en-us+nobody")]
+    ("voice", "said"),
+    [
+        ("f1", "no voice 'f1': name an accent and a variant"),
+        ("en-us+f11", "espeak-ng has no variant 'f11' for a voice en-us-f11. Did you mean `f1`?"),
+        ("en-gb+f1", "espeak-ng has no accent 'en-gb'. Did you mean `en-gb-x-rp`?"),
+    ],
 )
 def test_ask_refuses_a_voice_that_is_not_there(voice, said, talker, tmp_path, capsys):
     assert main(["ask", str(talker), "who are you", "--voice", voice, "-o", str(tmp_path / "x.wav")]) == 1
     assert capsys.readouterr().err.startswith(f"spectron: error: {said}")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--device gpu", "--device gpu: this machine has no such device. Torch sees cpu"),
+        ("--device cuda:99", "--device cuda:99: this machine has no such device. Torch sees cpu"),
+        ("--max-seconds 0", "decoding: max_seconds must be above 0, got 0"),
+        ("--temperature -0.5", "decoding: temperature must be 0 or above, got -0.5"),
+        ("-o said.mp3", "-o said.mp3: speech is written as WAV. Name it said.wav"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_before_the_model_is_looked_for(options, said, prompt, capsys):
+    assert main(["continue", "no-such-run", str(prompt), *options.split()]) == 1
+    assert capsys.readouterr().err.startswith(f"spectron: error: {said}")
+
+
+def test_a_question_without_quotes_is_given_back_with_them(capsys):
+    with pytest.raises(SystemExit):
+        main(["ask", "mini", "who", "are", "you"])
+    assert "put the question in quotes: 'who are you'" in capsys.readouterr().err
 
 
 def test_continue_refuses_bad_prompts_before_it_looks_for_the_model(prompt, tmp_path, capsys):

@@ -13,6 +13,7 @@ from torch import nn
 from spectron.checkpoint_io import read_checkpoint
 from spectron.errors import CheckpointError, ConfigError, TrackingError
 from spectron.experiment import Experiment
+from spectron.exporting import export_parts
 from spectron.fitting import evaluate, fit, inspect_experiment
 from spectron.provenance import git_state, parameter_counts
 from spectron.restoring import CONFIG_KEY, find_source, load_experiment, load_module, read_config
@@ -130,6 +131,18 @@ def test_what_is_no_model(first, tmp_path):
         find_source(str(tmp_path / "x.ckpt"))
     with pytest.raises(TrackingError, match=r"no run 'tinyy'.*nearest: tiny"):
         find_source("tinyy")
+    with pytest.raises(TrackingError, match=r"no run 'Mimi'.*mini is the model that comes with the project"):
+        find_source("Mimi")
+
+
+def test_a_recipe_in_a_models_place_is_said_to_be_untrained(first, tmp_path, caplog):
+    trained = load_module(first.run_id)
+    config = yaml.safe_load((first.folder / "config.yaml").read_text())
+    export_parts(trained.model, config, tmp_path / "exported")
+    load_module(str(tmp_path / "exported"))
+    assert not caplog.records
+    load_module(str(TINY))
+    assert f"{TINY} gives no weights for start, end: they have learnt nothing yet" in caplog.text
 
 
 def test_weights_fill_a_part_exactly(tmp_path):

@@ -224,6 +224,17 @@ def test_runs_are_found_by_all_their_names(settings):
         RunLogger("finding", settings, run_id="deadbeef")
 
 
+def test_looking_for_a_run_leaves_no_store_behind(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    settings = TrackingSettings(str(tmp_path / "none"))
+    assert list_runs(settings=settings) == []
+    with pytest.raises(TrackingError, match=r"no run 'x' in .*it holds no runs yet"):
+        find_run("x", settings)
+    with pytest.raises(TrackingError, match=r"no experiment 'x' in .*it holds no runs yet"):
+        list_runs("x", settings)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_moved_runs_folder_is_still_found(settings, tmp_path):
     logger = RunLogger("moved", settings)
     shutil.copytree(settings.runs_folder, tmp_path / "elsewhere")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from spectron.audio.resampling import resample
+from spectron.configuration import nearest
 from spectron.errors import DataError
 
 SAMPLE_RATE_HZ = 16000
@@ -159,9 +160,13 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
 
 def _select(library: ctypes.CDLL, voice: Voice) -> None:
     """Choose a voice. espeak falls back without a word to its plain voice where a variant is missing, so we look for the file."""
-    variant = Path(espeakng_loader.get_data_path()) / "voices" / "!v" / voice.variant
-    if library.espeak_SetVoiceByName(f"{voice.accent}+{voice.variant}".encode()) != 0 or not variant.is_file():
-        raise DataError(f"espeak-ng has no voice {voice.accent}+{voice.variant}: choose one of those in {variant.parent}")
+    data = Path(espeakng_loader.get_data_path())
+    variants = [file.name for file in (data / "voices" / "!v").iterdir()]
+    if voice.variant not in variants:
+        raise DataError(f"espeak-ng has no variant {voice.variant!r} for a voice {voice.name}. {nearest(voice.variant, variants)}")
+    if library.espeak_SetVoiceByName(f"{voice.accent}+{voice.variant}".encode()) != 0:
+        accents = [file.name.lower() for file in (data / "lang").rglob("en*")]
+        raise DataError(f"espeak-ng has no accent {voice.accent!r}. {nearest(voice.accent, accents)}")
 
 
 def speak(text: str, voice: Voice, prosody: Prosody) -> Speech:

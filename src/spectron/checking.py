@@ -216,7 +216,14 @@ class Checker:
         return ConfigError(f"{'.'.join(path)}: {message} (in {self.where(path)})")
 
     def _items(self, items: dict[str, Any], hint: Any, path: KeyPath) -> None:
+        parts = part_hints(hint)
         for key, item in items.items():
+            if parts and isinstance(item, dict) and "class_path" not in item:
+                # Most likely a change of an entry whose name was misspelt.
+                near = difflib.get_close_matches(key, [other for other in items if other != key], n=1)
+                if near:
+                    told = f"there is no `{key}` to change, and a new one needs a class_path. Did you mean `{near[0]}`?"
+                    raise self.error((*path, key), told)
             self.value(item, hint, (*path, key))
 
 

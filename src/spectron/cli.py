@@ -7,6 +7,7 @@ import gc
 import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     unknown = [item for item in left if item.startswith("-") or "=" not in item or not hasattr(options, "overrides")]
     if unknown:
         parser.error(f"unknown argument: {' '.join(unknown)}")
+    if hasattr(options, "question") and any("=" not in item for item in options.overrides):
+        parser.error(f"put the question in quotes: '{' '.join([options.question, *options.overrides])}'")
     if left:
         options.overrides = [*options.overrides, *left]
     if getattr(options, "suite", None) and "=" in options.suite and not Path(options.suite).exists():
@@ -84,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     about = "Experiments with spoken language models."
     parser = argparse.ArgumentParser(prog="spectron", description=about, epilog="spectron VERB --help says more.", allow_abbrev=False)
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('spectron')}")
     kinds = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     def verb(name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:

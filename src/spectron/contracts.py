@@ -43,7 +43,7 @@ class Decoding:
             ``speech_num_samples``, whatever stop probability and limits say; rows without one are free.
 
     Raises:
-        ValueError: if ``null_tokens`` is smaller than 1.
+        ValueError: if ``null_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or ``temperature`` or ``top_k`` is below 0.
     """
 
     max_text_tokens: int = 64
@@ -60,6 +60,11 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.null_tokens < 1:
             raise ValueError(f"null_tokens must be at least 1 (`chain: none` is without text), got {self.null_tokens}")
+        if not self.max_seconds > 0:
+            raise ValueError(f"max_seconds must be above 0, got {self.max_seconds:g}")
+        for name in ("temperature", "top_k"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or above, got {getattr(self, name):g}")
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ Source: arXiv 2305.15255, section 3. No lightning here: inference needs no train
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -206,7 +207,9 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
 
         Raises:
             ConfigError: if ``decoding`` asks for a reference that the prompts lack.
+            DataError: if a prompt leaves no position of the LM to write or to speak in.
         """
+        self.require_room(prompts)
         clock = [time.perf_counter()]
         chain = self.chain if decoding.chain == "written" else decoding.chain
         reference = reference_samples(prompts, decoding)
@@ -238,6 +241,23 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             stopped=stopped,
             timings={name: end - begin for name, begin, end in zip(stages, clock[:-1], clock[1:], strict=True)},
         )
+
+    def require_room(self, prompts: Prompts) -> None:
+        """Refuse a prompt that leaves no position of the language model, before anything so long is encoded.
+
+        Raises:
+            DataError: with the longest prompt that there is room for.
+        """
+        limit, rate_hz = self.language_model.max_positions, self.encoder.frame_rate_hz
+        if limit is None:
+            return
+        seconds = (prompts.num_samples / self.prompt_rate_hz).tolist()
+        for name, length in zip(prompts.ids, seconds, strict=True):
+            if math.ceil(length * rate_hz) + 1 >= limit:
+                raise DataError(
+                    f"{name}: a prompt of {length:.1f} s, and this model hears less than {limit / rate_hz:.1f} s (its language model has "
+                    f"{limit} positions, and a second takes {rate_hz:g}): cut the recording"
+                )
 
 
 def made(part: str, build: Callable[[Any], Part], given: Any) -> Part:

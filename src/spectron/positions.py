@@ -123,20 +123,6 @@ def require_room_for_decoding(model: SpectronModel, prompts: Iterable[SpokenLeng
         )
 
 
-def require_room_for_prompt(model: SpectronModel, name: str, seconds: float) -> None:
-    """Refuse a prompt that leaves no position of the language model to write or to speak in.
-
-    Raises:
-        DataError: with the longest prompt that there is room for.
-    """
-    limit, rate_hz = model.language_model.max_positions, model.encoder.frame_rate_hz
-    if limit is not None and prompt_steps(model, seconds) >= limit:
-        raise DataError(
-            f"{name}: a prompt of {seconds:.1f} s, and this model hears less than {limit / rate_hz:.1f} s (its language model has {limit} "
-            f"positions, and a second takes {rate_hz:g}): cut the recording"
-        )
-
-
 def decoding_room(model: SpectronModel, prompt: SpokenLength, decoding: Decoding) -> Room:
     """What a prompt and what is decoded after it take at most; the name says how long the speech may be."""
     held = decoding.length == "reference" and prompt.continuation_seconds > 0

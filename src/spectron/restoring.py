@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,12 @@ from lightning import LightningModule
 
 from spectron.checkpoint_io import read_checkpoint
 from spectron.configuration import Composition, override
-from spectron.errors import CheckpointError
+from spectron.errors import CheckpointError, TrackingError
 from spectron.experiment import Experiment, add_import_folders
 from spectron.runs import RunRecord, TrackingSettings, find_run
 from spectron.weights import require_cover
+
+log = logging.getLogger(__name__)
 
 CONFIG_KEY = "experiment_config"
 YAML_FOLDER_TAG = "spectron.yaml_folder"
@@ -49,7 +53,11 @@ def find_source(reference: str, tracking: TrackingSettings | None = None) -> Sou
         return Source(_checkpoint_in(path))
     if path.suffix in (".ckpt", ".yaml") or reference.startswith((".", "/", "~")):
         raise CheckpointError(f"{reference}: there is no such file. Give a checkpoint, a run's id, or an exported folder.")
-    run = find_run(reference, tracking)
+    try:
+        run = find_run(reference, tracking)
+    except TrackingError as error:
+        near = difflib.get_close_matches(reference.lower(), EMBEDDED, n=1)
+        raise TrackingError(f"{error} {near[0]} is the model that comes with the project.") if near else error from None
     return Source(_checkpoint_in(run.folder), run)
 
 
@@ -107,11 +115,25 @@ def load_module(reference: str | Source, tracking: TrackingSettings | None = Non
 def restore(experiment: Experiment, source: Source) -> LightningModule:
     """Build an experiment's task and fill it from a checkpoint; an export's parts are filled as they are built."""
     module = experiment.module(weights=source.is_export)
-    if not source.is_export:
+    if source.is_export:
+        _warn_of_untrained(experiment, module, source.path)
+    else:
         tensors = read_checkpoint(source.path).get("state_dict", {})
         require_cover(module.state_dict(), tensors, str(source.path))
         module.load_state_dict(tensors)
     return module.eval()
+
+
+def _warn_of_untrained(experiment: Experiment, module: LightningModule, path: Path) -> None:
+    """Say which parts start from nothing: a recipe, which is to be trained, reads like an export."""
+    untrained = []
+    for name, part in getattr(module, "model", module).named_children():
+        spec = experiment.config["model"].get(name)
+        has_source = isinstance(spec, dict) and bool(spec.get("init_args", {}).get("source"))
+        if any(True for _ in part.parameters()) and name not in experiment.config["weights"] and not has_source:
+            untrained.append(name)
+    if untrained:
+        log.warning("%s gives no weights for %s: they have learnt nothing yet", path, ", ".join(untrained))
 
 
 def _checkpoint_in(folder: Path) -> Path:

@@ -22,6 +22,7 @@ FOLDER_TAG = "spectron.folder"
 MEASURES_TAG = "spectron.measures"
 CHANGED_TAG = "spectron.changed."
 SHORTEST_PREFIX = 4
+SQLITE = "sqlite:///"
 
 # A server that does not answer must neither hold up the start nor stall training: what is not sent now is sent later.
 _QUICK_TO_FAIL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -47,7 +48,7 @@ class TrackingSettings:
     @property
     def store_uri(self) -> str:
         """URI of the MLflow store."""
-        return self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.runs_folder / 'mlflow.db'}"
+        return self.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{self.runs_folder / 'mlflow.db'}"
 
     @property
     def shown_uri(self) -> str:
@@ -58,6 +59,11 @@ class TrackingSettings:
     def on_server(self) -> bool:
         """Whether the store is a server, which keeps the artifacts where it likes."""
         return self.store_uri.startswith(("http://", "https://"))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the store is a file that is not there yet: looking into it would make it."""
+        return self.store_uri.startswith(SQLITE) and not Path(self.store_uri.removeprefix(SQLITE)).exists()
 
 
 @dataclass
@@ -126,6 +132,10 @@ def list_runs(experiment: str | None = None, settings: TrackingSettings | None =
         TrackingError: if the store cannot be reached or holds no such experiment.
     """
     settings = settings or TrackingSettings()
+    if settings.is_new:
+        if experiment is not None:
+            raise _unknown("experiment", experiment, [], settings)
+        return []
     client = open_store(settings)
     names = {found.experiment_id: found.name for found in client.search_experiments()}
     if experiment is not None:

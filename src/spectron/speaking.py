@@ -18,8 +18,8 @@ from spectron.audio.resampling import resample
 from spectron.batch import Continuation, Prompts
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import CheckpointError, ConfigError
-from spectron.model import SpectronModel
-from spectron.positions import require_room_for_prompt
+
+OTHER_AUDIO = (".mp3", ".flac", ".ogg", ".m4a", ".opus")
 
 
 @dataclass
@@ -58,8 +58,10 @@ def output_files(prompts: list[Path], output: Path) -> list[Path]:
     """Where each answer goes: one answer to the file ``output``, several into the folder ``output``, under their prompts' names.
 
     Raises:
-        ConfigError: where several answers would go to one file.
+        ConfigError: where several answers would go to one file, or a file is no wav by its name.
     """
+    if output.suffix.lower() in OTHER_AUDIO:
+        raise ConfigError(f"-o {output}: speech is written as WAV. Name it {output.with_suffix('.wav').name}")
     if len(prompts) == 1 and not output.is_dir():
         return [output if output.suffix == ".wav" else output.with_name(output.name + ".wav")]
     if output.suffix == ".wav":
@@ -84,9 +86,6 @@ def speak(module: LightningModule, prompts: list[Recording], files: list[Path], 
     model: Any = getattr(module, "model", None)
     if not isinstance(model, SpokenLanguageModel):
         raise CheckpointError(f"this is a {type(module).__name__}, which cannot continue speech. Give a run of a SpectronModule.")
-    if isinstance(model, SpectronModel):
-        for prompt in prompts:
-            require_room_for_prompt(model, str(prompt.path), len(prompt.waveform) / prompt.sample_rate_hz)
     waveforms = [resample(prompt.waveform, prompt.sample_rate_hz, model.prompt_rate_hz) for prompt in prompts]
     lengths = torch.tensor([len(waveform) for waveform in waveforms], device=module.device)
     batch = Prompts([prompt.path.name for prompt in prompts], pad_sequence(waveforms, batch_first=True).to(module.device), lengths)

@@ -84,21 +84,26 @@ def ask(options: argparse.Namespace) -> None:
 
 def _speak(options: argparse.Namespace, prompts: list[Recording], files: list[Path]) -> None:
     """Continue prompts, which were read before the model: that takes longer to load than a wrong path is worth."""
-    import torch
+    import logging
 
     from spectron.contracts import Decoding
+    from spectron.devices import device_called
     from spectron.restoring import load_module
     from spectron.speaking import speak
 
-    source = _source(options)
-    module = load_module(source, overrides=options.overrides).to(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
+    try:
+        decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
+    except ValueError as error:
+        raise ConfigError(f"decoding: {error}") from error
+    device, source = device_called(options.device), _source(options)
+    logging.getLogger("spectron.vocoders").setLevel(logging.ERROR)  # how its parts fit each other was for the model's maker to hear
+    module = load_module(source, overrides=options.overrides).to(device)
     for spoken in speak(module, prompts, files, decoding):
         print(f"\nPrompt:       {spoken.prompt}")
         if spoken.transcript is None or spoken.continuation is None:
             print(f"Text:         {spoken.text or '(none)'}")
         else:
-            print(f"Transcript:   {spoken.transcript}\nContinuation: {spoken.continuation}")
+            print(f"Transcript:   {spoken.transcript or '(none)'}\nContinuation: {spoken.continuation or '(none)'}")
         cut = "" if spoken.stopped else ", cut off at --max-seconds"
         print(f"Speech:       {spoken.wav} ({spoken.seconds:.2f} s{cut})\nPicture:      {spoken.picture}")
     print(f"\nModel:        {source.path}")

@@ -274,6 +274,10 @@ def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
         ("tasks.questions.init_args.data.class_path=datamodules.TextDataModule", "needs `train`"),
         ("sed=1", "Did you mean `seed`?"),
         (
+            "tasks.questoins.init_args.num_items=3",
+            "there is no `questoins` to change, and a new one needs a class_path. Did you mean `questions`?",
+        ),
+        (
             "tasks.questions.init_args.data.init_args.manifest=no.jsonl",
             ": tasks.questions.init_args.data.init_args.manifest: there is",
         ),
