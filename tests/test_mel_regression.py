@@ -24,3 +24,14 @@ def test_only_the_last_frames_of_a_step_are_seen(last, seen):
 def test_more_frames_than_a_step_has_are_refused(last):
     with pytest.raises(ValueError, match=rf"pre_net.last_frames must be from 1 to frames_per_step \(3\), got {last}"):
         MelRegressionHead(8, MEL, frames_per_step=3, pre_net=PreNetSettings(last_frames=last))
+
+
+def test_history_dropout_hides_all_past_frames_of_some_utterances_and_only_in_training():
+    torch.manual_seed(0)
+    head = MelRegressionHead(8, MEL, pre_net=PreNetSettings(dropout=0.0, history_dropout=0.25))
+    steps = torch.randn(400, 3, 5, requires_grad=True)
+    head.embed(steps).sum().backward()
+    seen = steps.grad.abs().sum(2) > 0
+    assert (seen.all(1) | ~seen.any(1)).all(), "an utterance is hidden whole or not at all"
+    assert 70 <= (~seen.any(1)).sum() <= 130
+    torch.testing.assert_close(head.eval().embed(steps), head.pre_net((steps - head.mean) / head.deviation, None))

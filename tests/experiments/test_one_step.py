@@ -135,4 +135,4 @@ def test_it_takes_a_step(path, small_corpus, surroundings, tiny):
 
 
 def test_every_experiment_is_here():
-    assert len(EXPERIMENTS) == 35
+    assert len(EXPERIMENTS) == 37

@@ -15,7 +15,7 @@ FILES = sorted(
     if not {"weights", "evaluation"} & set(path.parts) and str(path.relative_to(FOLDER)) not in STUDIES
 )
 BASES = {"mini/base.yaml", "mini/encoder.yaml", "mini/few_questions.yaml", "mini/judges.yaml"}
-EXPERIMENTS = 35
+EXPERIMENTS = 37
 
 
 def name_of(path):

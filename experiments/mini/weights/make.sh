@@ -18,6 +18,8 @@ if [ -n "${SPECTRON_DATA:-}" ]; then
   "$spectron" export mini-vocoder runs/mini-vocoder/export --half
   cp runs/mini-vocoder/export/vocoder/* experiments/mini/weights/vocoder/
 fi
-# The model in the box starts from all of these.
-"$spectron" fit experiments/mini/spectron.yaml
-"$spectron" export mini-spectron experiments/mini/weights/spectron --half
+# The model in the box starts from all of these, and goes on twice from where it was.
+for name in spectron spectron_denials spectron_voice; do
+  "$spectron" fit "experiments/mini/$name.yaml"
+  "$spectron" export "mini-${name//_/-}" experiments/mini/weights/spectron --half
+done

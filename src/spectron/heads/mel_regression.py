@@ -28,6 +28,8 @@ class PreNetSettings:
         dropout: Dropout after each of them.
         dropout_at_inference: Keep that dropout on while generating (without it, free-running output tends to repeat or explode).
         history_noise: Deviation of Gaussian noise on normalised past frames in training, against drift at inference.
+        history_dropout: Share of the utterances in training whose past frames are all hidden. Past frames tell whose voice it is, so that
+            otherwise nothing but the very first frames asks for the prompt's.
         last_frames: How many of a step's frames are seen, its last ones; None shows all of them, Tacotron (arXiv:1703.10135) one.
     """
 
@@ -35,6 +37,7 @@ class PreNetSettings:
     dropout: float = 0.5
     dropout_at_inference: bool = True
     history_noise: float = 0.0
+    history_dropout: float = 0.0
     last_frames: int | None = None
 
 
@@ -133,9 +136,11 @@ class MelRegressionHead(SpeechHead):
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
         """Past frames (B, K, r * M) to LM inputs (B, K, D)."""
         frames = (steps[..., -self.seen_width :] - self.mean) / self.deviation
-        noise = self.pre_net.settings.history_noise
+        noise, hidden = self.pre_net.settings.history_noise, self.pre_net.settings.history_dropout
         if self.training and noise > 0:
             frames = frames + noise * torch.randn_like(frames)
+        if self.training and hidden > 0:
+            frames = frames * (torch.rand(len(frames), 1, 1, device=frames.device) >= hidden)
         return self.pre_net(frames, random)
 
     def predict(self, hidden: Tensor) -> Tensor:
