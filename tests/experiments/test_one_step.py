@@ -97,13 +97,15 @@ def overrides_for(path: Path, corpus: Path) -> list[str]:
         files = {"train": "judge_train" if "judge" in text else "train", "val": "judge_dev" if "judge" in text else "dev"}
         chosen += [f"data.init_args.{key}={corpus / 'text' / name}.txt" for key, name in files.items()]
         return [*chosen, "data.init_args.corpus=null", f"model.language_model.init_args.tokenizer.text={corpus / 'text' / 'train.txt'}"]
-    manifest = "questions" if compose(path).values["data"]["class_path"].endswith("SpokenQADataModule") else "carriers"
+    values = compose(path).values
+    data = values["data"].get("init_args", {})
+    manifest = "questions" if values["data"]["class_path"].endswith("SpokenQADataModule") else "carriers"
     chosen += [f"data.init_args.manifest={corpus / manifest}.jsonl", "data.init_args.corpus=null"]
-    if "also_continue" in text:
+    if "also_continue" in data:
         chosen.append(f"data.init_args.also_continue.manifest={corpus}/carriers.jsonl")
-    if "text: {files" in text:
+    if "text" in data:
         chosen.append(f"data.init_args.text.files={corpus}/text/train.txt")
-    return [*chosen, *PANEL] if "judges.yaml" in text else chosen
+    return [*chosen, *PANEL] if "panel_size" in str(values.get("callbacks", {}).get("speech")) else chosen
 
 
 # Tiny models of GPT-2 and Pythia have 128 positions.
