@@ -55,6 +55,19 @@ def test_a_bands_least_width_is_a_share_of_its_curves_way(file, monkeypatch, tmp
     assert wide_first[1] - wide_first[0] > last[1] - last[0]
 
 
+def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
+    from spectron.runs import TrackingSettings
+    from spectron.tracking import Measure, RunLogger
+
+    logger = RunLogger("measured", TrackingSettings(str(runs)))
+    logger.log_hyperparams({"trainer": {"max_steps": 10, "val_check_interval": 10}})
+    logger.log_measures([Measure("val/accuracy", 0.5, 11, low=0.2, high=0.7), Measure("val/wer", 1.0, 900, low=0.99, high=1.01)], 9)
+    logger.finalize("success")
+    assert main(["expect", "measured", "-o", str(tmp_path / "m.yaml")]) == 0
+    bands = yaml.safe_load((tmp_path / "m.yaml").read_text())["bands"]
+    assert bands == {"val/accuracy": {10: [0.2, 0.7]}, "val/wer": {10: [0.85, 1.15]}}
+
+
 def test_a_run_of_the_recipe_stays_in_its_bands(file, tmp_path, capsys, recwarn):
     assert fit(tmp_path, file, "seed=4") == 0
     assert "expected curves" not in capsys.readouterr().err + "".join(str(warning.message) for warning in recwarn)

@@ -22,6 +22,7 @@ from spectron.runs import RunRecord, TrackingSettings, find_run, open_store
 STRETCH = 100  # steps over which a training loss is averaged, as one batch tells little
 MARGIN = 0.15  # of a value, around all that was seen: another machine, another seed
 NOISE = 0.02  # of all the way that a curve goes: what has come down to nothing differs by many times its size from run to run
+ENDS = (".low", ".high")  # of a measure's interval, beside it in MLflow
 Bands = dict[str, dict[int, list[float]]]
 
 
@@ -127,7 +128,12 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     for (name, _), value in (point for history in histories for point in history.items()):
         curves[name].append(value)
     ways = {name: way_of(curve) for name, curve in curves.items()}
-    bands = {key: band([history[key] for history in histories], ways[key[0]]) for key in sorted(common)}
+    bands = {}
+    for name, step in sorted(key for key in common if not key[0].endswith(ENDS)):
+        low, high = band([history[name, step] for history in histories], ways[name])
+        # A measure of few items can be anywhere in its own interval.
+        measured = [history[key] for history in histories for end in ENDS if (key := (name + end, step)) in history]
+        bands[name, step] = min([low, *measured]), max([high, *measured])
     if not bands:
         raise TrackingError(f"{', '.join(references)}: no loss or metric was logged at the same step in all: give finished runs")
     shown: dict[str, dict[int, list[float]]] = defaultdict(dict)
@@ -151,13 +157,13 @@ def band(values: list[float], way: float = 0.0) -> tuple[float, float]:
 
 
 def curves_of(run: RunRecord, tracking: TrackingSettings) -> dict[tuple[str, int], float]:
-    """A run's validation measures by name and step, and its training losses as means over stretches, by their last step."""
+    """A run's validation measures and their intervals' ends by name and step, and its training losses as means by their stretch's end."""
     client = open_store(tracking)
     interval = int(run.params.get("trainer.val_check_interval", 1))
     curves: dict[tuple[str, int], float] = {}
     for name in run.metrics:
         kind, _, rest = name.partition("/")
-        if kind not in ("train", "val") or rest.endswith((".low", ".high", ".count", ".skipped")) or rest in ("gradient_norm",):
+        if kind not in ("train", "val") or rest.endswith((".count", ".skipped")) or rest in ("gradient_norm",):
             continue
         history = [(point.step, point.value) for point in client.get_metric_history(run.run_id, name) if math.isfinite(point.value)]
         if kind == "val":

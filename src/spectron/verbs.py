@@ -96,8 +96,13 @@ def _speak(options: argparse.Namespace, prompts: list[Recording], files: list[Pa
     except ValueError as error:
         raise ConfigError(f"decoding: {error}") from error
     device, source = device_called(options.device), _source(options)
-    logging.getLogger("spectron.vocoders").setLevel(logging.ERROR)  # how its parts fit each other was for the model's maker to hear
-    module = load_module(source, overrides=options.overrides).to(device)
+    vocoders = logging.getLogger("spectron.vocoders")
+    level = vocoders.level
+    vocoders.setLevel(logging.ERROR)  # how its parts fit each other was for the model's maker to hear
+    try:
+        module = load_module(source, overrides=options.overrides).to(device)
+    finally:
+        vocoders.setLevel(level)
     for spoken in speak(module, prompts, files, decoding):
         print(f"\nPrompt:       {spoken.prompt}")
         if spoken.transcript is None or spoken.continuation is None:

@@ -166,9 +166,12 @@ def test_rate_and_pitch_are_heard():
     assert not torch.equal(low, high)
 
 
-@pytest.mark.parametrize("voice", [Voice("en-us", "nobody", "F"), Voice("xx-yy", "m3", "M")])
-def test_unknown_voices(voice):
-    with pytest.raises(DataError, match="no voice"):
+@pytest.mark.parametrize(
+    ("voice", "said"),
+    [(Voice("en-us", "nobody", "F"), "no variant 'nobody' for a voice en-us-nobody"), (Voice("xx-yy", "m3", "M"), "no accent 'xx-yy'")],
+)
+def test_unknown_voices(voice, said):
+    with pytest.raises(DataError, match=said):
         speak("moo", voice, Prosody(160, 50))
 
 

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parents[2] / "experiments"
 EXPERIMENTS = sorted(
     path
     for path in FOLDER.rglob("*.yaml")
-    if not {"weights", "evaluation"} & set(path.parts) and "\nname:" in path.read_text() and "\nrows:" not in path.read_text()
+    if not {"weights", "evaluation", "expected"} & set(path.parts) and "\nname:" in path.read_text() and "\nrows:" not in path.read_text()
 )
 SHORT = ["trainer.max_steps=1", "trainer.val_check_interval=1", "trainer.limit_val_batches=1", "trainer.num_sanity_val_steps=0"]
 

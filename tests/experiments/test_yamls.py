@@ -12,7 +12,7 @@ STUDIES = {"mini/claims.yaml", "mini/speaking.yaml"}  # composed by the tests of
 FILES = sorted(
     path
     for path in FOLDER.rglob("*.yaml")
-    if not {"weights", "evaluation"} & set(path.parts) and str(path.relative_to(FOLDER)) not in STUDIES
+    if not {"weights", "evaluation", "expected"} & set(path.parts) and str(path.relative_to(FOLDER)) not in STUDIES
 )
 BASES = {"mini/base.yaml", "mini/encoder.yaml", "mini/few_questions.yaml", "mini/judges.yaml"}
 EXPERIMENTS = 37

@@ -1,0 +1,26 @@
+"""The expected curves that come with recipes are of the recipes as they stand."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from evaluation.study.study import Study
+from spectron.expected import ExpectedCurve
+from spectron.experiment import Experiment
+
+MINI = Path(__file__).parents[2] / "experiments" / "mini"
+FILES = sorted(MINI.glob("expected/*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_recipe_of_its_name_and_length_names_it(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path))
+    of_study = file.stem == "claims_full"
+    recipe = Study(MINI / "claims.yaml").cells()[0].experiment if of_study else MINI / file.name
+    config = Experiment.read(recipe).config
+    assert Path(config["callbacks"]["expected"]["init_args"]["file"]).resolve() == file
+    curve = ExpectedCurve(str(file))
+    assert (curve.experiment, curve.max_steps) == (config["name"], config["trainer"]["max_steps"])
+    assert "val/loss" in curve.bands
+    assert yaml.safe_load(file.read_text())["runs"] >= 2
