@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from spectron.cli import main
-from spectron.expected import ExpectedCurve, band
+from spectron.expected import ExpectedCurve, band, curves_of
+from spectron.runs import TrackingSettings, find_run
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
@@ -56,7 +57,6 @@ def test_a_bands_least_width_is_a_share_of_its_curves_way(file, monkeypatch, tmp
 
 
 def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
-    from spectron.runs import TrackingSettings
     from spectron.tracking import Measure, RunLogger
 
     logger = RunLogger("measured", TrackingSettings(str(runs)))
@@ -66,6 +66,16 @@ def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
     assert main(["expect", "measured", "-o", str(tmp_path / "m.yaml")]) == 0
     bands = yaml.safe_load((tmp_path / "m.yaml").read_text())["bands"]
     assert bands == {"val/accuracy": {10: [0.2, 0.7]}, "val/wer": {10: [0.85, 1.15]}}
+
+
+def test_a_run_again_has_the_very_means_that_its_file_was_written_from(file, tmp_path, monkeypatch):
+    """Both are of the steps that are logged, every tenth here, and not the one of these and the other of all."""
+    seen = []
+    monkeypatch.setattr(ExpectedCurve, "look", lambda self, name, step, value: seen.append((name, step, value)))
+    assert fit(tmp_path, file, "seed=4", "trainer.log_every_n_steps=10") == 0
+    curves = curves_of(find_run("curved"), TrackingSettings())
+    assert {(name, step) for name, step, _ in seen} >= {("train/loss", 100), ("train/loss", 200), ("val/loss", 200)}
+    assert all(curves[name, step] == pytest.approx(value, rel=1e-6) for name, step, value in seen)
 
 
 def test_a_run_of_the_recipe_stays_in_its_bands(file, tmp_path, capsys, recwarn):

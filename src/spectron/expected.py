@@ -48,6 +48,7 @@ class ExpectedCurve(Callback):
                 "remove it with callbacks.expected=null"
             ) from error
         self.sums: dict[str, list[float]] = {}
+        self.seen = self.begun = 0  # the last step that was seen, and the one that the run began after
         self.outside: set[str] = set()
 
     def applies(self, trainer: Trainer) -> bool:
@@ -57,6 +58,7 @@ class ExpectedCurve(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so where the file does not apply."""
         self.sums, self.outside = {}, set()
+        self.seen = self.begun = trainer.global_step
         if not self.applies(trainer):
             name = trainer.logger.name if trainer.logger else "without a name"
             rank_zero_info(
@@ -65,16 +67,18 @@ class ExpectedCurve(Callback):
             )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Add up the losses, and look at their means at the end of a stretch that was seen whole."""
-        if not self.applies(trainer):
+        """Add up the losses of the steps that are logged, which are those of the file, and look at the means of whole stretches."""
+        if not self.applies(trainer) or trainer.global_step == self.seen:
             return
-        for name in self.bands.keys() & trainer.callback_metrics.keys():
-            if name.startswith("train/"):
-                self.sums.setdefault(name, []).append(float(trainer.callback_metrics[name]))
-        if trainer.global_step % STRETCH == 0:
-            for name, values in self.sums.items():
-                if len(values) == STRETCH:
-                    self.look(name, trainer.global_step, sum(values) / len(values))
+        self.seen = trainer.global_step
+        if self.seen % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            for name in self.bands.keys() & trainer.callback_metrics.keys():
+                if name.startswith("train/"):
+                    self.sums.setdefault(name, []).append(float(trainer.callback_metrics[name]))
+        if self.seen % STRETCH == 0:
+            if self.seen - STRETCH >= self.begun:
+                for name, values in self.sums.items():
+                    self.look(name, self.seen, sum(values) / len(values))
             self.sums = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
