@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from evaluation.judges.contracts import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
-from spectron.conformance import Check, Trial, device_at_hand, register, require, require_close
+from spectron.conformance import Check, Trial, register, require, require_close
+from spectron.devices import device_called
 
 RATE_HZ = 16000
 OTHER_RATE_HZ = 22050
@@ -161,7 +162,7 @@ def _kind(judge: Judge) -> Kind:
 def _answers(trial: Trial, items: list[Any]) -> list[Any]:
     """The answers, one an item, each of the right form."""
     kind = _kind(trial.part)
-    with trial.part.at_work(device_at_hand()):
+    with trial.part.at_work(device_called()):
         answers = kind.ask(trial.part, items)
     require(len(answers) == len(items), f"{len(answers)} answers to {len(items)} items: answer each, in order")
     for item, answer in zip(items, answers, strict=True):

@@ -7,7 +7,6 @@ import gc
 import re
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     about = "Experiments with spoken language models."
     parser = argparse.ArgumentParser(prog="spectron", description=about, epilog="spectron VERB --help says more.", allow_abbrev=False)
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('spectron')}")
+    parser.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show the version and exit")
     kinds = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     def verb(name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:
@@ -153,6 +152,17 @@ def build_parser() -> argparse.ArgumentParser:
     overridable(added, f"{MOVED}, where a class' file has moved")
     added.add_argument("--half", action="store_true", help="store 16-bit floats: half the size")
     return parser
+
+
+class _Version(argparse.Action):
+    """Argparse's own action wants the version at every start, and reading it takes most of the time that the help takes."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print it and exit."""
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version('spectron')}")
+        parser.exit()
 
 
 def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str) -> None:

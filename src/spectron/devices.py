@@ -7,7 +7,7 @@ import torch
 from spectron.errors import ConfigError
 
 
-def device_called(name: str | None) -> torch.device:
+def device_called(name: str | None = None) -> torch.device:
     """A device that this machine has; without a name a GPU, where there is one.
 
     Raises:

@@ -242,6 +242,10 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             timings={name: end - begin for name, begin, end in zip(stages, clock[:-1], clock[1:], strict=True)},
         )
 
+    def prompt_steps(self, seconds: float) -> int:
+        """Encoder steps of a prompt, at most."""
+        return math.ceil(seconds * self.encoder.frame_rate_hz) + 1
+
     def require_room(self, prompts: Prompts) -> None:
         """Refuse a prompt that leaves no position of the language model, before anything so long is encoded.
 
@@ -253,7 +257,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             return
         seconds = (prompts.num_samples / self.prompt_rate_hz).tolist()
         for name, length in zip(prompts.ids, seconds, strict=True):
-            if math.ceil(length * rate_hz) + 1 >= limit:
+            if self.prompt_steps(length) >= limit:
                 raise DataError(
                     f"{name}: a prompt of {length:.1f} s, and this model hears less than {limit / rate_hz:.1f} s (its language model has "
                     f"{limit} positions, and a second takes {rate_hz:g}): cut the recording"

@@ -126,7 +126,7 @@ def require_room_for_decoding(model: SpectronModel, prompts: Iterable[SpokenLeng
 def decoding_room(model: SpectronModel, prompt: SpokenLength, decoding: Decoding) -> Room:
     """What a prompt and what is decoded after it take at most; the name says how long the speech may be."""
     held = decoding.length == "reference" and prompt.continuation_seconds > 0
-    steps = prompt_steps(model, prompt.prompt_seconds)
+    steps = model.prompt_steps(prompt.prompt_seconds)
     speech = speech_steps(model, prompt.continuation_seconds if held else decoding.max_seconds)
     limit = f"length=reference ({prompt.continuation_seconds:.1f} s, " if held else f"max_seconds={decoding.max_seconds:g} ("
     name = f"decoding.{limit}{speech} steps) after a prompt of {prompt.prompt_seconds:.1f} s ({prompt.id}, {steps} steps)"
@@ -151,11 +151,6 @@ def require_room_for_text(language_model: LanguageModel, lines: Iterable[str]) -
         )
 
 
-def prompt_steps(model: SpectronModel, seconds: float) -> int:
-    """Encoder steps of a prompt, at most."""
-    return math.ceil(seconds * model.encoder.frame_rate_hz) + 1
-
-
 def speech_steps(model: SpectronModel, seconds: float) -> int:
     """Decoding steps of speech, at most."""
     frames = math.ceil(seconds * model.head.mel.frame_rate_hz) + 1 if seconds else 0
@@ -167,4 +162,4 @@ def rooms(model: SpectronModel, lengths: Iterable[SpokenLength]) -> Iterator[Roo
     for length in lengths:
         seconds = length.prompt_seconds, length.continuation_seconds
         name = f"utterance {length.id} ({seconds[0]:.1f} s of prompt, {seconds[1]:.1f} s of continuation)"
-        yield Room(name, prompt_steps(model, seconds[0]), speech_steps(model, seconds[1]), model.text_mark.join(length.texts))
+        yield Room(name, model.prompt_steps(seconds[0]), speech_steps(model, seconds[1]), model.text_mark.join(length.texts))

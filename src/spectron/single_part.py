@@ -16,7 +16,8 @@ from spectron.blame import Section
 from spectron.building import build, explaining, parser_of
 from spectron.checking import parameters, part_hints
 from spectron.configuration import KeyPath
-from spectron.conformance import Verdict, device_at_hand, examine, suite_of
+from spectron.conformance import Verdict, examine, suite_of
+from spectron.devices import device_called
 from spectron.errors import ConfigError
 from spectron.experiment import Experiment
 from spectron.model import made
@@ -46,7 +47,7 @@ class NamedPart:
         Raises:
             ConfigError: if it refuses its values.
         """
-        yield from examine(self.build(0).to(device_at_hand()), lambda: self.build(1))
+        yield from examine(self.build(0).to(device_called()), lambda: self.build(1))
 
 
 def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:

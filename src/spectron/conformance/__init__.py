@@ -1,7 +1,6 @@
 """Whether a part does what its contract says: one function a check, for the platform's own parts and for a user's alike."""
 
 from spectron.conformance.examination import examine, malformed, register, suite_of
-from spectron.conformance.material import device_at_hand
 from spectron.conformance.verdict import Check, DoesNotApply, Trial, Verdict, Violation, require, require_close
 
 __all__ = [
@@ -10,7 +9,6 @@ __all__ = [
     "Trial",
     "Verdict",
     "Violation",
-    "device_at_hand",
     "examine",
     "malformed",
     "register",

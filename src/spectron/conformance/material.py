@@ -1,4 +1,4 @@
-"""What parts are tried on: a device, noise of several lengths, and rubbish where padding is."""
+"""What parts are tried on: noise of several lengths, and rubbish where padding is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import torch
 from torch import Tensor
 
 GARBLED_PLACES = 5
-
-
-def device_at_hand() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def noise(num_samples: list[int], device: torch.device, seed: int = 2) -> tuple[Tensor, Tensor]:
