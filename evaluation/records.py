@@ -52,7 +52,7 @@ class Record:
         split: Part of the data that it is from, empty where the data names none.
         facts: Texts, lengths and scores, as they stand in ``items.jsonl``.
         parts: What it adds to each metric; None where it cannot be used.
-        texts: Texts for metrics of one item among all others, which have their parts when all items are there.
+        traits: What metrics of one item among all others need of it; it has their parts when all items are there.
         failure: Why there is no answer or no judgement; None where there are both.
         waveforms: Speech (S,) with its rate by kind, to be written beside; not kept in the line itself.
     """
@@ -61,23 +61,23 @@ class Record:
     split: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, Parts] = field(default_factory=dict)
-    texts: dict[str, str | None] = field(default_factory=dict)
+    traits: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
     waveforms: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
 
     def line(self, task: str, system: str, audio: dict[str, str]) -> dict[str, Any]:
         """The line of ``items.jsonl``."""
         where = {"task": task, "system": system, "id": self.id, "split": self.split}
-        return where | self.facts | {"audio": audio, "parts": self.parts, "texts": self.texts, "failure": self.failure}
+        return where | self.facts | {"audio": audio, "parts": self.parts, "traits": self.traits, "failure": self.failure}
 
 
 def record_of(sample: SpokenSample, metrics: Sequence[SpokenMetric]) -> Record:
     """The record of a judged sample."""
     parts = {metric.label.name: metric.parts(sample) for metric in metrics if isinstance(metric, RatioMetric)}
-    texts = {metric.label.name: metric.text_of(sample) for metric in metrics if isinstance(metric, CorpusMetric)}
+    traits = {metric.label.name: metric.trait_of(sample) for metric in metrics if isinstance(metric, CorpusMetric)}
     # From the parts at hand: some metrics take seconds to look at a sample again.
-    scores = {name: ratio_of(part) for name, part in parts.items()} | dict.fromkeys(texts)
-    return Record(sample.id, sample.split, facts_of(sample, scores), parts, texts, None, waveforms_of(sample))
+    scores = {name: ratio_of(part) for name, part in parts.items()} | dict.fromkeys(traits)
+    return Record(sample.id, sample.split, facts_of(sample, scores), parts, traits, None, waveforms_of(sample))
 
 
 def waveforms_of(sample: SpokenSample) -> dict[str, tuple[Tensor, int]]:

@@ -24,15 +24,15 @@ def sha256_of(value: Any) -> str:
 
 
 def complete_parts(lines: list[Line], metrics: Sequence[SummedMetric]) -> None:
-    """Give every line the parts of the metrics that look at all items, in place of the texts kept for them."""
+    """Give every line the parts of the metrics that look at all items, in place of the traits kept for them."""
     answered = [line for line in lines if line["failure"] is None]
     for metric in metrics:
-        if isinstance(metric, CorpusMetric) and all(metric.label.name in line["texts"] for line in answered):
-            parts = metric.parts_among([line["texts"][metric.label.name] for line in answered])
+        if isinstance(metric, CorpusMetric) and all(metric.label.name in line["traits"] for line in answered):
+            parts = metric.parts_among([line["traits"][metric.label.name] for line in answered])
             for line, part in zip(answered, parts, strict=True):
                 line["parts"][metric.label.name] = part
     for line in lines:
-        line.pop("texts", None)
+        line.pop("traits", None)
 
 
 def summary_of(lines: list[Line], metrics: Sequence[SummedMetric], absent: dict[str, str]) -> dict[str, Any]:

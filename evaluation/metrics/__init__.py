@@ -21,7 +21,7 @@ from evaluation.metrics.normalizer import NORMALIZER_VERSION, normalize
 from evaluation.metrics.perplexity import LogPerplexity
 from evaluation.metrics.pitch import PitchError, pitch_error
 from evaluation.metrics.quality import PredictedMos
-from evaluation.metrics.similarity import SecondSpeakerSimilarity, SpeakerSimilarity, voice_similarity
+from evaluation.metrics.similarity import SecondSpeakerSimilarity, SpeakerSimilarity, SpeakerSimilarityMargin, voice_similarity
 from evaluation.metrics.word_errors import PromptWordErrorRate, SpeechWordErrorRate, word_errors
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "SecondSpeakerSimilarity",
     "SelfBleu",
     "SpeakerSimilarity",
+    "SpeakerSimilarityMargin",
     "SpeakingRate",
     "SpeechCharacterErrorRate",
     "SpeechWordErrorRate",
@@ -86,6 +87,7 @@ def all_metrics() -> list[SpokenMetric]:
         AutoBleu(),
         SelfBleu(),
         SpeakerSimilarity(),
+        SpeakerSimilarityMargin(),
         SecondSpeakerSimilarity(),
         PredictedMos(),
         StoppedShare(),

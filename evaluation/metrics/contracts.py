@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -132,31 +132,31 @@ class RatioMetric(SummedMetric):
 
 
 class CorpusMetric(SummedMetric):
-    """A ratio of sums to which a sample adds what its text is among all the other texts."""
+    """A ratio of sums to which a sample adds what one trait of it, such as its text, is among those of all samples."""
 
-    texts: list[str | None]
+    traits: list[Any]
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("texts", [], dist_reduce_fx="cat")
+        self.add_state("traits", [], dist_reduce_fx="cat")
 
     @abstractmethod
-    def text_of(self, sample: SpokenSample) -> str | None:
-        """The text of a sample, None where it has none."""
+    def trait_of(self, sample: SpokenSample) -> Any:
+        """The trait of a sample as JSON can hold it, None where it has none."""
 
     @abstractmethod
-    def parts_among(self, texts: list[str | None]) -> list[Parts]:
-        """Numerator and denominator of each text among them all, None where it cannot be used."""
+    def parts_among(self, traits: list[Any]) -> list[Parts]:
+        """Numerator and denominator of each among them all, None where it cannot be used."""
 
     def update(self, samples: list[SpokenSample]) -> None:
         """Add judged samples; what each adds to the sums is known when all are there."""
-        self.texts += [self.text_of(sample) for sample in samples]
+        self.traits += [self.trait_of(sample) for sample in samples]
 
     def tally(self) -> tuple[Tensor, Tensor, int]:
-        """Numerators, denominators and samples skipped, of parts added and of the texts."""
+        """Numerators, denominators and samples skipped, of parts added and of the traits."""
         numerators, denominators, skipped = super().tally()
-        own_numerators, own_denominators = columns_of(self.parts_among(self.texts))
-        skipped += len(self.texts) - len(own_numerators)
+        own_numerators, own_denominators = columns_of(self.parts_among(self.traits))
+        skipped += len(self.traits) - len(own_numerators)
         return torch.cat([numerators, own_numerators]), torch.cat([denominators, own_denominators]), skipped
 
     def scores(self, sample: SpokenSample) -> dict[str, float | None]:

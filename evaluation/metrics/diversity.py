@@ -94,15 +94,15 @@ class SelfBleu(CorpusMetric):
     skips = "no word was heard, or in no other sample"
     judges_speech = True
 
-    def text_of(self, sample: SpokenSample) -> str | None:
+    def trait_of(self, sample: SpokenSample) -> str | None:
         """What was heard."""
         return sample.heard
 
-    def parts_among(self, texts: list[str | None]) -> list[Parts]:
+    def parts_among(self, traits: list[str | None]) -> list[Parts]:
         """Each text's BLEU against the others, and 1."""
-        words = [normalize(text or "").split() for text in texts]
+        words = [normalize(text or "").split() for text in traits]
         spoken = [of_text for of_text in words if of_text]
         if len(spoken) < 2:
-            return [None] * len(texts)
+            return [None] * len(traits)
         scores = iter(self_bleu(spoken))
         return [(next(scores), 1) if of_text else None for of_text in words]

@@ -22,6 +22,7 @@ SKIPPED = ".skipped"  # suffix: items that a metric could not use
 LOG_PERPLEXITY = MetricName("log_perplexity", "nats/token", False)
 PERPLEXITY = MetricName("perplexity", "", False)
 SPEAKER_SIMILARITY = MetricName("speaker_similarity", "cosine", True)
+SPEAKER_SIMILARITY_MARGIN = MetricName("speaker_similarity_margin", "cosine", True)
 SECOND_SPEAKER_SIMILARITY = MetricName("second_speaker_similarity", "cosine", True)
 PREDICTED_MOS = MetricName("predicted_mos", "MOS, 1 to 5", True)
 QA_ACCURACY = MetricName("qa_accuracy", "share", True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn.functional import cosine_similarity
+import math
 
-from evaluation.metrics.contracts import RatioMetric
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
+
+from evaluation.metrics.contracts import CorpusMetric, RatioMetric
 from evaluation.metrics.intervals import Parts
-from evaluation.metrics.names import SECOND_SPEAKER_SIMILARITY, SPEAKER_SIMILARITY
+from evaluation.metrics.names import SECOND_SPEAKER_SIMILARITY, SPEAKER_SIMILARITY, SPEAKER_SIMILARITY_MARGIN
 from evaluation.sample import SpokenSample
 
 NO_VOICE = "no voice in the prompt or in the speech"
@@ -49,3 +52,35 @@ class SecondSpeakerSimilarity(RatioMetric):
     def parts(self, sample: SpokenSample) -> Parts:
         """Cosine and 1."""
         return similarity_parts(sample.second_prompt_embedding, sample.second_generated_embedding)
+
+
+class SpeakerSimilarityMargin(CorpusMetric):
+    """By how much speech is nearer to the voice of its own prompt than to those of other speakers' prompts, of the same set.
+
+    One voice for every prompt has a margin of 0, however near that voice may be to all of them.
+    """
+
+    label = SPEAKER_SIMILARITY_MARGIN
+    needs = frozenset({"speaker_embedder"})
+    skips = "no voice in the prompt or in the speech, or no other speaker by name"
+    judges_speech = True
+
+    def trait_of(self, sample: SpokenSample) -> tuple[str, list[float], list[float]] | None:
+        """Speaker, voice of the prompt, voice of the speech."""
+        prompt, generated = sample.prompt_embedding, sample.generated_embedding
+        if not sample.speaker or prompt is None or generated is None or similarity_parts(prompt, generated) is None:
+            return None
+        return sample.speaker, prompt.tolist(), generated.tolist()
+
+    def parts_among(self, traits: list[tuple[str, list[float], list[float]] | None]) -> list[Parts]:
+        """Each sample's cosine with its own prompt less the mean of those with other speakers' prompts, and 1."""
+        used = [trait for trait in traits if trait is not None]
+        if not used:
+            return [None] * len(traits)
+        speakers = [speaker for speaker, _, _ in used]
+        others = torch.tensor([[speaker != other for other in speakers] for speaker in speakers])
+        prompts, speech = (normalize(torch.tensor(column, dtype=torch.double), dim=1) for column in list(zip(*used, strict=True))[1:])
+        cosines = speech @ prompts.T  # (N, N): of each speech with each prompt
+        margins = iter(cosines.diagonal() - (cosines * others).sum(1) / others.sum(1))
+        found = [None if trait is None else float(next(margins)) for trait in traits]
+        return [None if margin is None or math.isnan(margin) else (margin, 1) for margin in found]

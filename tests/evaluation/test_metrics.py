@@ -22,6 +22,7 @@ from evaluation.metrics import (
     PromptWordErrorRate,
     SecondSpeakerSimilarity,
     SpeakerSimilarity,
+    SpeakerSimilarityMargin,
     SpeakingRate,
     SpeechCharacterErrorRate,
     SpeechWordErrorRate,
@@ -173,6 +174,28 @@ def test_similarity_skips_samples_without_a_voice(metric, prefix, make_sample):
     assert measures[prefix + "speaker_similarity.skipped"].value == 2
 
 
+def test_the_margin_of_a_voice_is_taken_from_other_speakers_prompts(make_sample):
+    """Cosines 1 with its own prompt and 0 and 0.6 with b's; the first of b's is nearer to a; the last of c holds no voice."""
+    east, north, between, none = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor([0.6, 0.8]), torch.full((2,), torch.nan)
+    rows = [("a", east, east), ("b", north, east), ("b", between, 3 * between), ("c", north, none), ("", north, north)]
+    samples = [make_sample(speaker=speaker, prompt_embedding=prompt, generated_embedding=speech) for speaker, prompt, speech in rows]
+    margins = [1 - (0 + 0.6) / 2, 0 - 1, 1 - 0.6]
+    measures = by_name(SpeakerSimilarityMargin(), samples)
+    assert measures["speaker_similarity_margin"].value == pytest.approx(sum(margins) / 3)
+    assert measures["speaker_similarity_margin.skipped"].value == 2
+    metric = SpeakerSimilarityMargin()
+    parts = metric.parts_among(json.loads(json.dumps([metric.trait_of(sample) for sample in samples])))
+    assert [part and part[0] for part in parts] == [*map(pytest.approx, margins), None, None]
+
+
+def test_one_voice_for_all_has_no_margin_and_one_speaker_none_to_be_told_from(make_sample):
+    speech, prompts = torch.tensor([0.3, 0.9, -0.2]), torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    samples = [make_sample(speaker=str(n % 3), prompt_embedding=prompt, generated_embedding=speech) for n, prompt in enumerate(prompts)]
+    assert by_name(SpeakerSimilarityMargin(), samples)["speaker_similarity_margin"].value == pytest.approx(0, abs=1e-6)
+    alone = by_name(SpeakerSimilarityMargin(), samples[::3])
+    assert (alone["speaker_similarity_margin"].count, alone["speaker_similarity_margin.skipped"].value) == (0, 2)
+
+
 def test_predicted_scores_are_averaged(make_sample):
     measures = by_name(PredictedMos(), [make_sample(predicted_mos=mos) for mos in (4.0, 2.5, None, math.nan)])
     assert (measures["predicted_mos"].value, measures["predicted_mos"].higher_is_better) == (3.25, True)
@@ -214,7 +237,8 @@ def three(make_sample):
     voice = torch.eye(3)
     return [
         make_sample(
-            heard=["the cow moo", "the the cow", "a duck"][n], nll_nats=2.0 + n, num_tokens=3, predicted_mos=3.0 + n, stopped=n > 0,
+            speaker="abb"[n], heard=["the cow moo", "the the cow", "a duck"][n],
+            nll_nats=2.0 + n, num_tokens=3, predicted_mos=3.0 + n, stopped=n > 0,
             prompt_embedding=voice[0], generated_embedding=voice[n] + voice[0],
             second_prompt_embedding=voice[1], second_generated_embedding=voice[n] + voice[1],
             teacher_forced_mel=torch.full((16, 4), float(n)), generated=harmonics(120 + 10 * n), reference=harmonics(120),
@@ -231,7 +255,7 @@ def test_stored_parts_measure_what_the_samples_did(metric, three, make_sample):
     metric.update(samples)
     measured = metric.measures()
     if isinstance(metric, CorpusMetric):
-        parts = metric.parts_among([metric.text_of(sample) for sample in samples])
+        parts = metric.parts_among([metric.trait_of(sample) for sample in samples])
     else:
         parts = [metric.parts(sample) for sample in samples]
     metric.reset()
