@@ -16,6 +16,7 @@ from spectron.audio.io import read_audio, write_wav
 from spectron.checkpoint_io import read_checkpoint
 from spectron.cli import command, main, parse
 from spectron.errors import DataError
+from spectron.speaking import output_files
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
@@ -269,6 +270,16 @@ def test_ask_refuses_a_voice_that_is_not_there(voice, said, talker, tmp_path, ca
 def test_an_option_that_cannot_be_is_refused_before_the_model_is_looked_for(options, said, prompt, capsys):
     assert main(["continue", "no-such-run", str(prompt), *options.split()]) == 1
     assert capsys.readouterr().err.startswith(f"spectron: error: {said}")
+
+
+@pytest.mark.parametrize(("model", "options"), [(None, "--device gpu"), (None, "--max-seconds 0"), ("no-such-run", "")])
+def test_a_refused_question_is_not_left_behind(model, options, talker, tmp_path):
+    assert main(["ask", model or str(talker), "who are you", "-o", str(tmp_path / "x.wav"), *options.split()]) == 1
+    assert list(tmp_path.glob("x*")) == []
+
+
+def test_a_wav_may_be_named_in_capitals():
+    assert output_files([Path("p.wav")], Path("said.WAV")) == [Path("said.WAV")]
 
 
 def test_a_question_without_quotes_is_given_back_with_them(capsys):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from spectron.cli import main
-from spectron.expected import ExpectedCurve, band, curves_of
+from spectron.expected import ExpectedCurve, band, curves_of, stretch_of
 from spectron.runs import TrackingSettings, find_run
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
@@ -39,7 +39,7 @@ def fit(tmp_path, file, *overrides):
 
 def test_a_file_holds_the_runs_that_it_was_written_from(file):
     content = yaml.safe_load(file.read_text())
-    assert (content["experiment"], content["max_steps"], content["runs"]) == ("curved", 200, 2)
+    assert (content["experiment"], content["max_steps"], content["runs"], content["stretch"]) == ("curved", 200, 2, 100)
     assert set(content["bands"]["val/loss"]) == {100, 200}
     assert set(content["bands"]["train/loss"]) == {100, 200}
     assert all(low < high for steps in content["bands"].values() for low, high in steps.values())
@@ -65,14 +65,15 @@ def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
     logger.finalize("success")
     assert main(["expect", "measured", "-o", str(tmp_path / "m.yaml")]) == 0
     bands = yaml.safe_load((tmp_path / "m.yaml").read_text())["bands"]
-    assert bands == {"val/accuracy": {10: [0.2, 0.7]}, "val/wer": {10: [0.85, 1.15]}}
+    assert bands == {"val/accuracy": {10: [0.2, 0.7]}, "val/wer": {10: [0.7, 1.3]}}
 
 
-def test_a_run_again_has_the_very_means_that_its_file_was_written_from(file, tmp_path, monkeypatch):
-    """Both are of the steps that are logged, every tenth here, and not the one of these and the other of all."""
+@pytest.mark.parametrize("logged", [1, 10])
+def test_a_run_again_has_the_very_means_that_its_file_was_written_from(logged, file, tmp_path, monkeypatch):
+    """Both are of the steps that are logged, each or every tenth, and not the one of these and the other of all."""
     seen = []
     monkeypatch.setattr(ExpectedCurve, "look", lambda self, name, step, value: seen.append((name, step, value)))
-    assert fit(tmp_path, file, "seed=4", "trainer.log_every_n_steps=10") == 0
+    assert fit(tmp_path, file, "seed=4", f"trainer.log_every_n_steps={logged}") == 0
     curves = curves_of(find_run("curved"), TrackingSettings())
     assert {(name, step) for name, step, _ in seen} >= {("train/loss", 100), ("train/loss", 200), ("val/loss", 200)}
     assert all(curves[name, step] == pytest.approx(value, rel=1e-6) for name, step, value in seen)
@@ -128,10 +129,26 @@ def test_runs_of_several_experiments_make_no_curve(file, runs, tmp_path, capsys)
 
 
 def test_a_band_holds_the_spread_or_a_share():
-    assert band([2.0]) == pytest.approx((1.7, 2.3))
+    assert band([2.0, 2.0]) == pytest.approx((1.7, 2.3))
     assert band([1.0, 2.0]) == pytest.approx((0.0, 3.0))
-    assert band([-1.0]) == pytest.approx((-1.15, -0.85))
+    assert band([-1.0, -1.0]) == pytest.approx((-1.15, -0.85))
     assert band([0.01, 0.02], way=5.0) == pytest.approx((-0.09, 0.12)), "a curve that has come down to nothing"
+
+
+def test_a_run_alone_has_bands_twice_as_wide():
+    assert band([2.0]) == pytest.approx((1.4, 2.6))
+    assert band([0.01], way=5.0) == pytest.approx((-0.19, 0.21))
+
+
+@pytest.mark.parametrize(("steps", "stretch"), [(10, 100), (2400, 100), (3000, 200), (14000, 700)])
+def test_long_trainings_are_averaged_over_longer_stretches(steps, stretch):
+    assert stretch_of(steps) == stretch
+
+
+def test_what_is_left_at_the_end_is_no_stretch(file):
+    """200 steps hold one stretch of 150."""
+    curves = curves_of(find_run("curved"), TrackingSettings(), 150)
+    assert {step for name, step in curves if name == "train/loss"} == {150}
 
 
 def test_a_curve_that_comes_back_is_told(file, caplog):

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from datamodules.prepare.manifests import AUDIO_SUFFIXES, Prepared, recorded, relative, summary, write_manifest
+from datamodules.prepare.manifests import Prepared, recorded, relative, summary, write_manifest
 from datamodules.synthetic.corpus import write_corpus
 from datamodules.synthetic.parallel import Progress
 from datamodules.synthetic.plan import CorpusSettings
+from spectron.audio.io import AUDIO_SUFFIXES
 from spectron.errors import DataError
 from spectron.randomness import seed_of
 

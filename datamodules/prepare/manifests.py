@@ -14,8 +14,6 @@ import soundfile
 
 from spectron.errors import DataError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
-
 
 @dataclass
 class Prepared:

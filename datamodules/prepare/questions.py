@@ -12,11 +12,12 @@ from typing import Any
 
 import soundfile
 
-from datamodules.prepare.manifests import AUDIO_SUFFIXES, Prepared, recorded, write_manifest
+from datamodules.prepare.manifests import Prepared, recorded, write_manifest
 from datamodules.prepare.question_files import WrittenQuestion, read_llama_questions, read_questions
 from datamodules.synthetic.parallel import in_processes, progress_bar
 from datamodules.synthetic.plan import Utterance, draw_prosody
 from datamodules.synthetic.voices import HELDOUT_VOICES, SAMPLE_RATE_HZ, Voice, speak
+from spectron.audio.io import AUDIO_SUFFIXES
 from spectron.errors import DataError
 from spectron.randomness import seed_of
 

@@ -19,9 +19,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from spectron.errors import ConfigError, TrackingError
 from spectron.runs import RunRecord, TrackingSettings, find_run, open_store
 
-STRETCH = 100  # steps over which a training loss is averaged, as one batch tells little
+STRETCH = 100  # steps over which a training loss is averaged at the least, as one batch tells little
 MARGIN = 0.15  # of a value, around all that was seen: another machine, another seed
 NOISE = 0.02  # of all the way that a curve goes: what has come down to nothing differs by many times its size from run to run
+ALONE = 2  # times as much of both around a single run, which tells nothing of its kind's spread
 ENDS = (".low", ".high")  # of a measure's interval, beside it in MLflow
 Bands = dict[str, dict[int, list[float]]]
 
@@ -40,7 +41,7 @@ class ExpectedCurve(Callback):
         self.file = file
         try:
             content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-            self.experiment, self.max_steps = str(content["experiment"]), int(content["max_steps"])
+            self.experiment, self.max_steps, self.stretch = str(content["experiment"]), int(content["max_steps"]), int(content["stretch"])
             self.bands: Bands = {name: {int(step): band for step, band in of_one.items()} for name, of_one in content["bands"].items()}
         except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
             raise ConfigError(
@@ -75,8 +76,8 @@ class ExpectedCurve(Callback):
             for name in self.bands.keys() & trainer.callback_metrics.keys():
                 if name.startswith("train/"):
                     self.sums.setdefault(name, []).append(float(trainer.callback_metrics[name]))
-        if self.seen % STRETCH == 0:
-            if self.seen - STRETCH >= self.begun:
+        if self.seen % self.stretch == 0:
+            if self.seen - self.stretch >= self.begun:
                 for name, values in self.sums.items():
                     self.look(name, self.seen, sum(values) / len(values))
             self.sums = {}
@@ -126,7 +127,8 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
         listed = ", ".join(f"{name} ({steps} steps)" for name, steps in sorted(kinds, key=str))
         raise TrackingError(f"expected curves are of one experiment and length, and these runs are of {listed}: give runs of one recipe")
     experiment, steps = kinds.pop()
-    histories = [curves_of(run, tracking or TrackingSettings()) for run in runs]
+    stretch = stretch_of(int(steps or 0))
+    histories = [curves_of(run, tracking or TrackingSettings(), stretch) for run in runs]
     common = set.intersection(*(set(history) for history in histories))
     curves: dict[str, list[float]] = defaultdict(list)
     for (name, _), value in (point for history in histories for point in history.items()):
@@ -143,10 +145,15 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     shown: dict[str, dict[int, list[float]]] = defaultdict(dict)
     for (name, step), ends in bands.items():
         shown[name][step] = [float(f"{end:.4g}") for end in ends]
-    about = {"experiment": experiment, "max_steps": int(steps or 0), "runs": len(runs), "bands": dict(shown)}
+    about = {"experiment": experiment, "max_steps": int(steps or 0), "runs": len(runs), "stretch": stretch, "bands": dict(shown)}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(about, sort_keys=False, default_flow_style=None, width=1000), encoding="utf-8")
     return file
+
+
+def stretch_of(max_steps: int) -> int:
+    """Steps over which training losses are averaged: a twentieth of the training, in whole hundreds."""
+    return max(STRETCH, round(max_steps / 20 / STRETCH) * STRETCH)
 
 
 def way_of(curve: list[float]) -> float:
@@ -156,12 +163,19 @@ def way_of(curve: list[float]) -> float:
 
 def band(values: list[float], way: float = 0.0) -> tuple[float, float]:
     """Around all values, by their spread, a share of their size or a share of the whole curve's ``way``, whichever is most."""
-    margin = max(way_of(values), MARGIN * max(map(abs, values)), NOISE * way)
+    times = ALONE if len(values) == 1 else 1
+    margin = max(way_of(values), times * MARGIN * max(map(abs, values)), times * NOISE * way)
     return min(values) - margin, max(values) + margin
 
 
-def curves_of(run: RunRecord, tracking: TrackingSettings) -> dict[tuple[str, int], float]:
-    """A run's validation measures and their intervals' ends by name and step, and its training losses as means by their stretch's end."""
+def curves_of(run: RunRecord, tracking: TrackingSettings, stretch: int = STRETCH) -> dict[tuple[str, int], float]:
+    """A run's validation measures and their intervals' ends by name and step, and its training losses as means by their stretch's end.
+
+    Args:
+        run: A finished run.
+        tracking: Where it is.
+        stretch: Steps over which training losses are averaged; what is left at the end is no stretch.
+    """
     client = open_store(tracking)
     interval = int(run.params.get("trainer.val_check_interval", 1))
     curves: dict[tuple[str, int], float] = {}
@@ -176,6 +190,7 @@ def curves_of(run: RunRecord, tracking: TrackingSettings) -> dict[tuple[str, int
             continue
         stretches: dict[int, list[float]] = defaultdict(list)
         for step, value in history:
-            stretches[math.ceil(max(step, 1) / STRETCH) * STRETCH].append(value)
-        curves |= {(name, end): sum(values) / len(values) for end, values in stretches.items()}
+            stretches[math.ceil((step + 1) / stretch) * stretch].append(value)  # Lightning logs a step under the number before its own.
+        last = max((step + 1 for step, _ in history), default=0)
+        curves |= {(name, end): sum(values) / len(values) for end, values in stretches.items() if end <= last}
     return curves

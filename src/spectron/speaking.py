@@ -11,15 +11,13 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from spectron.audio.io import read_audio, write_wav
+from spectron.audio.io import AUDIO_SUFFIXES, read_audio, write_wav
 from spectron.audio.mel import LogMel
 from spectron.audio.picture import MelPanel, mel_picture, printable
 from spectron.audio.resampling import resample
 from spectron.batch import Continuation, Prompts
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import CheckpointError, ConfigError
-
-OTHER_AUDIO = (".mp3", ".flac", ".ogg", ".m4a", ".opus")
 
 
 @dataclass
@@ -60,11 +58,12 @@ def output_files(prompts: list[Path], output: Path) -> list[Path]:
     Raises:
         ConfigError: where several answers would go to one file, or a file is no wav by its name.
     """
-    if output.suffix.lower() in OTHER_AUDIO:
+    suffix = output.suffix.lower()
+    if suffix in AUDIO_SUFFIXES and suffix != ".wav":
         raise ConfigError(f"-o {output}: speech is written as WAV. Name it {output.with_suffix('.wav').name}")
     if len(prompts) == 1 and not output.is_dir():
-        return [output if output.suffix == ".wav" else output.with_name(output.name + ".wav")]
-    if output.suffix == ".wav":
+        return [output if suffix == ".wav" else output.with_name(output.name + ".wav")]
+    if suffix == ".wav":
         raise ConfigError(f"-o {output}: {len(prompts)} prompts need a folder for their answers, not one file. Leave out the .wav")
     names = [path.stem for path in prompts]
     return [output / (f"{name}.wav" if names.count(name) == 1 else f"{name}-{place}.wav") for place, name in enumerate(names)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spectron.errors import ConfigError
 
 if TYPE_CHECKING:
+    from spectron.contracts import Decoding
     from spectron.experiment import Experiment
     from spectron.fitting import Outcome
     from spectron.restoring import Source
@@ -63,7 +64,7 @@ def continue_speech(options: argparse.Namespace) -> None:
     from spectron.speaking import output_files, read_prompts
 
     files = output_files(options.prompts, options.output)
-    _speak(options, read_prompts(options.prompts), files)
+    _speak(options, _decoding(options), read_prompts(options.prompts), files)
 
 
 def ask(options: argparse.Namespace) -> None:
@@ -71,30 +72,40 @@ def ask(options: argparse.Namespace) -> None:
     import importlib
 
     from spectron.audio.io import write_wav
+    from spectron.devices import device_called
     from spectron.speaking import output_files, read_prompts
 
     # By name: data modules build on spectron, so nothing in spectron imports them but for the verbs.
     voices = importlib.import_module("datamodules.synthetic.voices")
     speech = voices.speak(options.question, voices.voice_called(options.voice), voices.Prosody())
     [file] = output_files([options.output], options.output)
+    # All that may be refused comes before the question is written: a refused one leaves nothing behind.
+    decoding = _decoding(options)
+    device_called(options.device)
+    _source(options)
     asked = file.with_name(f"{file.stem}-question.wav")
     write_wav(asked, speech.waveform, voices.SAMPLE_RATE_HZ)
-    _speak(options, read_prompts([asked]), [file])
+    _speak(options, decoding, read_prompts([asked]), [file])
 
 
-def _speak(options: argparse.Namespace, prompts: list[Recording], files: list[Path]) -> None:
+def _decoding(options: argparse.Namespace) -> Decoding:
+    """How to decode, as the command line says."""
+    from spectron.contracts import Decoding
+
+    try:
+        return Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
+    except ValueError as error:
+        raise ConfigError(f"decoding: {error}") from error
+
+
+def _speak(options: argparse.Namespace, decoding: Decoding, prompts: list[Recording], files: list[Path]) -> None:
     """Continue prompts, which were read before the model: that takes longer to load than a wrong path is worth."""
     import logging
 
-    from spectron.contracts import Decoding
     from spectron.devices import device_called
     from spectron.restoring import load_module
     from spectron.speaking import speak
 
-    try:
-        decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
-    except ValueError as error:
-        raise ConfigError(f"decoding: {error}") from error
     device, source = device_called(options.device), _source(options)
     vocoders = logging.getLogger("spectron.vocoders")
     level = vocoders.level

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spectron.errors import DataError
 
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # names of files that libsndfile reads
 FULL_SCALE = 32768  # of 16-bit samples, by which libsndfile divides when it reads them
 
 
