@@ -8,6 +8,7 @@ from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model
 
 from spectron.audio.mel import MelConfig
 from spectron.errors import ConfigError, DataError
+from spectron.heads import LatentSamplingHead, MelRegressionHead
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 
 
@@ -24,6 +25,18 @@ def test_losses_of_a_batch_are_those_of_its_rows(family, tmp_path):
     for name, term in whole.items():
         assert float(term.total) == pytest.approx(sum(float(r[name].total) for r in rows), rel=1e-4), name
         assert int(term.count) == sum(int(r[name].count) for r in rows), name
+
+
+@pytest.mark.parametrize("kind", [MelRegressionHead, LatentSamplingHead])
+def test_a_heads_losses_are_known_by_name_before_any_data(kind, tmp_path):
+    """In training mode too, and without a number drawn from the generator that everything else draws from."""
+    model = tiny_model(tmp_path).train()
+    model.head = kind(model.language_model.width, mel=MelConfig(mel_bins=20), frames_per_step=2)
+    before = torch.get_rng_state()
+    names = model.speech_loss_names()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {"text", *names} == model.losses(model(ragged_batch())).keys()
+    assert ("flux" in names) == (kind is LatentSamplingHead)
 
 
 def test_the_alignment_is_counted_where_words_are_known(tmp_path):

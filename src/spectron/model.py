@@ -170,6 +170,15 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             )
         return {"text": text, **speech}
 
+    @torch.no_grad()
+    def speech_loss_names(self) -> set[str]:
+        """What the head's losses are called, found by asking for those of a moment of silence."""
+        silence = torch.zeros(1, self.head.mel.sample_rate_hz // 2, device=next(self.parameters()).device)
+        with torch.random.fork_rng(devices=[]):
+            targets = self.head.targets(silence, torch.tensor([silence.shape[1]], device=silence.device))
+            hidden = torch.zeros(*targets.steps.shape[:2], self.language_model.width, device=silence.device)
+            return set(self.head.loss(hidden, targets))
+
     def alignment_loss(self, predicted: TeacherForced, batch: SpeechBatch) -> LossTerm:
         """Cross-entropy of the language model naming, at every speech step, the token that is being said, in nats a step.
 

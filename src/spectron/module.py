@@ -166,7 +166,7 @@ class SpectronModule(TrainingModule):
 
     def measure_names(self) -> set[str]:
         """Validation losses that this task logs."""
-        names = ("loss", "text", "text_accuracy", "speech", "spectrogram", "frames", "frequency", "time", "stop", "text_only", "alignment")
+        names = {"loss", "text", "text_accuracy", "text_only", "alignment"} | self.model.speech_loss_names()
         return {f"val/{name}" for name in names}
 
     def require_room(self, data: Any, decodings: list[Decoding]) -> None:

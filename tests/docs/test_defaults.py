@@ -1,0 +1,57 @@
+"""Tables of keys and defaults say what the code does, all of it."""
+
+import inspect
+import re
+from dataclasses import fields
+
+import pytest
+import yaml
+from pages import ROOT
+
+from datamodules.splitting import Splitting
+from datamodules.streaming import Batching
+from datamodules.synthetic.plan import CorpusSettings
+from evaluation.callbacks import SpeechEvaluation
+from spectron.audio.mel import MelConfig
+from spectron.checkpoints import CheckpointSettings
+from spectron.heads import LatentSettings, MelRegressionHead
+from spectron.heads.mel_regression import PreNetSettings, StopSettings
+from spectron.losses.spectrogram import SpectrogramLossSettings
+from spectron.optimisation import Optimisation
+
+ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| ", re.MULTILINE)
+TABLES = {
+    ("speech_heads", "`mel`, by default"): MelConfig,
+    ("speech_heads", "`pre_net`: what"): PreNetSettings,
+    ("speech_heads", "`loss`: absolute"): SpectrogramLossSettings,
+    ("speech_heads", "`stop`:"): StopSettings,
+    ("speech_heads", "`latent`, of"): LatentSettings,
+    ("configuration", "`model.optimisation`,"): Optimisation,
+    ("configuration", "`checkpoints`:"): CheckpointSettings,
+    ("configuration", "`batching`:"): Batching,
+    ("configuration", "`splitting`:"): Splitting,
+    ("configuration", "`corpus.settings`:"): CorpusSettings,
+}
+
+
+def table(page, above):
+    """Keys and defaults of the first table below a line."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    rows = text[text.index(f"\n{above}") :].partition("\n|---")[2].partition("\n\n")[0]
+    return {key: yaml.safe_load(default.replace("\\|", "|")) for key, default in ROW.findall(rows)}
+
+
+@pytest.mark.parametrize(("place", "settings"), TABLES.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_table_holds_every_key_with_its_default(place, settings):
+    assert table(*place) == {field.name: getattr(settings(), field.name) for field in fields(settings)}
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [(("speech_heads", "Both take these keys"), MelRegressionHead), (("configuration", "`callbacks.speech` ("), SpeechEvaluation)],
+)
+def test_a_table_holds_plain_defaults_of_a_class(place, kind):
+    plain = {
+        name: told.default for name, told in inspect.signature(kind).parameters.items() if isinstance(told.default, bool | int | float)
+    }
+    assert {key: default for key, default in table(*place).items() if default is not None} == plain
