@@ -1,5 +1,7 @@
 """The head that draws its frames: losses against torch's own and a slow loop, what is drawn and when."""
 
+import math
+
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
@@ -28,11 +30,12 @@ def case(head):
 
 def test_divergence_is_that_of_torch(head, case):
     hidden, targets = case
-    mean, deviation = head.post_net(hidden), (0.5 * head.log_variance(hidden)).exp()
-    true = (targets.steps - head.mean) / head.deviation
+    by_frame = [value.reshape(2, -1, 5) for value in (head.post_net(hidden), (0.5 * head.log_variance(hidden)).exp(), targets.steps)]
+    mean, deviation, true = *by_frame[:2], (by_frame[2] - head.mean) / head.deviation
+    assert (targets.num_frames % 3).any(), "a last step that is not full"
     expected = sum(
-        kl_divergence(Normal(mean[row, :steps], deviation[row, :steps]), Normal(true[row, :steps], 1.0)).sum()
-        for row, steps in enumerate(targets.num_steps)
+        kl_divergence(Normal(mean[row, :frames], deviation[row, :frames]), Normal(true[row, :frames], 1.0)).sum()
+        for row, frames in enumerate(targets.num_frames)
     )
     found = head.loss(hidden, targets)["kl"]
     torch.testing.assert_close(found.total, expected / 5)
@@ -43,12 +46,26 @@ def test_divergence_is_that_of_torch(head, case):
 def test_flux_is_that_of_a_loop_over_frames(head, case):
     hidden, targets = case
     total = 0.0
-    for row, steps in enumerate(targets.num_steps.tolist()):
-        mean = head.post_net(hidden[row, :steps]).reshape(-1, 5)
-        true = ((targets.steps[row, :steps] - head.mean) / head.deviation).reshape(-1, 5)
+    for row, frames in enumerate(targets.num_frames.tolist()):
+        mean = head.post_net(hidden[row]).reshape(-1, 5)[:frames]
+        true = ((targets.steps[row] - head.mean) / head.deviation).reshape(-1, 5)[:frames]
         for frame in range(1, len(mean)):
             total -= float((mean[frame] - true[frame - 1]).abs().sum())
     assert float(head.loss(hidden, targets)["flux"].total) == pytest.approx(total / 5, rel=1e-5)
+
+
+def test_a_last_step_is_filled_with_silence_which_is_not_learnt(head):
+    """Ten frames, three a step: of the last step two lie beyond the recording, and whatever stands there moves no weight."""
+    targets = head.targets(0.1 * torch.randn(2, 3000, generator=torch.Generator().manual_seed(1)), torch.tensor([2000, 3000]))
+    assert (int(targets.num_frames[0]), int(targets.num_steps[0])) == (10, 4)
+    torch.testing.assert_close(targets.steps[0, 3, 5:], torch.full((10,), math.log(MEL.floor)))
+    hidden = torch.randn(2, targets.steps.shape[1], 8, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    head.loss(hidden, targets)["speech"].total.backward()
+    silent = hidden.grad.clone()
+    hidden.grad = None
+    targets.steps[0, 3, 5:] = 5.0
+    head.loss(hidden, targets)["speech"].total.backward()
+    assert hidden.grad.equal(silent)
 
 
 def test_all_terms_are_in_what_is_minimised(head, case):

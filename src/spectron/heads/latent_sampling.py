@@ -58,22 +58,26 @@ class LatentSamplingHead(MelRegressionHead):
         """Latents (..., r * M) to log-mel frames of the same shape."""
         return (latent + self.refine(latent)) * self.deviation + self.mean
 
+    def by_frame(self, steps: Tensor) -> Tensor:
+        """Steps (B, K, r * M) as frames (B, K * r, M)."""
+        return steps.unflatten(2, (self.frames_per_step, -1)).flatten(1, 2)
+
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """As ``MelRegressionHead``, with ``kl`` and ``flux``. In training the frames are of a drawn latent, otherwise of its mean."""
         mean, log_variance = self.post_net(hidden).float(), self.log_variance(hidden).float()
         drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         terms = self.compare(self.frames(drawn.to(hidden.dtype)), hidden, targets)
         true = (targets.steps - self.mean) / self.deviation
-        valid = ~padding_mask(targets.num_steps, true.shape[1])[..., None]
-        kl = 0.5 * (log_variance.exp() + (mean - true).square() - 1 - log_variance)
+        kl = self.by_frame(0.5 * (log_variance.exp() + (mean - true).square() - 1 - log_variance))
         # MELLE's equation 6, against the true frame before each; the first frame has none.
-        by_frame = mean.unflatten(2, (self.frames_per_step, -1)).flatten(1, 2)
-        before = functional.pad(true.unflatten(2, (self.frames_per_step, -1)).flatten(1, 2), (0, 0, 1, 0))[:, :-1]
-        flux = -(by_frame - before).abs()
+        before = functional.pad(self.by_frame(true), (0, 0, 1, 0))[:, :-1]
+        flux = -(self.by_frame(mean) - before).abs()
         flux[:, 0] = 0
+        # By frames, not by steps: the last step may hold frames beyond the recording.
+        valid = ~padding_mask(targets.num_frames, kl.shape[1])[..., None]
         bands, count = self.mel.mel_bins, targets.num_frames.sum()
         terms["kl"] = LossTerm((kl * valid).sum() / bands, count)
-        terms["flux"] = LossTerm((flux.unflatten(1, (-1, self.frames_per_step)).flatten(2) * valid).sum() / bands, count)
+        terms["flux"] = LossTerm((flux * valid).sum() / bands, count)
         weighted = self.latent.kl_weight * terms["kl"].total + self.latent.flux_weight * terms["flux"].total
         terms["speech"] = LossTerm(terms["speech"].total + weighted, terms["speech"].count)
         return terms

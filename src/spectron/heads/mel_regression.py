@@ -6,6 +6,7 @@ Source: arXiv 2305.15255, section 3.2. The stop probability, several frames a st
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -130,7 +131,9 @@ class MelRegressionHead(SpeechHead):
         """Speech (B, S) to log-mel frames grouped into steps; a last step that is not full is padded with silence."""
         mel, num_frames = self.log_mel(waveform, num_samples)
         short = -mel.shape[1] % self.frames_per_step
-        steps = functional.pad(mel, (0, 0, 0, short)).unflatten(1, (-1, self.frames_per_step)).flatten(2)
+        frames = functional.pad(mel, (0, 0, 0, short))
+        frames = frames.masked_fill(padding_mask(num_frames, frames.shape[1])[..., None], math.log(self.mel.floor))
+        steps = frames.unflatten(1, (-1, self.frames_per_step)).flatten(2)
         return SpeechTargets(steps, -(-num_frames // self.frames_per_step), mel, num_frames)
 
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
