@@ -18,6 +18,7 @@ from evaluation.metrics.contracts import ratio_of
 from evaluation.metrics.intervals import Parts
 from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
+from spectron.files import written_whole
 from spectron.runs import file_name
 
 
@@ -40,7 +41,8 @@ class Stopwatch:
 
     def keep(self) -> None:
         """Keep the time so far, for when this is cut off."""
-        self.file.write_text(json.dumps(self.times()), encoding="utf-8")
+        with written_whole(self.file) as part:
+            part.write_text(json.dumps(self.times()), encoding="utf-8")
 
 
 @dataclass

@@ -44,8 +44,15 @@ def find_differences(evaluations: list[StoredEvaluation]) -> list[Difference]:
     return found
 
 
-def require_comparable(evaluations: list[StoredEvaluation]) -> None:
+ANYWAY = "evaluate both on the same suite, or add --anyway to compare the items that they share"
+
+
+def require_comparable(evaluations: list[StoredEvaluation], cure: str = ANYWAY) -> None:
     """Refuse evaluations whose figures do not mean the same.
+
+    Args:
+        evaluations: Two or more.
+        cure: What the user may do about it.
 
     Raises:
         ConfigError: naming all that differs, with both values.
@@ -53,8 +60,7 @@ def require_comparable(evaluations: list[StoredEvaluation]) -> None:
     if found := find_differences(evaluations):
         more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         listed = "".join(f"\n  {difference}" for difference in found[:SHOWN])
-        cure = "Cure: evaluate both on the same suite, or add --anyway to compare the items that they share."
-        raise ConfigError(f"these evaluations were not made alike, so their figures do not compare:{listed}{more}\n{cure}")
+        raise ConfigError(f"these evaluations were not made alike, so their figures do not compare:{listed}{more}\nCure: {cure}.")
 
 
 def _conditions(evaluation: StoredEvaluation) -> dict[str, str]:

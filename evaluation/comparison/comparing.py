@@ -18,6 +18,7 @@ from evaluation.report.tables import ordered_names
 from spectron.errors import ConfigError
 
 LETTERS = string.ascii_uppercase  # names of the evaluations, in their order
+LEAST_ITEMS = 6  # below, a sign test in which all agree does not reach one in twenty
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,13 @@ def _contrast(name: str, higher_is_better: bool | None, first: list[StoredItem],
 
 
 def is_better(difference: PairedDifference | Pooled, higher_is_better: bool | None) -> bool | None:
-    """Whether a difference is one for the better; None where its interval holds zero, or there is no direction."""
-    clear = difference.low > 0 or difference.high < 0
+    """Whether a difference is one for the better.
+
+    None where its interval holds zero, there is no direction, the items are too few to tell anything, or not all trainings agree: the
+    spread of two or three is hardly known, and chance would otherwise look clear far too often.
+    """
+    clear = difference.count >= LEAST_ITEMS and (difference.low > 0 or difference.high < 0)
+    clear = clear and (not isinstance(difference, Pooled) or difference.agree)
     return (difference.value > 0) == higher_is_better if clear and higher_is_better is not None else None
 
 

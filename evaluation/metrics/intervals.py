@@ -89,8 +89,8 @@ def paired_bootstrap(first: list[Parts], second: list[Parts], seed: int = 0) -> 
     """Compare two systems by their parts of the same items, in the same order; an item that either cannot use is left out of both.
 
     Both ratios are taken from the same drawn items, so that what makes an item hard for both does not blur the difference. ``p`` is
-    twice the smaller share of draws in which the difference is not above, or not below, 0, one draw added to each: it is never 0, and 1
-    where the systems are alike.
+    twice the smaller share of draws in which the difference is not above, or not below, 0, one draw added to each: it is never 0, nor
+    smaller than items so few can tell, and 1 where the systems are alike.
 
     Args:
         first: Parts of the first system's items.
@@ -120,6 +120,7 @@ def paired_bootstrap(first: list[Parts], second: list[Parts], seed: int = 0) -> 
         low = -high
     rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p = min(1.0, 2 * (rarer + 1) / (int((~differences.isnan()).sum()) + 1))
+    p = max(p, 2.0 ** (1 - len(common)))  # of a sign test where all items agree: so few draws of so few items tell no more
     value = float(one[0].sum() / one[1].sum() - other[0].sum() / other[1].sum())
     return PairedDifference(value, low, high, p, len(common))
 
@@ -133,7 +134,8 @@ class Pooled:
         low: Lower end of its 95 % interval.
         high: Upper end.
         count: Items that count in at least one of the trainings.
-        trainings: How many there are.
+        trainings: How many of them have a ratio.
+        agree: Whether the difference has the same sign in all of them.
     """
 
     value: float
@@ -141,6 +143,7 @@ class Pooled:
     high: float
     count: int
     trainings: int
+    agree: bool = True
 
 
 def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | None = None, seed: int = 0) -> Pooled:
@@ -148,7 +151,7 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
 
     Each resample draws trainings and, for all of them, items, both with replacement, so that the interval holds what another seed and
     what other items would change. Two or three trainings tell little of their own spread: such an interval is too narrow rather than
-    too wide.
+    too wide. A training in which no item counts is left out.
 
     Args:
         trainings: Parts of the same items in the same order, a list for each training.
@@ -168,9 +171,11 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
     pairs = [list(zip(one, other, strict=True)) for one, other in zip(trainings, others or trainings, strict=True)]
     both = [[pair if None not in pair else (nothing, nothing) for pair in row] for row in pairs]
     table = torch.tensor(both, dtype=torch.double).reshape(len(trainings), -1, 2, 2)  # training, item, kind, numerator and denominator
-    count = int((table[..., 1].sum((0, 2)) > 0).sum())
+    table = table[(table[..., 1].sum(1) > 0).all(1)]
+    kept, counts = len(table), table[..., 1].sum(2) > 0  # (training, item)
+    count = int(counts.any(0).sum())
     if count < 2:
-        return Pooled(torch.nan, torch.nan, torch.nan, count, len(trainings))
+        return Pooled(torch.nan, torch.nan, torch.nan, count, kept)
 
     def mean_over(sums: Tensor, drawn: Tensor) -> Tensor:
         """Sums (training, ..., kind, 2) of the drawn trainings (..., training) to the mean of what is asked for (...)."""
@@ -179,18 +184,20 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
         return wanted.movedim(0, -1).gather(-1, drawn).mean(-1)
 
     items = draw(table.shape[1], seed)
-    chosen = torch.randint(len(trainings), (RESAMPLES, len(trainings)), generator=torch.Generator().manual_seed(seed + 1))
+    chosen = torch.randint(kept, (RESAMPLES, kept), generator=torch.Generator().manual_seed(seed + 1))
     means = mean_over(table[:, items].sum(2), chosen)
     low, high = means.nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
-    value = float(mean_over(table.sum(1), torch.arange(len(trainings))))
-    first, second = table[..., 0, :], table[..., 1, :]
-    if bool((table[..., 1] == 1).all()):  # shares: where all agree, the bound of ``ratio_interval``, as if there were one training
+    value = float(mean_over(table.sum(1), torch.arange(kept)))
+    first, second = table[counts].unbind(1)  # (N, 2) each, of the items that count
+    if bool((table[counts][..., 1] == 1).all()):  # shares: where all agree, the bound of ``ratio_interval``, as if there were one training
         might = 1 - INTERVAL[0] ** (1 / count)
         if others is not None and bool((first[..., 0] == second[..., 0]).all()):
             low, high = -might, might
         elif others is None and bool((first[..., 0] == value).all()) and value in (0.0, 1.0):
             low, high = (0.0, might) if value == 0 else (1 - might, 1.0)
-    return Pooled(value, low, high, count, len(trainings))
+    alone = [float(mean_over(training.sum(0)[None], torch.zeros(1, dtype=torch.long))) for training in table]
+    agree = others is None or all(difference * value > 0 for difference in alone)
+    return Pooled(value, low, high, count, kept, agree)
 
 
 def draw(items: int, seed: int) -> Tensor:

@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
+from evaluation.results import sha256_of
 from evaluation.running import evaluate_suite
-from evaluation.study.study import Cell
+from evaluation.study.study import Cell, training_of
 from spectron.errors import Interrupted, SpectronError, TrackingError
 from spectron.experiment import Experiment
 from spectron.fitting import fit
 from spectron.runs import RunRecord, list_runs
 
 FINISHED = "FINISHED"
+LOCK = "at_work"
 
 
 def trained_run(experiment: Experiment) -> RunRecord | None:
-    """The newest run of an experiment with its seed, finished or not."""
+    """The newest run with the very settings of an experiment, finished or not.
+
+    By the configuration that it has stored: a run of the same name may be of other settings, from before the study was changed.
+    """
     try:
         runs = list_runs(experiment.name, experiment.tracking())
     except TrackingError:  # no run yet
         return None
-    seed = str(experiment.config["seed"])
-    return next((run for run in runs if run.params.get("seed") == seed and (run.folder / "checkpoints" / "last.ckpt").is_file()), None)
+    wanted = sha256_of(training_of(experiment.config))
+    return next((run for run in runs if (run.folder / "checkpoints" / "last.ckpt").is_file() and _settings_of(run) == wanted), None)
 
 
-def work(cell: Cell, fingerprint: str, anew: bool) -> None:
-    """Train where that is needed, evaluate, and write ``cell.json``.
+def _settings_of(run: RunRecord) -> str:
+    """SHA-256 of the settings that a run has stored."""
+    file = run.folder / "config.yaml"
+    return sha256_of(training_of(yaml.safe_load(file.read_text(encoding="utf-8")))) if file.is_file() else ""
+
+
+def work(cell: Cell, fingerprint: str) -> None:
+    """Train where that is needed, evaluate, and note what came of it.
 
     Args:
         cell: The cell.
         fingerprint: Of its settings, noted with the result.
-        anew: Whether an earlier run was of other settings, so that there is none to go on with.
     """
-    cell.note({"fingerprint": fingerprint})
     experiment = Experiment.read(cell.experiment)
-    run = None if anew else trained_run(experiment)
+    run = trained_run(experiment)
     run_id = run.run_id if run else ""
     if cell.trains and (run is None or run.status != FINISHED):
         run_id = fit(experiment, run.run_id if run else None).run_id
@@ -47,12 +61,28 @@ def work(cell: Cell, fingerprint: str, anew: bool) -> None:
         cell.note({"fingerprint": fingerprint, "run": run_id, "evaluation": str(outcome.folder)})
 
 
+@contextmanager
+def alone(cell: Cell) -> Iterator[None]:
+    """Keep other processes off a cell: two that train it would write into one run.
+
+    Raises:
+        TrackingError: if one is at work on it.
+    """
+    with (cell.folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrackingError(f"{cell.title}: another process is at work on it in {cell.folder}. Let it end, or stop it") from error
+        yield
+
+
 def main(arguments: list[str]) -> int:
     """Work on the cell that a study's process describes in JSON."""
     described = json.loads(arguments[0])
     cell = Cell(**described["cell"] | {key: Path(described["cell"][key]) for key in ("folder", "suite")})
     try:
-        work(cell, described["fingerprint"], described["anew"])
+        with alone(cell):
+            work(cell, described["fingerprint"])
     except SpectronError as error:
         print(f"spectron: error: {error}", file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import torch
 from evaluation.study.study import Cell, Study
 from evaluation.study.table import StudyTable, table_of
 from evaluation.study.writing import log_table, write_table
-from spectron.errors import Interrupted, TrainingError
+from spectron.errors import ConfigError, Interrupted, TrainingError
 from spectron.reporting import console
 
 LOG = "log.txt"
@@ -53,10 +54,12 @@ def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None
         rows: Rows to work on, with those that they evaluate; by default all. The table has whatever is done.
 
     Raises:
-        ConfigError: before anything is trained, for whatever is wrong in the study, its experiments or its suite.
+        ConfigError: before anything is trained, for whatever is wrong in the study, its experiments, its suite or ``jobs``.
         TrainingError: if cells failed, after all others are done.
         Interrupted: if the user stopped it.
     """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs {jobs}: at least one cell must be at work at a time")
     study = Study(path, overrides)
     wanted = study.with_trained(rows)
     cells = study.cells()
@@ -68,7 +71,7 @@ def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None
         f"{study.name}: {len(cells)} cells, {len(finished)} done; each keeps its settings and its log in {study.folder}", soft_wrap=True
     )
     gpus = torch.cuda.device_count()
-    jobs = jobs or max(gpus, 1)
+    jobs = max(gpus, 1) if jobs is None else jobs
     free: list[int | None] = [slot % gpus if gpus else None for slot in range(jobs)]
     working: list[Working] = []
     failed: list[Cell] = []
@@ -92,11 +95,16 @@ def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None
                 out.print(f"{cell.title}: {said} ({minutes:.1f} min; {len(waiting)} to come)", soft_wrap=True)
                 if cell in finished and (waiting or working):  # for whoever looks while the others are at work
                     write_table(table_so_far(study, cells, finished), study)
-    except KeyboardInterrupt as stop:
-        for at_work in working:  # a terminal's Ctrl-C has reached them too; each saves what it has
+    except KeyboardInterrupt as stop:  # a terminal's Ctrl-C has reached the cells too; each saves what it has
+        raise Interrupted("Stopped. Go on with the same command.") from stop
+    except BaseException:
+        for at_work in working:
+            at_work.process.send_signal(signal.SIGINT)
+        raise
+    finally:
+        for at_work in working:
             at_work.process.wait()
             at_work.log.close()
-        raise Interrupted("Stopped. Go on with the same command.") from stop
     table = table_so_far(study, cells, finished)
     files = write_table(table, study)
     log_table(table, study, files)
@@ -127,9 +135,8 @@ def is_ready(cell: Cell, study: Study, finished: list[Cell]) -> bool:
 
 def start(cell: Cell, fingerprint: str, device: int | None) -> Working:
     """Set a process to work on a cell, on one GPU where there are any."""
-    noted = cell.noted()
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(cell).items()}
-    described = {"cell": plain, "fingerprint": fingerprint, "anew": noted.get("fingerprint", fingerprint) != fingerprint}
+    described = {"cell": plain, "fingerprint": fingerprint}
     surroundings = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": str(device)})
     log = (cell.folder / LOG).open("ab")
     command = [sys.executable, "-m", "evaluation.study.cells", json.dumps(described)]

@@ -18,7 +18,13 @@ from spectron.checking import Checker, Parameter
 from spectron.configuration import compose, nearest
 from spectron.errors import ConfigError
 from spectron.experiment import Experiment
+from spectron.files import written_whole
 from spectron.runs import TrackingSettings, file_name
+
+
+def training_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What of an experiment's configuration, or of the one that a run has stored, decides what is trained."""
+    return {key: value for key, value in config.items() if key not in ("tracking", "shared", "resolved")}
 
 
 @dataclass
@@ -70,6 +76,7 @@ SECTIONS = {
     "tracking": Parameter(TrackingSettings, {}),
 }
 PLAIN = ("name", "train", "suite")
+NOTED = "cell.json"  # what came of a cell, in its folder
 DELTAS = ("train", "evaluate")  # of a row: checked as what they change, an experiment and a suite
 
 
@@ -95,12 +102,13 @@ class Cell:
         return self.folder / "train.yaml"
 
     def note(self, known: dict[str, str]) -> None:
-        """Keep what is known of it: the ``fingerprint`` of its settings and, when it is done, ``run`` and ``evaluation``."""
-        (self.folder / "cell.json").write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        """Keep what came of it: the ``fingerprint`` of its settings, ``run`` and ``evaluation``."""
+        with written_whole(self.folder / NOTED) as part:
+            part.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
     def noted(self) -> dict[str, str]:
-        """What was noted, nothing for a cell that has not begun."""
-        file = self.folder / "cell.json"
+        """What was noted, nothing for a cell that is not done."""
+        file = self.folder / NOTED
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def fingerprint(self) -> str:
@@ -110,8 +118,7 @@ class Cell:
             ConfigError: if its experiment or its suite is wrong.
         """
         suite = Suite.read(self.suite, self.overrides)
-        trained = {key: value for key, value in Experiment.read(self.experiment).config.items() if key not in ("tracking", "shared")}
-        return sha256_of([trained, suite.settings])
+        return sha256_of([training_of(Experiment.read(self.experiment).config), suite.settings])
 
 
 class Study:

@@ -18,9 +18,10 @@ from evaluation.metrics import Parts
 from evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from evaluation.report import MODEL, StoredEvaluation, read_evaluation
 from evaluation.report.figures import ARROWS, decimals, figure
-from evaluation.study.study import Cell, Claim, Row, Study
+from evaluation.study.study import NOTED, Cell, Claim, Row, Study
 
-HELD, FAILED, UNCLEAR, ABSENT = "held", "did not hold", "cannot be told at this size", "was not run"
+HELD, FAILED, UNCLEAR = "held", "did not hold", "cannot be told at this size"
+ABSENT, EMPTY = "was not run", "cannot be measured: no item counts in both rows"
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,10 @@ def table_of(study: Study, cells: list[Cell]) -> StudyTable:
     evaluations: dict[str, dict[int, StoredEvaluation]] = {name: {} for name in study.rows}
     for cell in cells:
         evaluations[cell.row][cell.seed] = read_evaluation(Path(cell.noted()["evaluation"]))
-    for of_row in evaluations.values():
-        require_comparable(list(of_row.values())) if len(of_row) > 1 else None
+    for row, of_row in evaluations.items():
+        if len(of_row) > 1:
+            again = ", ".join(str(cell.folder / NOTED) for cell in cells if cell.row == row)
+            require_comparable(list(of_row.values()), f"remove {again} and repeat, which evaluates row {row} again")
     columns: dict[str, tuple[str, bool | None]] = {}
     for column in study.columns:
         task, _, name = column.partition("/")
@@ -117,9 +120,10 @@ def _aligned(rows: list[dict[str, Parts]]) -> list[list[Parts]]:
 def _verdict(
     claim: Claim, first: str, evaluations: dict[str, dict[int, StoredEvaluation]], columns: dict[str, tuple[str, bool | None]]
 ) -> tuple[str, Pooled | None]:
-    difference = _difference(evaluations[claim.row], evaluations[claim.than or first], claim.measure)
+    mine, theirs = evaluations[claim.row], evaluations[claim.than or first]
+    difference = _difference(mine, theirs, claim.measure)
     if difference is None:
-        return ABSENT, None
+        return (EMPTY if mine.keys() & theirs.keys() else ABSENT), None
     better = is_better(difference, columns[claim.measure][1])
     if better is None:
         return UNCLEAR, difference

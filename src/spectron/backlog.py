@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectron.errors import SpectronError, TrackingError
+from spectron.files import written_whole
 from spectron.runs import TrackingSettings, open_store, reason_of
 
 if TYPE_CHECKING:
@@ -111,9 +111,8 @@ class Backlog:
         return copy
 
     def _rewrite(self, records: list[dict[str, Any]]) -> None:
-        part = self.file.with_suffix(".part")
-        part.write_text("".join(json.dumps(record) + "\n" for record in records))
-        os.replace(part, self.file)
+        with written_whole(self.file) as part:
+            part.write_text("".join(json.dumps(record) + "\n" for record in records))
 
     def _wait(self, error: Exception) -> None:
         log.warning(

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from spectron.errors import CheckpointError
+from spectron.files import written_whole
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
@@ -52,17 +53,14 @@ class AtomicCheckpointIO(CheckpointIO):
             CheckpointError: if the disk does not take it; the file that was there stays.
         """
         path = Path(path)
-        part = path.with_name(path.name + ".part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
+            with written_whole(path) as part, part.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 # Without it the rename may reach the disk before the content does.
                 os.fsync(file.fileno())
-            os.replace(part, path)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             raise CheckpointError(f"checkpoint {path} cannot be written: {error}. Cure: make room, or choose another folder.") from error
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Intervals against slow loops, closed forms and how often they hold; paired differences likewise."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import scipy.stats
 import torch
 
+from evaluation.comparison.comparing import is_better
 from evaluation.metrics import PairedDifference, bootstrap_interval, paired_bootstrap, ratio_interval
-from evaluation.metrics.intervals import pooled_bootstrap
+from evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from spectron.errors import ConfigError
 
 
@@ -145,6 +147,34 @@ def test_no_item_that_differs_is_no_certainty():
     assert paired_bootstrap(mixed, mixed).high == pytest.approx(0.1425, abs=1e-4)
     weighed = paired_bootstrap([(1.0, 5.0)] * 24, [(1.0, 5.0)] * 24)
     assert (weighed.low, weighed.high) == (0.0, 0.0), "no bound is known for values that are no shares"
+
+
+def test_a_training_that_nothing_counts_in_is_left_out():
+    one, empty = [(0.0, 1.0), (1.0, 1.0), (1.0, 1.0)], [None, None, None]
+    assert pooled_bootstrap([one, empty]) == pooled_bootstrap([one])
+    assert pooled_bootstrap([one, empty], [one, one]) == pooled_bootstrap([one], [one])
+
+
+def test_the_exact_bound_is_of_the_items_that_count():
+    wrong, other = [*[(0.0, 1.0)] * 24, None], [*[(0.0, 1.0)] * 24, (1.0, 1.0)]
+    expected = ratio_interval(*torch.tensor(wrong[:24]).double().T)
+    assert (pooled_bootstrap([wrong]).low, pooled_bootstrap([wrong]).high) == pytest.approx(expected)
+    assert pooled_bootstrap([wrong], [other]).low == pytest.approx(paired_bootstrap(wrong, other).low)
+
+
+def test_trainings_that_disagree_are_told():
+    good, bad = [(1.0, 1.0)] * 20, [(0.0, 1.0)] * 20
+    assert pooled_bootstrap([good, good], [bad, bad]).agree
+    assert not pooled_bootstrap([good, bad], [bad, good]).agree
+    assert not pooled_bootstrap([good, good], [bad, good]).agree, "no difference is no agreement"
+    clear = Pooled(0.5, 0.1, 0.9, 20, 2)
+    assert [is_better(one, True) for one in (clear, replace(clear, agree=False), replace(clear, count=5))] == [True, None, None]
+
+
+@pytest.mark.parametrize(("items", "least"), [(2, 0.5), (5, 0.0625), (200, 2 / 1001)])
+def test_few_items_that_agree_are_no_proof(items, least):
+    """Of a sign test: all of so few items agree by chance so often."""
+    assert paired_bootstrap([(1.0, 1.0)] * items, [(0.0, 1.0)] * items).p == pytest.approx(least)
 
 
 def test_pooled_shares_that_all_agree_are_no_certainty():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spectron.errors import DataError
+from spectron.files import written_whole
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # names of files that libsndfile reads
 FULL_SCALE = 32768  # of 16-bit samples, by which libsndfile divides when it reads them
@@ -60,6 +61,7 @@ def write_wav(path: str | Path, waveform: Tensor, sample_rate_hz: int) -> None:
     samples = (to_16_bits(waveform) * FULL_SCALE).to(torch.int16).cpu().numpy()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(str(path), samples, sample_rate_hz, format="WAV", subtype="PCM_16")
+        with written_whole(path) as part:
+            soundfile.write(str(part), samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     except (soundfile.LibsndfileError, OSError) as error:
         raise DataError(f"cannot write {path} ({error}): choose a folder that you may write to") from error
