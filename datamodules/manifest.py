@@ -97,7 +97,7 @@ def read_entries(path: Path, fields: dict[str, tuple[type, ...]]) -> list[dict[s
         DataError: on a missing manifest, or a line that is not what it should be.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # and not where else a line may end: JSON holds such characters as they are
     except (OSError, UnicodeDecodeError) as error:
         raise (missing(path) if isinstance(error, OSError) else DataError(f"{path} is not UTF-8 text: is it a manifest?")) from error
     entries = [_entry(line, f"{path}:{number}", fields) for number, line in enumerate(lines, 1) if line.strip()]
@@ -128,6 +128,9 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
     answers = entry.get("answers") or []
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         raise DataError(f"{entry['where']} has {answers!r} as 'answers', which should be a list of texts")
+    for name in ("duration", "answer_duration"):
+        if not isinstance(entry.get(name), int | float | NoneType):
+            raise DataError(f"{entry['where']} has {entry[name]!r} as {name!r}, which should be a number of seconds")
     words = {name: _words(entry.get(name), entry["where"]) for name in ("words", "answer_words")}
     return entry | words | {"answers": answers}
 

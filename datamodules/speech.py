@@ -22,7 +22,7 @@ from datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
 from datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.audio.resampling import SampleRates
 from spectron.batch import SpeechBatch, SpokenLength
-from spectron.errors import TrainingError
+from spectron.errors import DataError, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,12 @@ class SpeechDataModule(EndlessDataModule):
             if manifest not in read:
                 read[manifest] = read_manifest(manifest, self.lower_case)
         cuts = [cut for manifest in source.manifests for cut in read[manifest]]
+        twice = [name for name, times in Counter(cut.id for cut in cuts).items() if times > 1]
+        if twice:
+            raise DataError(
+                f"{', '.join(source.manifests)}: the id {twice[0]!r} stands in more than one of them ({len(twice)} ids in all), and "
+                "results are told apart by ids: put something in front of one's"
+            )
         kept, dropped = choose(cuts, source.split, lambda cut: maker.refuse(cut, training), ", ".join(source.manifests))
         self._tell(source, len(kept), dropped)
         for cut in kept:

@@ -43,7 +43,8 @@ def answer(
             for sample in rows:
                 sample.teacher_forced_mel = mels.get(sample.id)
         samples += rows
-    divide_texts(samples)
+    if system.writes_text(decoding):
+        divide_texts(samples)
     return samples
 
 
@@ -121,8 +122,7 @@ def speech_or_nothing(name: str, waveform: Tensor) -> Tensor:
 
 
 def divide_texts(samples: list[SpokenSample]) -> None:
-    """Find transcript and continuation in texts without a mark between them; a system that writes no text at all has neither."""
-    if any(sample.text for sample in samples):
-        for sample in samples:
-            if sample.transcript is None or sample.continuation_text is None:
-                sample.transcript, sample.continuation_text = split_at_prompt(sample.text, sample.prompt_text)
+    """Find transcript and continuation in texts without a mark between them."""
+    for sample in samples:
+        if sample.transcript is None or sample.continuation_text is None:
+            sample.transcript, sample.continuation_text = split_at_prompt(sample.text, sample.prompt_text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
     for name, task in tasks.items():
         data: dict[str, Any] = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
         data["report"] = dict(getattr(task.data, "report", {}))  # what was used, and what was dropped and why
-        settings = suite.settings["tasks"][name]
+        settings, files = suite.settings["tasks"][name], sorted(chain.from_iterable(data["fingerprint"].values()))
         described[name] = {
-            "fingerprint": sha256_of([*alike, sorted(data["fingerprint"].values()), data["ids_sha256"], _own(settings)]),
+            "fingerprint": sha256_of([*alike, files, data["ids_sha256"], _own(settings)]),
             "data": data,
             "curve": None if task.curve is None else vars(task.curve),
         }
@@ -47,8 +48,12 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
     return {**head, **common, "settings": suite.settings, "tasks": described}
 
 
-def _by_name(fingerprints: dict[str, str]) -> dict[str, str]:
-    return {Path(name).name: value for name, value in sorted(fingerprints.items())}
+def _by_name(fingerprints: dict[str, str]) -> dict[str, list[str]]:
+    """By names without their folders, which several files may share."""
+    found: dict[str, list[str]] = {}
+    for name, value in sorted(fingerprints.items()):
+        found.setdefault(Path(name).name, []).append(value)
+    return {name: sorted(values) for name, values in found.items()}
 
 
 def _without_places(settings: Any) -> Any:

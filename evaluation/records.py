@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
 from spectron.files import written_whole
 from spectron.runs import file_name
+
+LONGEST_NAME = 150  # characters, of the 255 that file systems take
 
 
 class Stopwatch:
@@ -112,16 +115,23 @@ def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str,
     }
 
 
+def audio_name(name: str) -> str:
+    """An id as the name of a file; one that cannot be, or is too long, ends in a hash that tells it from all others."""
+    plain = file_name(name)
+    return name if plain == name and len(name) <= LONGEST_NAME else f"{plain[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:12]}"
+
+
 def write_waveforms(record: Record, folder: Path, task: str, system: str) -> dict[str, str]:
     """Write a record's speech below ``folder``; the paths, seen from there, by kind, without those that hold no sample.
 
     Prompts and references are the same for all systems, and are written once.
     """
     places = {"prompt": "prompt", "generated": system, "reference": "reference"}
+    name = audio_name(record.id)
     paths = {}
     for kind, (waveform, rate) in record.waveforms.items():
         if len(waveform):
-            paths[kind] = f"audio/{file_name(task)}/{places[kind]}/{file_name(record.id)}.wav"
+            paths[kind] = f"audio/{file_name(task)}/{places[kind]}/{name}.wav"
             if kind == "generated" or not (folder / paths[kind]).is_file():
                 write_wav(folder / paths[kind], waveform, rate)
     return paths

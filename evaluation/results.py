@@ -87,6 +87,7 @@ def entries_of(metric: SummedMetric, measures: list[Measure], why: str) -> dict[
             "skipped": int(skipped.value),
             "skipped_because": why if skipped.value else "",
             "weight": {str(metric.weight): finite(weight.value)} if weight else {},
+            "among_all": isinstance(metric, CorpusMetric),
         }
     return entries
 

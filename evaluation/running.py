@@ -74,15 +74,15 @@ def evaluate_suite(
         try:
             watch = Stopwatch(logger.folder / WORK / "times.json")
             _work(tasks, bench, logger.folder, ranks, watch)
+            ranks.barrier()
+            if ranks.rank == 0:
+                _finish(plan, tasks, bench, logger, watch.times())
         except KeyboardInterrupt as stop:
             logger.finalize("failed")
             raise Interrupted(f"Stopped. Go on with the same command and --resume {logger.run_id}") from stop
         except BaseException:
             logger.finalize("failed")
             raise
-        ranks.barrier()
-        if ranks.rank == 0:
-            _finish(plan, tasks, bench, logger, watch.times())
         ranks.barrier()
         return None if ranks.rank else Outcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command)
 

@@ -282,6 +282,18 @@ def test_a_wav_may_be_named_in_capitals():
     assert output_files([Path("p.wav")], Path("said.WAV")) == [Path("said.WAV")]
 
 
+@pytest.mark.parametrize("option", ["--device cpu", "--resume"])
+def test_what_is_for_a_suite_is_refused_without_one(option, runs, capsys):
+    assert main(["evaluate", "tiny", *option.split()]) == 1
+    assert f"{option.split()[0]} is for a suite" in capsys.readouterr().err
+
+
+def test_overrides_alone_are_no_recording(capsys):
+    with pytest.raises(SystemExit):
+        main(["continue", "mini", "model.text_mark=x"])
+    assert "name a recording to go on with" in capsys.readouterr().err
+
+
 def test_a_question_without_quotes_is_given_back_with_them(capsys):
     with pytest.raises(SystemExit):
         main(["ask", "mini", "who", "are", "you"])

@@ -112,7 +112,10 @@ def test_a_key_turns_it_off(file, tmp_path, recwarn):
     assert not [warning for warning in recwarn if "expected curves" in str(warning.message)]
 
 
-@pytest.mark.parametrize("content", [None, "- a list", "experiment: x\n", "bands: {a: 1}\nexperiment: x\nmax_steps: 3\n"])
+HEAD = "experiment: x\nmax_steps: 3\nstretch: 100\n"
+
+
+@pytest.mark.parametrize("content", [None, "- a list", "experiment: x\n", f"{HEAD}bands: {{a: 1}}", f"{HEAD}bands: {{a: {{1: [2]}}}}"])
 def test_what_is_no_file_of_curves_is_refused(content, tmp_path, capsys):
     file = tmp_path / "curves.yaml"
     if content is not None:
@@ -126,6 +129,27 @@ def test_runs_of_several_experiments_make_no_curve(file, runs, tmp_path, capsys)
     capsys.readouterr()
     assert main(["expect", "curved", "other", "-o", str(tmp_path / "x.yaml")]) == 1
     assert "curved (200 steps), other (4 steps)" in capsys.readouterr().err
+
+
+def test_a_run_named_twice_is_one(file, tmp_path):
+    assert main(["expect", "curved", "curved", "-o", str(tmp_path / "once.yaml")]) == 0
+    assert yaml.safe_load((tmp_path / "once.yaml").read_text())["runs"] == 1
+
+
+def test_a_place_that_cannot_be_written_is_told(file, tmp_path, capsys):
+    assert main(["expect", "curved", "-o", str(tmp_path)]) == 1
+    assert f"-o {tmp_path}: cannot be written" in capsys.readouterr().err
+
+
+def test_a_length_that_is_none_makes_no_curve(runs, tmp_path, capsys):
+    from spectron.tracking import RunLogger
+
+    logger = RunLogger("endless", TrackingSettings(str(runs)))
+    logger.log_hyperparams({"trainer": {"max_steps": None, "val_check_interval": None}})
+    logger.log_metrics({"val/loss": 1.0}, 9)
+    logger.finalize("success")
+    assert main(["expect", "endless", "-o", str(tmp_path / "x.yaml")]) == 1
+    assert "endless has none: set trainer.max_steps" in capsys.readouterr().err
 
 
 def test_a_band_holds_the_spread_or_a_share():

@@ -168,6 +168,23 @@ def test_room_for_what_a_decoding_is_held_to(switches, text, speech, said, modul
         require_room_for_decoding(module.model, prompts, decoding)
 
 
+@pytest.mark.parametrize(("chain", "tokens", "said"), [("none", 0, "chain=none"), ("null", 16, "null_tokens=16")])
+def test_room_is_needed_for_what_the_model_was_trained_with(chain, tokens, said, module):
+    """A text that is never read takes none; null tokens do, in training and where a decoding changes nothing."""
+    model = module.model
+    model.chain = chain
+    length = SpokenLength("u", 1.5, 2.0, ("the cow " * 50, "says moo"))
+    needed = math.ceil(1.5 * 50) + 1 + 1 + tokens + SPEECH["max_seconds"]
+    model.language_model.max_positions = needed
+    require_room_for_speech(model, [length])
+    require_room_for_decoding(model, [length], Decoding(max_text_tokens=500, max_seconds=2.0))
+    model.language_model.max_positions = needed - 1
+    with pytest.raises(DataError, match=f"takes {needed} positions"):
+        require_room_for_speech(model, [length])
+    with pytest.raises(ConfigError, match=rf"^decoding\.{said} and .* come to {needed} positions"):
+        require_room_for_decoding(model, [length], Decoding(max_text_tokens=500, max_seconds=2.0))
+
+
 def test_lines_of_text_need_room_too(module, tmp_path, small_corpus):
     (tmp_path / "train.txt").write_text("a cow\n" + "moo " * 600 + "\n")
     (tmp_path / "val.txt").write_text("a cow\n")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning import LightningModule
+from tiny_spectron import tiny_model
 from torch import nn
 
 from spectron.audio.io import read_audio
@@ -64,3 +65,28 @@ def test_where_answers_go(tmp_path):
     assert len(set(output_files([one, two, same], Path("o")))) == 3
     with pytest.raises(ConfigError, match="2 prompts need a folder"):
         output_files([one, two], Path("o.wav"))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "output", "named"),
+    [
+        (["a.wav"], ".", "a.wav"),
+        (["a.wav"], "a", "a.wav"),
+        (["a.wav", "b.wav"], ".", "a.wav"),
+        (["x.wav", "x.flac", "x-0.wav"], "o", "x-0.wav"),
+    ],
+)
+def test_no_recording_and_no_answer_is_written_over(prompts, output, named, tmp_path):
+    with pytest.raises(ConfigError, match=rf"would be written over .*{named}"):
+        output_files([tmp_path / name for name in prompts], tmp_path / output)
+
+
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(tmp_path):
+    """Forty positions, of which 1.5 s of prompt take half."""
+    task = LightningModule()
+    task.model = tiny_model(tmp_path, max_position_embeddings=100)
+    long = Recording(Path("long.wav"), torch.zeros(24000), 16000)
+    with pytest.raises(
+        ConfigError, match=r"max_text_tokens=64 and decoding\.max_seconds=10 .* after a prompt of 1\.5 s \(long\.wav, .* has 100"
+    ):
+        speak(task, [long], [tmp_path / "x.wav"], Decoding())

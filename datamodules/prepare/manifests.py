@@ -70,8 +70,12 @@ def write_lines(output: Path, entries: Iterable[dict[str, Any]]) -> None:
     """Write JSON lines aside and rename them, so that a manifest that exists is whole.
 
     Raises:
-        DataError: if it cannot be written.
+        DataError: if it cannot be written, or two lines have one id.
     """
+    entries = list(entries)
+    twice = [name for name, times in Counter(entry["id"] for entry in entries).items() if times > 1]
+    if twice:
+        raise DataError(f"two recordings would have the id {twice[0]!r} ({len(twice)} ids in all): rename one of their files or folders")
     aside = output.with_name(f".{output.name}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +87,7 @@ def write_lines(output: Path, entries: Iterable[dict[str, Any]]) -> None:
 
 def summary(manifests: list[Path], skipped: dict[str, str]) -> Prepared:
     """Count what manifests of utterances hold."""
-    entries = [json.loads(line) for manifest in manifests for line in manifest.read_text().splitlines()]
+    entries = [json.loads(line) for manifest in manifests for line in manifest.read_text().split("\n") if line]
     splits = Counter(entry["split"] for entry in entries)
     seconds = sum(entry["duration"] + entry.get("answer_duration", 0.0) for entry in entries)
     return Prepared(manifests, len(entries), seconds / 3600, dict(splits), skipped)

@@ -114,7 +114,7 @@ def _json(text: str, file: Path) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         # A file whose first line is whole JSON is meant as JSON lines; any other is told where its JSON ends.
         if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
             raise DataError(f"{file} is not JSON ({error}). The formats known: {KNOWN}") from error
@@ -134,7 +134,8 @@ def _web_question(record: dict[str, Any]) -> WrittenQuestion:
 
 def _trivia_qa(record: dict[str, Any]) -> WrittenQuestion:
     answer = record.get("Answer") or {}
-    answers = [answer["Value"], *(answer.get("Aliases") or [])] if "Value" in answer else None
+    aliases = answer.get("Aliases") or []
+    answers = [answer["Value"], *aliases] if "Value" in answer and isinstance(aliases, list) else None
     return WrittenQuestion(record.get("QuestionId"), record.get("Question"), answers)  # type: ignore[arg-type]
 
 

@@ -79,7 +79,8 @@ def prepare_questions(
         raise DataError(f"{file} uses the id {twice[0]!r} more than once ({len(twice)} ids in all): make ids unique")
     if speech is not None:
         # From the last suffix to the first, so that the first, an uncompressed one, stays.
-        found = {file.stem: file for suffix in reversed(AUDIO_SUFFIXES) for file in Path(speech).glob(f"*{suffix}")}
+        files = sorted(file for file in Path(speech).glob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+        found = {file.stem: file for file in sorted(files, key=lambda file: AUDIO_SUFFIXES.index(file.suffix.lower()), reverse=True)}
         return _manifest([_recorded(question, found.get(question.id), Path(speech)) for question in questions], output, split)
     return _manifest(_spoken(questions, output.parent / f"{output.stem}_audio", workers), output, split)
 

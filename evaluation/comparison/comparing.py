@@ -125,9 +125,11 @@ def _compare_task(task: str, evaluations: list[StoredEvaluation], reduced: list[
 
 
 def _measure_again(measures: dict[str, StoredMeasure], items: list[StoredItem]) -> dict[str, StoredMeasure]:
-    """The measures over these items; those that do not add up from items are left out."""
+    """The measures over these items; those that do not add up from items, or only among all that there were, are left out."""
     again = {}
     for name, measure in measures.items():
+        if measure.among_all:
+            continue
         parts = _parts(name, items)
         used = [pair for pair in parts if pair is not None]
         if any(name.partition("/")[0] in item.parts for item in items):

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluation.comparison.comparing import LETTERS, ComparedMetric, ComparedTask, Contrast, EvaluationComparison
-from evaluation.report.figures import ARROWS, decimals, figure
+from evaluation.report.figures import decimals, figure
 from evaluation.report.tables import Heading, MeasureTable, interval, measure_table, shown_value
+from spectron.reporting import ARROWS
 
 STYLES = {True: "bold green", False: "bold red", None: ""}
 VERDICTS = {True: "better", False: "worse", None: ""}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from evaluation.metrics.contracts import RatioMetric
@@ -56,6 +58,12 @@ class SpeakingRate(RatioMetric):
         return len(normalize(sample.heard).split()), sample.generated_seconds
 
 
+def mel_parts(mel: Tensor, reference: Tensor) -> Parts:
+    """Summed differences of two log-mels (T, M) and frames in common; None without a frame, or where a value is no number."""
+    difference, frames = mel_distance(mel, reference)
+    return (difference, frames) if frames and math.isfinite(difference) else None
+
+
 class FreeRunningMelError(RatioMetric):
     """Mean absolute log-mel difference, frame by frame, of the generated speech and the recording over their common length.
 
@@ -63,25 +71,21 @@ class FreeRunningMelError(RatioMetric):
     """
 
     label = FREE_RUNNING_MEL_L1
-    skips = "no speech, or no recording of what followed"
+    skips = "no speech, no recording of what followed, or a spectrogram that is no number"
     weight = "frames"
 
     def parts(self, sample: SpokenSample) -> Parts:
         """Differences and frames."""
-        difference, frames = mel_distance(sample.generated_mel, sample.reference_mel)
-        return (difference, frames) if frames else None
+        return mel_parts(sample.generated_mel, sample.reference_mel)
 
 
 class TeacherForcedMelError(RatioMetric):
     """The same difference where each frame is predicted from the true past."""
 
     label = TEACHER_FORCED_MEL_L1
-    skips = "no recording of what followed, or a system that cannot be shown the true past"
+    skips = "no recording of what followed, a system that cannot be shown the true past, or a spectrogram that is no number"
     weight = "frames"
 
     def parts(self, sample: SpokenSample) -> Parts:
         """Differences and frames."""
-        if sample.teacher_forced_mel is None:
-            return None
-        difference, frames = mel_distance(sample.teacher_forced_mel, sample.reference_mel)
-        return (difference, frames) if frames else None
+        return None if sample.teacher_forced_mel is None else mel_parts(sample.teacher_forced_mel, sample.reference_mel)

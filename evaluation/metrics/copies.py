@@ -27,17 +27,19 @@ class MelDistance(RatioMetric):
 class StftDistance(RatioMetric):
     """Multi-resolution STFT distance (arXiv:1910.11480): spectral convergence plus mean absolute log-magnitude difference.
 
-    Windows of 512, 1024 and 2048 samples, a quarter of it from one to the next; a recording shorter than the longest is skipped.
+    Windows of 512, 1024 and 2048 samples, a quarter of it from one to the next; a recording shorter than the longest is skipped, and so
+    is a silent one.
     """
 
     label = STFT_DISTANCE
-    skips = f"shorter than {max(RESOLUTIONS)} samples"
+    skips = f"shorter than {max(RESOLUTIONS)} samples, or a recording of silence"
     by_split = True
 
     def parts(self, sample: SpokenSample) -> Parts:
         """The distance of one recording, and 1."""
         length = min(len(sample.generated), len(sample.reference))
-        if length < max(RESOLUTIONS):
+        # The distance is relative to the recording: to silence everything is infinitely far.
+        if length < max(RESOLUTIONS) or not sample.reference[:length].any():
             return None
         convergence, logarithmic = stft_distances(sample.generated[None, :length], sample.reference[None, :length])
         return float(convergence + logarithmic), 1

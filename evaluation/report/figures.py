@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-ARROWS = {True: "↑", False: "↓", None: ""}
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither direction is better"}
 MOST_DECIMALS = 4
 NO_VALUE = "\N{EN DASH}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -174,7 +175,8 @@ def curve(title: str, across: str, places: Sequence[float], points: Sequence[Seq
         places: Where the points stand, ascending.
         points: The systems' values at each of the places.
     """
-    if sum(any(point.value is not None for point in here) for here in points) < 2:
+    measured = Counter(point.label for here in points for point in here if point.value is not None)
+    if max(measured.values(), default=0) < 2:
         return None
     horizontal = axis(places, CURVE_LEFT + MARGIN, CURVE_WIDTH - 2 * MARGIN, most_ticks=6)
     values = (value for here in points for point in here for value in point.values)

@@ -26,6 +26,7 @@ class StoredMeasure:
         skipped: Items that could not be used.
         skipped_because: Why, in words.
         weight: What the denominators add up to, such as ``{"words": 450}``.
+        among_all: Whether what an item adds depends on all the others, so that fewer items are not measured by their own parts.
     """
 
     value: float | None
@@ -37,6 +38,7 @@ class StoredMeasure:
     skipped: int = 0
     skipped_because: str = ""
     weight: dict[str, float] = field(default_factory=dict)
+    among_all: bool = False
 
 
 @dataclass(frozen=True)

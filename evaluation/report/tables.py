@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from evaluation.report.figures import ARROWS, DIRECTIONS, NO_VALUE, decimals, figure
+from evaluation.report.figures import DIRECTIONS, NO_VALUE, decimals, figure
 from evaluation.report.stored import StoredEvaluation, StoredMeasure
+from spectron.reporting import ARROWS
 
 NOT_MEASURED = "n/a"  # a dash before a footnote's number would read as a minus
 ABOUT = {

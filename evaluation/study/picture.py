@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.report.figures import ARROWS
 from evaluation.study.table import StudyTable
+from spectron.reporting import ARROWS
 
 ACROSS, PANEL_INCHES, LINE_INCHES, MARGIN_INCHES = 3, 3.2, 0.28, 1.0
 COLOURS = {True: "tab:green", False: "tab:red", None: "tab:blue"}

@@ -17,8 +17,9 @@ from evaluation.comparison.tables import STYLES
 from evaluation.metrics import Parts
 from evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from evaluation.report import MODEL, StoredEvaluation, read_evaluation
-from evaluation.report.figures import ARROWS, decimals, figure
+from evaluation.report.figures import decimals, figure
 from evaluation.study.study import NOTED, Cell, Claim, Row, Study
+from spectron.reporting import ARROWS
 
 HELD, FAILED, UNCLEAR = "held", "did not hold", "cannot be told at this size"
 ABSENT, EMPTY = "was not run", "cannot be measured: no item counts in both rows"

@@ -40,7 +40,7 @@ class TextPairAccuracy(PairAccuracy):
     """By the text score: how likely the candidate's words are once it was heard, in nats a token."""
 
     label = MetricName("pair_accuracy_text", "share", True)
-    skips = "the words of the recordings are not known"
+    skips = "the words of the recordings are not known, or the model reads none"
 
 
 class SpectrogramPairAccuracy(PairAccuracy):
@@ -113,7 +113,7 @@ class LikelihoodPairs(Task):
         system: Any = bench.system
         rates = (system.prompt_rate_hz, system.speech_rate_hz)
         heard = system.score_speech(move_data_to_device(whole_as_prompt(side, *rates), bench.device))
-        text = -heard.text_nats / heard.text_tokens
+        text = torch.where(heard.text_tokens > 0, -heard.text_nats / heard.text_tokens, torch.nan)
         unknown = torch.tensor([not words for words in side.continuation_text], device=text.device)
         followed = system.score_speech(move_data_to_device(cut_in_two(side, *rates), bench.device))
         # Without a frame there is nothing to divide by, and the score is NaN.

@@ -75,6 +75,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if hasattr(options, "prompts"):
         options.overrides += [item for item in map(str, options.prompts) if _is_override(item)]
         options.prompts = [path for path in options.prompts if not _is_override(str(path))]
+        if not options.prompts:
+            parser.error("name a recording to go on with")
     return options
 
 

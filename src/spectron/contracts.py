@@ -43,7 +43,8 @@ class Decoding:
             ``speech_num_samples``, whatever stop probability and limits say; rows without one are free.
 
     Raises:
-        ValueError: if ``null_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or ``temperature`` or ``top_k`` is below 0.
+        ValueError: if ``max_text_tokens`` or ``null_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or ``temperature`` or
+            ``top_k`` is below 0.
     """
 
     max_text_tokens: int = 64
@@ -60,6 +61,8 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.null_tokens < 1:
             raise ValueError(f"null_tokens must be at least 1 (`chain: none` is without text), got {self.null_tokens}")
+        if self.max_text_tokens < 1:
+            raise ValueError(f"max_text_tokens must be at least 1 (`chain: none` is without text), got {self.max_text_tokens}")
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be above 0, got {self.max_seconds:g}")
         for name in ("temperature", "top_k"):
@@ -285,6 +288,10 @@ class SpokenLanguageModel(ABC):
             ConfigError: naming ``decoding.chain`` or ``decoding.length``, from a system that generates and cannot do what it says (it
                 writes no text before it speaks, for one), or where the prompts lack the reference that it needs.
         """
+
+    def writes_text(self, decoding: Decoding) -> bool:
+        """Whether it writes what it heard and will say; a system of speech alone answers False, and no metric of texts counts for it."""
+        return True
 
 
 @runtime_checkable

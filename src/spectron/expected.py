@@ -42,7 +42,7 @@ class ExpectedCurve(Callback):
         try:
             content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
             self.experiment, self.max_steps, self.stretch = str(content["experiment"]), int(content["max_steps"]), int(content["stretch"])
-            self.bands: Bands = {name: {int(step): band for step, band in of_one.items()} for name, of_one in content["bands"].items()}
+            self.bands: Bands = {name: bands_of(steps) for name, steps in content["bands"].items()}
         except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
             raise ConfigError(
                 f"ExpectedCurve.file: {file} is no file of expected curves ({error}): write one with `spectron expect RUN -o {file}`, or "
@@ -121,13 +121,17 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     Raises:
         TrackingError: if they are not of one experiment and length, or hold no curves.
     """
-    runs = [find_run(reference, tracking) for reference in references]
+    found = [find_run(reference, tracking) for reference in references]
+    runs = list({run.run_id: run for run in found}.values())  # a run named twice tells no more than once
     kinds = {(run.experiment, run.params.get("trainer.max_steps")) for run in runs}
     if len(kinds) != 1:
         listed = ", ".join(f"{name} ({steps} steps)" for name, steps in sorted(kinds, key=str))
         raise TrackingError(f"expected curves are of one experiment and length, and these runs are of {listed}: give runs of one recipe")
-    experiment, steps = kinds.pop()
-    stretch = stretch_of(int(steps or 0))
+    experiment, told = kinds.pop()
+    steps = whole(told)
+    if steps is None:
+        raise TrackingError(f"expected curves are of a training of so many steps, and {experiment} has none: set trainer.max_steps")
+    stretch = stretch_of(steps)
     histories = [curves_of(run, tracking or TrackingSettings(), stretch) for run in runs]
     common = set.intersection(*(set(history) for history in histories))
     curves: dict[str, list[float]] = defaultdict(list)
@@ -145,10 +149,23 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     shown: dict[str, dict[int, list[float]]] = defaultdict(dict)
     for (name, step), ends in bands.items():
         shown[name][step] = [float(f"{end:.4g}") for end in ends]
-    about = {"experiment": experiment, "max_steps": int(steps or 0), "runs": len(runs), "stretch": stretch, "bands": dict(shown)}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(about, sort_keys=False, default_flow_style=None, width=1000), encoding="utf-8")
+    about = {"experiment": experiment, "max_steps": steps, "runs": len(runs), "stretch": stretch, "bands": dict(shown)}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(about, sort_keys=False, default_flow_style=None, width=1000), encoding="utf-8")
+    except OSError as error:
+        raise TrackingError(f"-o {file}: cannot be written ({error.strerror}): name a file in a folder that you may write to") from error
     return file
+
+
+def bands_of(steps: dict[Any, Any]) -> dict[int, list[float]]:
+    """The bands of a curve by step, as a file has them."""
+    return {int(step): [float(low), float(high)] for step, (low, high) in steps.items()}
+
+
+def whole(stored: str | None) -> int | None:
+    """A parameter of a run that is a whole number above 0; None for any other."""
+    return int(stored) if stored is not None and stored.isdecimal() and int(stored) > 0 else None
 
 
 def stretch_of(max_steps: int) -> int:
@@ -177,7 +194,7 @@ def curves_of(run: RunRecord, tracking: TrackingSettings, stretch: int = STRETCH
         stretch: Steps over which training losses are averaged; what is left at the end is no stretch.
     """
     client = open_store(tracking)
-    interval = int(run.params.get("trainer.val_check_interval", 1))
+    interval = whole(run.params.get("trainer.val_check_interval")) or 1
     curves: dict[tuple[str, int], float] = {}
     for name in run.metrics:
         kind, _, rest = name.partition("/")

@@ -200,9 +200,10 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         predicted = self(batch)
         # Row by row through the losses themselves: those of a batch are sums over its rows, in every head.
         rows = [self.losses(row_of(predicted, row)) for row in range(len(batch.ids))]
+        reads = int(self.chain == "written")  # without a text there is no more than its end, the same for every candidate
         return SpeechScores(
-            text_nats=torch.stack([row["text"].total for row in rows]),
-            text_tokens=torch.stack([row["text"].count for row in rows]),
+            text_nats=torch.stack([row["text"].total for row in rows]) * reads,
+            text_tokens=torch.stack([row["text"].count for row in rows]) * reads,
             speech_loss=torch.stack([row["speech"].total for row in rows]),
             speech_frames=predicted.speech_targets.num_frames,
         )
@@ -220,14 +221,13 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         """
         self.require_room(prompts)
         clock = [time.perf_counter()]
-        chain = self.chain if decoding.chain == "written" else decoding.chain
         reference = reference_samples(prompts, decoding)
         prefix, prefix_steps = self.encode(prompts.waveform, prompts.num_samples)
         state = DecodingState(self.language_model, len(prompts.ids), prefix.device)
         valid = ~padding_mask(prefix_steps, prefix.shape[1])
         state.extend(prefix, valid, both_ways=self.prefix_attention == "both_ways")
         clock.append(time.perf_counter())
-        texts = think(state, prompts, replace(decoding, chain=chain), self.text_mark)
+        texts = think(state, prompts, replace(decoding, chain=self.chain_of(decoding)), self.text_mark)
         clock.append(time.perf_counter())
         reference_frames = self.head.mel.num_frames(reference)
         steps, num_steps, stopped = decode_speech(state, self.head, decoding, prompts.ids, reference_frames)
@@ -250,6 +250,14 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             stopped=stopped,
             timings={name: end - begin for name, begin, end in zip(stages, clock[:-1], clock[1:], strict=True)},
         )
+
+    def writes_text(self, decoding: Decoding) -> bool:
+        """Whether a text comes between prompt and speech."""
+        return self.chain_of(decoding) in ("written", "given")
+
+    def chain_of(self, decoding: Decoding) -> Literal["written", "given", "none", "null"]:
+        """What comes between prompt and speech: that of the training where ``decoding`` takes nothing away."""
+        return self.chain if decoding.chain == "written" else decoding.chain
 
     def prompt_steps(self, seconds: float) -> int:
         """Encoder steps of a prompt, at most."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from spectron.batch import SpokenLength
-from spectron.contracts import Decoding, LanguageModel
+from spectron.contracts import NULL_TOKENS, Decoding, LanguageModel
 from spectron.errors import ConfigError, DataError
 from spectron.model import SpectronModel
 
@@ -116,7 +116,7 @@ def require_room_for_decoding(model: SpectronModel, prompts: Iterable[SpokenLeng
             "given": f"chain=given ({tokens} tokens)",
             "none": "chain=none",
             "null": f"null_tokens={decoding.null_tokens}",
-        }[decoding.chain]
+        }[model.chain_of(decoding)]
         raise ConfigError(
             f"decoding.{text} and {item.name} come to {positions} positions, and the language model has {limit}: lower them or the "
             "data's max_seconds, or take a language model with more positions"
@@ -130,7 +130,7 @@ def decoding_room(model: SpectronModel, prompt: SpokenLength, decoding: Decoding
     speech = speech_steps(model, prompt.continuation_seconds if held else decoding.max_seconds)
     limit = f"length=reference ({prompt.continuation_seconds:.1f} s, " if held else f"max_seconds={decoding.max_seconds:g} ("
     name = f"decoding.{limit}{speech} steps) after a prompt of {prompt.prompt_seconds:.1f} s ({prompt.id}, {steps} steps)"
-    tokens = {"written": decoding.max_text_tokens, "given": 0, "none": 0, "null": decoding.null_tokens}[decoding.chain]
+    tokens = {"written": decoding.max_text_tokens, "given": 0, "none": 0, "null": decoding.null_tokens}[model.chain_of(decoding)]
     return Room(name, steps, speech, model.text_mark.join(prompt.texts) if decoding.chain == "given" else "", tokens)
 
 
@@ -162,4 +162,6 @@ def rooms(model: SpectronModel, lengths: Iterable[SpokenLength]) -> Iterator[Roo
     for length in lengths:
         seconds = length.prompt_seconds, length.continuation_seconds
         name = f"utterance {length.id} ({seconds[0]:.1f} s of prompt, {seconds[1]:.1f} s of continuation)"
-        yield Room(name, model.prompt_steps(seconds[0]), speech_steps(model, seconds[1]), model.text_mark.join(length.texts))
+        text = model.text_mark.join(length.texts) if model.chain == "written" else ""
+        tokens = NULL_TOKENS if model.chain == "null" else 0
+        yield Room(name, model.prompt_steps(seconds[0]), speech_steps(model, seconds[1]), text, tokens)

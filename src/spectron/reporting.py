@@ -14,7 +14,7 @@ from spectron.provenance import trainable_share
 from spectron.tracking import Measure, flatten
 
 VALIDATION = "val/"  # what was trained; the same measure under another prefix, such as `ceiling/`, is what it is compared with
-COUNTED, SKIPPED = ("words", "tokens", "frames"), "skipped"  # what stands behind a measure, as `<measure>.<this>`
+COUNTED, SKIPPED = ("words", "characters", "tokens", "frames", "seconds"), "skipped"  # what stands behind a measure, as `<measure>.<this>`
 ARROWS = {True: "↑", False: "↓", None: ""}
 
 

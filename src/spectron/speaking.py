@@ -15,9 +15,11 @@ from spectron.audio.io import AUDIO_SUFFIXES, read_audio, write_wav
 from spectron.audio.mel import LogMel
 from spectron.audio.picture import MelPanel, mel_picture, printable
 from spectron.audio.resampling import resample
-from spectron.batch import Continuation, Prompts
+from spectron.batch import Continuation, Prompts, SpokenLength
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import CheckpointError, ConfigError
+from spectron.model import SpectronModel
+from spectron.positions import require_room_for_decoding
 
 
 @dataclass
@@ -56,17 +58,24 @@ def output_files(prompts: list[Path], output: Path) -> list[Path]:
     """Where each answer goes: one answer to the file ``output``, several into the folder ``output``, under their prompts' names.
 
     Raises:
-        ConfigError: where several answers would go to one file, or a file is no wav by its name.
+        ConfigError: where several answers would go to one file, an answer in the place of a prompt, or a file is no wav by its name.
     """
     suffix = output.suffix.lower()
     if suffix in AUDIO_SUFFIXES and suffix != ".wav":
         raise ConfigError(f"-o {output}: speech is written as WAV. Name it {output.with_suffix('.wav').name}")
     if len(prompts) == 1 and not output.is_dir():
-        return [output if suffix == ".wav" else output.with_name(output.name + ".wav")]
-    if suffix == ".wav":
+        files = [output if suffix == ".wav" else output.with_name(output.name + ".wav")]
+    elif suffix == ".wav":
         raise ConfigError(f"-o {output}: {len(prompts)} prompts need a folder for their answers, not one file. Leave out the .wav")
-    names = [path.stem for path in prompts]
-    return [output / (f"{name}.wav" if names.count(name) == 1 else f"{name}-{place}.wav") for place, name in enumerate(names)]
+    else:
+        names = [path.stem for path in prompts]
+        files = [output / (f"{name}.wav" if names.count(name) == 1 else f"{name}-{place}.wav") for place, name in enumerate(names)]
+    taken = {path.resolve() for path in prompts}
+    for place, file in enumerate(files):
+        if file.resolve() in taken:
+            raise ConfigError(f"-o {output}: the answer to {prompts[place]} would be written over {file}. Name another folder or file")
+        taken.add(file.resolve())
+    return files
 
 
 def speak(module: LightningModule, prompts: list[Recording], files: list[Path], decoding: Decoding) -> list[Spoken]:
@@ -80,11 +89,14 @@ def speak(module: LightningModule, prompts: list[Recording], files: list[Path], 
 
     Raises:
         CheckpointError: if the model does not speak.
-        DataError: if a prompt is longer than it can hear.
+        ConfigError: if prompt, text and speech may come to more than its positions.
     """
     model: Any = getattr(module, "model", None)
     if not isinstance(model, SpokenLanguageModel):
         raise CheckpointError(f"this is a {type(module).__name__}, which cannot continue speech. Give a run of a SpectronModule.")
+    if isinstance(model, SpectronModel):
+        lengths_told = [SpokenLength(prompt.path.name, len(prompt.waveform) / prompt.sample_rate_hz, 0.0, ("", "")) for prompt in prompts]
+        require_room_for_decoding(model, lengths_told, decoding)
     waveforms = [resample(prompt.waveform, prompt.sample_rate_hz, model.prompt_rate_hz) for prompt in prompts]
     lengths = torch.tensor([len(waveform) for waveform in waveforms], device=module.device)
     batch = Prompts([prompt.path.name for prompt in prompts], pad_sequence(waveforms, batch_first=True).to(module.device), lengths)

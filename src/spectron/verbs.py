@@ -36,6 +36,10 @@ def evaluate(options: argparse.Namespace) -> None:
     from spectron.fitting import evaluate
     from spectron.restoring import load_experiment
 
+    for option in ("device", "resume"):
+        if getattr(options, option) is not None:
+            raise ConfigError(f"--{option} is for a suite, and there is none: name one behind the model, or leave --{option} out")
+
     source = _source(options)
     if source.is_export:
         raise ConfigError(f"{source.path} describes a model without data to evaluate it on. Write a YAML that extends it, and fit that.")
@@ -78,7 +82,7 @@ def ask(options: argparse.Namespace) -> None:
     # By name: data modules build on spectron, so nothing in spectron imports them but for the verbs.
     voices = importlib.import_module("datamodules.synthetic.voices")
     speech = voices.speak(options.question, voices.voice_called(options.voice), voices.Prosody())
-    [file] = output_files([options.output], options.output)
+    [file] = output_files([Path("answer")], options.output)
     # All that may be refused comes before the question is written: a refused one leaves nothing behind.
     decoding = _decoding(options)
     device_called(options.device)

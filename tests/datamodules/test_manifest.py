@@ -36,6 +36,7 @@ def test_a_line_becomes_a_cut(speech):
         (lambda line: json.dumps(line | {"answers": "paris"}), "list of texts"),
         (lambda line: json.dumps(line | {"id": "u0"}), "'u0' more than once"),
         (lambda line: json.dumps(line | {"audio_filepath": "gone.flac"}), r"jsonl:2 names the audio file .*gone\.flac, which is missing"),
+        (lambda line: json.dumps(line | {"duration": "2.0"}), "has '2.0' as 'duration', which should be a number of seconds"),
         (lambda line: json.dumps(line | {"duration": 9.0}), "lasts 9.0 s, but it holds 2.00 s"),
     ],
 )
@@ -44,6 +45,12 @@ def test_bad_lines_are_named(speech, change, message):
     edit(manifest, 1, change)
     with pytest.raises(DataError, match=message):
         read_manifest(manifest)
+
+
+def test_a_text_may_hold_what_ends_lines_elsewhere(speech):
+    manifest = speech([1.5, 2.0])
+    edit(manifest, 1, lambda line: json.dumps(line | {"text": "one\u2028two"}, ensure_ascii=False))
+    assert read_manifest(manifest)[1].supervisions[0].text == "one two"
 
 
 def test_broken_and_missing_files(speech, tmp_path):

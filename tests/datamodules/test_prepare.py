@@ -98,6 +98,15 @@ def test_a_folder_of_audio_and_text(tmp_path):
         prepare_folder(tmp_path / "out", output)
 
 
+def test_recordings_of_one_name_are_told(tmp_path):
+    for name in ("a/b-c.wav", "a-b/c.wav"):
+        noise(tmp_path / "mine" / name)
+        (tmp_path / "mine" / name).with_suffix(".txt").write_text("moo")
+    with pytest.raises(DataError, match=r"two recordings would have the id 'a-b-c' \(1 ids in all\): rename"):
+        prepare_folder(tmp_path / "mine", tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_the_synthetic_corpus(corpus, tiny):
     prepared = prepare_synthetic(corpus, tiny)
     assert prepared.items == sum(len(manifest.read_text().splitlines()) for manifest in prepared.manifests)
@@ -232,12 +241,13 @@ def test_only_new_questions_are_spoken(tmp_path, monkeypatch):
 
 def test_recordings_of_another_synthesizer(tmp_path):
     (tmp_path / "questions.json").write_text(json.dumps(WEB))
-    noise(tmp_path / "tts" / "w2.flac", 2.0, 24000)
+    noise(tmp_path / "tts" / "w2.FLAC", 2.0, 24000)
+    noise(tmp_path / "tts" / "w2.mp3", 1.0, 24000)  # of two, the uncompressed one
     prepared = prepare_questions(tmp_path / "questions.json", tmp_path / "spoken.jsonl", split="dev", speech=tmp_path / "tts")
     assert prepared.splits == {"dev": 1}
     assert prepared.skipped == {"w1": f"no recording w1.wav, .flac, ... in {tmp_path / 'tts'}"}
     (entry,) = lines_of(tmp_path / "spoken.jsonl")
-    assert (entry["audio_filepath"], entry["duration"], entry["sample_rate"]) == ("tts/w2.flac", 2.0, 24000)
+    assert (entry["audio_filepath"], entry["duration"], entry["sample_rate"]) == ("tts/w2.FLAC", 2.0, 24000)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +261,10 @@ def test_recordings_of_another_synthesizer(tmp_path):
         ('[{"qId": "a", "qText": " ", "answers": ["x"]}]', "question 1 \\(a\\) has ' ' for its text"),
         ('[{"qId": "a", "qText": "who?", "answers": []}]', "question 1 \\(a\\) has no answer"),
         ('{"Data": [{"QuestionId": "q", "Question": "who?"}]}', "question 1 \\(q\\) has no list of answers: take a part of the data"),
+        (
+            '{"Data": [{"QuestionId": "q", "Question": "who?", "Answer": {"Value": "y", "Aliases": "yy"}}]}',
+            "\\(q\\) has no list of answers",
+        ),
         (json.dumps([WEB[0], WEB[0]]), "uses the id 'w1' more than once"),
     ],
 )

@@ -48,7 +48,7 @@ def test_values_and_differences_on_the_same_items(make_evaluation):
     assert metrics["speech_wer/facts"].contrasts[1].difference.value == pytest.approx(-6 / 15)  # items 0, 2 and 4
     assert metrics["predicted_mos"].contrasts == [None, None]
     assert re.search(r"speech_wer ↓, errors/word *│ 0\.500 \[0\.125 to 0\.875\] n=6 *│ 0\.000 .* n=6", shown(compared))
-    assert re.search(r"\u22120\.500 \[\u22120\.\d+ to \u22120\.\d+\] on 6, p 0\.00\d better", shown(compared))
+    assert re.search(r"\u22120\.500 \[\u22120\.\d+ to \u22120\.\d+\] on 6, p 0\.031 better", shown(compared))
 
 
 def test_what_stands_beside_the_system_does_not_keep_evaluations_apart(make_evaluation):
@@ -120,6 +120,16 @@ def test_only_shared_items_are_compared_and_the_rest_is_told(make_evaluation, tm
     assert "4 items; left out: 2 of B." in write_comparison(compared, tmp_path / "out")[2].read_text()
 
 
+def test_what_an_item_adds_among_other_items_is_not_compared(make_evaluation):
+    """As self-BLEU: of fewer items each would add something else than what was stored."""
+    folders = [make_evaluation("first", items=4), make_evaluation("second", items=6)]
+    for folder in folders:
+        change(folder, ["tasks", "long", "systems", "model", "measures", "speech_wer", "among_all"], True)
+    long, short = compare_evaluations(folders, allow_different=True).tasks
+    assert "speech_wer" not in {metric.name for metric in long.metrics}
+    assert "speech_wer" in {metric.name for metric in short.metrics}
+
+
 def test_nothing_to_compare(make_evaluation):
     first, second = make_evaluation("first", items=1), make_evaluation("second", items=1)
     with pytest.raises(ConfigError, match=r"takes 2 to 26 different evaluations, got .*first"):
@@ -164,4 +174,4 @@ def test_files_hold_the_figures_and_the_page_plays_each_evaluation(make_evaluati
     assert seen["durations"] == pytest.approx(expected, abs=0.15)  # prompt, A, B and the reference
     assert min(seen["widths"]) > 0
     assert {float(value) for value in re.findall(r'<data value="([^"]+)"', document)} == {0.5, 0.4, 0.0}
-    assert re.search(r'class="difference better">\u22120\.500 \[.*\] on 6, p 0\.00\d better', document)
+    assert re.search(r'class="difference better">\u22120\.500 \[.*\] on 6, p 0\.031 better', document)

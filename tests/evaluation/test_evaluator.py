@@ -50,6 +50,13 @@ class Echo(SpokenLanguageModel):
         )
 
 
+class Mute(Echo):
+    """One that writes nothing."""
+
+    def writes_text(self, decoding: Decoding) -> bool:
+        return False
+
+
 def batches() -> list[SpeechBatch]:
     generator = torch.Generator().manual_seed(0)
     none = torch.zeros(0, dtype=torch.long)
@@ -124,6 +131,12 @@ def test_spectrograms_have_one_setting_and_each_its_own_rate():
     assert a.frame_rate_hz == 80.0
 
 
+def test_an_empty_text_is_the_same_alone_and_beside_others():
+    """So that the size of batches, or a failed one tried item by item, changes no figure."""
+    [alone] = answer(Echo({"c": ""}), batches()[2:], Decoding(), CPU)
+    assert (alone.transcript, alone.continuation_text) == ("", "")
+
+
 def test_texts_without_a_mark_are_cut_where_the_prompt_ends():
     texts = {"a": "who is it me", "b": "what moo", "c": ""}
     samples = answer(Echo(texts), batches(), Decoding(), CPU)
@@ -131,7 +144,7 @@ def test_texts_without_a_mark_are_cut_where_the_prompt_ends():
 
 
 def test_a_system_without_text_has_neither_transcript_nor_continuation():
-    samples = answer(Echo(dict.fromkeys("abc", "")), batches(), Decoding(), CPU)
+    samples = answer(Mute(dict.fromkeys("abc", "")), batches(), Decoding(), CPU)
     assert all(sample.transcript is None and sample.continuation_text is None for sample in samples)
 
 

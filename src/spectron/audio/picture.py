@@ -54,11 +54,11 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
         else:
             axes.text(0.5, 0.5, "no speech", transform=axes.transAxes, ha="center", va="center")
         axes.set_xlim(0, max(longest, 1e-3))
-        axes.set_title(f"{panel.title} ({seconds:.2f} s)", loc="left", fontsize=10)
+        # Mathtext is off: names of files and transcripts may hold dollar signs.
+        axes.set_title(f"{panel.title} ({seconds:.2f} s)", loc="left", fontsize=10, parse_math=False)
         axes.set_ylabel("mel band", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_formatter("{x:g} s")
-        # Mathtext is off: transcripts may hold dollar signs.
         axes.set_xlabel("\n".join(textwrap.wrap(printable(panel.caption), LINE_CHARACTERS)), fontsize=9, parse_math=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
