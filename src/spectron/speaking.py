@@ -89,17 +89,19 @@ def speak(module: LightningModule, prompts: list[Recording], files: list[Path], 
 
     Raises:
         CheckpointError: if the model does not speak.
+        DataError: if a prompt is longer than it can hear.
         ConfigError: if prompt, text and speech may come to more than its positions.
     """
     model: Any = getattr(module, "model", None)
     if not isinstance(model, SpokenLanguageModel):
         raise CheckpointError(f"this is a {type(module).__name__}, which cannot continue speech. Give a run of a SpectronModule.")
-    if isinstance(model, SpectronModel):
-        lengths_told = [SpokenLength(prompt.path.name, len(prompt.waveform) / prompt.sample_rate_hz, 0.0, ("", "")) for prompt in prompts]
-        require_room_for_decoding(model, lengths_told, decoding)
     waveforms = [resample(prompt.waveform, prompt.sample_rate_hz, model.prompt_rate_hz) for prompt in prompts]
     lengths = torch.tensor([len(waveform) for waveform in waveforms], device=module.device)
     batch = Prompts([prompt.path.name for prompt in prompts], pad_sequence(waveforms, batch_first=True).to(module.device), lengths)
+    if isinstance(model, SpectronModel):
+        model.require_room(batch)
+        told = [SpokenLength(prompt.path.name, len(prompt.waveform) / prompt.sample_rate_hz, 0.0, ("", "")) for prompt in prompts]
+        require_room_for_decoding(model, told, decoding)
     answer = model.continue_speech(batch, decoding)
     return [_write(model, prompt, file, answer, row) for row, (prompt, file) in enumerate(zip(prompts, files, strict=True))]
 
