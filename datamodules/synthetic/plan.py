@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 
 from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice
 from datamodules.synthetic.world import KINDS, Fact, carriers, denials, facts, heldout_facts, mismatches
@@ -28,7 +28,8 @@ class CorpusSettings:
         carriers: Carrier sentences to train on, each by one training voice.
         dev_carriers: Other sentences by held-out voices; as many again by the judge's voices.
         judge_carriers: Sentences by voices of their own, to train a judge's recogniser; at most half are answers with a wrong fact in them.
-        denials: Carriers more to train on, in the answers' words: wrong answers, denied or told by somebody.
+        denials: Carriers more to train on, in the answers' words: wrong answers, denied or told by somebody; of more than there are
+            (2,752) the first come again by other voices.
         wordings_per_voice: Question wordings drawn for each trained fact and voice; 0 takes all.
         text_lines: Sentences for the language model.
         judge_text_lines: Sentences for the judge's language model.
@@ -126,7 +127,7 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
     ):
         plan.carriers += [(split, utterance) for utterance in _in_turn(rng, f"carrier-{split}", texts, voices)]
     apart = random.Random(f"{settings.seed} denials corpus")  # all else is the same without denials
-    denied = denials(settings.seed)[: settings.denials]
+    denied = list(islice(cycle(denials(settings.seed)), settings.denials))
     plan.carriers += [("train", utterance) for utterance in _in_turn(apart, "denial", denied, settings.training_voices)]
     plan.questions = list(_questions(settings, rng))
     if settings.only is not None:  # after everything is drawn, so that a split is the same without the others

@@ -81,6 +81,10 @@ def test_denials_say_every_answers_words_but_no_fact(plan):
     assert len(added) == 30
     assert [one for one in denied.carriers if one[1] not in added] == plan.carriers, "all else stays as it is"
     assert (denied.questions, denied.texts) == (plan.questions, plan.texts)
+    twice = [u for split, u in plan_corpus(CorpusSettings(denials=len(said) + 20)).carriers if u.id.startswith("denial-")]
+    again = twice[len(said) :]
+    assert [u.text for u in again] == said[:20], "what there is comes again"
+    assert all(u.voice != first.voice for u, first in zip(again, twice, strict=False)), "by other voices"
 
 
 def test_splits_hold_out_what_they_say(plan):

@@ -9,18 +9,21 @@ from evaluation.study.study import Study
 from spectron.expected import ExpectedCurve
 from spectron.experiment import Experiment
 
-MINI = Path(__file__).parents[2] / "experiments" / "mini"
-FILES = sorted(MINI.glob("expected/*.yaml"))
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+FILES = sorted(EXPERIMENTS.rglob("expected/*.yaml"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_recipe_of_its_name_and_length_names_it(file, tmp_path, monkeypatch):
     monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path))
+    monkeypatch.setenv("SPECTRON_DATA", str(tmp_path))
+    beside = file.parents[1]
     of_study = file.stem == "claims_full"
-    recipe = Study(MINI / "claims.yaml").cells()[0].experiment if of_study else MINI / file.name
+    recipe = Study(beside / "claims.yaml").cells()[0].experiment if of_study else beside / file.name
     config = Experiment.read(recipe).config
     assert Path(config["callbacks"]["expected"]["init_args"]["file"]).resolve() == file
     curve = ExpectedCurve(str(file))
     assert (curve.experiment, curve.max_steps) == (config["name"], config["trainer"]["max_steps"])
-    assert "val/loss" in curve.bands
-    assert yaml.safe_load(file.read_text())["runs"] >= 2
+    last = {max(steps) for name, steps in curve.bands.items() if name == "val/loss"}
+    assert last == {curve.max_steps}, "whole runs"
+    assert yaml.safe_load(file.read_text())["runs"] >= 1

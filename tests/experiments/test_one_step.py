@@ -103,6 +103,8 @@ def overrides_for(path: Path, corpus: Path) -> list[str]:
     chosen += [f"data.init_args.manifest={corpus / manifest}.jsonl", "data.init_args.corpus=null"]
     if "also_continue" in data:
         chosen.append(f"data.init_args.also_continue.manifest={corpus}/carriers.jsonl")
+    if "start" in values.get("shared", {}):
+        chosen.append(f"shared.start={FOLDER}/mini/weights/spectron")
     if "text" in data:
         chosen.append(f"data.init_args.text.files={corpus}/text/train.txt")
     return [*chosen, *PANEL] if "panel_size" in str(values.get("callbacks", {}).get("speech")) else chosen

@@ -21,5 +21,6 @@ fi
 # The model in the box starts from all of these, and goes on twice from where it was.
 for name in spectron spectron_denials spectron_voice; do
   "$spectron" fit "experiments/mini/$name.yaml"
-  "$spectron" export "mini-${name//_/-}" experiments/mini/weights/spectron --half
+  "$spectron" export "mini-${name//_/-}" "runs/mini-${name//_/-}/export"
 done
+"$spectron" export mini-spectron-voice experiments/mini/weights/spectron --half
