@@ -30,7 +30,7 @@ class CorpusSettings:
         judge_carriers: Sentences by voices of their own, to train a judge's recogniser; at most half are answers with a wrong fact in them.
         denials: Carriers more to train on, in the answers' words: wrong answers, denied or told by somebody; of more than there are
             (2,752) the first come again by other voices.
-        wordings_per_voice: Question wordings drawn for each trained fact and voice; 0 takes all.
+        wordings_per_voice: Question wordings drawn for each trained fact and voice, all where there are no more; 0 takes all.
         text_lines: Sentences for the language model.
         judge_text_lines: Sentences for the judge's language model.
         heldout_share: Share of facts that are never asked in training.
@@ -163,7 +163,7 @@ def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Questio
                 yield asked("heldout_facts", voice, rng.choice(trained))
             continue
         for voice in voices:
-            for wording in rng.sample(trained, settings.wordings_per_voice or len(trained)):
+            for wording in rng.sample(trained, min(settings.wordings_per_voice or len(trained), len(trained))):
                 yield asked("train", voice, wording)
         for voice in HELDOUT_VOICES:
             yield asked("heldout_voices", voice, rng.choice(trained))
@@ -189,7 +189,8 @@ def _texts(settings: CorpusSettings, train: list[str], dev: list[str]) -> dict[s
     model = [_marked(rng, settings.text_mark, spoken) for _ in range(settings.text_lines)]
     judge = [_judged(rng, sentence) for sentence in islice(carriers(f"{settings.seed} judge"), settings.judge_text_lines)]
     model_dev = [_marked(rng, settings.text_mark, dev or spoken) for _ in range(200)]
-    return {"train": model, "dev": model_dev, "judge_train": judge[200:], "judge_dev": judge[:200]}
+    kept = min(200, len(judge) // 2)
+    return {"train": model, "dev": model_dev, "judge_train": judge[kept:], "judge_dev": judge[:kept]}
 
 
 def _marked(rng: random.Random, mark: str, sentences: list[str]) -> str:

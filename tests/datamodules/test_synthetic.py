@@ -87,6 +87,15 @@ def test_denials_say_every_answers_words_but_no_fact(plan):
     assert all(u.voice != first.voice for u, first in zip(again, twice, strict=False)), "by other voices"
 
 
+def test_a_small_corpus_has_something_of_everything():
+    plan = plan_corpus(
+        CorpusSettings(carriers=20, dev_carriers=4, judge_carriers=10, judge_text_lines=10, text_lines=10, wordings_per_voice=99)
+    )
+    assert [len(plan.texts[split]) for split in ("judge_train", "judge_dev")] == [5, 5]
+    trained = [question for question in plan.questions if question.split == "train"]
+    assert len(trained) == len([q for q in plan_corpus(CorpusSettings(wordings_per_voice=0)).questions if q.split == "train"])
+
+
 def test_splits_hold_out_what_they_say(plan):
     by_split = {split: [q for q in plan.questions if q.split == split] for split in {q.split for q in plan.questions}}
     trained = {q.answered.text for q in by_split["train"]}
