@@ -6,7 +6,10 @@ import importlib.util
 import warnings
 from typing import Any
 
+import numpy
 import torch
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -20,8 +23,8 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
 
     Equal to ``VoiceEncoder().embed_utterance(preprocess_wav(wav))`` of resemblyzer at its own rate of 16 kHz: volume raised to
     -30 dBFS, long silences cut, mel power, windows of 1.6 s at 1.3 a second of which the last is kept when three quarters full,
-    mean of their embeddings. Two steps run elsewhere than the rest: silences are found by resemblyzer's own function (webrtcvad
-    on 16-bit samples, on the CPU), and other sample rates are converted by the project's resampler, not by librosa's.
+    mean of their embeddings. Two steps run elsewhere than the rest: silences are found by webrtcvad on 16-bit samples, on the CPU,
+    and other sample rates are converted by the project's resampler, not by librosa's.
 
     Args:
         trim_silences: Cut long silences, as ``preprocess_wav`` does; off, the result is that of ``embed_utterance`` on the
@@ -79,9 +82,25 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
         if not self.trim_silences:
             return waveform
         samples = waveform.clamp(-1, 1).numpy()
-        window = self.package.hparams.vad_window_length * self.RATE_HZ // 1000
-        kept = self.package.audio.trim_long_silences(samples) if len(samples) >= window else samples[:0]
-        return torch.from_numpy(kept)
+        return torch.from_numpy(self.without_long_silences(samples))
+
+    def without_long_silences(self, samples: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
+        """What resemblyzer's ``trim_long_silences`` keeps of a waveform (S,) between -1 and 1.
+
+        Its own packs samples into bytes one by one, which took a third of the time of a similarity.
+        """
+        settings = self.package.hparams
+        window = settings.vad_window_length * self.RATE_HZ // 1000
+        samples = samples[: len(samples) // window * window]
+        if not len(samples):
+            return samples
+        pcm = numpy.round(samples * self.package.audio.int16_max).astype(numpy.int16).reshape(-1, window)
+        detector = self.package.audio.webrtcvad.Vad(mode=3)
+        voiced = numpy.array([detector.is_speech(part.tobytes(), sample_rate=self.RATE_HZ) for part in pcm], dtype=float)
+        width = settings.vad_moving_average_width
+        around = numpy.convolve(numpy.pad(voiced, ((width - 1) // 2, width // 2)), numpy.ones(width), "valid") / width
+        kept = binary_dilation(numpy.round(around).astype(bool), numpy.ones(settings.vad_max_silence_length + 1))
+        return samples[numpy.repeat(kept, window)]
 
     def embed_voices(self, voices: list[Tensor]) -> Tensor:
         """Preprocessed waveforms (S,) to embeddings (B, E): all their windows go through the encoder at once."""

@@ -61,6 +61,22 @@ def agrees_with_stock(waveforms: list[torch.Tensor]) -> None:
         numpy.testing.assert_allclose(ours_whole[row].numpy(), stock.embed_utterance(louder), atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_silences_left_out_are_resemblyzers_to_the_sample(seed):
+    """Bursts of noise between silences of many lengths, down to less than a window of detection."""
+    resemblyzer = pytest.importorskip("resemblyzer")
+    draw = numpy.random.default_rng(seed)
+    pieces = [
+        (draw.normal(size=draw.integers(0, 9000)) * loud).clip(-1, 1) for _ in range(12) for loud in (draw.choice([0.02, 0.2, 0.9]), 0.0)
+    ]
+    whole = numpy.concatenate(pieces).astype(numpy.float32)
+    embedder = ResemblyzerEmbedder()
+    embedder.load()
+    for samples in (whole, whole[:479], whole[:480], whole[: len(whole) // 3]):
+        expected = resemblyzer.audio.trim_long_silences(samples) if len(samples) >= 480 else samples[:0]
+        assert numpy.array_equal(embedder.without_long_silences(samples), expected)
+
+
 def test_speaker_embeddings_are_resemblyzers_on_tones_and_noise():
     agrees_with_stock(synthetic())
 
