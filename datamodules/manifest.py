@@ -101,10 +101,14 @@ def read_entries(path: Path, fields: dict[str, tuple[type, ...]]) -> list[dict[s
     except (OSError, UnicodeDecodeError) as error:
         raise (missing(path) if isinstance(error, OSError) else DataError(f"{path} is not UTF-8 text: is it a manifest?")) from error
     entries = [_entry(line, f"{path}:{number}", fields) for number, line in enumerate(lines, 1) if line.strip()]
-    twice = [name for name, count in Counter(entry["id"] for entry in entries).items() if count > 1]
-    if twice:
+    if twice := repeated(entry["id"] for entry in entries):
         raise DataError(f"{path} uses the id {twice[0]!r} more than once ({len(twice)} ids in all): make ids unique")
     return entries
+
+
+def repeated(ids: Iterable[str]) -> list[str]:
+    """Ids that stand there more than once, each once."""
+    return [name for name, times in Counter(ids).items() if times > 1]
 
 
 def _entry(line: str, where: str, fields: dict[str, tuple[type, ...]]) -> dict[str, Any]:

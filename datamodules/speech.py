@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.items import MAKER, BatchesOnDemand, ItemMaker, SpeechDataset
 from datamodules.lines import Interleaved, LineBatches, LineSource, TextFiles, TextMix, WithText, in_order
-from datamodules.manifest import choose, fingerprint, read_manifest
+from datamodules.manifest import choose, fingerprint, read_manifest, repeated
 from datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
 from datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.audio.resampling import SampleRates
@@ -106,8 +106,7 @@ class SpeechDataModule(EndlessDataModule):
             if manifest not in read:
                 read[manifest] = read_manifest(manifest, self.lower_case)
         cuts = [cut for manifest in source.manifests for cut in read[manifest]]
-        twice = [name for name, times in Counter(cut.id for cut in cuts).items() if times > 1]
-        if twice:
+        if twice := repeated(cut.id for cut in cuts):
             raise DataError(
                 f"{', '.join(source.manifests)}: the id {twice[0]!r} stands in more than one of them ({len(twice)} ids in all), and "
                 "results are told apart by ids: put something in front of one's"

@@ -12,7 +12,9 @@ from typing import Any
 
 import soundfile
 
+from datamodules.manifest import repeated
 from spectron.errors import DataError
+from spectron.files import written_whole
 
 
 @dataclass
@@ -73,14 +75,12 @@ def write_lines(output: Path, entries: Iterable[dict[str, Any]]) -> None:
         DataError: if it cannot be written, or two lines have one id.
     """
     entries = list(entries)
-    twice = [name for name, times in Counter(entry["id"] for entry in entries).items() if times > 1]
-    if twice:
+    if twice := repeated(entry["id"] for entry in entries):
         raise DataError(f"two recordings would have the id {twice[0]!r} ({len(twice)} ids in all): rename one of their files or folders")
-    aside = output.with_name(f".{output.name}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-        aside.replace(output)
+        with written_whole(output) as aside:
+            aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     except OSError as error:
         raise DataError(f"cannot write the manifest {output} ({error}): choose a folder that you may write to") from error
 

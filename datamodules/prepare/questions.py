@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from typing import Any
 
 import soundfile
 
+from datamodules.manifest import repeated
 from datamodules.prepare.manifests import Prepared, recorded, write_manifest
 from datamodules.prepare.question_files import WrittenQuestion, read_llama_questions, read_questions
 from datamodules.synthetic.parallel import in_processes, progress_bar
@@ -74,8 +74,7 @@ def prepare_questions(
         raise DataError(f"--limit must be at least 1, got {limit}")
     output = Path(output)
     questions = read_questions(Path(file), split)[:limit]
-    twice = [name for name, count in Counter(question.id for question in questions).items() if count > 1]
-    if twice:
+    if twice := repeated(question.id for question in questions):
         raise DataError(f"{file} uses the id {twice[0]!r} more than once ({len(twice)} ids in all): make ids unique")
     if speech is not None:
         # From the last suffix to the first, so that the first, an uncompressed one, stays.

@@ -13,6 +13,7 @@ from spectron.tracking import flatten
 SHOWN = 12  # differences that an error lists before it counts the rest
 DECISIVE = (".fingerprint", ".ids", ".items")  # a task's fingerprint holds data, judges, normaliser, seed and settings
 SHORT = 60  # characters of a value that an error shows
+ANYWAY = "evaluate both on the same suite, or add --anyway to compare the items that they share"
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,6 @@ def find_differences(evaluations: list[StoredEvaluation]) -> list[Difference]:
         keys = [key for key in keys if not key.endswith(".fingerprint")] or keys
         found += [Difference(key, wanted.get(key, "nothing"), has.get(key, "nothing"), str(other.folder)) for key in keys]
     return found
-
-
-ANYWAY = "evaluate both on the same suite, or add --anyway to compare the items that they share"
 
 
 def require_comparable(evaluations: list[StoredEvaluation], cure: str = ANYWAY) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from spectron.errors import ConfigError
 
 if TYPE_CHECKING:
+    from torch import device
+
     from spectron.contracts import Decoding
     from spectron.experiment import Experiment
     from spectron.fitting import Outcome
@@ -68,7 +70,8 @@ def continue_speech(options: argparse.Namespace) -> None:
     from spectron.speaking import output_files, read_prompts
 
     files = output_files(options.prompts, options.output)
-    _speak(options, _decoding(options), read_prompts(options.prompts), files)
+    prompts = read_prompts(options.prompts)  # before the model: that takes longer to load than a wrong path is worth
+    _speak(options, _means(options), prompts, files)
 
 
 def ask(options: argparse.Namespace) -> None:
@@ -76,7 +79,6 @@ def ask(options: argparse.Namespace) -> None:
     import importlib
 
     from spectron.audio.io import write_wav
-    from spectron.devices import device_called
     from spectron.speaking import output_files, read_prompts
 
     # By name: data modules build on spectron, so nothing in spectron imports them but for the verbs.
@@ -84,38 +86,37 @@ def ask(options: argparse.Namespace) -> None:
     speech = voices.speak(options.question, voices.voice_called(options.voice), voices.Prosody())
     [file] = output_files([Path("answer")], options.output)
     # All that may be refused comes before the question is written: a refused one leaves nothing behind.
-    decoding = _decoding(options)
-    device_called(options.device)
-    _source(options)
+    means = _means(options)
     asked = file.with_name(f"{file.stem}-question.wav")
     write_wav(asked, speech.waveform, voices.SAMPLE_RATE_HZ)
-    _speak(options, decoding, read_prompts([asked]), [file])
+    _speak(options, means, read_prompts([asked]), [file])
 
 
-def _decoding(options: argparse.Namespace) -> Decoding:
-    """How to decode, as the command line says."""
+def _means(options: argparse.Namespace) -> tuple[Decoding, device, Source]:
+    """How to decode, where, and by which model, as the command line says; the model is not loaded yet."""
     from spectron.contracts import Decoding
+    from spectron.devices import device_called
 
     try:
-        return Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
+        decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
     except ValueError as error:
         raise ConfigError(f"decoding: {error}") from error
+    return decoding, device_called(options.device), _source(options)
 
 
-def _speak(options: argparse.Namespace, decoding: Decoding, prompts: list[Recording], files: list[Path]) -> None:
-    """Continue prompts, which were read before the model: that takes longer to load than a wrong path is worth."""
+def _speak(options: argparse.Namespace, means: tuple[Decoding, device, Source], prompts: list[Recording], files: list[Path]) -> None:
+    """Load the model, continue the prompts, and tell what was said."""
     import logging
 
-    from spectron.devices import device_called
     from spectron.restoring import load_module
     from spectron.speaking import speak
 
-    device, source = device_called(options.device), _source(options)
+    decoding, place, source = means
     vocoders = logging.getLogger("spectron.vocoders")
     level = vocoders.level
     vocoders.setLevel(logging.ERROR)  # how its parts fit each other was for the model's maker to hear
     try:
-        module = load_module(source, overrides=options.overrides).to(device)
+        module = load_module(source, overrides=options.overrides).to(place)
     finally:
         vocoders.setLevel(level)
     for spoken in speak(module, prompts, files, decoding):

@@ -58,10 +58,6 @@ class LatentSamplingHead(MelRegressionHead):
         """Latents (..., r * M) to log-mel frames of the same shape."""
         return (latent + self.refine(latent)) * self.deviation + self.mean
 
-    def by_frame(self, steps: Tensor) -> Tensor:
-        """Steps (B, K, r * M) as frames (B, K * r, M)."""
-        return steps.unflatten(2, (self.frames_per_step, -1)).flatten(1, 2)
-
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """As ``MelRegressionHead``, with ``kl`` and ``flux``. In training the frames are of a drawn latent, otherwise of its mean."""
         mean, log_variance = self.post_net(hidden).float(), self.log_variance(hidden).float()

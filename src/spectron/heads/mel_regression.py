@@ -177,4 +177,8 @@ class MelRegressionHead(SpeechHead):
 
     def spectrogram(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
         """Steps (B, K, r * M) to log-mel (B, K * r, M); every frame of a valid step is valid."""
-        return steps.unflatten(2, (self.frames_per_step, -1)).flatten(1, 2), num_steps * self.frames_per_step
+        return self.by_frame(steps), num_steps * self.frames_per_step
+
+    def by_frame(self, steps: Tensor) -> Tensor:
+        """Steps (B, K, r * M) as frames (B, K * r, M)."""
+        return steps.unflatten(2, (self.frames_per_step, -1)).flatten(1, 2)
