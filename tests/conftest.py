@@ -1,6 +1,7 @@
 """A synthetic corpus so small that tests can speak it."""
 
 import os
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,10 +12,26 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="session")
+def make_runs(tmp_path_factory):
+    """Returns a function that makes a folder of runs with an empty store: a copy, because making a database takes seconds."""
+    from mlflow import MlflowClient
+
+    store = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{store}").search_experiments()
+
+    def make(folder: Path) -> Path:
+        folder.mkdir()
+        shutil.copy(store, folder)
+        return folder
+
+    return make
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """One store for the module: making a new database takes seconds."""
-    folder = tmp_path_factory.mktemp("runs")
+def runs(tmp_path_factory, make_runs):
+    """One folder of runs for the module."""
+    folder = make_runs(tmp_path_factory.mktemp("module") / "runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECTRON_RUNS", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)

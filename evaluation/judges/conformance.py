@@ -26,23 +26,24 @@ class Kind:
     """What a judge of one contract is asked, and what its answers have to be.
 
     Args:
-        ask: Answers to the items, one each.
+        ask: Answers to the items, one each; recordings are of the rate given.
         wrong: What is wrong with an answer to an item, and the cure; None where nothing is.
         ordinary: Gives items that any judge of the kind has an answer to.
         odd: Gives items such as a model early in its training makes.
     """
 
-    ask: Callable[[Any, list[Any]], Any]
+    ask: Callable[[Any, list[Any], int], Any]
     wrong: Callable[[Any, Any], str | None]
     ordinary: Callable[[], list[Any]]
     odd: Callable[[], list[Any]]
 
 
 def form(trial: Trial) -> str:
-    """It has a title, loads, and gives an answer of the right form to every item."""
+    """It has a title, loads, and gives an answer of the right form to every item, at another sample rate too."""
     judge: Judge = trial.part
     require(isinstance(judge.title, str) and bool(judge.title), f"its title is {judge.title!r}: give class and weights in a text")
     kind = _kind(judge)
+    _answers(trial, kind.ordinary()[:1], OTHER_RATE_HZ)
     _answers(trial, kind.ordinary())
     return f"{judge.title}: {sum(p.numel() for p in judge.parameters()):,} parameters, {len(kind.ordinary())} items answered"
 
@@ -93,21 +94,6 @@ def odd_speech() -> list[Tensor]:
     return [torch.zeros(RATE_HZ), torch.zeros(0), torch.full((1,), 0.1), speech()[0][: RATE_HZ // 200]]
 
 
-def _transcribed(judge: Transcriber, items: list[Tensor]) -> list[str]:
-    judge.transcribe(items[:1], OTHER_RATE_HZ)
-    return judge.transcribe(items, RATE_HZ)
-
-
-def _embedded(judge: SpeakerEmbedder, items: list[Tensor]) -> Tensor:
-    judge.embed(items[:1], OTHER_RATE_HZ)
-    return judge.embed(items, RATE_HZ).cpu()
-
-
-def _rated(judge: QualityPredictor, items: list[Tensor]) -> list[float | None]:
-    judge.rate(items[:1], OTHER_RATE_HZ)
-    return judge.rate(items, RATE_HZ)
-
-
 def _wrong_rating(item: Tensor, answer: Any) -> str | None:
     if answer is None:
         return None if not item.any() or len(item) < RATE_HZ // 10 else "gives no score to a recording: return a mean opinion score, 1 to 5"
@@ -145,10 +131,10 @@ def _wrong_embedding(item: Tensor, answer: Any) -> str | None:
 
 
 KINDS: dict[type, Kind] = {
-    Transcriber: Kind(_transcribed, _wrong_transcript, speech, odd_speech),
-    TextScorer: Kind(lambda judge, items: judge.score(items), _wrong_score, lambda: TEXTS, lambda: ODD_TEXTS),
-    SpeakerEmbedder: Kind(_embedded, _wrong_embedding, speech, odd_speech),
-    QualityPredictor: Kind(_rated, _wrong_rating, speech, odd_speech),
+    Transcriber: Kind(lambda judge, items, rate_hz: judge.transcribe(items, rate_hz), _wrong_transcript, speech, odd_speech),
+    TextScorer: Kind(lambda judge, items, _: judge.score(items), _wrong_score, lambda: TEXTS, lambda: ODD_TEXTS),
+    SpeakerEmbedder: Kind(lambda judge, items, rate_hz: judge.embed(items, rate_hz).cpu(), _wrong_embedding, speech, odd_speech),
+    QualityPredictor: Kind(lambda judge, items, rate_hz: judge.rate(items, rate_hz), _wrong_rating, speech, odd_speech),
 }
 
 
@@ -159,11 +145,11 @@ def _kind(judge: Judge) -> Kind:
     return kind
 
 
-def _answers(trial: Trial, items: list[Any]) -> list[Any]:
+def _answers(trial: Trial, items: list[Any], rate_hz: int = RATE_HZ) -> list[Any]:
     """The answers, one an item, each of the right form."""
     kind = _kind(trial.part)
     with trial.part.at_work(device_called()):
-        answers = kind.ask(trial.part, items)
+        answers = kind.ask(trial.part, items, rate_hz)
     require(len(answers) == len(items), f"{len(answers)} answers to {len(items)} items: answer each, in order")
     for item, answer in zip(items, answers, strict=True):
         wrong = kind.wrong(item, answer)

@@ -127,8 +127,10 @@ class PocketSphinxTranscriber(Transcriber):
         # Quieter than one step of 16 bits is a digital silence, which has no logarithm and breaks the decoder's normalisation.
         if not samples.any():
             return ""
+        # A result must not depend on what was heard before: the front end, made anew, has forgotten its estimate of the noise, and
+        # of a whole utterance the cepstral mean is its own, where in pieces it would run on.
+        self.decoder.reinit_feat(self.decoder.config)
         self.decoder.start_utt()
-        # As a whole: in pieces, the running cepstral mean would make a result depend on what was heard before.
         self.decoder.process_raw(samples.numpy().astype("<i2").tobytes(), full_utt=True)
         self.decoder.end_utt()
         hypothesis = self.decoder.hyp()

@@ -38,7 +38,7 @@ trainer: {max_steps: 24, val_check_interval: 8, limit_val_batches: 4, num_sanity
 
 
 @pytest.fixture(scope="module")
-def golden(small_corpus, tmp_path_factory):
+def golden(small_corpus, tmp_path_factory, make_runs):
     """Returns a function that runs the experiment in a store of its own and gives all losses, of training and validation."""
     from mlflow import MlflowClient
 
@@ -48,7 +48,7 @@ def golden(small_corpus, tmp_path_factory):
         folder = tmp_path_factory.mktemp("golden")
         (folder / "golden.yaml").write_text(YAML.replace("CORPUS", str(small_corpus)))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("SPECTRON_RUNS", str(folder / "runs"))
+            patch.setenv("SPECTRON_RUNS", str(make_runs(folder / "runs")))
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             for number, overrides in enumerate(legs):
                 outcome = fit(Experiment.read(folder / "golden.yaml", overrides), resume="" if number else None)
