@@ -8,7 +8,7 @@ import torch
 from tiny_spectron import tiny_model
 
 from spectron.batch import Word
-from spectron.losses import SpectrogramLoss, SpectrogramLossSettings, spoken_tokens, text_cross_entropy
+from spectron.losses import NAMINGS, SpectrogramLoss, SpectrogramLossSettings, spoken_tokens, text_cross_entropy
 
 
 def test_text_cross_entropy_by_hand():
@@ -84,17 +84,29 @@ def test_spoken_tokens_by_hand(tmp_path):
     assert whole[0] == the
     assert len(rest) > 1
     words = [Word("the", 0.1, 0.3), Word("zebra", 0.42, 0.42 + 0.2 * len(rest))]
-    ids, said = spoken_tokens(lm, [words, []], 16, step_rate_hz=10.0)
+    ids, said = spoken_tokens(lm, [words, []], 16, 10.0, NAMINGS["alignment"])
     expected = [None, the, the, None, *(token for token in rest for _ in range(2))]
     found = [int(token) if there else None for token, there in zip(ids[0], said[0], strict=True)]
     assert found == (expected + [None] * 16)[:16]
     assert not said[1].any()
-    assert spoken_tokens(lm, [], 5, 10.0)[0].shape == (0, 5)
+    assert spoken_tokens(lm, [], 5, 10.0, NAMINGS["alignment"])[0].shape == (0, 5)
+
+
+def test_spelt_letters_by_hand(tmp_path):
+    """Steps of 100 ms, their middles at 0.05, 0.15, ...: "the" has the first 0.6 s, two steps a letter, and "ox" the last 0.2 s."""
+    lm = tiny_model(tmp_path).language_model
+    letters = {letter: int(lm.tokenize([letter])[0][0, -1]) for letter in "theox"}
+    assert len(set(letters.values())) == 5
+    words = [Word("the", 0.0, 0.6), Word("", 0.6, 0.7), Word("ox", 0.7, 0.9)]
+    ids, said = spoken_tokens(lm, [words, [], [Word("", 0.0, 1.0)]], 10, 10.0, NAMINGS["spelling"])
+    assert ids[0][said[0]].tolist() == [letters[letter] for letter in "tthheeox"]
+    assert said[0].tolist() == [True] * 6 + [False] + [True] * 2 + [False]
+    assert not said[1:].any()
 
 
 def test_a_word_said_within_a_longer_one_has_no_step_of_its_own(tmp_path):
     lm = tiny_model(tmp_path).language_model
-    ids, said = spoken_tokens(lm, [[Word("is", 0.06, 0.14), Word("the", 0.14, 0.3)]], 3, step_rate_hz=10.0)
+    ids, said = spoken_tokens(lm, [[Word("is", 0.06, 0.14), Word("the", 0.14, 0.3)]], 3, 10.0, NAMINGS["alignment"])
     assert said[0].tolist() == [False, True, True]
     assert lm.detokenize([ids[0, 1:].tolist()]) == ["the the"]
 
@@ -103,6 +115,6 @@ def test_the_very_end_of_a_word_belongs_to_its_last_token(tmp_path):
     """The middle of the step, 0.05, is the last number before the word's end; so long after its beginning, the share is rounded to 1."""
     lm = tiny_model(tmp_path).language_model
     end = torch.tensor(0.05).nextafter(torch.tensor(1.0)).item()
-    ids, said = spoken_tokens(lm, [[Word("zebra", -1000.0, end)]], 1, step_rate_hz=10.0)
+    ids, said = spoken_tokens(lm, [[Word("zebra", -1000.0, end)]], 1, 10.0, NAMINGS["alignment"])
     assert said.all()
     assert int(ids) == int(lm.tokenize(["zebra"])[0][0, -1])

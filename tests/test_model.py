@@ -9,12 +9,13 @@ from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model
 from spectron.audio.mel import MelConfig
 from spectron.errors import ConfigError, DataError
 from spectron.heads import LatentSamplingHead, MelRegressionHead
+from spectron.losses import NAMINGS
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 
 
 def every_loss(model, batch):
     predicted = model(batch)
-    return {**model.losses(predicted), "alignment": model.alignment_loss(predicted, batch)}
+    return {**model.losses(predicted), **{what: model.naming_loss(predicted, batch, what) for what in NAMINGS}}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -39,14 +40,15 @@ def test_a_heads_losses_are_known_by_name_before_any_data(kind, tmp_path):
     assert ("flux" in names) == (kind is LatentSamplingHead)
 
 
-def test_the_alignment_is_counted_where_words_are_known(tmp_path):
+@pytest.mark.parametrize("what", NAMINGS)
+def test_what_is_said_is_counted_where_words_are_known(what, tmp_path):
     """Steps of 50 ms whose middles lie in the words of the first row: 0.075 to 0.525, and 0.625 to 0.725."""
     model, batch = tiny_model(tmp_path), ragged_batch()
     with torch.no_grad():
         predicted = model(batch)
-        assert int(model.alignment_loss(predicted, batch).count) == 10 + 3
+        assert int(model.naming_loss(predicted, batch, what).count) == 10 + 3
         batch.continuation_words = []
-        unknown = model.alignment_loss(predicted, batch)
+        unknown = model.naming_loss(predicted, batch, what)
     assert (float(unknown.total), int(unknown.count), float(unknown.mean)) == (0.0, 0, 0.0)
 
 

@@ -11,6 +11,7 @@ from spectron.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from spectron.checkpoints import Checkpoints, CheckpointSettings
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import TrainingError
+from spectron.losses import NAMINGS
 from spectron.module import LossWeights, SpectronModule
 from spectron.optimisation import Optimisation
 from spectron.pretraining import CTCModule
@@ -113,14 +114,14 @@ def test_frozen_parts_do_not_move_and_stay_in_eval(tmp_path):
     assert moved == {"output"}
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_the_alignment_is_weighed_and_left_out_at_zero(weight, tmp_path):
+@pytest.mark.parametrize("weights", [{}, {"alignment": 0.5}, {"spelling": 0.25}, {"alignment": 0.5, "spelling": 0.25}])
+def test_what_is_said_is_weighed_and_left_out_at_zero(weights, tmp_path):
     model = tiny_model(tmp_path)
     parts = model.encoder, model.language_model, lambda width: model.head, VOCODER
-    net = SpectronModule(*parts, loss_weights=LossWeights(text=2.0, speech=0.3, alignment=weight))
+    net = SpectronModule(*parts, loss_weights=LossWeights(text=2.0, speech=0.3, **weights))
     with torch.no_grad():
         means = {name: float(term.mean) for name, term in net.loss_terms(ragged_batch()).items()}
         total = float(net.total({name: torch.tensor(value) for name, value in means.items()}))
-    assert ("alignment" in means) == (weight > 0)
-    assert total == pytest.approx(2.0 * means["text"] + 0.3 * means["speech"] + weight * means.get("alignment", 0.0))
-    assert means.get("alignment", 1.0) > 0
+    assert means.keys() & NAMINGS.keys() == weights.keys()
+    assert total == pytest.approx(2.0 * means["text"] + 0.3 * means["speech"] + sum(w * means[what] for what, w in weights.items()))
+    assert all(means[what] > 0 for what in weights)

@@ -23,7 +23,7 @@ from spectron.chain import null_tokens, think
 from spectron.contracts import NULL_TOKENS, Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
 from spectron.generation import DecodingState, decode_speech, held_to, reference_samples, visibility
-from spectron.losses import spoken_tokens, text_cross_entropy
+from spectron.losses import NAMINGS, spoken_tokens, text_cross_entropy
 from spectron.vocoders.trial import require_waveform
 
 
@@ -179,16 +179,16 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             hidden = torch.zeros(*targets.steps.shape[:2], self.language_model.width, device=silence.device)
             return set(self.head.loss(hidden, targets))
 
-    def alignment_loss(self, predicted: TeacherForced, batch: SpeechBatch) -> LossTerm:
+    def naming_loss(self, predicted: TeacherForced, batch: SpeechBatch, what: str) -> LossTerm:
         """Cross-entropy of the language model naming, at every speech step, the token that is being said, in nats a step.
 
-        Of the steps within words whose times the batch knows; see ``losses/alignment.py``.
+        Of the steps within words whose times the batch knows. ``what`` is named is a key of ``NAMINGS``; see ``losses/alignment.py``.
         """
         hidden = predicted.speech_hidden
         step_rate_hz = self.head.mel.frame_rate_hz / self.head.frames_per_step
         words = batch.continuation_words or [[] for _ in batch.ids]
-        tokens, said = (tensor.to(hidden.device) for tensor in spoken_tokens(self.language_model, words, hidden.shape[1], step_rate_hz))
-        return text_cross_entropy(self.language_model.logits(hidden), tokens, said)
+        tokens, said = spoken_tokens(self.language_model, words, hidden.shape[1], step_rate_hz, NAMINGS[what])
+        return text_cross_entropy(self.language_model.logits(hidden), tokens.to(hidden.device), said.to(hidden.device))
 
     @torch.inference_mode()
     def score_speech(self, batch: SpeechBatch) -> SpeechScores:

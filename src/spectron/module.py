@@ -16,6 +16,7 @@ from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch, TeacherForced
 from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.errors import ConfigError
+from spectron.losses import NAMINGS
 from spectron.model import SpectronModel, text_alone
 from spectron.optimisation import Optimisation, configure, freeze, keep_frozen_in_eval, require_finite
 from spectron.positions import TellsLengths, TellsLines, require_room_for_decoding, require_room_for_speech, require_room_for_text
@@ -26,13 +27,14 @@ class LossWeights:
     """Weights of the total loss; the defaults are the paper's (L_CE + 0.1 L_recon).
 
     ``text_only`` weighs batches of text alone, where the data have any. ``alignment`` weighs the naming of the word that is being
-    said, an addition of ours for data with word times: at 0 it is not computed.
+    said, ``spelling`` that of its letter: additions of ours for data with word times, not computed at 0.
     """
 
     text: float = 1.0
     speech: float = 0.1
     text_only: float = 1.0
     alignment: float = 0.0
+    spelling: float = 0.0
 
 
 WEIGHTS, OPTIMISATION = LossWeights(), Optimisation()
@@ -166,7 +168,7 @@ class SpectronModule(TrainingModule):
 
     def measure_names(self) -> set[str]:
         """Validation losses that this task logs."""
-        names = {"loss", "text", "text_accuracy", "text_only", "alignment"} | self.model.speech_loss_names()
+        names = {"loss", "text", "text_accuracy", "text_only", *NAMINGS} | self.model.speech_loss_names()
         return {f"val/{name}" for name in names}
 
     def require_room(self, data: Any, decodings: list[Decoding]) -> None:
@@ -186,16 +188,15 @@ class SpectronModule(TrainingModule):
         right = (predicted.text_logits.argmax(-1) == predicted.text_targets) & predicted.text_valid
         accuracy = LossTerm(right.sum().float(), predicted.text_valid.sum())
         terms = {**self.model.losses(predicted), "text_accuracy": accuracy}
-        if self.loss_weights.alignment > 0:
-            terms["alignment"] = self.model.alignment_loss(predicted, batch)
-        return terms
+        named = {what: self.model.naming_loss(predicted, batch, what) for what in NAMINGS if getattr(self.loss_weights, what) > 0}
+        return terms | named
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
-        """L_CE plus the weighted speech loss (and alignment); of a batch of text alone, its own, which validation keeps apart."""
+        """L_CE plus the weighted speech loss (and namings); of a batch of text alone, its own, which validation keeps apart."""
         if "text" not in means:
             return self.loss_weights.text_only * means["text_only"]
         loss = self.loss_weights.text * means["text"] + self.loss_weights.speech * means["speech"]
-        return loss + self.loss_weights.alignment * means["alignment"] if "alignment" in means else loss
+        return loss + sum(getattr(self.loss_weights, what) * means[what] for what in NAMINGS if what in means)
 
     def teacher_forced_mel(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
         """The spectrogram (B, T, M) that the model predicts from the true past, and its (B,) valid frames."""

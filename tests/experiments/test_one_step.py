@@ -43,7 +43,7 @@ STANDING_FOR = {
 
 
 @pytest.fixture(scope="module")
-def surroundings(small_corpus, tmp_path_factory):
+def surroundings(small_corpus, tmp_path_factory, make_runs):
     """A store of runs, and corpora and models laid out as SPECTRON_DATA expects them."""
     folder = tmp_path_factory.mktemp("surroundings")
     lines = [json.loads(line) for line in (small_corpus / "carriers.jsonl").read_text().splitlines()]
@@ -57,7 +57,7 @@ def surroundings(small_corpus, tmp_path_factory):
     write_speechbrain_folder("conformer", folder / "models" / "asr-conformer-transformerlm-librispeech")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECTRON_DATA", str(folder))
-        patch.setenv("SPECTRON_RUNS", str(folder / "runs"))
+        patch.setenv("SPECTRON_RUNS", str(make_runs(folder / "runs")))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield folder
 
@@ -139,4 +139,4 @@ def test_it_takes_a_step(path, small_corpus, surroundings, tiny):
 
 
 def test_every_experiment_is_here():
-    assert len(EXPERIMENTS) == 37
+    assert len(EXPERIMENTS) == 38

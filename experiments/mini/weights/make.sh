@@ -18,9 +18,9 @@ if [ -n "${SPECTRON_DATA:-}" ]; then
   "$spectron" export mini-vocoder runs/mini-vocoder/export --half
   cp runs/mini-vocoder/export/vocoder/* experiments/mini/weights/vocoder/
 fi
-# The model in the box starts from all of these, and goes on twice from where it was.
-for name in spectron spectron_denials spectron_voice; do
+# The model in the box starts from all of these, and goes on three times from where it was.
+for name in spectron spectron_denials spectron_voice spectron_spelling; do
   "$spectron" fit "experiments/mini/$name.yaml"
   "$spectron" export "mini-${name//_/-}" "runs/mini-${name//_/-}/export"
 done
-"$spectron" export mini-spectron-voice experiments/mini/weights/spectron --half
+"$spectron" export mini-spectron-spelling experiments/mini/weights/spectron --half
