@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the embedded weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
-# About five hours on 2 cores, most of them the model's own. Each line can also be typed by itself; an interrupted fit goes on with --resume.
+# About six hours on 2 cores, most of them the model's own. Each line can also be typed by itself; an interrupted fit goes on with --resume.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 spectron="${1:-.venv/bin}/spectron"
