@@ -89,7 +89,7 @@ def ask(options: argparse.Namespace) -> None:
     means = _means(options)
     asked = file.with_name(f"{file.stem}-question.wav")
     write_wav(asked, speech.waveform, voices.SAMPLE_RATE_HZ)
-    _speak(options, means, read_prompts([asked]), [file])
+    _speak(options, means, read_prompts([asked]), [file], options.question)
 
 
 def _means(options: argparse.Namespace) -> tuple[Decoding, device, Source]:
@@ -104,12 +104,14 @@ def _means(options: argparse.Namespace) -> tuple[Decoding, device, Source]:
     return decoding, device_called(options.device), _source(options)
 
 
-def _speak(options: argparse.Namespace, means: tuple[Decoding, device, Source], prompts: list[Recording], files: list[Path]) -> None:
-    """Load the model, continue the prompts, and tell what was said."""
+def _speak(
+    options: argparse.Namespace, means: tuple[Decoding, device, Source], prompts: list[Recording], files: list[Path], asked: str = ""
+) -> None:
+    """Load the model, continue the prompts, and tell what was said, and where that is not what was ``asked``."""
     import logging
 
     from spectron.restoring import load_module
-    from spectron.speaking import speak
+    from spectron.speaking import heard_otherwise, speak
 
     decoding, place, source = means
     vocoders = logging.getLogger("spectron.vocoders")
@@ -124,7 +126,10 @@ def _speak(options: argparse.Namespace, means: tuple[Decoding, device, Source], 
         if spoken.transcript is None or spoken.continuation is None:
             print(f"Text:         {spoken.text or '(none)'}")
         else:
-            print(f"Transcript:   {spoken.transcript or '(none)'}\nContinuation: {spoken.continuation or '(none)'}")
+            print(f"Transcript:   {spoken.transcript or '(none)'}")
+            if asked and heard_otherwise(asked, spoken.transcript):
+                print(f"Asked:        {asked} (heard otherwise: word it as in the model's training)")
+            print(f"Continuation: {spoken.continuation or '(none)'}")
         cut = "" if spoken.stopped else ", cut off at --max-seconds"
         print(f"Speech:       {spoken.wav} ({spoken.seconds:.2f} s{cut})\nPicture:      {spoken.picture}")
     print(f"\nModel:        {source.path}")
