@@ -249,10 +249,8 @@ def test_ask_speaks_the_question_and_answers_it(talker, tmp_path, capsys):
     [("what is the capital of peru", False), ("what is the capital", True), ("", True), ("what is a capital of peru", True)],
 )
 def test_a_question_that_was_heard_otherwise_is_told(transcript, otherwise, talker, tmp_path, monkeypatch, capsys):
-    question, spoken = (
-        "What is the capital of Peru?",
-        Spoken(Path("q.wav"), "", transcript, "lima", 1.0, True, Path("a.wav"), Path("a.png")),
-    )
+    question = "What is the capital of Peru?"
+    spoken = Spoken(Path("q.wav"), "", transcript, "lima", 1.0, True, Path("a.wav"), Path("a.png"))
     monkeypatch.setattr("spectron.speaking.speak", lambda *_: [spoken])
     assert main(["ask", str(talker), question, "-o", str(tmp_path / "x.wav")]) == 0
     assert (f"\nAsked:        {question} (heard otherwise" in capsys.readouterr().out) is otherwise

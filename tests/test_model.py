@@ -15,7 +15,7 @@ from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 
 def every_loss(model, batch):
     predicted = model(batch)
-    return {**model.losses(predicted), **{what: model.naming_loss(predicted, batch, what) for what in NAMINGS}}
+    return {**model.losses(predicted), **model.naming_losses(predicted, batch, NAMINGS)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -46,9 +46,9 @@ def test_what_is_said_is_counted_where_words_are_known(what, tmp_path):
     model, batch = tiny_model(tmp_path), ragged_batch()
     with torch.no_grad():
         predicted = model(batch)
-        assert int(model.naming_loss(predicted, batch, what).count) == 10 + 3
+        assert int(model.naming_losses(predicted, batch, [what])[what].count) == 10 + 3
         batch.continuation_words = []
-        unknown = model.naming_loss(predicted, batch, what)
+        unknown = model.naming_losses(predicted, batch, [what])[what]
     assert (float(unknown.total), int(unknown.count), float(unknown.mean)) == (0.0, 0, 0.0)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
@@ -179,16 +179,19 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             hidden = torch.zeros(*targets.steps.shape[:2], self.language_model.width, device=silence.device)
             return set(self.head.loss(hidden, targets))
 
-    def naming_loss(self, predicted: TeacherForced, batch: SpeechBatch, what: str) -> LossTerm:
+    def naming_losses(self, predicted: TeacherForced, batch: SpeechBatch, names: Collection[str]) -> dict[str, LossTerm]:
         """Cross-entropy of the language model naming, at every speech step, the token that is being said, in nats a step.
 
-        Of the steps within words whose times the batch knows. ``what`` is named is a key of ``NAMINGS``; see ``losses/alignment.py``.
+        Of the steps within words whose times the batch knows; one for each of ``names``, keys of ``NAMINGS``: see ``losses/alignment.py``.
         """
+        if not names:
+            return {}
         hidden = predicted.speech_hidden
+        logits = self.language_model.logits(hidden)
         step_rate_hz = self.head.mel.frame_rate_hz / self.head.frames_per_step
         words = batch.continuation_words or [[] for _ in batch.ids]
-        tokens, said = spoken_tokens(self.language_model, words, hidden.shape[1], step_rate_hz, NAMINGS[what])
-        return text_cross_entropy(self.language_model.logits(hidden), tokens.to(hidden.device), said.to(hidden.device))
+        spoken = {name: spoken_tokens(self.language_model, words, hidden.shape[1], step_rate_hz, NAMINGS[name]) for name in names}
+        return {name: text_cross_entropy(logits, ids.to(hidden.device), said.to(hidden.device)) for name, (ids, said) in spoken.items()}
 
     @torch.inference_mode()
     def score_speech(self, batch: SpeechBatch) -> SpeechScores:

@@ -187,9 +187,8 @@ class SpectronModule(TrainingModule):
         predicted = self.model(batch)
         right = (predicted.text_logits.argmax(-1) == predicted.text_targets) & predicted.text_valid
         accuracy = LossTerm(right.sum().float(), predicted.text_valid.sum())
-        terms = {**self.model.losses(predicted), "text_accuracy": accuracy}
-        named = {what: self.model.naming_loss(predicted, batch, what) for what in NAMINGS if getattr(self.loss_weights, what) > 0}
-        return terms | named
+        named = [name for name in NAMINGS if getattr(self.loss_weights, name) > 0]
+        return {**self.model.losses(predicted), "text_accuracy": accuracy, **self.model.naming_losses(predicted, batch, named)}
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
         """L_CE plus the weighted speech loss (and namings); of a batch of text alone, its own, which validation keeps apart."""

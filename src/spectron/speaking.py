@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,11 +76,6 @@ def output_files(prompts: list[Path], output: Path) -> list[Path]:
             raise ConfigError(f"-o {output}: the answer to {prompts[place]} would be written over {file}. Name another folder or file")
         taken.add(file.resolve())
     return files
-
-
-def heard_otherwise(asked: str, transcript: str) -> bool:
-    """Whether a transcript has other words than the question, however the two are written."""
-    return re.findall(r"\w+", asked.casefold()) != re.findall(r"\w+", transcript.casefold())
 
 
 def speak(module: LightningModule, prompts: list[Recording], files: list[Path], decoding: Decoding) -> list[Spoken]:
