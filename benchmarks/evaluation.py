@@ -74,15 +74,17 @@ def stock_words(folder: str, items: list[Tensor]) -> list[str]:
 
 
 def stock_likelihoods(folder: str, texts: list[str]) -> list[float]:
-    """Transformers' own loss, one text after the other: summed nats."""
+    """Transformers' own loss, one text after the other, and of a long text one context after the other: summed nats."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    room = model.config.max_position_embeddings - 1
     nats = []
     for text in texts:
-        ids = torch.tensor([[begin, *tokenizer(text.strip(), add_special_tokens=False)["input_ids"]]])
-        nats.append(0.0 if ids.shape[1] == 1 else float(model(ids, labels=ids).loss) * (ids.shape[1] - 1))
+        tokens = tokenizer(text.strip(), add_special_tokens=False)["input_ids"]
+        pieces = [torch.tensor([[begin, *tokens[place : place + room]]]) for place in range(0, len(tokens), room)]
+        nats.append(sum(float(model(ids, labels=ids).loss) * (ids.shape[1] - 1) for ids in pieces))
     return nats
 
 

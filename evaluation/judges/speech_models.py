@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from spectron.encoders.front_ends import FrontEnd, LibraryFrontEnd
 from spectron.encoders.loading import FRONT_ENDS, Reading, hears_padding, quiet, read_config
 from spectron.encoders.masking import Lengths, hide_padding
+from spectron.encoders.tiles import tile_convolutions
 from spectron.errors import ConfigError
 from spectron.hub import reading, require_safetensors
 
@@ -47,6 +48,7 @@ class HeadedEncoder(nn.Module):
         self.lengths = Lengths()
         if self.together:
             hide_padding(self.model.base_model, self.lengths)
+            tile_convolutions(self.model.base_model)
 
     def forward(self, waveforms: list[Tensor]) -> list[tuple[Any, int, int]]:
         """The library's outputs for waveforms (S,).

@@ -18,6 +18,7 @@ from spectron.encoders.front_ends import LibraryFrontEnd, in_dtype
 from spectron.encoders.loading import read_encoder, require_layer
 from spectron.encoders.masking import Lengths, hide_padding
 from spectron.encoders.rows import keep_statistics, noise, one_by_one, rest_unused, sizes
+from spectron.encoders.tiles import tile_convolutions
 from spectron.errors import ConfigError
 from spectron.hub import locate, reading
 
@@ -71,6 +72,7 @@ class PretrainedEncoder(SpeechEncoder):
             log.info("%s: recordings are encoded one at a time, because padding would change what this encoder hears", source)
         else:
             hide_padding(self.model, self.lengths)
+            tile_convolutions(self.model)
         self._settle(folder)
         self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
