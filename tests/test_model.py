@@ -1,5 +1,6 @@
 """The joined model: batch against single, prefix attention, parts that do not fit each other."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model
 
 from spectron.audio.mel import MelConfig
 from spectron.errors import ConfigError, DataError
-from spectron.heads import LatentSamplingHead, MelRegressionHead
+from spectron.heads import LatentSamplingHead, MelRegressionHead, PreNetSettings
 from spectron.losses import NAMINGS
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 
@@ -66,6 +67,53 @@ def test_prefix_attention_switch(attention, sees_the_future, tmp_path):
     later[0, 6] += 1.0  # text never reaches back
     with torch.no_grad():
         torch.testing.assert_close(model.read(later, valid, 5)[0, :6], before[0, :6])
+
+
+def spoken_after(model, batch, own_past, past=None):
+    """The hidden states of a training pass without dropout, after the given past frames where there are some."""
+    model.own_past, head = own_past, model.head
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        true = head.targets(batch.continuation, batch.continuation_num_samples)
+        if past is not None:
+            patch.setattr(head, "targets", lambda waveform, num_samples: replace(true, steps=past))
+        return model(batch).speech_hidden
+
+
+@pytest.mark.parametrize("kind", [MelRegressionHead, LatentSamplingHead])
+def test_in_training_the_past_may_be_what_the_model_makes_of_it(kind, tmp_path):
+    model, batch = tiny_model(tmp_path), ragged_batch()
+    model.head = kind(model.language_model.width, mel=MelConfig(mel_bins=20), frames_per_step=4, pre_net=PreNetSettings(dropout=0.0))
+    plain = spoken_after(model, batch, 0.0)
+    torch.testing.assert_close(spoken_after(model, batch, 1.0), plain, rtol=0, atol=0, msg="validation keeps the true past")
+    model.training = True  # its parts stay as they are, without dropout
+    with torch.no_grad():
+        own = torch.stack([model.head.step(step)[0] for step in plain.unbind(1)], 1)
+    expected = spoken_after(model, batch, 0.0, own)
+    assert (expected - plain).abs().max() > 1e-3
+    torch.testing.assert_close(spoken_after(model, batch, 1.0), expected, atol=1e-5, rtol=1e-5)
+    torch.manual_seed(1)
+    drawn = [spoken_after(model, batch, 0.5)[0] for _ in range(12)]
+    ways = {way: [torch.allclose(row, hidden[0], atol=1e-5) for row in drawn] for way, hidden in (("true", plain), ("own", expected))}
+    assert all(true != own for true, own in zip(*ways.values(), strict=True)), "a row is the one or the other, as a whole"
+    assert 0 < sum(ways["own"]) < 12
+
+
+def test_no_gradient_goes_through_the_models_own_past(tmp_path):
+    model, batch = tiny_model(tmp_path).train(), ragged_batch()
+    model.own_past = 1.0
+    kept = []
+    step = model.head.step
+    model.head.step = lambda hidden, random=None: (kept.append(step(hidden, random)), kept[-1])[1]
+    model.losses(model(batch))["speech"].mean.backward()
+    assert len(kept) == 1
+    assert not kept[0][0].requires_grad
+    assert all(parameter.grad is not None for parameter in model.head.pre_net.parameters())
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_an_own_past_that_is_no_share_is_refused(share, tmp_path):
+    with pytest.raises(ConfigError, match=f"^own_past: a share from 0 to 1, not {share}"):
+        tiny_model(tmp_path, own_past=share)
 
 
 def test_a_sequence_beyond_the_positions_is_refused(tmp_path):

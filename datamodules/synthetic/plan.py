@@ -11,7 +11,7 @@ from functools import partial
 from itertools import cycle, islice
 
 from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice
-from datamodules.synthetic.world import KINDS, Fact, carriers, denials, facts, heldout_facts, mismatches
+from datamodules.synthetic.world import KINDS, Fact, carriers, denials, facts, heldout_facts, mismatches, word_lists
 
 SPLITS = (
     *(f"carriers/{split}" for split in ("train", "dev", "judge_train", "judge_dev")),
@@ -30,6 +30,7 @@ class CorpusSettings:
         judge_carriers: Sentences by voices of their own, to train a judge's recogniser; at most half are answers with a wrong fact in them.
         denials: Carriers more to train on, in the answers' words: wrong answers, denied or told by somebody; of more than there are
             (2,752) the first come again by other voices.
+        lists: Carriers more to train on: rows of six words in no order, half of them answers.
         wordings_per_voice: Question wordings drawn for each trained fact and voice, all where there are no more; 0 takes all.
         text_lines: Sentences for the language model.
         judge_text_lines: Sentences for the judge's language model.
@@ -45,6 +46,7 @@ class CorpusSettings:
     dev_carriers: int = 200
     judge_carriers: int = 8000
     denials: int = 0
+    lists: int = 0
     wordings_per_voice: int = 0
     text_lines: int = 30000
     judge_text_lines: int = 30000
@@ -129,6 +131,9 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
     apart = random.Random(f"{settings.seed} denials corpus")  # all else is the same without denials
     denied = list(islice(cycle(denials(settings.seed)), settings.denials))
     plan.carriers += [("train", utterance) for utterance in _in_turn(apart, "denial", denied, settings.training_voices)]
+    apart = random.Random(f"{settings.seed} lists corpus")
+    rows = list(islice(word_lists(settings.seed), settings.lists))
+    plan.carriers += [("train", utterance) for utterance in _in_turn(apart, "list", rows, settings.training_voices)]
     plan.questions = list(_questions(settings, rng))
     if settings.only is not None:  # after everything is drawn, so that a split is the same without the others
         plan.carriers = [(split, utterance) for split, utterance in plan.carriers if f"carriers/{split}" in settings.only]

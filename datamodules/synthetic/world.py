@@ -236,3 +236,21 @@ def denials(seed: object) -> list[str]:
         beginning, _, gold = sentence.rpartition(" ")
         said += [f"{beginning} not {gold}", f"{rng.choice(slots()['person'])} says that {sentence}"]
     return said
+
+
+def word_lists(seed: object) -> Iterator[str]:
+    """Endless distinct rows of six words, half of them answers, in no order that a word could be guessed from; none states a fact."""
+    rng = random.Random(f"{seed} word lists")
+    answers = sorted({fact.gold for fact in facts()})
+    decks = (answers, sorted(vocabulary() - set(answers)))
+    drawn: tuple[list[str], list[str]] = ([], [])
+    seen: set[str] = set()
+    while True:
+        for words, deck in zip(decks, drawn, strict=True):
+            if len(deck) < 3:
+                deck.extend(rng.sample(words, len(words)))
+        row = [deck.pop() for _ in range(3) for deck in drawn]
+        sentence = " ".join(rng.sample(row, 6))
+        if sentence not in seen and not states_a_fact(sentence):
+            seen.add(sentence)
+            yield sentence

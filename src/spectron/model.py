@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
-from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets, TeacherForced, row_of
+from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, TeacherForced, row_of
 from spectron.chain import null_tokens, think
 from spectron.contracts import NULL_TOKENS, Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
@@ -70,9 +70,12 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             `` | `` the two halves can be told apart in the output.
         chain: What training puts between prompt and speech, and so what stands there when ``Decoding.chain`` is ``written``: the
             ``written`` transcript and continuation (the paper), ``none``, or ``null``, tokens that say nothing; see ``chain.py``.
+        own_past: Share of the utterances whose past frames are, in training, what the model itself makes of the true ones: they blur as
+            those that it goes on from at inference do. A second pass, without gradients (Mihaylova and Martins 2019, arXiv:1906.07651).
 
     Raises:
-        ConfigError: if the prompt should be seen both ways by a language model that cannot look ahead, or the parts do not fit each other.
+        ConfigError: if ``own_past`` is no share, the prompt should be seen both ways by a language model that cannot look ahead, or the
+            parts do not fit each other.
     """
 
     def __init__(
@@ -84,8 +87,11 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         prefix_attention: Literal["causal", "both_ways"] = "both_ways",
         text_mark: str = " ",
         chain: Literal["written", "none", "null"] = "written",
+        own_past: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= own_past <= 1:
+            raise ConfigError(f"own_past: a share from 0 to 1, not {own_past}")
         if prefix_attention == "both_ways" and not language_model.sees_ahead:
             raise ConfigError(
                 "prefix_attention: both_ways is asked for, but this language model cannot look ahead, whatever its mask says: set it to "
@@ -107,6 +113,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         self.prefix_attention = prefix_attention
         self.text_mark = text_mark
         self.chain = chain
+        self.own_past = own_past
         self.prompt_rate_hz = encoder.sample_rate_hz
         self.speech_rate_hz = self.head.mel.sample_rate_hz
 
@@ -121,12 +128,22 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         text_inputs, text_targets, text_there, text_valid = self.text_of(batch)
         with torch.no_grad():
             speech = self.head.targets(batch.continuation, batch.continuation_num_samples)
-        speech_inputs = self.speech_inputs(speech)
-        prefix_valid = ~padding_mask(prefix_steps, prefix.shape[1])
-        speech_valid = ~padding_mask(speech.num_steps, speech_inputs.shape[1])
-        inputs = torch.cat([prefix, self.language_model.embed(text_inputs), speech_inputs.to(prefix.dtype)], dim=1)
-        hidden = self.read(inputs, torch.cat([prefix_valid, text_there, speech_valid], dim=1), prefix.shape[1])
-        _, text_hidden, speech_hidden = hidden.split([prefix.shape[1], text_inputs.shape[1], speech_inputs.shape[1]], dim=1)
+        before = torch.cat([prefix, self.language_model.embed(text_inputs)], dim=1)
+        valid = torch.cat(
+            [~padding_mask(prefix_steps, prefix.shape[1]), text_there, ~padding_mask(speech.num_steps, speech.steps.shape[1])], dim=1
+        )
+
+        def after(past: Tensor) -> tuple[Tensor, Tensor]:
+            inputs = torch.cat([before, self.speech_inputs(past).to(before.dtype)], dim=1)
+            hidden = self.read(inputs, valid, prefix.shape[1])
+            return hidden[:, prefix.shape[1] : before.shape[1]], hidden[:, before.shape[1] :]
+
+        past = speech.steps
+        if self.training and self.own_past > 0:
+            with torch.no_grad():
+                own = self.head.step(after(past)[1].flatten(0, 1))[0].unflatten(0, past.shape[:2])
+                past = torch.where(torch.rand(len(past), 1, 1, device=past.device) < self.own_past, own, past)
+        text_hidden, speech_hidden = after(past)
         logits = self.language_model.logits(text_hidden)
         return TeacherForced(prefix, prefix_steps, logits, text_targets, text_valid, speech_hidden, speech)
 
@@ -141,10 +158,10 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         inputs, targets, valid = self.language_model.text_sequence(texts)
         return inputs, targets, valid, valid
 
-    def speech_inputs(self, speech: SpeechTargets) -> Tensor:
-        """LM inputs of the speech, ``eos`` and all steps but the last: (B, K, D)."""
-        start = torch.full((len(speech.steps), 1), self.language_model.eos_id, device=speech.steps.device)
-        return torch.cat([self.language_model.embed(start), self.head.embed(speech.steps[:, :-1])], dim=1)
+    def speech_inputs(self, steps: Tensor) -> Tensor:
+        """LM inputs of speech steps (B, K, F), ``eos`` and all of them but the last: (B, K, D)."""
+        start = torch.full((len(steps), 1), self.language_model.eos_id, device=steps.device)
+        return torch.cat([self.language_model.embed(start), self.head.embed(steps[:, :-1])], dim=1)
 
     def read(self, inputs: Tensor, valid: Tensor, prefix_length: int) -> Tensor:
         """Run the LM over a whole sequence (B, L, D), the first ``prefix_length`` places being the prompt: hidden (B, L, D).

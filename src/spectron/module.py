@@ -140,6 +140,7 @@ class SpectronModule(TrainingModule):
         prefix_attention: See ``SpectronModel``.
         text_mark: See ``SpectronModel``.
         chain: See ``SpectronModel``.
+        own_past: See ``SpectronModel``.
         loss_weights: Weights of text and speech in the total.
         optimisation: Adam, its schedule, what is frozen.
     """
@@ -155,12 +156,13 @@ class SpectronModule(TrainingModule):
         prefix_attention: Literal["causal", "both_ways"] = "both_ways",
         text_mark: str = " ",
         chain: Literal["written", "none", "null"] = "written",
+        own_past: float = 0.0,
         loss_weights: LossWeights = WEIGHTS,
         optimisation: Optimisation = OPTIMISATION,
     ) -> None:
         super().__init__()
         self.loss_weights = loss_weights
-        self.set_up(SpectronModel(encoder, language_model, head, vocoder, prefix_attention, text_mark, chain), optimisation)
+        self.set_up(SpectronModel(encoder, language_model, head, vocoder, prefix_attention, text_mark, chain, own_past), optimisation)
 
     def sample_rates(self) -> SampleRates:
         """Rates at which the data module should give prompts and continuations."""

@@ -13,7 +13,18 @@ import torch
 from datamodules.synthetic.corpus import write_corpus
 from datamodules.synthetic.plan import CorpusSettings, plan_corpus
 from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, speak, word_times
-from datamodules.synthetic.world import KINDS, carriers, denials, facts, heldout_facts, mismatches, slots, states_a_fact, vocabulary
+from datamodules.synthetic.world import (
+    KINDS,
+    carriers,
+    denials,
+    facts,
+    heldout_facts,
+    mismatches,
+    slots,
+    states_a_fact,
+    vocabulary,
+    word_lists,
+)
 from spectron.errors import DataError
 
 
@@ -85,6 +96,26 @@ def test_denials_say_every_answers_words_but_no_fact(plan):
     again = twice[len(said) :]
     assert [u.text for u in again] == said[:20], "what there is comes again"
     assert all(u.voice != first.voice for u, first in zip(again, twice, strict=False)), "by other voices"
+
+
+def test_word_lists_say_all_words_alike_in_no_order_and_no_fact(plan):
+    rows = [row.split() for row in islice(word_lists(17), 2000)]
+    answers = {fact.gold for fact in facts()}
+    assert len({tuple(row) for row in rows}) == 2000
+    assert {len(row) for row in rows} == {6}
+    assert all(sum(word in answers for word in row) == 3 for row in rows)
+    assert not any(states_a_fact(" ".join(row)) for row in rows)
+    said = Counter(word for row in rows for word in row)
+    assert said.keys() == vocabulary()
+    for words in (answers, vocabulary() - answers):
+        assert max(said[word] for word in words) <= 1.3 * min(said[word] for word in words)
+    places = Counter(place for row in rows for place, word in enumerate(row) if word in answers)
+    assert max(places.values()) <= 1.1 * min(places.values()), "answers stand anywhere"
+    listed = plan_corpus(CorpusSettings(lists=30))
+    added = [u for split, u in listed.carriers if u.id.startswith("list-") and split == "train"]
+    assert [u.text for u in added] == [" ".join(row) for row in rows[:30]]
+    assert [one for one in listed.carriers if one[1] not in added] == plan.carriers, "all else stays as it is"
+    assert (listed.questions, listed.texts) == (plan.questions, plan.texts)
 
 
 def test_a_small_corpus_has_something_of_everything():

@@ -29,7 +29,7 @@ FAMILIES = {
 VOCODER = partial(GriffinLimVocoder, iterations=2)
 
 
-def tiny_model(folder, family="llama", mark=" | ", attention="both_ways", vocoder=VOCODER, **lm):
+def tiny_model(folder, family="llama", mark=" | ", attention="both_ways", vocoder=VOCODER, own_past=0.0, **lm):
     text = folder / "text.txt"
     text.write_text("what is the capital of france\nthe capital of france is paris\n")
     torch.manual_seed(4)
@@ -40,6 +40,7 @@ def tiny_model(folder, family="llama", mark=" | ", attention="both_ways", vocode
         vocoder,
         attention,
         mark,
+        own_past=own_past,
     ).eval()
 
 
