@@ -4,9 +4,10 @@ Run: python -m benchmarks.evaluation <manifest.jsonl> --scorer <folder or name> 
 
 Speaker similarity: resemblyzer's ``preprocess_wav`` and ``embed_utterance``, a recording after the other, against ``ResemblyzerEmbedder``.
 Recogniser and text scorer: transformers' processor, model and tokenizer, a recording and a text after the other, against
-``TransformersTranscriber`` and ``TransformersTextScorer``; without a folder the recogniser is a small model with random weights, written
-for the occasion. The items are of mixed length: the beginnings of the recordings, from one second to all of them. The results of both
-ways are held against each other before a time is told.
+``TransformersTranscriber`` and ``TransformersTextScorer``. Without a folder the recognisers have random weights and are written for the
+occasion: a wav2vec 2.0 with CTC of 7 million parameters, and a Whisper of the tiny one's size, which writes 64 tokens for each recording.
+The items are of mixed length: the beginnings of the recordings, from one second to all of them. The results of both ways are held against
+each other before a time is told.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +64,16 @@ def stock_embeddings(items: list[Tensor]) -> list[Tensor]:
 
 def stock_words(folder: str, items: list[Tensor]) -> list[str]:
     """Transformers' own recogniser, one by one."""
-    from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoTokenizer
 
     extractor, tokenizer = AutoFeatureExtractor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCTC.from_pretrained(folder).eval()
+    writes = AutoConfig.from_pretrained(folder).is_encoder_decoder
+    model = (AutoModelForSpeechSeq2Seq if writes else AutoModelForCTC).from_pretrained(folder).eval()
     texts = []
     for item in items:
         inputs = extractor(item.numpy(), sampling_rate=RATE_HZ, return_tensors="pt")
-        texts.append(tokenizer.decode(model(**inputs).logits[0].argmax(-1)))
+        tokens = model.generate(**inputs, num_beams=1, do_sample=False)[0] if writes else model(**inputs).logits[0].argmax(-1)
+        texts.append(tokenizer.decode(tokens, skip_special_tokens=writes).strip())
     return texts
 
 
@@ -104,6 +108,31 @@ def written_recogniser(folder: Path) -> str:
     return str(folder)
 
 
+def written_whisper(folder: Path) -> str:
+    """A Whisper of the tiny one's size with random weights; it writes as many tokens as it may, made-up words."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    torch.manual_seed(0)
+    size = {"d_model": 384, "encoder_layers": 4, "decoder_layers": 4, "encoder_attention_heads": 6, "decoder_attention_heads": 6}
+    control = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1, "decoder_start_token_id": 0}
+    config = WhisperConfig(vocab_size=51865, encoder_ffn_dim=1536, decoder_ffn_dim=1536, **size, **control)
+    words = ["<begin>", "<end>", *map("".join, product(LETTERS[5:-1], repeat=4))]
+    ids = {word: place for place, word in enumerate(words[: config.vocab_size])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<end>"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<begin>", eos_token="<end>", pad_token="<end>").save_pretrained(folder)
+    model = WhisperForConditionalGeneration(config)
+    for parameter in model.parameters():
+        parameter.add_(0.02 * torch.randn_like(parameter))
+    for layer in model.model.decoder.layers:  # or it would write one word, whatever it heard
+        layer.encoder_attn.out_proj.weight.mul_(10)
+        layer.encoder_attn.q_proj.weight.mul_(10)
+    model.generation_config.update(suppress_tokens=[0, 1], max_length=65)
+    model.save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return str(folder)
+
+
 def timed(name: str, stock: Callable[[], list[Any]], ours: Callable[[], list[Any]], seconds: float) -> tuple[list[Any], list[Any]]:
     """Both ways' results; their speeds and the ratio are printed. Each way is run twice, and the better time counts."""
     found, best = [], []
@@ -116,7 +145,7 @@ def timed(name: str, stock: Callable[[], list[Any]], ours: Callable[[], list[Any
         found.append(result)
         best.append(min(times))
     cells = (name, f"{seconds / best[0]:.1f}", f"{seconds / best[1]:.1f}", f"{best[0] / best[1]:.2f}")
-    print("".join(cell.ljust(28) for cell in cells), flush=True)
+    print("".join(cell.ljust(40) for cell in cells), flush=True)
     return found[0], found[1]
 
 
@@ -132,31 +161,44 @@ def main() -> None:
     items = items_of(arguments.manifest, arguments.items)
     seconds = sum(len(item) for item in items) / RATE_HZ
     print(f"{len(items)} items, {seconds:.0f} s of speech, {torch.get_num_threads()} threads")
-    print("".join(cell.ljust(28) for cell in ("", "stock, s of speech/s", "in batches, s of speech/s", "ratio")))
+    print("".join(cell.ljust(40) for cell in ("", "stock, s of speech/s", "in batches, s of speech/s", "ratio")))
     with tempfile.TemporaryDirectory() as folder:
-        embedder = ResemblyzerEmbedder()
-        recogniser = arguments.recogniser or written_recogniser(Path(folder))
-        transcriber, scorer = TransformersTranscriber(recogniser), TransformersTextScorer(arguments.scorer)
-        with embedder.at_work(CPU), transcriber.at_work(CPU), scorer.at_work(CPU):
+        embedder, scorer = ResemblyzerEmbedder(), TransformersTextScorer(arguments.scorer)
+        recognisers = {"recogniser": arguments.recogniser}
+        if arguments.recogniser is None:
+            recognisers = {
+                "CTC recogniser": written_recogniser(Path(folder) / "ctc"),
+                "writing recogniser": written_whisper(Path(folder) / "whisper"),
+            }
+        with embedder.at_work(CPU):
 
             def voices() -> list[Tensor]:
                 return in_groups(lambda some: list(embedder.embed(some, RATE_HZ)), items)
 
-            def judged() -> list[tuple[str, float]]:
-                texts = in_groups(lambda some: transcriber.transcribe(some, RATE_HZ), items)
-                return list(zip(texts, (nats for nats, _ in scorer.score(texts)), strict=True))
-
-            def stock() -> list[tuple[str, float]]:
-                texts = stock_words(recogniser, items)
-                return list(zip(texts, stock_likelihoods(arguments.scorer, texts), strict=True))
-
             theirs, ours = timed("speaker similarity", lambda: stock_embeddings(items), voices, seconds)
             torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), atol=1e-4, rtol=1e-4)
-            theirs, ours = timed("recogniser and text scorer", stock, judged, seconds)
-            assert [text for text, _ in ours] == [text for text, _ in theirs], "the batched transcripts differ"
-            torch.testing.assert_close(
-                torch.tensor([nats for _, nats in ours]), torch.tensor([nats for _, nats in theirs]), atol=1e-2, rtol=1e-4
-            )
+        for name, recogniser in recognisers.items():
+            transcriber = TransformersTranscriber(recogniser)
+            with transcriber.at_work(CPU), scorer.at_work(CPU):
+                compare_words(f"{name} and text scorer", transcriber, scorer, items, seconds)
+
+
+def compare_words(
+    name: str, transcriber: TransformersTranscriber, scorer: TransformersTextScorer, items: list[Tensor], seconds: float
+) -> None:
+    """Transcripts and their likelihoods, both ways."""
+
+    def judged() -> list[tuple[str, float]]:
+        texts = in_groups(lambda some: transcriber.transcribe(some, RATE_HZ), items)
+        return list(zip(texts, (nats for nats, _ in scorer.score(texts)), strict=True))
+
+    def stock() -> list[tuple[str, float]]:
+        texts = stock_words(transcriber.source, items)
+        return list(zip(texts, stock_likelihoods(scorer.source, texts), strict=True))
+
+    theirs, ours = timed(name, stock, judged, seconds)
+    assert [text for text, _ in ours] == [text for text, _ in theirs], "the batched transcripts differ"
+    torch.testing.assert_close(torch.tensor([nats for _, nats in ours]), torch.tensor([nats for _, nats in theirs]), atol=1e-2, rtol=1e-4)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def by_pieces(
     device: torch.device,
     hear: Callable[[list[Tensor]], Sequence[Evidence]],
     longest_seconds: float = PIECE_SECONDS,
+    together_seconds: float | None = None,
 ) -> list[list[tuple[int, Evidence]]]:
     """What is heard in the pieces of each recording.
 
@@ -36,6 +37,7 @@ def by_pieces(
         device: Where it wants them.
         hear: Gives the evidence of each piece (S',) of a batch.
         longest_seconds: The longest piece that it hears.
+        together_seconds: The most in a batch, padding included; by default what suits the device.
 
     Returns:
         For every recording its pieces' numbers of samples, at ``to_hz``, with their evidence, in order. Digital silence and pieces below
@@ -46,7 +48,7 @@ def by_pieces(
         whole = resample(waveform.detach().cpu().float(), from_hz, to_hz)
         pieces += [(owner, piece) for piece in cut(whole, to_hz, longest_seconds) if len(piece) >= LEAST_SECONDS * to_hz and piece.any()]
     evidence: dict[int, Evidence] = {}
-    together = CPU_TOGETHER_SECONDS if device.type == "cpu" else TOGETHER_SECONDS
+    together = together_seconds or (CPU_TOGETHER_SECONDS if device.type == "cpu" else TOGETHER_SECONDS)
     for group in alike([len(piece) for _, piece in pieces], int(together * to_hz)):
         evidence |= zip(group, hear([pieces[place][1].to(device) for place in group]), strict=True)
     found: list[list[tuple[int, Evidence]]] = [[] for _ in waveforms]

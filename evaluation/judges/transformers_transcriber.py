@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from evaluation.judges.contracts import Transcriber
-from evaluation.judges.pieces import PIECE_SECONDS, by_pieces, join_texts
+from evaluation.judges.pieces import PIECE_SECONDS, TOGETHER_SECONDS, by_pieces, join_texts
 from evaluation.judges.sources import HubJudge
 from evaluation.judges.speech_models import HeadedEncoder, read_model
 from spectron.encoders.loading import Reading, quiet, read_config
@@ -65,7 +65,7 @@ class TransformersTranscriber(HubJudge, Transcriber):
         """Words heard in each waveform (S,); none in digital silence and in what is shorter than 0.1 s."""
         device = next(self.recogniser.parameters()).device
         own = self.recogniser
-        return join_texts(by_pieces(waveforms, sample_rate_hz, own.sample_rate_hz, device, own, own.longest_seconds))
+        return join_texts(by_pieces(waveforms, sample_rate_hz, own.sample_rate_hz, device, own, own.longest_seconds, own.together_seconds))
 
 
 class Recogniser(nn.Module, ABC):
@@ -74,10 +74,12 @@ class Recogniser(nn.Module, ABC):
     Attributes:
         sample_rate_hz: Rate of the waveforms.
         longest_seconds: The longest that it hears at once.
+        together_seconds: The most that it is given at once; None leaves that to the device.
     """
 
     sample_rate_hz: int
     longest_seconds: float = PIECE_SECONDS
+    together_seconds: float | None = None
 
     @abstractmethod
     def forward(self, waveforms: list[Tensor]) -> list[str]:
@@ -130,6 +132,7 @@ class WritingRecogniser(Recogniser):
         if not self.together:
             self.settings["max_new_tokens"] = MOST_TOKENS
             return
+        self.together_seconds = TOGETHER_SECONDS  # its windows are alike however short the recordings, and a step of its decoder is for all
         self.longest_seconds = min(PIECE_SECONDS, self.extractor.n_samples / self.sample_rate_hz)
         if languages := getattr(self.model.generation_config, "lang_to_id", None):
             if f"<|{language}|>" not in languages:

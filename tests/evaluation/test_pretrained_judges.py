@@ -244,6 +244,23 @@ def test_pieces_are_the_whole_and_each_fits(seed):
         assert all(num_samples >= 0.1 * rate for num_samples, _ in heard)
 
 
+@pytest.mark.parametrize(("together_seconds", "most"), [(None, 12), (120.0, 120), (4.0, 4)])
+def test_a_judge_says_how_much_it_is_given_at_once(together_seconds, most):
+    waveforms, given = [NOISE[: 2 * RATE]] * 80, []
+    by_pieces(waveforms, RATE, RATE, CPU, lambda pieces: given.append(len(pieces)) or pieces, together_seconds=together_seconds)
+    assert sum(given) == 80
+    assert max(given) == most // 2
+
+
+def test_whisper_writes_for_many_short_recordings_at_once(tiny_judge, monkeypatch):
+    judge, given = TransformersTranscriber(str(tiny_judge("whisper"))), []
+    with judge.at_work(CPU):
+        write = judge.recogniser.write
+        monkeypatch.setattr(judge.recogniser, "write", lambda some: given.append(len(some)) or write(some))
+        judge.transcribe([NOISE[: 2 * RATE]] * 20, RATE)
+    assert given == [16, 4], "batches of windows, which are full whatever stands in them"
+
+
 def test_a_cut_falls_into_the_pause():
     waveform = NOISE.repeat(4)[: 10 * RATE].clone()
     waveform[7 * RATE : 7 * RATE + 4800] *= 0.01
