@@ -33,7 +33,7 @@ lint: $(READY) ## style, types and import directions
 mlflow: $(READY) ## open MLflow on the runs of this folder
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
 
-weights: $(READY) ## make the embedded weights again (about six hours on 2 cores)
+weights: $(READY) ## make the embedded weights again (about seven hours on 2 cores)
 	bash experiments/mini/weights/make.sh $(BIN)
 
 clean: ## remove the environment and the synthetic corpora (runs are kept)

@@ -139,4 +139,4 @@ def test_it_takes_a_step(path, small_corpus, surroundings, tiny):
 
 
 def test_every_experiment_is_here():
-    assert len(EXPERIMENTS) == 38
+    assert len(EXPERIMENTS) == 40

@@ -15,7 +15,7 @@ FILES = sorted(
     if not {"weights", "evaluation", "expected"} & set(path.parts) and str(path.relative_to(FOLDER)) not in STUDIES
 )
 BASES = {"mini/base.yaml", "mini/encoder.yaml", "mini/few_questions.yaml", "mini/judges.yaml"}
-EXPERIMENTS = 38
+EXPERIMENTS = 40
 
 
 def name_of(path):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the embedded weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
-# About six hours on 2 cores, most of them the model's own. Each line can also be typed by itself; an interrupted fit goes on with --resume.
+# About seven hours on 2 cores, most of them the model's own. Each line can also be typed by itself; an interrupted fit goes on with --resume.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 spectron="${1:-.venv/bin}/spectron"
@@ -18,9 +18,9 @@ if [ -n "${SPECTRON_DATA:-}" ]; then
   "$spectron" export mini-vocoder runs/mini-vocoder/export --half
   cp runs/mini-vocoder/export/vocoder/* experiments/mini/weights/vocoder/
 fi
-# The model in the box starts from all of these, and goes on three times from where it was.
-for name in spectron spectron_denials spectron_voice spectron_spelling; do
+# The model in the box starts from all of these, and goes on five times from where it was.
+for name in spectron spectron_denials spectron_voice spectron_spelling spectron_lists spectron_own_past; do
   "$spectron" fit "experiments/mini/$name.yaml"
   "$spectron" export "mini-${name//_/-}" "runs/mini-${name//_/-}/export"
 done
-"$spectron" export mini-spectron-spelling experiments/mini/weights/spectron --half
+"$spectron" export mini-spectron-own-past experiments/mini/weights/spectron --half
