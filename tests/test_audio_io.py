@@ -45,7 +45,7 @@ def test_bad_files_are_named(tmp_path, content, message):
 
 def test_empty_short_and_not_finite_files_are_refused(tmp_path):
     for name, samples, wanted, message in (
-        ("empty", [], -1, "holds 0 samples where at least one"),
+        ("empty", [], -1, "holds no sample: it is empty or cut short"),
         ("short", [0.1, 0.2], 3, "holds 2 samples where 3"),
         ("nan", [0.1, math.nan], -1, "not finite"),
     ):

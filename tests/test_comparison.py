@@ -126,3 +126,8 @@ def test_evaluations_are_told_from_runs(settings, runs, tmp_path):
     folder.mkdir(parents=True)
     (folder / "results.json").write_text("{}")
     assert evaluation_folders([str(plain), large.run_id], settings) == [plain, folder]
+    assert evaluation_folders(["size"], settings) == [], "one of its runs holds none"
+    other = find_run(small.run_id, settings).folder
+    other.mkdir(parents=True, exist_ok=True)
+    (other / "results.json").write_text("{}")
+    assert evaluation_folders(["size"], settings) == [other, folder], "by the experiment's name alone, the oldest first"

@@ -74,8 +74,10 @@ class EvaluationComparison:
 
     @property
     def references(self) -> list[str]:
-        """What was evaluated in each."""
-        return [str(evaluation.results["system"]["reference"]) for evaluation in self.evaluations]
+        """What was evaluated in each; with the beginning of its folder's name where another one has evaluated the same."""
+        names = [str(evaluation.results["system"]["reference"]) for evaluation in self.evaluations]
+        folders = [evaluation.folder.name[:8] for evaluation in self.evaluations]
+        return [f"{name} ({folder})" if names.count(name) > 1 else name for name, folder in zip(names, folders, strict=True)]
 
 
 def compare_evaluations(folders: list[Path], allow_different: bool = False) -> EvaluationComparison:

@@ -114,7 +114,7 @@ def paired_bootstrap(first: list[Parts], second: list[Parts], seed: int = 0) -> 
     drawn = draw(len(common), seed)
     differences = resampled(*one, drawn) - resampled(*other, drawn)
     low, high = differences.nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
-    if low == high == 0 and bool(((one[1] == 1) & (other[1] == 1) & (one[0] == other[0])).all()):
+    if low == high == 0 and are_shares(*one) and are_shares(*other) and bool((one[0] == other[0]).all()):
         # No item differs, and none in the resamples: as in ``ratio_interval``, the exact bound of how many might.
         high = 1 - INTERVAL[0] ** (1 / len(common))
         low = -high
@@ -189,7 +189,7 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
     low, high = means.nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
     value = float(mean_over(table.sum(1), torch.arange(kept)))
     first, second = table[counts].unbind(1)  # (N, 2) each, of the items that count
-    if bool((table[counts][..., 1] == 1).all()):  # shares: where all agree, the bound of ``ratio_interval``, as if there were one training
+    if are_shares(*table[counts].unbind(-1)):  # where all agree, the bound of ``ratio_interval``, as if there were one training
         might = 1 - INTERVAL[0] ** (1 / count)
         if others is not None and bool((first[..., 0] == second[..., 0]).all()):
             low, high = -might, might
@@ -198,6 +198,11 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
     alone = [float(mean_over(training.sum(0)[None], torch.zeros(1, dtype=torch.long))) for training in table]
     agree = others is None or all(difference * value > 0 for difference in alone)
     return Pooled(value, low, high, count, kept, agree)
+
+
+def are_shares(numerators: Tensor, denominators: Tensor) -> bool:
+    """Whether every item is a yes or a no, of which the exact bounds are."""
+    return bool(((denominators == 1) & ((numerators == 0) | (numerators == 1))).all())
 
 
 def draw(items: int, seed: int) -> Tensor:

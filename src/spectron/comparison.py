@@ -72,11 +72,16 @@ def compare(references: list[str], settings: TrackingSettings | None = None) -> 
 def evaluation_folders(references: list[str], settings: TrackingSettings | None = None) -> list[Path]:
     """Folders of the evaluations that are named, by folder or by a run whose folder holds one; empty where runs are to be compared.
 
+    Of an experiment that evaluates, named alone, they are those of its newest runs, the oldest first.
+
     Raises:
-        TrackingError: if some are evaluations and others are not, if a run holds several, or if a name is unknown.
+        TrackingError: if some are evaluations and others are not, if a run holds several, if a name is unknown, or one run alone is meant.
     """
     if len(references) == 1 and not Path(references[0]).is_dir():
-        return []  # an experiment, whose runs are compared
+        runs, _ = _runs(references, settings or TrackingSettings())
+        inside = [_evaluation_folder(run.run_id, settings or TrackingSettings()) for run in reversed(runs)]
+        known = [folder for folder in inside if folder is not None]
+        return known if len(known) == len(runs) else []  # runs of training are compared as such
     found = {reference: _evaluation_folder(reference, settings or TrackingSettings()) for reference in references}
     without = [reference for reference, folder in found.items() if folder is None]
     folders = {reference: folder for reference, folder in found.items() if folder is not None}

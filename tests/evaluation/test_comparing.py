@@ -31,6 +31,13 @@ def shown(comparison):
     return console.file.getvalue()
 
 
+def test_two_evaluations_of_one_model_are_told_apart_by_their_folders(make_evaluation):
+    folders = [make_evaluation(name) for name in ("first", "again", "other")]
+    for folder in folders[:2]:
+        change(folder, ["system", "reference"], "mini")
+    assert compare_evaluations(folders).references == ["mini (first)", "mini (again)", "runs/other"]
+
+
 def test_values_and_differences_on_the_same_items(make_evaluation):
     first, second = make_evaluation("first", skill=0.0), make_evaluation("second", skill=1.0)
     compared = compare_evaluations([first, second])
@@ -153,8 +160,9 @@ def test_the_command_compares_evaluations_and_says_what_does_not_fit(make_evalua
     printed = capsys.readouterr().out
     assert "not made alike: seed is 17" in printed
     assert f"{tmp_path / 'out' / 'comparison.html'}\n" in printed
-    assert main(["compare", "nothing", "--anyway"]) == 1
-    assert "--output and --anyway are for evaluations, and nothing holds none" in capsys.readouterr().err
+    (tmp_path / "nothing").mkdir()
+    assert main(["compare", str(tmp_path / "nothing"), "--anyway"]) == 1
+    assert f"--output and --anyway are for evaluations, and {tmp_path / 'nothing'} holds none" in capsys.readouterr().err
 
 
 def test_files_hold_the_figures_and_the_page_plays_each_evaluation(make_evaluation, tmp_path, open_in_browser):

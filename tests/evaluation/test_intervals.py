@@ -95,6 +95,9 @@ def test_alike_systems_and_chance():
     """The same parts: no difference and p 1. Of systems that differ by chance alone, about one in twenty has a p below 0.05."""
     parts = [(float(n % 3), 3.0) for n in range(20)]
     assert paired_bootstrap(parts, parts) == PairedDifference(0.0, 0.0, 0.0, 1.0, 20)
+    cosines = [(0.1 + 0.04 * n, 1.0) for n in range(20)]
+    assert paired_bootstrap(cosines, cosines) == PairedDifference(0.0, 0.0, 0.0, 1.0, 20), "the exact bound is of yes and no alone"
+    assert pooled_bootstrap([cosines], [cosines]).high == 0.0
     generator = torch.Generator().manual_seed(4)
     values = torch.rand(100, 2, 40, generator=generator).tolist()
     p = [paired_bootstrap([(v, 1.0) for v in one], [(v, 1.0) for v in other]).p for one, other in values]

@@ -37,9 +37,11 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
         samples, rate = soundfile.read(str(path), frames=num_samples, start=start, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         raise DataError(f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or leave it out") from error
-    if len(samples) == 0 or len(samples) < num_samples:
-        wanted = f"{num_samples} samples from sample {start}" if num_samples >= 0 else "at least one sample"
+    if len(samples) < num_samples:
+        wanted = f"{num_samples} samples from sample {start}"
         raise DataError(f"{path} holds {len(samples)} samples where {wanted} were asked for: it is empty or cut short")
+    if len(samples) == 0:
+        raise DataError(f"{path} holds no sample: it is empty or cut short. Record it again, or leave it out")
     waveform = torch.from_numpy(samples.mean(axis=1))
     if not torch.isfinite(waveform).all():
         raise DataError(f"{path} holds samples that are not finite numbers: convert it again")
