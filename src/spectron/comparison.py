@@ -79,7 +79,7 @@ def evaluation_folders(references: list[str], settings: TrackingSettings | None 
     """
     if len(references) == 1 and not Path(references[0]).is_dir():
         runs, _ = _runs(references, settings or TrackingSettings())
-        inside = [_evaluation_folder(run.run_id, settings or TrackingSettings()) for run in reversed(runs)]
+        inside = [_evaluation_in(run.folder, run.run_id) for run in reversed(runs)]
         known = [folder for folder in inside if folder is not None]
         return known if len(known) == len(runs) else []  # runs of training are compared as such
     found = {reference: _evaluation_folder(reference, settings or TrackingSettings()) for reference in references}
@@ -94,7 +94,10 @@ def evaluation_folders(references: list[str], settings: TrackingSettings | None 
 
 
 def _evaluation_folder(reference: str, settings: TrackingSettings) -> Path | None:
-    folder = Path(reference) if Path(reference).is_dir() else find_run(reference, settings).folder
+    return _evaluation_in(Path(reference) if Path(reference).is_dir() else find_run(reference, settings).folder, reference)
+
+
+def _evaluation_in(folder: Path, reference: str) -> Path | None:
     if (folder / EVALUATION).is_file():
         return folder
     inside = sorted(path.parent for path in folder.rglob(EVALUATION))

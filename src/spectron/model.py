@@ -141,7 +141,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         past = speech.steps
         if self.training and self.own_past > 0:
             with torch.no_grad():
-                own = self.head.step(after(past)[1].flatten(0, 1))[0].unflatten(0, past.shape[:2])
+                own = self.predicted_steps(after(past)[1])
                 past = torch.where(torch.rand(len(past), 1, 1, device=past.device) < self.own_past, own, past)
         text_hidden, speech_hidden = after(past)
         logits = self.language_model.logits(text_hidden)
@@ -157,6 +157,10 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         texts = [self.text_mark.join(pair) if self.chain == "written" else "" for pair in pairs]
         inputs, targets, valid = self.language_model.text_sequence(texts)
         return inputs, targets, valid, valid
+
+    def predicted_steps(self, hidden: Tensor) -> Tensor:
+        """What the head makes of hidden states (B, K, D), each by itself: speech steps (B, K, F)."""
+        return self.head.step(hidden.flatten(0, 1))[0].unflatten(0, hidden.shape[:2])
 
     def speech_inputs(self, steps: Tensor) -> Tensor:
         """LM inputs of speech steps (B, K, F), ``eos`` and all of them but the last: (B, K, D)."""

@@ -202,9 +202,8 @@ class SpectronModule(TrainingModule):
     def teacher_forced_mel(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
         """The spectrogram (B, T, M) that the model predicts from the true past, and its (B,) valid frames."""
         predicted: TeacherForced = self.model(batch)
-        head = self.model.head
-        steps, _ = head.step(predicted.speech_hidden.flatten(0, 1))
-        mel, _ = head.spectrogram(steps.unflatten(0, predicted.speech_hidden.shape[:2]), predicted.speech_targets.num_steps)
+        steps = self.model.predicted_steps(predicted.speech_hidden)
+        mel, _ = self.model.head.spectrogram(steps, predicted.speech_targets.num_steps)
         return mel, predicted.speech_targets.num_frames
 
     def shapes(self, batch: SpeechBatch) -> dict[str, tuple[int, ...]]:
