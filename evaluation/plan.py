@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluation.evaluator import Judges
 from evaluation.metrics import NORMALIZER_VERSION
-from evaluation.results import FORMAT, sha256_of
+from evaluation.results import FORMAT, RESULTS, sha256_of
 from evaluation.subject import Subject
 from evaluation.suite import Suite
 from evaluation.tasks import Task
@@ -81,10 +81,14 @@ def resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[
         raise ConfigError(f"--resume: no evaluation of the suite {name} was begun here. Start one, without --resume")
     before = json.loads((found[0].folder / PLAN).read_text(encoding="utf-8"))
     was, now = flatten(before), flatten(json.loads(json.dumps(plan)))
-    changed = [f"  {key}: {was.get(key)} -> {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
+    changed = {key: f"{was.get(key)} -> {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)}
     if changed:
+        # The seed stands among the settings too, and is told once.
+        lines = [f"  {key}: {how}" for key, how in changed.items() if key.removeprefix("settings.") not in changed.keys() - {key}]
+        finished = " (it is finished)" if (found[0].folder / RESULTS).is_file() else ""
+        older = "" if reference else ", name an older one, --resume RUN,"
         raise ConfigError(
-            f"--resume: the evaluation {found[0].run_id} was begun otherwise, and cannot go on so:\n" + "\n".join(changed) + "\n"
-            "Take what it was begun with, or start a new one without --resume"
+            f"--resume: the evaluation {found[0].run_id}{finished} was begun otherwise, and cannot go on so:\n" + "\n".join(lines) + "\n"
+            f"Take what it was begun with{older} or start a new one without --resume"
         )
     return found[0]

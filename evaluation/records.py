@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
@@ -124,15 +125,17 @@ def audio_name(name: str) -> str:
 def write_waveforms(record: Record, folder: Path, task: str, system: str) -> dict[str, str]:
     """Write a record's speech below ``folder``; the paths, seen from there, by kind, without those that hold no sample.
 
-    Prompts and references are the same for all systems, and are written once.
+    Prompts and references are the same for all systems, and are written once; so is an answer that is the reference itself.
     """
     places = {"prompt": "prompt", "generated": system, "reference": "reference"}
+    if record.waveforms and torch.equal(record.waveforms["generated"][0], record.waveforms["reference"][0]):
+        places["generated"] = "reference"
     name = audio_name(record.id)
     paths = {}
     for kind, (waveform, rate) in record.waveforms.items():
         if len(waveform):
             paths[kind] = f"audio/{file_name(task)}/{places[kind]}/{name}.wav"
-            if kind == "generated" or not (folder / paths[kind]).is_file():
+            if places[kind] == system or not (folder / paths[kind]).is_file():
                 write_wav(folder / paths[kind], waveform, rate)
     return paths
 

@@ -22,18 +22,16 @@ Spectrogram = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass
 class Recorded:
-    """What is given in the place of a system's answer: a waveform (S,), what the prompt says, and what the waveform says."""
+    """What is given in the place of a system's answer: a waveform (S,), and what it says."""
 
     waveform: Tensor
-    transcript: str
     text: str
 
 
 def recordings_of(batch: SpeechBatch) -> dict[str, Recorded]:
     """What really followed each prompt, by id."""
     waveforms = unpadded(batch.continuation, batch.continuation_num_samples)
-    rows = zip(waveforms, batch.prompt_text, batch.continuation_text, strict=True)
-    return dict(zip(batch.ids, (Recorded(*row) for row in rows), strict=True))
+    return dict(zip(batch.ids, map(Recorded, waveforms, batch.continuation_text), strict=True))
 
 
 def silences_of(batch: SpeechBatch) -> dict[str, Recorded]:
@@ -92,7 +90,7 @@ class RecordedAnswers(SpokenLanguageModel):
 
     @torch.inference_mode()
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
-        """The given answers with their texts; the limits of ``decoding`` do not apply."""
+        """The given answers with what they say; the limits of ``decoding`` do not apply."""
         given = [self.recordings[name] for name in prompts.ids]
         device = prompts.waveform.device
         waveform = pad_sequence([spoken.waveform for spoken in given], batch_first=True).to(device)
@@ -102,8 +100,8 @@ class RecordedAnswers(SpokenLanguageModel):
         mel, num_frames = self.spectrogram(waveform, num_samples)
         return Continuation(
             ids=prompts.ids,
-            text=[f"{spoken.transcript} {spoken.text}".strip() for spoken in given],
-            transcript=[spoken.transcript for spoken in given],
+            text=[spoken.text for spoken in given],
+            transcript=None,
             continuation_text=[spoken.text for spoken in given],
             waveform=waveform,
             num_samples=num_samples,
@@ -112,3 +110,7 @@ class RecordedAnswers(SpokenLanguageModel):
             num_frames=num_frames,
             stopped=torch.ones(len(given), dtype=torch.bool, device=device),
         )
+
+    def writes_text(self, decoding: Decoding) -> bool:
+        """No: it hears nothing, and what it says is known beforehand."""
+        return False

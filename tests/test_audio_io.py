@@ -32,7 +32,11 @@ def test_what_is_written_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no audio file at"), (b"", "cannot read"), (b"RIFF, but then nothing of the kind", "cannot read")],
+    [
+        (None, "no audio file at"),
+        (b"", "is an empty file: copy it again"),
+        (b"RIFF, but then nothing of the kind", "cannot read"),
+    ],
 )
 def test_bad_files_are_named(tmp_path, content, message):
     file = tmp_path / "a.wav"
@@ -52,6 +56,20 @@ def test_empty_short_and_not_finite_files_are_refused(tmp_path):
         soundfile.write(tmp_path / f"{name}.wav", np.array(samples), 16000, subtype="FLOAT")
         with pytest.raises(DataError, match=message):
             read_audio(tmp_path / f"{name}.wav", num_samples=wanted)
+
+
+def test_a_recording_that_is_cut_short_is_told_by_its_header(tmp_path):
+    """Of a WAV libsndfile reads what is there without a word; one written as a stream has no length in its header to be held against."""
+    whole, cut = tmp_path / "whole.wav", tmp_path / "cut.wav"
+    write_wav(whole, 0.1 * torch.sin(torch.arange(32000) * 0.1), 16000)
+    content = whole.read_bytes()
+    cut.write_bytes(content[: 44 + 32000])
+    with pytest.raises(DataError, match=r"cut\.wav is cut short: its header tells of 2\.00 s, and it holds 1\.00 s"):
+        read_audio(cut)
+    assert len(read_audio(cut, start=100, num_samples=15000)[0]) == 15000, "a stretch that is there"
+    place = content.index(b"data") + 4
+    cut.write_bytes(content[:place] + b"\xff\xff\xff\xff" + content[place + 4 :])
+    assert len(read_audio(cut)[0]) == 32000
 
 
 def test_unwritable_places_are_named(tmp_path):

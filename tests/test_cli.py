@@ -318,6 +318,10 @@ def test_continue_refuses_bad_prompts_before_it_looks_for_the_model(prompt, tmp_
     for name in ("missing.wav", "broken.wav", "empty.wav"):
         assert main(["continue", "no-such-run", str(tmp_path / name)]) == 1
         assert name in capsys.readouterr().err
+    together = [str(tmp_path / name) for name in ("broken.wav", "empty.wav")]
+    assert main(["continue", "no-such-run", str(prompt), *together, "-o", str(tmp_path / "answers")]) == 1
+    printed = capsys.readouterr().err
+    assert all(path in printed for path in together), "all of them at once"
     assert main(["continue", "no-such-run", str(prompt), str(prompt), "-o", str(tmp_path / "x.wav")]) == 1
     assert "need a folder" in capsys.readouterr().err
 

@@ -230,6 +230,8 @@ def test_looking_for_a_run_leaves_no_store_behind(tmp_path, monkeypatch):
     assert list_runs(settings=settings) == []
     with pytest.raises(TrackingError, match=r"no run 'x' in .*it holds no runs yet"):
         find_run("x", settings)
+    with pytest.raises(TrackingError, match=r"there is no folder gone/run, and no run 'gone/run' in "):
+        find_run("gone/run", settings)
     with pytest.raises(TrackingError, match=r"no experiment 'x' in .*it holds no runs yet"):
         list_runs("x", settings)
     assert not list(tmp_path.iterdir())

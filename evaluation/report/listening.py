@@ -121,10 +121,9 @@ def _answer(column: Column, item: StoredItem, media: Media) -> Voice:
     texts = {}
     if item.transcript is not None:
         texts["transcribed"] = mark_errors(item.prompt_text, item.transcript)
-    if item.continuation_text is not None:
-        texts["written"] = plain(item.continuation_text)
+        texts["written"] = plain(item.continuation_text or "")
     elif item.text:
-        texts["written"] = plain(item.text)
+        texts["said"] = plain(item.text)
     if item.heard is not None:
         texts["heard"] = mark_errors(item.continuation_text or "", item.heard)
     note = "" if item.stopped or item.failure else "cut at the longest length allowed"

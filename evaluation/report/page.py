@@ -59,7 +59,7 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
     # Nothing but the two files below is trusted as it stands, and a name that a template misspells is an error.
     loader = FileSystemLoader(TEMPLATES)
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["pretty"] = pretty
+    pages.filters |= {"pretty": pretty, "breakable": breakable}
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
@@ -70,6 +70,13 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
     except OSError as error:
         raise DataError(f"cannot write {path} ({error}): choose a folder that you may write to") from error
     return path
+
+
+def breakable(name: str) -> Any:
+    """A metric's name as markup that a narrow column breaks between its words, not within them."""
+    from markupsafe import Markup, escape
+
+    return Markup("_<wbr>").join(map(escape, name.split("_")))
 
 
 def pretty(value: Any) -> str:

@@ -258,9 +258,12 @@ def _nearest_part(class_path: str, hints: list[PartHint]) -> str:
         found += [sub for sub in _subclasses(cls) if sub not in found]
     # Bare names are compared: a likeness of the packages in front would drown the name's own.
     public = {cls.__name__: _public_path(cls) for cls in found if not inspect.isabstract(cls) and "<locals>" not in cls.__qualname__}
-    wanted = re.split(r"[.:]", class_path)[-1]
-    close = difflib.get_close_matches(wanted, public, n=1)
-    return f"Did you mean `{public[close[0]]}`?" if close else (public and f"There are: {', '.join(sorted(public.values())[:12])}.") or ""
+    # Tables call a metric by its label, and so may whoever has read one.
+    label_of = {cls.__name__: getattr(getattr(cls, "label", None), "name", None) for cls in found}
+    labels = {label: public[name] for name, label in label_of.items() if label and name in public}
+    wanted, named = re.split(r"[.:]", class_path)[-1], labels | public
+    close = difflib.get_close_matches(wanted, named, n=1)
+    return f"Did you mean `{named[close[0]]}`?" if close else (public and f"There are: {', '.join(sorted(public.values())[:12])}.") or ""
 
 
 def _subclasses(cls: type) -> list[type]:

@@ -204,4 +204,5 @@ def _unknown(kind: str, given: str, known: list[str], settings: TrackingSettings
     near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
     nearest = near and "nearest: " + ", ".join(near)
     hint = nearest or (newest and "newest runs: " + newest) or "it holds " + (", ".join(known[:5]) or "no runs yet")
-    return TrackingError(f"no {kind} '{given}' in {settings.shown_uri}; {hint}.")
+    absent = f"there is no folder {given}, and " if "/" in given and not Path(given).exists() else ""
+    return TrackingError(f"{absent}no {kind} '{given}' in {settings.shown_uri}; {hint}.")

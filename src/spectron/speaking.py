@@ -17,7 +17,7 @@ from spectron.audio.picture import MelPanel, mel_picture, printable
 from spectron.audio.resampling import resample
 from spectron.batch import Continuation, Prompts, SpokenLength
 from spectron.contracts import Decoding, SpokenLanguageModel
-from spectron.errors import CheckpointError, ConfigError
+from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.model import SpectronModel
 from spectron.positions import require_room_for_decoding
 
@@ -49,9 +49,17 @@ def read_prompts(paths: list[Path]) -> list[Recording]:
     """Read every prompt.
 
     Raises:
-        DataError: for a missing, broken or empty file.
+        DataError: for missing, broken or empty files; it names all of them.
     """
-    return [Recording(path, *read_audio(path)) for path in paths]
+    recordings, broken = [], []
+    for path in paths:
+        try:
+            recordings.append(Recording(path, *read_audio(path)))
+        except DataError as error:
+            broken.append(str(error))
+    if broken:
+        raise DataError("\n".join(broken))
+    return recordings
 
 
 def output_files(prompts: list[Path], output: Path) -> list[Path]:

@@ -45,6 +45,7 @@ def test_the_page_says_what_was_measured_and_what_was_not(make_evaluation):
     assert "The first 6 of 6 items" in text
     assert re.search(r'<span class="wrong" title="should be: the">a</span>', page)  # heard, against what was written
     assert len(re.findall(r'aria-label="speech_wer over prompt length \(s\)"', page)) == 1
+    assert "<td>speech_<wbr>wer</td>" in page, "a narrow column breaks a metric's name between its words"
 
 
 def test_no_address_but_its_own_data(make_evaluation):

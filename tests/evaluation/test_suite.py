@@ -151,6 +151,10 @@ def test_a_suite_leaves_results_items_audio_and_a_report(place, capsys):
     silence = questions["silence"]["measures"]["speech_wer"]
     assert (silence["value"], silence["count"], silence["skipped"]) == (None, 0, 12)
     assert silence["skipped_because"]
+    for line in lines:
+        itself = line["audio"]["generated"] == line["audio"].get("reference")
+        assert itself == (line["system"] == "recording"), "an answer that is the reference itself is written once"
+        assert (line["transcript"] is None) == (line["system"] != "model")
     wav, rate = soundfile.read(folder / own[0]["audio"]["generated"])
     assert len(wav) / rate == pytest.approx(own[0]["generated_seconds"], abs=1e-3)
     assert results["scorers"]["transcriber"]["title"] == "Seconds()"
@@ -199,7 +203,15 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_the_same(place, capsys):
 def test_what_was_begun_otherwise_cannot_go_on(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "seed=3", "--resume"]) == 1
-    assert "seed: 17 -> 3" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert printed.count("seed: 17 -> 3") == 1
+    assert "(it is finished) was begun otherwise" in printed
+    assert "name an older one, --resume RUN" in printed
+
+
+def test_a_metric_called_as_in_tables_is_told_its_class(place, capsys):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", "tasks.questions.init_args.metrics=[qa_acuracy]"]) == 1
+    assert "Did you mean `evaluation.metrics.SpokenAnswerAccuracy`?" in capsys.readouterr().err
 
 
 def test_two_processes_give_what_one_gives(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import soundfile
@@ -12,6 +13,8 @@ from spectron.errors import DataError
 from spectron.files import written_whole
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # names of files that libsndfile reads
+UNKNOWN_LENGTH = 0x7FFF0000  # a WAV's bytes of data, this or more: written as a stream, before its length was known
+TOLERANCE_SECONDS = 0.1  # a lossy file may be some frames shorter than its header tells
 FULL_SCALE = 32768  # of 16-bit samples, by which libsndfile divides when it reads them
 
 
@@ -34,18 +37,34 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
         raise DataError(f"no audio file at {path}: check the path")
     try:
         # read_audio is the one place that opens audio, so whatever libsndfile objects to becomes our error here.
-        samples, rate = soundfile.read(str(path), frames=num_samples, start=start, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(str(path)) as file:
+            rate, promised = file.samplerate, _promised_samples(file)
+            file.seek(start)
+            samples = file.read(num_samples, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is an empty file: copy it again, or leave it out") from error
         raise DataError(f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or leave it out") from error
     if len(samples) < num_samples:
         wanted = f"{num_samples} samples from sample {start}"
         raise DataError(f"{path} holds {len(samples)} samples where {wanted} were asked for: it is empty or cut short")
     if len(samples) == 0:
         raise DataError(f"{path} holds no sample: it is empty or cut short. Record it again, or leave it out")
+    if num_samples < 0 and start + len(samples) < promised - TOLERANCE_SECONDS * rate:
+        told, held = promised / rate, (start + len(samples)) / rate
+        raise DataError(f"{path} is cut short: its header tells of {told:.2f} s, and it holds {held:.2f} s. Copy it again, or leave it out")
     waveform = torch.from_numpy(samples.mean(axis=1))
     if not torch.isfinite(waveform).all():
         raise DataError(f"{path} holds samples that are not finite numbers: convert it again")
     return waveform, rate
+
+
+def _promised_samples(file: soundfile.SoundFile) -> float:
+    """Samples that a header tells of. Of a WAV libsndfile gives those that are there, and the header's bytes in its log alone."""
+    told = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if told is None or int(told[1]) >= UNKNOWN_LENGTH or int(told[2]) == 0:
+        return file.frames
+    return file.frames * int(told[1]) / int(told[2])
 
 
 def to_16_bits(waveform: Tensor) -> Tensor:

@@ -143,7 +143,8 @@ class MelBridge(nn.Module):
         self.register_buffer("mean", torch.as_tensor(wanted.mean, dtype=torch.float32), persistent=False)
         self.register_buffer("deviation", torch.as_tensor(wanted.deviation, dtype=torch.float32), persistent=False)
         if head.floor > trained_on.floor * (1 + 1e-6):
-            log.warning("the vocoder knows magnitudes down to %g, the speech head none below its floor of %g", trained_on.floor, head.floor)
+            told = "the speech head's mel.floor of %g is above the vocoder's %g: silence is spoken as loud as that floor"
+            log.warning(told, head.floor, trained_on.floor)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Log-mel (..., M) of the head to the vocoder's (..., M)."""
