@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from evaluation.results import sha256_of
 from evaluation.running import evaluate_suite
 from evaluation.study.study import Cell, training_of
-from spectron.errors import Interrupted, SpectronError, TrackingError
+from spectron.errors import ConfigError, Interrupted, SpectronError, TrackingError
 from spectron.experiment import Experiment
 from spectron.fitting import fit
 from spectron.runs import RunRecord, list_runs
@@ -37,9 +35,12 @@ def trained_run(experiment: Experiment) -> RunRecord | None:
 
 
 def _settings_of(run: RunRecord) -> str:
-    """SHA-256 of the settings that a run has stored."""
+    """SHA-256 of the settings that a run has stored, with the defaults of settings that there were none of when it was trained."""
     file = run.folder / "config.yaml"
-    return sha256_of(training_of(yaml.safe_load(file.read_text(encoding="utf-8")))) if file.is_file() else ""
+    try:
+        return sha256_of(training_of(Experiment.read(file).config)) if file.is_file() else ""
+    except ConfigError:  # a setting that has gone since, or a class
+        return ""
 
 
 def work(cell: Cell, fingerprint: str) -> None:

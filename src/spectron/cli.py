@@ -82,37 +82,50 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    # The default of a verb's own --debug would overwrite one given before the verb.
-    debug = argparse.ArgumentParser(add_help=False)
-    debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show Python's traceback of an error")
     about = "Experiments with spoken language models."
     parser = argparse.ArgumentParser(prog="spectron", description=about, epilog="spectron VERB --help says more.", allow_abbrev=False)
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
     parser.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show the version and exit")
     kinds = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    for add in (_add_training, _add_speaking, _add_comparing, _add_the_rest):
+        add(kinds)
+    return parser
 
-    def verb(name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:
-        added = kinds.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[debug], allow_abbrev=False)
-        added.set_defaults(verb=function)
-        if reference:
-            added.add_argument("reference", metavar="MODEL", help=reference)
-        if reference or name in ("compare", "expect"):
-            added.add_argument("--runs", metavar="FOLDER", help="folder of the runs; by default $SPECTRON_RUNS, or runs")
-        return added
 
-    def overridable(added: argparse.ArgumentParser, example: str) -> None:
-        added.add_argument("overrides", nargs="*", metavar="key=value", help=f"overrides, such as {example}")
+def _verb(kinds: Any, name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:
+    """Add a verb, with the options that many of them share."""
+    # The default of a verb's own --debug would overwrite one given before the verb.
+    debug = argparse.ArgumentParser(add_help=False)
+    debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show Python's traceback of an error")
+    added = kinds.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[debug], allow_abbrev=False)
+    added.set_defaults(verb=function)
+    if reference:
+        added.add_argument("reference", metavar="MODEL", help=reference)
+    if reference or name in ("compare", "expect"):
+        added.add_argument("--runs", metavar="FOLDER", help="folder of the runs; by default $SPECTRON_RUNS, or runs")
+    return added
 
-    added = verb("fit", verbs.fit, "train an experiment and evaluate it")
+
+def _overridable(added: argparse.ArgumentParser, example: str) -> None:
+    added.add_argument("overrides", nargs="*", metavar="key=value", help=f"overrides, such as {example}")
+
+
+def _add_training(kinds: Any) -> None:
+    added = _verb(kinds, "fit", verbs.fit, "train an experiment and evaluate it")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
-    overridable(added, "trainer.max_steps=100")
+    _overridable(added, "trainer.max_steps=100")
     added.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on from the last checkpoint of the newest run, or of RUN")
-    added = verb("evaluate", verbs.evaluate, "put a model to a suite of tasks, or compute its validation metrics again", reference=SYSTEM)
+    added = _verb(
+        kinds, "evaluate", verbs.evaluate, "put a model to a suite of tasks, or compute its validation metrics again", reference=SYSTEM
+    )
     added.add_argument("suite", nargs="?", metavar="SUITE.yaml", help="the suite; without one, the model's own validation is done again")
-    overridable(added, "judges.text_scorer.init_args.source=gpt2 of the suite, or callbacks.speech.init_args.panel_size=64 of the model")
+    _overridable(added, "judges.text_scorer.init_args.source=gpt2 of the suite, or callbacks.speech.init_args.panel_size=64 of the model")
     added.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on with the newest evaluation of the suite, or with RUN")
     added.add_argument("--device", help="of a suite: cpu, cuda, cuda:1, ...; by default a GPU where there is one")
-    added = verb("continue", verbs.continue_speech, "continue spoken prompts", reference=SAVED)
+
+
+def _add_speaking(kinds: Any) -> None:
+    added = _verb(kinds, "continue", verbs.continue_speech, "continue spoken prompts", reference=SAVED)
     added.add_argument(
         "prompts",
         nargs="+",
@@ -122,38 +135,43 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_speaking_options(added, "continuation.wav", "wav to write; a folder for several prompts")
     added.set_defaults(overrides=[])
-    added = verb("ask", verbs.ask, "ask a written question aloud, and have it answered aloud", reference=SAVED)
+    added = _verb(kinds, "ask", verbs.ask, "ask a written question aloud, and have it answered aloud", reference=SAVED)
     added.add_argument("question", metavar="QUESTION", help="what to ask, such as 'what is the capital of france'; espeak-ng speaks it")
     added.add_argument("--voice", default="en-us+f1", help="who asks: one of espeak-ng's accents and voice variants (default en-us+f1)")
     _add_speaking_options(added, "answer.wav", "wav to write; the spoken question goes beside it")
-    overridable(added, MOVED)
-    added = verb("compare", verbs.compare, "show runs side by side, or evaluations against the first on the same items")
+    _overridable(added, MOVED)
+
+
+def _add_comparing(kinds: Any) -> None:
+    added = _verb(kinds, "compare", verbs.compare, "show runs side by side, or evaluations against the first on the same items")
     added.add_argument(
         "references", nargs="+", metavar="RUN", help="two or more runs, the name of one experiment, or two or more evaluations' folders"
     )
     added.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="also write evaluations' comparison as CSV, Markdown and HTML")
     added.add_argument("--anyway", action="store_true", help="compare evaluations that were not made alike, on the items they share")
-    added = verb("study", verbs.study, "train and evaluate one experiment changed row by row, with several seeds, into one table")
+    added = _verb(kinds, "study", verbs.study, "train and evaluate one experiment changed row by row, with several seeds, into one table")
     added.add_argument("file", type=Path, metavar="STUDY.yaml")
     added.add_argument("--row", action="append", default=[], metavar="ROW", help="only this row; again for another (default all)")
     added.add_argument("--jobs", type=int, metavar="N", help="rows at work at a time (default one a GPU, and one without any)")
-    overridable(added, "seeds=[17]")
-    added = verb("expect", verbs.expect, "write how runs of a recipe went, for later runs of it to be held against")
+    _overridable(added, "seeds=[17]")
+    added = _verb(kinds, "expect", verbs.expect, "write how runs of a recipe went, for later runs of it to be held against")
     added.add_argument("references", nargs="+", metavar="RUN", help="finished runs of one experiment, as many seeds as there are")
     added.add_argument("-o", "--output", type=Path, metavar="FILE.yaml", required=True, help="file that callbacks.expected then names")
-    added = verb("check", verbs.check, "build an experiment without training it: parameters of each part, shapes through the model")
+
+
+def _add_the_rest(kinds: Any) -> None:
+    added = _verb(kinds, "check", verbs.check, "build an experiment without training it: parameters of each part, shapes through the model")
     added.add_argument("file", type=Path, metavar="FILE.yaml")
     added.add_argument(
         "--part", choices=PARTS, help="build this part, or all metrics or judges, and hold it against its contract, line by line"
     )
-    overridable(added, "model.head.init_args.frames_per_step=2")
-    added = verb("prepare", verbs.prepare, "write manifests")
+    _overridable(added, "model.head.init_args.frames_per_step=2")
+    added = _verb(kinds, "prepare", verbs.prepare, "write manifests")
     _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
-    added = verb("export", verbs.export, "write a model as safetensors and a config.yaml that build it again", reference=SAVED)
+    added = _verb(kinds, "export", verbs.export, "write a model as safetensors and a config.yaml that build it again", reference=SAVED)
     added.add_argument("folder", type=Path, help="folder to write")
-    overridable(added, f"{MOVED}, where a class' file has moved")
+    _overridable(added, f"{MOVED}, where a class' file has moved")
     added.add_argument("--half", action="store_true", help="store 16-bit floats: half the size")
-    return parser
 
 
 class _Version(argparse.Action):

@@ -144,7 +144,12 @@ def test_a_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
 
     write(STUDY)
     cell = Study(Path("study.yaml")).cells()[1]
-    assert cells.trained_run(Experiment.read(cell.experiment)).run_id == noted["silent"]["run"], "settings that were there before"
+    run = cells.trained_run(Experiment.read(cell.experiment))
+    assert run.run_id == noted["silent"]["run"], "settings that were there before"
+    stored = yaml.safe_load((run.folder / "config.yaml").read_text())
+    del stored["model"]["own_past"]
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(stored))
+    assert cells.trained_run(Experiment.read(cell.experiment)).run_id == run.run_id, "from before there was a setting, which is as it was"
     write(STUDY | {"rows": STUDY["rows"] | {"silent": {"title": "no text", "train": {"model": {"chain": "none", "text_mark": " | "}}}}})
     cell = Study(Path("study.yaml")).cells()[1]
     assert cells.trained_run(Experiment.read(cell.experiment)) is None, "no run of the same name and other settings"
