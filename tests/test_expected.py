@@ -96,6 +96,14 @@ def test_a_run_that_leaves_its_band_is_told_once_a_curve(file, tmp_path, recwarn
     assert any("train/loss is" in line for line in told)
 
 
+def test_a_recipe_may_be_run_under_other_names(file, tmp_path, recwarn):
+    content = yaml.safe_load(file.read_text())
+    content["bands"] = {"val/loss": {100: [10.0, 20.0]}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(content))
+    assert fit(tmp_path, tmp_path / "other.yaml", "name=row", "callbacks.expected.init_args.also=[row]", "trainer.max_steps=200") == 0
+    assert [warning for warning in recwarn if "val/loss is" in str(warning.message)]
+
+
 @pytest.mark.parametrize("override", ["name=mine", "trainer.max_steps=100"])
 def test_other_runs_are_not_held_against_it(override, file, tmp_path, recwarn, caplog):
     content = yaml.safe_load(file.read_text())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,13 @@ class ExpectedCurve(Callback):
 
     Args:
         file: What ``spectron expect`` wrote.
+        also: Other names under which the same recipe is run, such as that of a study's row.
 
     Raises:
         ConfigError: if the file is missing or is none.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, also: Sequence[str] = ()) -> None:
         self.file = file
         try:
             content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
@@ -48,13 +50,14 @@ class ExpectedCurve(Callback):
                 f"ExpectedCurve.file: {file} is no file of expected curves ({error}): write one with `spectron expect RUN -o {file}`, or "
                 "remove it with callbacks.expected=null"
             ) from error
+        self.names = {self.experiment, *also}
         self.sums: dict[str, list[float]] = {}
         self.seen = self.begun = 0  # the last step that was seen, and the one that the run began after
         self.outside: set[str] = set()
 
     def applies(self, trainer: Trainer) -> bool:
         """Whether this run is one of the recipe as it stands."""
-        return trainer.logger is not None and trainer.logger.name == self.experiment and trainer.max_steps == self.max_steps
+        return trainer.logger is not None and trainer.logger.name in self.names and trainer.max_steps == self.max_steps
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so where the file does not apply."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluation.study.study import Study
+from evaluation.study.study import Study, training_of
 from spectron.expected import ExpectedCurve
 from spectron.experiment import Experiment
 
@@ -27,3 +27,14 @@ def test_a_recipe_of_its_name_and_length_names_it(file, tmp_path, monkeypatch):
     last = {max(steps) for name, steps in curve.bands.items() if name == "val/loss"}
     assert last == {curve.max_steps}, "whole runs"
     assert yaml.safe_load(file.read_text())["runs"] >= 1
+
+
+def test_the_row_that_studies_change_is_held_against_one_file_under_each_of_its_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path))
+    mini = EXPERIMENTS / "mini"
+    rows = [mini / "claims_row.yaml", *(Study(mini / f"{study}.yaml").cells()[0].experiment for study in ("claims", "speaking"))]
+    configs = [Experiment.read(row).config for row in rows]
+    assert len({config["name"] for config in configs}) == 3
+    for config in configs:
+        assert config["name"] in ExpectedCurve(**config["callbacks"]["expected"]["init_args"]).names
+        assert training_of(config) | {"name": ""} == training_of(configs[0]) | {"name": ""}, "one recipe"
