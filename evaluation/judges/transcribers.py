@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,14 +87,24 @@ class PocketSphinxTranscriber(Transcriber):
     worse than a neural recogniser, so read its word error rates beside those of the vocoder's ceiling. Recordings above 30 s are cut where
     they are quiet.
 
+    Args:
+        grammar: File of sentences in JSGF, the only ones that can be heard; None hears open English.
+        pronunciations: Words of the grammar that its dictionary lacks, each with its phones: ``{oink: OY NG K}``.
+        dither: Whether noise of half a step of 16 bits is added, the same every time: what is synthetic may be digital silence
+            between its words, and that confuses it.
+
     Raises:
-        ConfigError: if the package is not installed.
+        ConfigError: if the package is not installed or there is no such file or, at ``load``, if the grammar cannot be used.
     """
 
     RATE_HZ = 16000
+    PAUSE_SAMPLES = 3200  # 0.2 s
 
-    def __init__(self) -> None:
+    def __init__(self, grammar: str | None = None, pronunciations: dict[str, str] | None = None, dither: bool = False) -> None:
         super().__init__()
+        if grammar is not None and not Path(grammar).is_file():
+            raise ConfigError(f"PocketSphinxTranscriber.grammar: there is no file {grammar}; name a file of sentences in JSGF")
+        self.grammar, self.pronunciations, self.dither = grammar, pronunciations or {}, dither
         try:
             import pocketsphinx
         except ImportError as error:
@@ -103,19 +114,36 @@ class PocketSphinxTranscriber(Transcriber):
     @property
     def title(self) -> str:
         """Class, package and models."""
-        return f"PocketSphinxTranscriber(pocketsphinx {version('pocketsphinx')}, en-us)"
+        held = "" if self.grammar is None else f", {self.grammar}"
+        return f"PocketSphinxTranscriber(pocketsphinx {version('pocketsphinx')}, en-us{held}{', dithered' * self.dither})"
 
     def load(self) -> None:
         """Start the decoder."""
-        self.decoder = self.package.Decoder(samprate=self.RATE_HZ, loglevel="FATAL")
+        dithering = {"dither": True, "seed": 1} if self.dither else {}
+        if self.grammar is None:
+            self.decoder = self.package.Decoder(samprate=self.RATE_HZ, loglevel="FATAL", **dithering)
+            return
+        self.decoder = self.package.Decoder(samprate=self.RATE_HZ, loglevel="FATAL", lm=None, **dithering)
+        for word, phones in self.pronunciations.items():
+            self.decoder.add_word(word, phones, True)
+        sentences = Path(self.grammar).read_text(encoding="utf-8")
+        try:
+            self.decoder.add_jsgf_string("sentences", sentences)
+        except ValueError as error:
+            spelt = re.sub(r"//[^\n]*|#JSGF[^;]*;|grammar [^;]*;|<[^>]*>|\bpublic\b", "", sentences)
+            unknown = sorted({word for word in re.findall(r"[\w'.-]+", spelt) if self.decoder.lookup_word(word) is None})
+            told = f"its dictionary lacks {', '.join(unknown)}: give their phones as pronunciations" if unknown else "it is no JSGF"
+            raise ConfigError(f"PocketSphinxTranscriber.grammar: {self.grammar} cannot be used, {told}") from error
+        self.decoder.activate_search("sentences")
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
         """Words heard in each waveform (S,)."""
         return join_texts(by_pieces(waveforms, sample_rate_hz, self.RATE_HZ, torch.device("cpu"), self.hear))
 
     def weight_files(self) -> list[Path]:
-        """Acoustic model, language model and dictionary."""
-        return [path for path in Path(self.package.get_model_path("en-us")).rglob("*") if path.is_file()]
+        """Acoustic model, language model and dictionary, and the sentences, which make what is heard as these do."""
+        models = [path for path in Path(self.package.get_model_path("en-us")).rglob("*") if path.is_file()]
+        return models if self.grammar is None else [*models, Path(self.grammar)]
 
     def hear(self, waveforms: list[Tensor]) -> list[str]:
         """Words of waveforms (S,) at 16 kHz."""
@@ -127,6 +155,9 @@ class PocketSphinxTranscriber(Transcriber):
         # Quieter than one step of 16 bits is a digital silence, which has no logarithm and breaks the decoder's normalisation.
         if not samples.any():
             return ""
+        if self.grammar is not None:
+            # Its sentences begin and end in a silence, and those of a recording that is cut close are otherwise heard without their end.
+            samples = torch.nn.functional.pad(samples, (self.PAUSE_SAMPLES, self.PAUSE_SAMPLES))
         # A result must not depend on what was heard before: the front end, made anew, has forgotten its estimate of the noise, and
         # of a whole utterance the cepstral mean is its own, where in pieces it would run on.
         self.decoder.reinit_feat(self.decoder.config)

@@ -1,6 +1,7 @@
 """Judges against the stock pipelines and slow loops; batches against single items; independence from the model."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy
@@ -9,6 +10,8 @@ import soundfile
 import torch
 from torch import nn
 
+from datamodules.synthetic.voices import Prosody, Voice, speak
+from datamodules.synthetic.world import KINDS, facts
 from evaluation.judges import (
     CTCTranscriber,
     Judge,
@@ -26,6 +29,7 @@ from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.pretraining import CTCModel, CTCModule
 
 CPU = torch.device("cpu")
+GRAMMAR = Path(__file__).parents[2] / "experiments/evaluation/answers.jsgf"
 NOISE = torch.randn(3, 16000, generator=torch.Generator().manual_seed(1))
 
 
@@ -123,6 +127,37 @@ def test_pocketsphinx_hears_real_speech(corpora):
         errors, words = word_errors(spoken, text)
         assert words >= 10
         assert errors / words < 0.5
+
+
+def test_pocketsphinx_hears_the_sentences_of_a_grammar_alone(tmp_path):
+    pytest.importorskip("pocketsphinx")
+    judge = PocketSphinxTranscriber(str(GRAMMAR), {"oink": "OY NG K"}, dither=True)
+    said = [fact.answer for fact in facts()[::6]]
+    waveforms = [speak(text, Voice("en-us", "m6", "M"), Prosody()).waveform for text in said]
+    with judge.at_work(CPU):
+        heard = judge.transcribe(waveforms, 16000)
+        assert judge.transcribe(waveforms[::-1], 16000)[::-1] == heard, "dithered alike, whatever was heard before"
+        assert judge.transcribe([NOISE[0] * 0, waveforms[0]], 16000) == ["", heard[0]]
+    assert sum(text == sentence for text, sentence in zip(heard, said, strict=True)) > len(said) * 2 / 3
+    assert len({word for text in heard for word in text.split()} - {word for fact in facts() for word in fact.answer.split()}) == 0
+    assert judge.fingerprint() != PocketSphinxTranscriber().fingerprint()
+    with pytest.raises(ConfigError, match="its dictionary lacks oink: give their phones as pronunciations"):
+        PocketSphinxTranscriber(str(GRAMMAR)).prepare()
+    (tmp_path / "no.jsgf").write_text("the cow says ( moo")
+    with pytest.raises(ConfigError, match=r"no\.jsgf cannot be used, it is no JSGF"):
+        PocketSphinxTranscriber(str(tmp_path / "no.jsgf")).prepare()
+    with pytest.raises(ConfigError, match=r"PocketSphinxTranscriber\.grammar: there is no file none\.jsgf"):
+        PocketSphinxTranscriber("none.jsgf")
+
+
+def test_the_grammar_of_answers_has_every_entity_with_every_answer_of_its_kind():
+    rules = dict(line.rstrip(";").split(" = ", 1) for line in GRAMMAR.read_text().splitlines() if line.startswith("<"))
+    assert {f"<{kind}>" for kind in KINDS} == set(rules)
+    for kind, about in KINDS.items():
+        entities, golds = ({getattr(fact, slot) for fact in facts() if fact.kind == kind} for slot in ("entity", "gold"))
+        pattern = re.escape(about.answer.format("!", "?")).replace("!", r"\( (.*) \)").replace(r"\?", r"\( (.*) \)")
+        match = re.fullmatch(pattern, rules[f"<{kind}>"])
+        assert [set(group.split(" | ")) for group in match.groups()] == [entities, golds]
 
 
 CTC = {

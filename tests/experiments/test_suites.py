@@ -20,7 +20,7 @@ def corpora(monkeypatch):
 
 def test_none_is_missing_or_forgotten():
     assert {path.name for path in FILES} >= BASES
-    assert len(SUITES) == 9
+    assert len(SUITES) == 10
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
