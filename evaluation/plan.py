@@ -19,7 +19,7 @@ from spectron.runs import RunRecord, TrackingSettings, find_run, list_runs
 from spectron.tracking import flatten
 
 PLAN = Path("work") / "plan.json"  # in the folder of an evaluation
-PLACES = ("manifest", "folder", "source", "revision")
+PLACES = ("manifest", "folder", "source", "revision", "lexicon", "grammar")  # what lies there has a hash of its own
 REFERENCES = "references"  # what stands beside the system changes nothing about it
 
 
@@ -31,7 +31,7 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
         for name, judge in judges.present().items()
     }
     # Where judges and data lie, and what they are called, does not matter; what they are does.
-    asked = {name: [scorer.get("weights_sha256"), _without_places(suite.settings["judges"][name])] for name, scorer in scorers.items()}
+    asked = {name: [scorer.get("weights_sha256"), without_places(suite.settings["judges"][name])] for name, scorer in scorers.items()}
     alike = [suite.config["seed"], NORMALIZER_VERSION, asked]
     common: dict[str, Any] = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
     described: dict[str, Any] = {}
@@ -56,17 +56,17 @@ def _by_name(fingerprints: dict[str, str]) -> dict[str, list[str]]:
     return {name: sorted(values) for name, values in found.items()}
 
 
-def _without_places(settings: Any) -> Any:
+def without_places(settings: Any) -> Any:
     """Settings without what names a place: of one machine, or on a hub."""
     if isinstance(settings, dict):
-        return {key: _without_places(value) for key, value in settings.items() if key not in PLACES}
+        return {key: without_places(value) for key, value in settings.items() if key not in PLACES}
     return settings
 
 
 def _own(settings: dict[str, Any]) -> Any:
     """Settings of a task that change what is found of the system under test."""
     arguments = {key: value for key, value in settings.get("init_args", {}).items() if key != REFERENCES}
-    return _without_places(settings | {"init_args": arguments})
+    return without_places(settings | {"init_args": arguments})
 
 
 def resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[str, Any]) -> RunRecord:

@@ -1,9 +1,11 @@
 """Every suite of the project composes, and passes all checks short of being built."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from evaluation.plan import without_places
 from evaluation.suite import Suite
 from spectron.configuration import compose
 
@@ -35,6 +37,13 @@ def test_its_head_says_what_it_is_for(path):
     head = " ".join(line for line in path.read_text().splitlines()[:5] if line.startswith("# ")).lower()
     wanted = ("not a suite",) if path.name in BASES else ("question:", "against:", "run:")
     assert all(word in head for word in wanted)
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_where_it_lies_is_no_part_of_its_fingerprint(path, tmp_path):
+    elsewhere = Path(shutil.copytree(FOLDER, tmp_path / "evaluation")) / path.name
+    here, there = (without_places(Suite.read(one).settings) for one in (path, elsewhere))
+    assert here == there, "evaluations of two clones are made alike"
 
 
 def test_no_two_suites_share_a_name():
