@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from evaluation.study.study import training_of
 from spectron.cli import main
 from spectron.expected import ExpectedCurve, band, curves_of, stretch_of
+from spectron.experiment import Experiment
 from spectron.runs import TrackingSettings, find_run
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
@@ -118,6 +120,14 @@ def test_other_runs_are_not_held_against_it(override, file, tmp_path, recwarn, c
 def test_a_key_turns_it_off(file, tmp_path, recwarn):
     assert fit(tmp_path, file, "callbacks.expected=null", "name=curved") == 0
     assert not [warning for warning in recwarn if "expected curves" in str(warning.message)]
+
+
+def test_it_may_be_turned_off_where_a_run_goes_on_and_is_no_part_of_what_a_study_trains(file, tmp_path):
+    assert fit(tmp_path, file, "name=apart", "trainer.max_steps=100") == 0
+    assert fit(tmp_path, file, "name=apart", "--resume", "callbacks.expected=null") == 0
+    recipe = tmp_path / "recipe.yaml"
+    with_it, without = (training_of(Experiment.read(recipe, overrides).config) for overrides in ([], ["callbacks.expected=null"]))
+    assert with_it == without
 
 
 HEAD = "experiment: x\nmax_steps: 3\nstretch: 100\n"

@@ -1,7 +1,8 @@
 """Writes the synthetic corpus: audio, manifests and texts, the same to the last byte for the same settings.
 
 - ``carriers.jsonl``: splits ``train``, ``dev``, ``judge_train``, ``judge_dev``
-- ``questions.jsonl``: splits ``train``, ``heldout_voices``, ``heldout_wordings``, ``heldout_facts``; each line has its spoken answer
+- ``questions.jsonl``: splits ``train``, ``heldout_voices``, ``heldout_wordings``, ``heldout_facts``, where asked for
+  ``other_voices`` and ``other_voices_facts``; each line has its spoken answer
 - ``text/train.txt``, ``dev.txt`` for the language model; ``judge_train.txt``, ``judge_dev.txt`` for a judge's
 - ``audio/``: 16 kHz FLAC
 - ``corpus.json``: settings, counts and the fingerprint of the plan

@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import cycle, islice
 
-from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice
+from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, voice_called
 from datamodules.synthetic.world import KINDS, Fact, carriers, denials, facts, heldout_facts, mismatches, word_lists
 
 SPLITS = (
     *(f"carriers/{split}" for split in ("train", "dev", "judge_train", "judge_dev")),
-    *(f"questions/{split}" for split in ("train", "heldout_voices", "heldout_wordings", "heldout_facts")),
+    *(
+        f"questions/{split}"
+        for split in ("train", "heldout_voices", "heldout_wordings", "heldout_facts", "other_voices", "other_voices_facts")
+    ),
 )
 
 
@@ -31,6 +34,8 @@ class CorpusSettings:
         denials: Carriers more to train on, in the answers' words: wrong answers, denied or told by somebody; of more than there are
             (2,752) the first come again by other voices.
         lists: Carriers more to train on: rows of six words in no order, half of them answers.
+        other_voices: Voices more to ask with, by espeak's names (``en-us+travis``): all facts, in ``other_voices`` those that training
+            asks for, in their first wording, and in ``other_voices_facts`` the held-out ones, in all trained wordings.
         wordings_per_voice: Question wordings drawn for each trained fact and voice, all where there are no more; 0 takes all.
         text_lines: Sentences for the language model.
         judge_text_lines: Sentences for the judge's language model.
@@ -47,6 +52,7 @@ class CorpusSettings:
     judge_carriers: int = 8000
     denials: int = 0
     lists: int = 0
+    other_voices: list[str] = field(default_factory=list)
     wordings_per_voice: int = 0
     text_lines: int = 30000
     judge_text_lines: int = 30000
@@ -58,6 +64,9 @@ class CorpusSettings:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.only or ()) - set(SPLITS)):
             raise ValueError(f"only: there is no split {', '.join(unknown)}. Valid names: {', '.join(SPLITS)}")
+        known = {voice.name for voice in (*TRAINING_VOICES, *HELDOUT_VOICES, *JUDGE_VOICES)}
+        if taken := known & {name.replace("+", "-").lower() for name in self.other_voices}:
+            raise ValueError(f"other_voices: {', '.join(sorted(taken))} is no other voice: the world has it already")
         if not 2 <= self.voices <= len(TRAINING_VOICES):
             raise ValueError(f"voices must be from 2 to {len(TRAINING_VOICES)}, got {self.voices}")
         if not 0 <= self.heldout_share < 1:
@@ -134,7 +143,7 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
     apart = random.Random(f"{settings.seed} lists corpus")
     rows = list(islice(word_lists(settings.seed), settings.lists))
     plan.carriers += [("train", utterance) for utterance in _in_turn(apart, "list", rows, settings.training_voices)]
-    plan.questions = list(_questions(settings, rng))
+    plan.questions = [*_questions(settings, rng), *_by_others(settings)]
     if settings.only is not None:  # after everything is drawn, so that a split is the same without the others
         plan.carriers = [(split, utterance) for split, utterance in plan.carriers if f"carriers/{split}" in settings.only]
         plan.questions = [question for question in plan.questions if f"questions/{question.split}" in settings.only]
@@ -176,9 +185,23 @@ def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Questio
             yield asked("heldout_wordings", voice, kind.heldout_wording)
 
 
+def _by_others(settings: CorpusSettings) -> Iterable[Question]:
+    """The questions of voices that nothing was trained on; nothing is drawn, so that each asks in the same way."""
+    heldout = heldout_facts(settings.heldout_share, settings.seed)
+    for voice in map(voice_called, settings.other_voices):
+        for index, fact in enumerate(facts()):
+            split, wordings = ("other_voices_facts", KINDS[fact.kind].trained_wordings) if fact in heldout else ("other_voices", range(1))
+            for wording in wordings:
+                yield _spoken(index, fact, split, voice, wording, Prosody())
+
+
 def _question(rng: random.Random, index: int, fact: Fact, split: str, voice: Voice, wording: int) -> Question:
+    """One question, its rate and pitch drawn."""
+    return _spoken(index, fact, split, voice, wording, draw_prosody(rng, voice))
+
+
+def _spoken(index: int, fact: Fact, split: str, voice: Voice, wording: int, prosody: Prosody) -> Question:
     """One question; the voice keeps its rate and pitch for the answer."""
-    prosody = draw_prosody(rng, voice)
     name = f"{split}-{index:03d}-{wording}-{voice.name}"
     asked = Utterance(f"question-{name}", fact.question(wording), voice, prosody)
     return Question(split, asked, Utterance(f"answer-{name}", fact.answer, voice, prosody), fact.gold)

@@ -17,6 +17,7 @@ from spectron.building import build, complete, parser_of
 from spectron.checking import Checker, Parameter
 from spectron.configuration import compose, nearest
 from spectron.errors import ConfigError
+from spectron.expected import without_curve
 from spectron.experiment import Experiment
 from spectron.files import written_whole
 from spectron.runs import TrackingSettings, file_name
@@ -24,7 +25,7 @@ from spectron.runs import TrackingSettings, file_name
 
 def training_of(config: dict[str, Any]) -> dict[str, Any]:
     """What of an experiment's configuration, or of the one that a run has stored, decides what is trained."""
-    return {key: value for key, value in config.items() if key not in ("tracking", "shared", "resolved")}
+    return {key: value for key, value in without_curve(config).items() if key not in ("tracking", "shared", "resolved")}
 
 
 @dataclass

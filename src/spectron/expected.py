@@ -113,6 +113,11 @@ class ExpectedCurve(Callback):
             )
 
 
+def without_curve(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the curve that ``callbacks.expected`` names, which looks on and changes nothing."""
+    return config | {"callbacks": {name: value for name, value in config.get("callbacks", {}).items() if name != "expected"}}
+
+
 def write_expected(references: list[str], file: Path, tracking: TrackingSettings | None = None) -> Path:
     """Write the bands of finished runs of one experiment.
 
@@ -201,7 +206,9 @@ def curves_of(run: RunRecord, tracking: TrackingSettings, stretch: int = STRETCH
     curves: dict[tuple[str, int], float] = {}
     for name in run.metrics:
         kind, _, rest = name.partition("/")
-        if kind not in ("train", "val") or rest.endswith((".count", ".skipped")) or rest in ("gradient_norm",):
+        # Behind a point stands what a measure rests on, its items and words, and the ends of its interval.
+        beside = "." in rest and not rest.endswith(ENDS)
+        if kind not in ("train", "val") or beside or rest in ("gradient_norm",):
             continue
         history = [(point.step, point.value) for point in client.get_metric_history(run.run_id, name) if math.isfinite(point.value)]
         if kind == "val":

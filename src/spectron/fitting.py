@@ -19,6 +19,7 @@ from spectron.building import naming_files
 from spectron.checkpoint_io import read_checkpoint
 from spectron.contracts import Decoding
 from spectron.errors import CheckpointError, ConfigError, Interrupted, TrackingError
+from spectron.expected import without_curve
 from spectron.experiment import Experiment
 from spectron.file_classes import code_files
 from spectron.positions import ChecksRoom
@@ -237,7 +238,7 @@ def require_same(before: dict[str, Any], now: dict[str, Any], run_id: str) -> No
     Raises:
         ConfigError: listing the differences.
     """
-    old, new = flatten(before), flatten(now)
+    old, new = flatten(without_curve(before)), flatten(without_curve(now))
     changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not _is_free(key)]
     if changed:
         lines = "\n".join(f"  {key}: {old.get(key, 'nothing')} -> {new.get(key, 'nothing')}" for key in changed)

@@ -78,6 +78,26 @@ def test_wrong_answers_are_wrong():
     assert not right & set(wrong)
 
 
+def test_other_voices_ask_for_all_facts_and_change_nothing_else(plan):
+    with_others = plan_corpus(CorpusSettings(other_voices=["en-us+travis", "en-gb-scotland+Lee"]))
+    others = [question for question in with_others.questions if question.split.startswith("other_voices")]
+    assert [question for question in with_others.questions if question not in others] == plan.questions
+    assert with_others.carriers == plan.carriers
+    held = heldout_facts(0.2, 17)
+    for name in ("en-us-travis", "en-gb-scotland-lee"):
+        asked = Counter((question.split, question.answered.text) for question in others if question.asked.voice.name == name)
+        assert asked == {
+            ("other_voices_facts" if fact in held else "other_voices", fact.answer): len(KINDS[fact.kind].trained_wordings)
+            ** (fact in held)
+            for fact in facts()
+        }
+    assert len({question.asked.id for question in others}) == len(others)
+    with pytest.raises(ValueError, match="other_voices: en-us-f1 is no other voice: the world has it already"):
+        CorpusSettings(other_voices=["en-us+travis", "en-us+f1"])
+    with pytest.raises(DataError, match="no voice 'travis': name an accent and a variant"):
+        plan_corpus(CorpusSettings(other_voices=["travis"]))
+
+
 def test_denials_say_every_answers_words_but_no_fact(plan):
     said = denials(17)
     assert len(said) == len(set(said)) > 2000
