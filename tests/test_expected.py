@@ -58,6 +58,22 @@ def test_a_bands_least_width_is_a_share_of_its_curves_way(file, monkeypatch, tmp
     assert wide_first[1] - wide_first[0] > last[1] - last[0]
 
 
+def test_a_validation_loss_has_the_way_of_its_training_loss(runs, tmp_path):
+    """At its few steps it has come down already, and what is next to nothing differs by many times its size."""
+    from spectron.tracking import RunLogger
+
+    logger = RunLogger("fallen", TrackingSettings(str(runs)))
+    logger.log_hyperparams({"trainer": {"max_steps": 200, "val_check_interval": 100}})
+    for step in range(200):
+        logger.log_metrics({"train/text": 5.0 if step < 100 else 0.0}, step)
+    for step, value in ((99, 0.1), (199, 0.01)):
+        logger.log_metrics({"val/text": value}, step)
+    logger.finalize("success")
+    assert main(["expect", "fallen", "-o", str(tmp_path / "f.yaml")]) == 0
+    bands = yaml.safe_load((tmp_path / "f.yaml").read_text())["bands"]
+    assert bands["val/text"] == {100: pytest.approx([-0.1, 0.3]), 200: pytest.approx([-0.19, 0.21])}, "2 % of 5, twice for a run alone"
+
+
 def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
     from spectron.tracking import Measure, RunLogger
 

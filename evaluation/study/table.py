@@ -137,7 +137,8 @@ def render(table: StudyTable) -> Table:
     shown.add_column("row", overflow="fold")
     shown.add_column("seeds", justify="right")
     for column in table.columns:
-        shown.add_column(Text(_heading(table, column)), overflow="fold")
+        spaced = column.replace("_", " ").replace("/", " / ")  # which a narrow column breaks between its words
+        shown.add_column(Text(_heading(table, column).replace(column, spaced, 1)), overflow="fold")
     for name, row in table.rows.items():
         cells = [table.entries[name].get(column) for column in table.columns]
         texts = [_texts(table, column, entry) for column, entry in zip(table.columns, cells, strict=True)]

@@ -145,7 +145,8 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     curves: dict[str, list[float]] = defaultdict(list)
     for (name, _), value in (point for history in histories for point in history.items()):
         curves[name].append(value)
-    ways = {name: way_of(curve) for name, curve in curves.items()}
+    # A validation is at few steps, and late ones: how far a loss comes is seen in training.
+    ways = {name: max(way_of(curve), way_of(curves.get(name.replace("val/", "train/"), curve))) for name, curve in curves.items()}
     bands = {}
     for name, step in sorted(key for key in common if not key[0].endswith(ENDS)):
         low, high = band([history[name, step] for history in histories], ways[name])
