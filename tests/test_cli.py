@@ -127,6 +127,9 @@ def test_fit_evaluate_compare_and_check_print_tables(runs, capsys):
     printed = capsys.readouterr().out
     assert "val/loss" in printed
     assert f"mlflow ui --backend-store-uri sqlite:///{runs}/mlflow.db" in printed
+    assert main(["fit", str(TINY), "model.speed.rate=0.02", "--resume"]) == 0
+    printed = capsys.readouterr().out
+    assert "Nothing was validated: `spectron evaluate " in printed, "it was complete"
     assert main(["compare", "tiny"]) == 0
     printed = capsys.readouterr().out
     assert "model.speed.rate" in printed

@@ -59,6 +59,8 @@ def test_null_removes_a_callback_and_a_weight_but_is_a_value_elsewhere(write):
     path = write("delta.yaml", "extends: base.yaml\ncallbacks: {one: null}\nweights: {a: null}\nmonitor: null\n")
     assert compose(path).values == {"callbacks": {"two": {"class_path": "x.Z"}}, "weights": {"b": "g"}, "monitor": None}
     assert compose(path, ["callbacks.two=null"]).values["callbacks"] == {}
+    with pytest.raises(ConfigError, match=r"callbacks\.tow \(in the command line\): there is no `tow` to remove. Did you mean `two`\?"):
+        compose(path, ["callbacks.tow=null"])
 
 
 @pytest.mark.parametrize("overrides", [["p.class_path=x.B", "p.init_args.c=3"], ["p.init_args.c=3", "p.class_path=x.B"]])

@@ -97,9 +97,13 @@ def test_a_run_again_has_the_very_means_that_its_file_was_written_from(logged, f
     assert all(curves[name, step] == pytest.approx(value, rel=1e-6) for name, step, value in seen)
 
 
-def test_a_run_of_the_recipe_stays_in_its_bands(file, tmp_path, capsys, recwarn):
-    assert fit(tmp_path, file, "seed=4") == 0
-    assert "expected curves" not in capsys.readouterr().err + "".join(str(warning.message) for warning in recwarn)
+def test_a_run_of_the_recipe_stays_in_its_bands(file, tmp_path, caplog, recwarn):
+    with caplog.at_level("INFO"):
+        assert fit(tmp_path, file, "seed=4") == 0
+    told = [record.getMessage() for record in caplog.records if "expected curves" in record.getMessage()]
+    assert len(told) == 1
+    assert f"looked at ({file}), and at the end all are inside their bands" in told[0]
+    assert "expected curves" not in "".join(str(warning.message) for warning in recwarn)
 
 
 def test_a_run_that_leaves_its_band_is_told_once_a_curve(file, tmp_path, recwarn):

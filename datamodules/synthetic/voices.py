@@ -101,7 +101,7 @@ def voice_called(name: str) -> Voice:
     """
     accent, plus, variant = name.partition("+")
     if not (accent and plus and variant):
-        raise DataError(f"no voice {name!r}: name an accent and a variant of espeak-ng, such as en-us+f1")
+        raise DataError(f"no voice {name!r}: name an accent and a variant of espeak-ng, such as {accent or 'en-us'}+{variant or 'f1'}")
     return Voice(accent, variant, "")
 
 

@@ -62,6 +62,7 @@ def run_study(path: Path, overrides: Sequence[str] = (), jobs: int | None = None
         raise ConfigError(f"--jobs {jobs}: at least one cell must be at work at a time")
     study = Study(path, overrides)
     wanted = study.with_trained(rows)
+    study.require_columns()
     cells = study.cells()
     fingerprints = {cell.folder: cell.fingerprint() for cell in cells}
     finished = [cell for cell in cells if is_done(cell, fingerprints[cell.folder])]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from evaluation.metrics import all_metrics
 from evaluation.results import sha256_of
 from evaluation.suite import Suite
 from spectron.blame import Section
@@ -194,6 +195,23 @@ class Study:
                     f"{self.where(('claims',))}: claims: there is no column `{claim.measure}`. {nearest(claim.measure, self.columns)}"
                 )
 
+    def require_columns(self) -> None:
+        """Refuse a column that nothing will stand in, before hours of training.
+
+        Raises:
+            ConfigError: naming the measure or task that is near.
+        """
+        known: dict[str, set[str]] = {}
+        for row in self.rows.values():
+            for name, task in Suite.read(self.suite_file, _overrides(row)).tasks().items():
+                metrics = all_metrics() if getattr(task, "takes_all_metrics", False) else task.metrics
+                known.setdefault(name, set()).update(*(metric.measure_names() for metric in metrics))
+        for column in self.columns:
+            task_name, _, measure = column.partition("/")
+            if measure.partition("/")[0] not in known.get(task_name, ()):
+                near = nearest(column, (f"{name}/{measured}" for name, all_of_it in known.items() for measured in all_of_it))
+                raise ConfigError(f"{self.where(('columns',))}: columns: the suite measures no `{column}`. {near}")
+
     def cells(self) -> list[Cell]:
         """All rows with all seeds, seed by seed, so that a study cut short has whole tables of fewer seeds; writes what they train."""
         return [self._cell(name, row, seed) for seed in self.seeds for name, row in self.rows.items()]
@@ -204,8 +222,7 @@ class Study:
         trained = row.trained_as or name
         delta = {"extends": str(self.train.absolute()), "name": f"{self.name}-{trained}", "seed": seed} | self.rows[trained].train
         delta["tracking"] = {key: value for key, value in vars(self.tracking).items() if value is not None}
-        overrides = [f"{key}={value}" for key, value in _dotted(row.evaluate)]
-        cell = Cell(name, seed, folder, self.suite_file, overrides, row.trained_as is None)
+        cell = Cell(name, seed, folder, self.suite_file, _overrides(row), row.trained_as is None)
         cell.experiment.write_text(yaml.safe_dump(delta, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return cell
 
@@ -221,6 +238,11 @@ def _file(folder: Path, key: str, name: str) -> Path:
     if not path.is_file():
         raise ConfigError(f"{key}: there is no file {path}: correct the path, which is seen from the study's own folder")
     return path
+
+
+def _overrides(row: Row) -> list[str]:
+    """What a row changes in the suite."""
+    return [f"{key}={value}" for key, value in _dotted(row.evaluate)]
 
 
 def _dotted(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -190,7 +190,9 @@ def verdict_lines(table: StudyTable) -> list[str]:
 
 
 def _ground(claim: Claim, difference: Pooled | None) -> str:
-    return claim.measure if difference is None else f"{claim.measure} {_signed(difference)}"
+    if difference is None:
+        return claim.measure
+    return f"{claim.measure} {_signed(difference)}{', by one seed alone' if difference.trainings == 1 else ''}"
 
 
 def _signed(difference: Pooled) -> str:

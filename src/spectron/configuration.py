@@ -23,6 +23,7 @@ from spectron.file_classes import absolute, same_class
 
 COMMAND_LINE = "the command line"
 KeyPath = tuple[str, ...]
+SHOWN = 20  # names that an error lists before it counts the rest
 REMOVABLE = (("callbacks",), ("weights",), ("tasks",))  # sections of which a delta removes an entry by saying null
 
 
@@ -32,7 +33,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"Did you mean `{close[0]}`?"
-    return f"Valid names: {', '.join(names[:20])}." if names else "Nothing is accepted here."
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"Valid names: {', '.join(names[:SHOWN])}{more}." if names else "Nothing is accepted here."
 
 
 @dataclass
@@ -171,7 +173,9 @@ def _merge(base: dict[str, Any], delta: dict[str, Any], path: KeyPath, origin: s
             base[key] = {}
             _merge(base[key], value, here, origin, origins)
         elif value is None and path in REMOVABLE:
-            base.pop(key, None)
+            if key not in base:
+                raise ConfigError(f"{'.'.join(here)} (in {origin}): there is no `{key}` to remove. {nearest(key, base)}")
+            del base[key]
         else:
             for below in [path for path in origins if path[: len(here)] == here]:
                 del origins[below]  # what was said below is no more

@@ -53,6 +53,7 @@ class ExpectedCurve(Callback):
         self.names = {self.experiment, *also}
         self.sums: dict[str, list[float]] = {}
         self.seen = self.begun = 0  # the last step that was seen, and the one that the run began after
+        self.looked: set[str] = set()
         self.outside: set[str] = set()
 
     def applies(self, trainer: Trainer) -> bool:
@@ -61,7 +62,7 @@ class ExpectedCurve(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so where the file does not apply."""
-        self.sums, self.outside = {}, set()
+        self.sums, self.looked, self.outside = {}, set(), set()
         self.seen = self.begun = trainer.global_step
         if not self.applies(trainer):
             name = trainer.logger.name if trainer.logger else "without a name"
@@ -95,11 +96,18 @@ class ExpectedCurve(Callback):
             if not name.startswith("train/"):
                 self.look(name, trainer.global_step, seen[name])
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say how it went."""
+        if self.applies(trainer) and self.looked:
+            kept = "all are inside their bands" if not self.outside else f"outside their bands: {', '.join(sorted(self.outside))}"
+            rank_zero_info(f"expected curves: {len(self.looked)} looked at ({self.file}), and at the end {kept}")
+
     def look(self, name: str, step: int, value: float) -> None:
         """Warn when a curve goes out of its band, and tell when it comes back."""
         band = self.bands[name].get(step)
         if band is None:
             return
+        self.looked.add(name)
         low, high = band
         inside = low <= value <= high
         if inside and name in self.outside:

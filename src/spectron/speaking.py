@@ -126,7 +126,7 @@ def _write(model: Any, prompt: Recording, wav: Path, answer: Continuation, row: 
     rate = model.head.mel.frame_rate_hz
     panels = [
         MelPanel(f"Prompt: {prompt.path.name}", prompt_mel[0], rate, "" if transcript is None else f"heard: {transcript}"),
-        MelPanel("Continuation", answer.mel[row, :num_frames], rate, text if continuation is None else continuation),
+        MelPanel("Continuation", answer.mel[row, :num_frames], rate, f"written: {text if continuation is None else continuation}"),
     ]
     picture = mel_picture(wav.with_suffix(".png"), panels)
     seconds = num_samples / answer.sample_rate_hz

@@ -27,7 +27,10 @@ def fit(options: argparse.Namespace) -> None:
     from spectron.experiment import Experiment
     from spectron.fitting import fit
 
-    _print_outcome(fit(Experiment.read(options.file, options.overrides), options.resume))
+    outcome = fit(Experiment.read(options.file, options.overrides), options.resume)
+    _print_outcome(outcome)
+    if not outcome.measures:
+        print(f"Nothing was validated: `spectron evaluate {outcome.run_id}` measures the model as it is")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -109,7 +112,6 @@ def _speak(
 ) -> None:
     """Load the model, continue the prompts, and tell what was said, and where that is not what was ``asked``."""
     import importlib
-    import logging
 
     from spectron.restoring import load_module
     from spectron.speaking import speak
@@ -117,13 +119,7 @@ def _speak(
     # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
     normalize = importlib.import_module("evaluation.metrics.normalizer").normalize
     decoding, place, source = means
-    vocoders = logging.getLogger("spectron.vocoders")
-    level = vocoders.level
-    vocoders.setLevel(logging.ERROR)  # how its parts fit each other was for the model's maker to hear
-    try:
-        module = load_module(source, overrides=options.overrides).to(place)
-    finally:
-        vocoders.setLevel(level)
+    module = load_module(source, overrides=options.overrides).to(place)
     for spoken in speak(module, prompts, files, decoding):
         print(f"\nPrompt:       {spoken.prompt}")
         if spoken.transcript is None or spoken.continuation is None:
@@ -131,7 +127,7 @@ def _speak(
         else:
             print(f"Transcript:   {spoken.transcript or '(none)'}")
             if asked and normalize(asked) != normalize(spoken.transcript):
-                print(f"Asked:        {asked} (heard otherwise: word it as in the model's training)")
+                print(f"Asked:        {asked} (heard otherwise: a model hears such questions as it was trained on, in their words)")
             print(f"Continuation: {spoken.continuation or '(none)'}")
         cut = "" if spoken.stopped else ", cut off at --max-seconds"
         print(f"Speech:       {spoken.wav} ({spoken.seconds:.2f} s{cut})\nPicture:      {spoken.picture}")
@@ -266,6 +262,10 @@ def _source(options: argparse.Namespace) -> Source:
     return find_source(options.reference, _tracking(options))
 
 
+# What there is to do with a file that an outcome names, by its suffix.
+WORTH = {".wav": "Listen", ".png": "Look", ".html": "Read"}
+
+
 def _print_outcome(outcome: Outcome) -> None:
     """The end of a run: measures, files worth a look, and how to see all of it."""
     from spectron.reporting import console, measures_table
@@ -273,5 +273,5 @@ def _print_outcome(outcome: Outcome) -> None:
     if outcome.measures:
         console().print(measures_table(outcome.measures))
     for path in outcome.headlines:
-        print(path)
+        print(f"{WORTH.get(path.suffix, 'File')}: {path}")
     print(f"Run {outcome.run_id} in {outcome.folder}\nMLflow: {outcome.ui_command}")

@@ -248,6 +248,17 @@ def test_a_wrong_row_is_refused_before_anything_is_trained(place, capsys):
         list_runs("small-full")
 
 
+@pytest.mark.parametrize(
+    ("column", "meant"), [("questions/length_ration", "length_ratio"), ("question/length_ratio/heldout", "length_ratio")]
+)
+def test_a_column_that_nothing_stands_in_is_refused_before_anything_is_trained(column, meant, place, capsys):
+    write(STUDY | {"columns": [column], "claims": []})
+    assert main(["study", "study.yaml"]) == 1
+    assert f"columns: the suite measures no `{column}`. Did you mean `questions/{meant}`?" in capsys.readouterr().err
+    with pytest.raises(TrackingError, match="small-full"):
+        list_runs("small-full")
+
+
 def cells_of(folders: dict[tuple[str, int], Path]):
     return [
         SimpleNamespace(row=row, seed=seed, folder=Path(f"{row}-{seed}"), noted=lambda folder=folder: {"evaluation": str(folder)})
@@ -284,6 +295,7 @@ def test_a_table_pools_seeds_and_judges_claims(make_evaluation):
     assert (wer["a"].difference, wer["b"].better, wer["like"].better) == (None, True, None)
     assert "long/nothing" not in table.entries["a"]
     assert [verdict for _, verdict, _ in table.verdicts] == [HELD, FAILED, UNCLEAR, ABSENT, EMPTY]
+    assert verdict_lines(table)[0].endswith("], by one seed alone)")
     assert verdict_lines(table)[3] == "was not run: gone is worse (long/speech_wer)"
     text = as_markdown(table)
     assert "| B | 1 | 0.000 [0.000, " in text

@@ -144,7 +144,7 @@ class MelBridge(nn.Module):
         self.register_buffer("deviation", torch.as_tensor(wanted.deviation, dtype=torch.float32), persistent=False)
         if head.floor > trained_on.floor * (1 + 1e-6):
             told = "the speech head's mel.floor of %g is above the vocoder's %g: silence is spoken as loud as that floor"
-            log.warning(told, head.floor, trained_on.floor)
+            log.info(told, head.floor, trained_on.floor)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Log-mel (..., M) of the head to the vocoder's (..., M)."""
