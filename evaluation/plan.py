@@ -84,7 +84,8 @@ def resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[
     changed = {key: f"{was.get(key)} -> {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)}
     if changed:
         # The seed stands among the settings too, and is told once.
-        lines = [f"  {key}: {how}" for key, how in changed.items() if key.removeprefix("settings.") not in changed.keys() - {key}]
+        twice = {f"settings.{key}" for key in changed}
+        lines = [f"  {key}: {how}" for key, how in changed.items() if key not in twice]
         finished = " (it is finished)" if (found[0].folder / RESULTS).is_file() else ""
         older = "" if reference else ", name an older one, --resume RUN,"
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -119,21 +119,25 @@ class PocketSphinxTranscriber(Transcriber):
 
     def load(self) -> None:
         """Start the decoder."""
-        dithering = {"dither": True, "seed": 1} if self.dither else {}
-        if self.grammar is None:
-            self.decoder = self.package.Decoder(samprate=self.RATE_HZ, loglevel="FATAL", **dithering)
-            return
-        self.decoder = self.package.Decoder(samprate=self.RATE_HZ, loglevel="FATAL", lm=None, **dithering)
+        settings: dict[str, Any] = {"dither": True, "seed": 1} if self.dither else {}
+        if self.grammar is not None:
+            settings["lm"] = None
+        self.decoder = self.package.Decoder(samprate=self.RATE_HZ, loglevel="FATAL", **settings)
+        if self.grammar is not None:
+            self._hold_to(Path(self.grammar))
+
+    def _hold_to(self, grammar: Path) -> None:
+        """Have the decoder hear the sentences of a file alone."""
         for word, phones in self.pronunciations.items():
             self.decoder.add_word(word, phones, True)
-        sentences = Path(self.grammar).read_text(encoding="utf-8")
+        sentences = grammar.read_text(encoding="utf-8")
         try:
             self.decoder.add_jsgf_string("sentences", sentences)
         except ValueError as error:
             spelt = re.sub(r"//[^\n]*|#JSGF[^;]*;|grammar [^;]*;|<[^>]*>|\bpublic\b", "", sentences)
             unknown = sorted({word for word in re.findall(r"[\w'.-]+", spelt) if self.decoder.lookup_word(word) is None})
             told = f"its dictionary lacks {', '.join(unknown)}: give their phones as pronunciations" if unknown else "it is no JSGF"
-            raise ConfigError(f"PocketSphinxTranscriber.grammar: {self.grammar} cannot be used, {told}") from error
+            raise ConfigError(f"PocketSphinxTranscriber.grammar: {grammar} cannot be used, {told}") from error
         self.decoder.activate_search("sentences")
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:

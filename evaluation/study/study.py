@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import yaml
 
-from evaluation.metrics import all_metrics
 from evaluation.results import sha256_of
 from evaluation.suite import Suite
 from spectron.blame import Section
@@ -202,10 +201,9 @@ class Study:
             ConfigError: naming the measure or task that is near.
         """
         known: dict[str, set[str]] = {}
-        for row in self.rows.values():
-            for name, task in Suite.read(self.suite_file, _overrides(row)).tasks().items():
-                metrics = all_metrics() if getattr(task, "takes_all_metrics", False) else task.metrics
-                known.setdefault(name, set()).update(*(metric.measure_names() for metric in metrics))
+        for overrides in dict.fromkeys(tuple(_overrides(row)) for row in self.rows.values()):
+            for name, task in Suite.read(self.suite_file, overrides).tasks().items():
+                known.setdefault(name, set()).update(*(metric.measure_names() for metric in task.metrics))
         for column in self.columns:
             task_name, _, measure = column.partition("/")
             if measure.partition("/")[0] not in known.get(task_name, ()):

@@ -53,7 +53,8 @@ class SpeakingTask(Task):
         num_items: int | None = None,
         curve: Curve | None = None,
     ) -> None:
-        super().__init__(data, metrics or [], num_items, curve)
+        possible = [metric for metric in all_metrics() if isinstance(metric, SummedMetric)] if metrics is None else metrics
+        super().__init__(data, possible, num_items, curve)
         self.takes_all_metrics = metrics is None
         self.decoding = decoding
         self.references = references
@@ -61,7 +62,7 @@ class SpeakingTask(Task):
     def prepare(self, bench: Bench) -> None:
         """Choose the metrics, and read the data's manifests."""
         if self.takes_all_metrics:
-            self.metrics = [metric for metric in all_metrics() if bench.judges.serve(metric) and isinstance(metric, SummedMetric)]
+            self.metrics = [metric for metric in self.metrics if bench.judges.serve(metric)]
         require_judges(self.metrics, bench.judges)
         require_one_of_each(self.metrics)
         super().prepare(bench)

@@ -94,10 +94,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _verb(kinds: Any, name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:
     """Add a verb, with the options that many of them share."""
+    added = kinds.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)
     # The default of a verb's own --debug would overwrite one given before the verb.
-    debug = argparse.ArgumentParser(add_help=False)
-    debug.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show Python's traceback of an error")
-    added = kinds.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", parents=[debug], allow_abbrev=False)
+    added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show Python's traceback of an error")
     added.set_defaults(verb=function)
     if reference:
         added.add_argument("reference", metavar="MODEL", help=reference)

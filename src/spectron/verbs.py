@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from spectron.speaking import Recording
 
 LEFT_OUT_SHOWN = 20
+# What there is to do with a file that an outcome names, by its suffix.
+WORTH = {".wav": "Listen", ".png": "Look", ".html": "Read"}
 
 
 def fit(options: argparse.Namespace) -> None:
@@ -260,10 +262,6 @@ def _source(options: argparse.Namespace) -> Source:
     from spectron.restoring import find_source
 
     return find_source(options.reference, _tracking(options))
-
-
-# What there is to do with a file that an outcome names, by its suffix.
-WORTH = {".wav": "Listen", ".png": "Look", ".html": "Read"}
 
 
 def _print_outcome(outcome: Outcome) -> None:

@@ -38,7 +38,8 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
     try:
         # read_audio is the one place that opens audio, so whatever libsndfile objects to becomes our error here.
         with soundfile.SoundFile(str(path)) as file:
-            rate, promised = file.samplerate, _promised_samples(file)
+            rate, whole = file.samplerate, num_samples < 0
+            promised = _promised_samples(file) if whole else 0  # a stretch tells by its own length whether it is there
             file.seek(start)
             samples = file.read(num_samples, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
@@ -50,7 +51,7 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
         raise DataError(f"{path} holds {len(samples)} samples where {wanted} were asked for: it is empty or cut short")
     if len(samples) == 0:
         raise DataError(f"{path} holds no sample: it is empty or cut short. Record it again, or leave it out")
-    if num_samples < 0 and start + len(samples) < promised - TOLERANCE_SECONDS * rate:
+    if whole and start + len(samples) < promised - TOLERANCE_SECONDS * rate:
         told, held = promised / rate, (start + len(samples)) / rate
         raise DataError(f"{path} is cut short: its header tells of {told:.2f} s, and it holds {held:.2f} s. Copy it again, or leave it out")
     waveform = torch.from_numpy(samples.mean(axis=1))
