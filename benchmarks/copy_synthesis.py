@@ -27,11 +27,11 @@ from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
 from spectron.contracts import Vocoder
-from spectron.hub import locate
-from spectron.losses.vocoder import stft_distances
+from spectron.losses.waveform import stft_distances
 from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosVocoder
 from spectron.vocoders.hifigan import read_generator, settled
 from spectron.vocoders.vocos import read_vocos
+from spectron.weights.hub import locate
 
 COLUMNS = ("", "log-mel L1", "STFT", "WER", "against Griffin-Lim", "similarity", "real-time factor")
 BASELINE = "Griffin-Lim"

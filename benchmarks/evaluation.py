@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from evaluation.judges import ResemblyzerEmbedder, TransformersTextScorer, TransformersTranscriber
-from evaluation.judges.pieces import TOGETHER_SECONDS, alike
+from evaluation.judges.chunking import TOGETHER_SECONDS, alike
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import resample
 

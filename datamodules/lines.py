@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 
 from datamodules.manifest import fingerprint, normalised
 from spectron.errors import DataError
+from spectron.files import read_texts
 from spectron.randomness import seed_of
-from spectron.texts import read_texts
 
 
 class LineSource(ABC):

@@ -9,15 +9,15 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from evaluation.answering import TeacherForcing, answer
 from evaluation.judges import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
-from evaluation.judges.pieces import LEAST_SECONDS, TOGETHER_SECONDS, alike
+from evaluation.judges.chunking import LEAST_SECONDS, TOGETHER_SECONDS, alike
 from evaluation.metrics import SpokenMetric
 from evaluation.sample import SpokenSample
+from evaluation.systems.answering import TeacherForcing, answer
 from spectron.batch import SpeechBatch
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import ConfigError
-from spectron.tracking import Measure
+from spectron.tracking.measure import Measure
 
 JUDGED_TEXTS = 32  # texts that a judge takes at a time
 

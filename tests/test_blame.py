@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from spectron.blame import Section, key_of_file
+from spectron.config.error_location import Section, key_of_file
 from spectron.errors import CheckpointError, ConfigError, DataError
-from spectron.experiment import Experiment
+from spectron.experiment.experiment import Experiment
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
@@ -117,6 +117,6 @@ def test_a_defect_of_the_platform_keeps_its_traceback(monkeypatch):
     import lightning
 
     monkeypatch.setattr(lightning.LightningModule, "__init__", lambda self: 1 / 0)
-    monkeypatch.setattr("spectron.blame.is_users_own", lambda cls: False)
+    monkeypatch.setattr("spectron.config.error_location.is_users_own", lambda cls: False)
     with pytest.raises(ZeroDivisionError):
         Experiment.read(TINY).module()

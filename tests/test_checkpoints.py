@@ -11,10 +11,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
-from spectron.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.errors import CheckpointError
-from spectron.tracking import Measure
+from spectron.tracking.measure import Measure
+from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
+from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 
 
 class Toy(LightningModule):

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from spectron import verbs
 from spectron.audio.io import read_audio, write_wav
-from spectron.checkpoint_io import read_checkpoint
-from spectron.cli import command, main, parse
+from spectron.cli import verbs
+from spectron.cli.continuing import Spoken, output_files
+from spectron.cli.parser import command, main, parse
 from spectron.errors import DataError
-from spectron.speaking import Spoken, output_files
+from spectron.weights.checkpoint_files import read_checkpoint
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
@@ -25,7 +25,7 @@ JUDGES = "callbacks.speech.init_args"
 
 TALKER = """
 name: talker
-task: spectron.module.SpectronModule
+task: spectron.training.SpectronModule
 shared: {mel: {mel_bins: 20}}
 model:
   encoder: {class_path: spectron.encoders.FrameStackEncoder, init_args: {output_dim: 8, mel: "${shared.mel}"}}
@@ -81,14 +81,14 @@ def test_help_comes_at_once():
     seconds = []
     for _ in range(3):  # the best of three: a busy machine is not the command's fault
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "spectron.cli", "--help"], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-m", "spectron.cli.parser", "--help"], capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - began)
     assert min(seconds) < 0.5
     assert all(verb in done.stdout for verb in ("fit", "evaluate", "continue", "compare", "check", "prepare", "export"))
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, spectron.cli; spectron.cli.build_parser(); print(sorted({'torch', 'lightning', 'rich'} & set(sys.modules)))"
+    code = "import sys, spectron.cli.parser; spectron.cli.parser.build_parser(); print(sorted({'torch', 'lightning', 'rich'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
@@ -254,7 +254,7 @@ def test_ask_speaks_the_question_and_answers_it(talker, tmp_path, capsys):
 def test_a_question_that_was_heard_otherwise_is_told(transcript, otherwise, talker, tmp_path, monkeypatch, capsys):
     question = "What is the capital of Peru?"
     spoken = Spoken(Path("q.wav"), "", transcript, "lima", 1.0, True, Path("a.wav"), Path("a.png"))
-    monkeypatch.setattr("spectron.speaking.speak", lambda *_: [spoken])
+    monkeypatch.setattr("spectron.cli.continuing.speak", lambda *_: [spoken])
     assert main(["ask", str(talker), question, "-o", str(tmp_path / "x.wav")]) == 0
     assert (f"\nAsked:        {question} (heard otherwise" in capsys.readouterr().out) is otherwise
 
@@ -362,7 +362,7 @@ def test_prepare_prints_what_it_made(prompt, tmp_path, capsys):
 
 def test_ctrl_c_says_how_to_go_on_and_leaves_a_checkpoint(runs):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "spectron.cli", "fit", str(TINY), "name=endless", "trainer.max_steps=1000000"]
+    command = [sys.executable, "-m", "spectron.cli.parser", "fit", str(TINY), "name=endless", "trainer.max_steps=1000000"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
     deadline = time.monotonic() + 60
     while not (found := list(runs.glob("endless/*/checkpoints/last.ckpt"))) and time.monotonic() < deadline:

@@ -7,10 +7,11 @@ import re
 import pytest
 from rich.console import Console
 
-from spectron.comparison import MOST_RUNS, compare, evaluation_folders, render
 from spectron.errors import TrackingError
-from spectron.runs import TrackingSettings, find_run
-from spectron.tracking import Measure, RunLogger
+from spectron.tracking.logger import RunLogger
+from spectron.tracking.measure import Measure
+from spectron.tracking.run_comparison import MOST_RUNS, compare, evaluation_folders, render
+from spectron.tracking.store import TrackingSettings, find_run
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from spectron.configuration import compose
+from spectron.config.composition import compose
 from spectron.errors import ConfigError
-from spectron.experiment import Experiment
+from spectron.experiment.experiment import Experiment
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 

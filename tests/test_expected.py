@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from evaluation.study.study import training_of
-from spectron.cli import main
-from spectron.expected import ExpectedCurve, band, curves_of, stretch_of
-from spectron.experiment import Experiment
-from spectron.runs import TrackingSettings, find_run
+from spectron.cli.parser import main
+from spectron.experiment.experiment import Experiment
+from spectron.tracking.reference_curves import ExpectedCurve, band, curves_of, stretch_of
+from spectron.tracking.store import TrackingSettings, find_run
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
@@ -26,7 +26,7 @@ def file(runs, tmp_path_factory):
     path = tmp_path_factory.mktemp("expected") / "new" / "tiny.yaml"
     for seed in (3, 4):
         assert main(["fit", str(TINY), f"seed={seed}", "name=curved", "trainer.max_steps=200", "trainer.val_check_interval=100"]) == 0
-    from spectron.runs import list_runs
+    from spectron.tracking.store import list_runs
 
     assert main(["expect", *(run.run_id for run in list_runs("curved")), "-o", str(path)]) == 0
     return path
@@ -34,7 +34,7 @@ def file(runs, tmp_path_factory):
 
 def fit(tmp_path, file, *overrides):
     recipe = {"extends": str(TINY), "name": "curved", "trainer": {"max_steps": 200, "val_check_interval": 100}}
-    recipe["callbacks"] = {"expected": {"class_path": "spectron.expected.ExpectedCurve", "init_args": {"file": str(file)}}}
+    recipe["callbacks"] = {"expected": {"class_path": "spectron.tracking.reference_curves.ExpectedCurve", "init_args": {"file": str(file)}}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return main(["fit", str(tmp_path / "recipe.yaml"), *overrides])
 
@@ -48,9 +48,9 @@ def test_a_file_holds_the_runs_that_it_was_written_from(file):
 
 
 def test_a_bands_least_width_is_a_share_of_its_curves_way(file, monkeypatch, tmp_path):
-    from spectron.runs import list_runs
+    from spectron.tracking.store import list_runs
 
-    monkeypatch.setattr("spectron.expected.NOISE", 10.0)
+    monkeypatch.setattr("spectron.tracking.reference_curves.NOISE", 10.0)
     wide = tmp_path / "wide.yaml"
     assert main(["expect", *(run.run_id for run in list_runs("curved")[:2]), "-o", str(wide)]) == 0
     (first, last), (wide_first, wide_last) = (list(yaml.safe_load(one.read_text())["bands"]["val/loss"].values()) for one in (file, wide))
@@ -60,7 +60,7 @@ def test_a_bands_least_width_is_a_share_of_its_curves_way(file, monkeypatch, tmp
 
 def test_a_validation_loss_has_the_way_of_its_training_loss(runs, tmp_path):
     """At its few steps it has come down already, and what is next to nothing differs by many times its size."""
-    from spectron.tracking import RunLogger
+    from spectron.tracking.logger import RunLogger
 
     logger = RunLogger("fallen", TrackingSettings(str(runs)))
     logger.log_hyperparams({"trainer": {"max_steps": 200, "val_check_interval": 100}})
@@ -75,7 +75,8 @@ def test_a_validation_loss_has_the_way_of_its_training_loss(runs, tmp_path):
 
 
 def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
-    from spectron.tracking import Measure, RunLogger
+    from spectron.tracking.logger import RunLogger
+    from spectron.tracking.measure import Measure
 
     logger = RunLogger("measured", TrackingSettings(str(runs)))
     logger.log_hyperparams({"trainer": {"max_steps": 10, "val_check_interval": 10}})
@@ -180,7 +181,7 @@ def test_a_place_that_cannot_be_written_is_told(file, tmp_path, capsys):
 
 
 def test_a_length_that_is_none_makes_no_curve(runs, tmp_path, capsys):
-    from spectron.tracking import RunLogger
+    from spectron.tracking.logger import RunLogger
 
     logger = RunLogger("endless", TrackingSettings(str(runs)))
     logger.log_hyperparams({"trainer": {"max_steps": None, "val_check_interval": None}})

@@ -10,14 +10,14 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from spectron.checkpoint_io import read_checkpoint
 from spectron.errors import CheckpointError, ConfigError, TrackingError
-from spectron.experiment import Experiment
-from spectron.exporting import export_parts
-from spectron.fitting import evaluate, fit, inspect_experiment
-from spectron.provenance import git_state, parameter_counts
-from spectron.restoring import CONFIG_KEY, find_source, load_experiment, load_module, read_config
-from spectron.runs import TrackingSettings, find_run, list_runs, open_store
+from spectron.experiment.experiment import Experiment
+from spectron.experiment.fitting import evaluate, fit, inspect_experiment
+from spectron.experiment.loading import CONFIG_KEY, find_source, load_experiment, load_module, read_config
+from spectron.tracking.provenance import git_state, parameter_counts
+from spectron.tracking.store import TrackingSettings, find_run, list_runs, open_store
+from spectron.weights.checkpoint_files import read_checkpoint
+from spectron.weights.exporting import export_parts
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 

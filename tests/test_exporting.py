@@ -9,9 +9,9 @@ from torch import nn
 
 from spectron.encoders import PretrainedEncoder
 from spectron.errors import CheckpointError
-from spectron.exporting import export_parts
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
-from spectron.weights import load_part
+from spectron.weights.exporting import export_parts
+from spectron.weights.state_dicts import load_part
 
 CONFIG = {"task": "some.Task", "model": {"encoder": {"class_path": "some.Encoder"}, "width": 3}}
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 import yaml
 
-from spectron.cli import main
-from spectron.configuration import compose
+from spectron.cli.parser import main
+from spectron.config.composition import compose
+from spectron.config.user_classes import code_files, reference_of
 from spectron.errors import ConfigError
-from spectron.experiment import Experiment
-from spectron.file_classes import code_files, reference_of
-from spectron.fitting import fit
-from spectron.restoring import find_source, load_experiment, load_module
+from spectron.experiment.experiment import Experiment
+from spectron.experiment.fitting import fit
+from spectron.experiment.loading import find_source, load_experiment, load_module
 
 TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
@@ -145,7 +145,7 @@ def test_a_checkpoint_and_an_export_load_it_again_also_from_a_new_place(write, r
     assert type(load_module(str(tmp_path / "exported")).model["end"]).__name__ == "Own"
     (tmp_path / "moved").rename(tmp_path / "elsewhere")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spectron.file_classes._modules", {})
+        patch.setattr("spectron.config.user_classes._modules", {})
         with pytest.raises(ConfigError, match=r"^model\.end\.class_path: there is no file \S+/moved/own_end\.py.*override this key"):
             load_experiment(find_source(outcome.run_id))
         new = f"model.end.class_path={tmp_path}/elsewhere/own_end.py:Own"

@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model
 
-from spectron.chain import split_texts
 from spectron.contracts import Decoding
 from spectron.errors import ConfigError
+from spectron.generation import split_texts
 
 SWITCHES = {
     "plain": {},

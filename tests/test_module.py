@@ -7,14 +7,14 @@ from tiny_spectron import VOCODER, ragged_batch, tiny_model
 from torch.utils.data import DataLoader
 
 from spectron.batch import SpeechBatch
-from spectron.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from spectron.checkpoints import Checkpoints, CheckpointSettings
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import TrainingError
 from spectron.losses import NAMINGS
-from spectron.module import LossWeights, SpectronModule
-from spectron.optimisation import Optimisation
-from spectron.pretraining import CTCModule
+from spectron.training.checkpoints import Checkpoints, CheckpointSettings
+from spectron.training.ctc import CTCModule
+from spectron.training.optimisation import Optimisation
+from spectron.training.spectron import LossWeights, SpectronModule
+from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 
 
 def batch(name: str, seconds: float = 0.5, rows: int = 2) -> SpeechBatch:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from spectron.errors import ConfigError, TrainingError
-from spectron.optimisation import Optimisation, freeze, keep_frozen_in_eval, learning_rate_factor, parameter_groups, require_finite
+from spectron.training.optimisation import Optimisation, freeze, keep_frozen_in_eval, learning_rate_factor, parameter_groups, require_finite
 
 
 def model() -> nn.ModuleDict:

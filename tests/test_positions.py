@@ -14,15 +14,15 @@ from datamodules.splitting import Splitting
 from datamodules.streaming import Batching
 from spectron.audio.mel import MelConfig
 from spectron.batch import SpokenLength
+from spectron.context_length import Room, longest, require_room_for_decoding, require_room_for_speech, rooms
 from spectron.contracts import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel
-from spectron.module import LossWeights, SpectronModule
-from spectron.optimisation import Optimisation
-from spectron.positions import Room, longest, require_room_for_decoding, require_room_for_speech, rooms
-from spectron.pretraining import TextModule
+from spectron.training.optimisation import Optimisation
+from spectron.training.spectron import LossWeights, SpectronModule
+from spectron.training.text_lm import TextModule
 from spectron.vocoders import GriffinLimVocoder
 
 

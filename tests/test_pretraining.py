@@ -6,7 +6,8 @@ import torch
 from spectron.batch import SpeechBatch
 from spectron.encoders import FrameStackEncoder
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
-from spectron.pretraining import CTCModel, CTCModule, TextModule, edits
+from spectron.training.ctc import CTCModel, CTCModule, edits
+from spectron.training.text_lm import TextModule
 
 
 def batch(texts: list[str]) -> SpeechBatch:

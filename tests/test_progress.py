@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
-from spectron.progress import Progress
+from spectron.training.progress import Progress
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     made = Clock()
-    monkeypatch.setattr("spectron.progress.time", made)
+    monkeypatch.setattr("spectron.training.progress.time", made)
     return made
 
 

@@ -7,8 +7,8 @@ import pages
 import pytest
 from pages import SHORT, code_lines, lay_out, section, type_commands
 
-from spectron.cli import parse
-from spectron.experiment import Experiment
+from spectron.cli.parser import parse
+from spectron.experiment.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
-from spectron.provenance import trainable_share
-from spectron.reporting import parts_table, trainable_line
+from spectron.cli.tables import parts_table
+from spectron.tracking.provenance import trainable_line, trainable_share
 
 COUNTS = {"encoder": (0, 88_800_000), "adapters": (1_170_000, 30_000)}
 

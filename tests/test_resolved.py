@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spectron.cli import main
+from spectron.cli.parser import main
 from spectron.errors import CheckpointError, ConfigError, DataError
-from spectron.experiment import Experiment
-from spectron.fitting import find_resumable, fit, inspect_experiment
-from spectron.restoring import find_source, load_experiment, read_config
-from spectron.runs import find_run, list_runs
-from spectron.single_part import named_parts
+from spectron.experiment.experiment import Experiment
+from spectron.experiment.fitting import find_resumable, fit, inspect_experiment
+from spectron.experiment.loading import find_source, load_experiment, read_config
+from spectron.experiment.part_check import named_parts
+from spectron.tracking.store import find_run, list_runs
 
 ENCODER = """
 import torch
@@ -33,7 +33,7 @@ class Chunks(SpeechEncoder):
 
 YAML = """
 name: found
-task: spectron.module.SpectronModule
+task: spectron.training.SpectronModule
 model:
   encoder: my_encoder.py:Chunks
   language_model:

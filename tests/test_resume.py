@@ -17,11 +17,11 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from datamodules.text import TextDataModule
-from spectron.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from spectron.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
+from datamodules.text_lines import TextDataModule
 from spectron.errors import CheckpointError, TrainingError
 from spectron.randomness import seed_of
+from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
+from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 
 ACCUMULATE, VALIDATE_EVERY, STEPS, WIDTH = 2, 6, 12, 8
 

@@ -12,9 +12,9 @@ from torch import nn
 from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import Continuation
+from spectron.cli.continuing import Recording, output_files, speak
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import ConfigError
-from spectron.speaking import Recording, output_files, speak
 
 
 class Echo(nn.Module, SpokenLanguageModel):

@@ -17,10 +17,11 @@ import pytest
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from mlflow import MlflowClient
 
-from spectron.backlog import send_backlog
 from spectron.errors import TrackingError
-from spectron.runs import TrackingSettings, find_run, list_runs, open_store
-from spectron.tracking import Measure, RunLogger, flatten
+from spectron.tracking.logger import RunLogger
+from spectron.tracking.measure import Measure, flatten
+from spectron.tracking.outbox import send_backlog
+from spectron.tracking.store import TrackingSettings, find_run, list_runs, open_store
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_a_server_that_goes_away_loses_nothing_and_stops_nothing(server, tmp_pat
     picture.unlink()
     assert time.monotonic() - began < 3, "training stalled"
     assert len([record for record in caplog.records if "does not answer" in record.message]) == 1
-    with pytest.warns(UserWarning, match=r"202 records could not be sent .*python -m spectron.backlog") as told:
+    with pytest.warns(UserWarning, match=r"202 records could not be sent .*python -m spectron.tracking.outbox") as told:
         logger.finalize("success")
     assert str(logger.folder) in str(told[0].message)
     with pytest.raises(TrackingError, match="cannot be opened"):

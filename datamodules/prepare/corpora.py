@@ -8,8 +8,8 @@ from typing import Any
 
 from datamodules.prepare.manifests import Prepared, recorded, relative, summary, write_manifest
 from datamodules.synthetic.corpus import write_corpus
+from datamodules.synthetic.corpus_plan import CorpusSettings
 from datamodules.synthetic.parallel import Progress
-from datamodules.synthetic.plan import CorpusSettings
 from spectron.audio.io import AUDIO_SUFFIXES
 from spectron.errors import DataError
 from spectron.randomness import seed_of

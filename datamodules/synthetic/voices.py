@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spectron.audio.resampling import resample
-from spectron.configuration import nearest
+from spectron.config.composition import nearest
 from spectron.errors import DataError
 
 SAMPLE_RATE_HZ = 16000

@@ -19,7 +19,7 @@ from evaluation.judges import require_independence
 from evaluation.metrics import NORMALIZER_VERSION, SpokenMetric
 from spectron.batch import SpeechBatch
 from spectron.errors import ConfigError
-from spectron.tracking import RunLogger
+from spectron.tracking.logger import RunLogger
 
 
 class PanelEvaluation(Callback, ABC):
@@ -142,7 +142,7 @@ def logger_of(trainer: Trainer) -> RunLogger:
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
             return logger
-    raise ConfigError("an evaluation writes into a run: give the trainer a spectron.tracking.RunLogger")
+    raise ConfigError("an evaluation writes into a run: give the trainer a spectron.tracking.logger.RunLogger")
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.metrics import SpokenMetric
-from evaluation.records import facts_of, waveforms_of
+from evaluation.results.records import facts_of, waveforms_of
 from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
 from spectron.audio.picture import MelPanel, mel_picture
-from spectron.runs import file_name
+from spectron.tracking.store import file_name
 
 
 @dataclass

@@ -13,11 +13,11 @@ from evaluation.evaluator import Judged, Judges, judge_system
 from evaluation.judges import QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
 from evaluation.metrics import SpokenMetric, all_metrics
 from evaluation.metrics.names import CEILING, VALIDATION
-from evaluation.references import RecordedAnswers, recordings_of, spectrogram_of
-from evaluation.rows import with_reference
+from evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
+from spectron.batch import with_reference
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError
-from spectron.tracking import Measure
+from spectron.tracking.measure import Measure
 
 DECODING = Decoding()
 

@@ -11,12 +11,12 @@ from evaluation.evaluator import Judged, Judges, judge_system
 from evaluation.judges import Transcriber
 from evaluation.metrics import MelDistance, SpeechWordErrorRate, SpokenMetric, StftDistance
 from evaluation.metrics.names import RECORDING, VALIDATION
-from evaluation.references import RecordedAnswers, recordings_of
+from evaluation.systems.baselines import RecordedAnswers, recordings_of
 from spectron.audio.mel import MelConfig
 from spectron.contracts import Decoding, Vocoder
 from spectron.errors import ConfigError
-from spectron.tracking import Measure
-from spectron.vocoding import VocoderModel
+from spectron.tracking.measure import Measure
+from spectron.training.vocoding import VocoderModel
 
 
 class VocoderEvaluation(PanelEvaluation):
@@ -88,7 +88,7 @@ def model_of(pl_module: LightningModule) -> VocoderModel:
     model = getattr(pl_module, "model", None)
     if not isinstance(model, VocoderModel):
         raise ConfigError(
-            f"VocoderEvaluation needs a task that trains a vocoder (spectron.vocoding.VocoderModule), not {type(pl_module).__name__}: "
+            f"VocoderEvaluation needs a task that trains a vocoder (spectron.training.VocoderModule), not {type(pl_module).__name__}: "
             "remove the callback (set it to null) or choose another task"
         )
     return model

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.plan import REFERENCES
 from evaluation.report import MODEL, StoredEvaluation
+from evaluation.suites.plan import REFERENCES
 from spectron.errors import ConfigError
-from spectron.tracking import flatten
+from spectron.tracking.measure import flatten
 
 SHOWN = 12  # differences that an error lists before it counts the rest
 DECISIVE = (".fingerprint", ".ids", ".items")  # a task's fingerprint holds data, judges, normaliser, seed and settings

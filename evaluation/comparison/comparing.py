@@ -14,7 +14,7 @@ from evaluation.comparison.comparability import Difference, find_differences, re
 from evaluation.metrics import PairedDifference, Parts, paired_bootstrap, ratio_interval
 from evaluation.metrics.intervals import Pooled
 from evaluation.report import MODEL, StoredEvaluation, StoredItem, StoredMeasure, read_evaluation
-from evaluation.report.tables import ordered_names
+from evaluation.report.metric_tables import ordered_names
 from spectron.errors import ConfigError
 
 LETTERS = string.ascii_uppercase  # names of the evaluations, in their order

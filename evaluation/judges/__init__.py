@@ -1,8 +1,8 @@
 """Judges: recognisers, text scorers, speaker encoders and quality predictors that have no share in the model under test."""
 
-from evaluation.judges import conformance as conformance  # registers the checks of the contract
-from evaluation.judges.contracts import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
+from evaluation.judges import judge_checks as judge_checks
 from evaluation.judges.independence import require_independence
+from evaluation.judges.judge import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
 from evaluation.judges.pretrained_embedders import SpeechBrainSpeakerEmbedder, TransformersSpeakerEmbedder
 from evaluation.judges.quality_predictors import DNSMOSPredictor
 from evaluation.judges.speaker_embedders import ResemblyzerEmbedder

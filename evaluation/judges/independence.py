@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 from torch import nn
 
-from evaluation.judges.contracts import Judge
+from evaluation.judges.judge import Judge
 from spectron.errors import ConfigError
 
 SMALLEST_TELLING = 1000  # elements; below, equality may be chance

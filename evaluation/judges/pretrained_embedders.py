@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.judges.contracts import SpeakerEmbedder
-from evaluation.judges.pieces import by_pieces, join_embeddings
+from evaluation.judges.chunking import by_pieces, join_embeddings
+from evaluation.judges.judge import SpeakerEmbedder
 from evaluation.judges.sources import HubJudge
 from evaluation.judges.speech_models import HeadedEncoder
 from spectron.encoders.speechbrain_folder import SpeechBrainEncoder

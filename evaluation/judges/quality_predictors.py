@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from evaluation.judges.contracts import QualityPredictor
-from evaluation.judges.pieces import LEAST_SECONDS
+from evaluation.judges.chunking import LEAST_SECONDS
+from evaluation.judges.judge import QualityPredictor
 from spectron.audio.resampling import resample
 
 Scale = Literal["overall", "signal", "background", "p808"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.judges.contracts import Judge
+from evaluation.judges.judge import Judge
 from spectron.errors import ConfigError
-from spectron.hub import locate, revision_of
+from spectron.weights.hub import locate, revision_of
 
 
 class HubJudge(Judge):

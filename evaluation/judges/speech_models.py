@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from spectron.encoders.front_ends import FrontEnd, LibraryFrontEnd
-from spectron.encoders.loading import FRONT_ENDS, Reading, hears_padding, quiet, read_config
-from spectron.encoders.masking import Lengths, hide_padding
-from spectron.encoders.tiles import tile_convolutions
+from spectron.encoders.padding import Lengths, hide_padding
+from spectron.encoders.pretrained_loading import FRONT_ENDS, Reading, hears_padding, quiet, read_config
+from spectron.encoders.tiled_convolution import tile_convolutions
 from spectron.errors import ConfigError
-from spectron.hub import reading, require_safetensors
+from spectron.weights.hub import reading, require_safetensors
 
 # Parts of published weights that a judge never asks: masked training's vector, and the classes that a speaker head was trained on.
 NOT_ASKED = ("masked_spec_embed", "objective.weight", "classifier.weight", "classifier.bias")

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from evaluation.judges.contracts import TextScorer
-from evaluation.judges.pieces import alike
+from evaluation.judges.chunking import alike
+from evaluation.judges.judge import TextScorer
 from evaluation.judges.sources import HubJudge
-from spectron.encoders.loading import quiet
+from spectron.encoders.pretrained_loading import quiet
 from spectron.errors import ConfigError
-from spectron.hub import reading, require_safetensors
+from spectron.weights.hub import reading, require_safetensors
 
 MOST_CONTEXT = 2048  # tokens scored after one start token, where a model would take more: memory grows with them
 TOKENS_TOGETHER = 4096  # the most in a batch, padding included: each has a score for every word of the vocabulary

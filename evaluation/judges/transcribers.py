@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from evaluation.judges.contracts import Transcriber
+from evaluation.judges.chunking import by_pieces, join_texts
+from evaluation.judges.judge import Transcriber
 from evaluation.judges.lexicon import Lexicon
-from evaluation.judges.pieces import by_pieces, join_texts
 from spectron.errors import ConfigError
 
 if TYPE_CHECKING:
-    from spectron.pretraining import CTCModel
+    from spectron.training.ctc import CTCModel
 
 
 class CTCTranscriber(Transcriber):
@@ -55,8 +55,8 @@ class CTCTranscriber(Transcriber):
 
     def load(self) -> None:
         """Build the model that the folder describes, with its weights."""
-        from spectron.experiment import Experiment
-        from spectron.pretraining import CTCModel
+        from spectron.experiment.experiment import Experiment
+        from spectron.training.ctc import CTCModel
 
         module = Experiment.read(Path(self.folder) / "config.yaml", model_only=True).module()
         model = getattr(module, "model", module)

@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from evaluation.judges.contracts import Transcriber
-from evaluation.judges.pieces import PIECE_SECONDS, TOGETHER_SECONDS, by_pieces, join_texts
+from evaluation.judges.chunking import PIECE_SECONDS, TOGETHER_SECONDS, by_pieces, join_texts
+from evaluation.judges.judge import Transcriber
 from evaluation.judges.sources import HubJudge
 from evaluation.judges.speech_models import HeadedEncoder, read_model
-from spectron.encoders.loading import Reading, quiet, read_config
+from spectron.encoders.pretrained_loading import Reading, quiet, read_config
 from spectron.errors import ConfigError
-from spectron.hub import reading
+from spectron.weights.hub import reading
 
 WINDOWS_TOGETHER = 16
 MOST_TOKENS = 256  # of a piece, where the model has no rule of its own: the library's default for speech

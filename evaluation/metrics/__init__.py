@@ -1,28 +1,27 @@
 """Metrics: a pure function for one item, and sums over items with torchmetrics."""
 
-from evaluation.metrics import conformance as conformance  # registers the checks of the contract
+from evaluation.metrics import metric_checks as metric_checks  # registers the checks of the contract
 from evaluation.metrics.answers import SpokenAnswerAccuracy, WrittenAnswerAccuracy, holds_answer
-from evaluation.metrics.behaviour import (
-    FreeRunningMelError,
-    LengthRatio,
-    SpeakingRate,
-    StoppedShare,
-    TeacherForcedMelError,
-    mel_distance,
-)
+from evaluation.metrics.behaviour import FreeRunningMelError, LengthRatio, SpeakingRate, StoppedShare, TeacherForcedMelError, mel_distance
 from evaluation.metrics.cepstra import MelCepstralDistance
-from evaluation.metrics.character_errors import PromptCharacterErrorRate, SpeechCharacterErrorRate, character_errors
-from evaluation.metrics.contracts import CorpusMetric, RatioMetric, SpokenMetric, SummedMetric
 from evaluation.metrics.copies import MelDistance, StftDistance
 from evaluation.metrics.diversity import AutoBleu, SelfBleu, auto_bleu, self_bleu
 from evaluation.metrics.intervals import PairedDifference, Parts, bootstrap_interval, paired_bootstrap, ratio_interval
+from evaluation.metrics.metric import CorpusMetric, RatioMetric, SpokenMetric, SummedMetric
 from evaluation.metrics.names import MetricName
 from evaluation.metrics.normalizer import NORMALIZER_VERSION, normalize
 from evaluation.metrics.perplexity import LogPerplexity
 from evaluation.metrics.pitch import PitchError, pitch_error
 from evaluation.metrics.quality import PredictedMos
 from evaluation.metrics.similarity import SecondSpeakerSimilarity, SpeakerSimilarity, SpeakerSimilarityMargin, voice_similarity
-from evaluation.metrics.word_errors import PromptWordErrorRate, SpeechWordErrorRate, word_errors
+from evaluation.metrics.word_errors import (
+    PromptCharacterErrorRate,
+    PromptWordErrorRate,
+    SpeechCharacterErrorRate,
+    SpeechWordErrorRate,
+    character_errors,
+    word_errors,
+)
 
 __all__ = [
     "NORMALIZER_VERSION",

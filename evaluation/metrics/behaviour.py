@@ -6,8 +6,8 @@ import math
 
 from torch import Tensor
 
-from evaluation.metrics.contracts import RatioMetric
 from evaluation.metrics.intervals import Parts
+from evaluation.metrics.metric import RatioMetric
 from evaluation.metrics.names import FREE_RUNNING_MEL_L1, LENGTH_RATIO, SPEAKING_RATE, STOPPED, TEACHER_FORCED_MEL_L1
 from evaluation.metrics.normalizer import normalize
 from evaluation.sample import SpokenSample

@@ -8,8 +8,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from evaluation.metrics.contracts import RatioMetric
 from evaluation.metrics.intervals import Parts
+from evaluation.metrics.metric import RatioMetric
 from evaluation.metrics.names import MEL_CEPSTRAL_DISTANCE
 from evaluation.sample import SpokenSample
 from spectron.audio.mel import LogMel, MelConfig

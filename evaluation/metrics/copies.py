@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from evaluation.metrics.behaviour import mel_distance
-from evaluation.metrics.contracts import RatioMetric
 from evaluation.metrics.intervals import Parts
+from evaluation.metrics.metric import RatioMetric
 from evaluation.metrics.names import MEL_DISTANCE, STFT_DISTANCE
 from evaluation.sample import SpokenSample
-from spectron.losses.vocoder import RESOLUTIONS, stft_distances
+from spectron.losses.waveform import RESOLUTIONS, stft_distances
 
 
 class MelDistance(RatioMetric):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from evaluation.metrics.contracts import CorpusMetric, RatioMetric
 from evaluation.metrics.intervals import Parts
+from evaluation.metrics.metric import CorpusMetric, RatioMetric
 from evaluation.metrics.names import AUTO_BLEU, SELF_BLEU
 from evaluation.metrics.normalizer import normalize
 from evaluation.sample import SpokenSample

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from evaluation.metrics.contracts import RatioMetric
 from evaluation.metrics.intervals import Parts
+from evaluation.metrics.metric import RatioMetric
 from evaluation.metrics.names import LOG_PERPLEXITY, PERPLEXITY
 from evaluation.sample import SpokenSample
-from spectron.tracking import Measure
+from spectron.tracking.measure import Measure
 
 
 class LogPerplexity(RatioMetric):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics.cepstra import ANALYSIS, align, both_at_full_scale, mel_cepstra
-from evaluation.metrics.contracts import RatioMetric
 from evaluation.metrics.intervals import Parts
+from evaluation.metrics.metric import RatioMetric
 from evaluation.metrics.names import PITCH_ERROR
 from evaluation.sample import SpokenSample
 

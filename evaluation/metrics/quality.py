@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from evaluation.metrics.contracts import RatioMetric
 from evaluation.metrics.intervals import Parts
+from evaluation.metrics.metric import RatioMetric
 from evaluation.metrics.names import PREDICTED_MOS
 from evaluation.sample import SpokenSample
 

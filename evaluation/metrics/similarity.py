@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from evaluation.metrics.contracts import CorpusMetric, RatioMetric
 from evaluation.metrics.intervals import Parts
+from evaluation.metrics.metric import CorpusMetric, RatioMetric
 from evaluation.metrics.names import SECOND_SPEAKER_SIMILARITY, SPEAKER_SIMILARITY, SPEAKER_SIMILARITY_MARGIN
 from evaluation.sample import SpokenSample
 

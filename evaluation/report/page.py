@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.report.listening import Listening
+from evaluation.report.metric_tables import MeasureTable
 from evaluation.report.plots import Histogram, IntervalPlot
-from evaluation.report.tables import MeasureTable
 from spectron.errors import DataError
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.metrics import Parts
-from evaluation.results import FORMAT, ITEMS, MODEL, RESULTS
+from evaluation.results.summary import FORMAT, ITEMS, MODEL, RESULTS
 from spectron.errors import DataError
 
 

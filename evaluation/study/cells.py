@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evaluation.results import sha256_of
-from evaluation.running import evaluate_suite
+from evaluation.results.summary import sha256_of
 from evaluation.study.study import Cell, training_of
+from evaluation.suites.evaluating import evaluate_suite
 from spectron.errors import ConfigError, Interrupted, SpectronError, TrackingError
-from spectron.experiment import Experiment
-from spectron.fitting import fit
-from spectron.runs import RunRecord, list_runs
+from spectron.experiment.experiment import Experiment
+from spectron.experiment.fitting import fit
+from spectron.tracking.store import RunRecord, list_runs
 
 FINISHED = "FINISHED"
 LOCK = "at_work"

@@ -10,17 +10,17 @@ from typing import Any, Literal
 
 import yaml
 
-from evaluation.results import sha256_of
-from evaluation.suite import Suite
-from spectron.blame import Section
-from spectron.building import build, complete, parser_of
-from spectron.checking import Checker, Parameter
-from spectron.configuration import compose, nearest
+from evaluation.results.summary import sha256_of
+from evaluation.suites.suite import Suite
+from spectron.config.building import build, complete, parser_of
+from spectron.config.checking import Checker, Parameter
+from spectron.config.composition import compose, nearest
+from spectron.config.error_location import Section
 from spectron.errors import ConfigError
-from spectron.expected import without_curve
-from spectron.experiment import Experiment
+from spectron.experiment.experiment import Experiment
 from spectron.files import written_whole
-from spectron.runs import TrackingSettings, file_name
+from spectron.tracking.reference_curves import without_curve
+from spectron.tracking.store import TrackingSettings, file_name
 
 
 def training_of(config: dict[str, Any]) -> dict[str, Any]:

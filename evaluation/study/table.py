@@ -13,13 +13,13 @@ from rich.text import Text
 
 from evaluation.comparison.comparability import require_comparable
 from evaluation.comparison.comparing import is_better
-from evaluation.comparison.tables import STYLES
+from evaluation.comparison.comparison_table import STYLES
 from evaluation.metrics import Parts
 from evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from evaluation.report import MODEL, StoredEvaluation, read_evaluation
 from evaluation.report.figures import decimals, figure
 from evaluation.study.study import NOTED, Cell, Claim, Row, Study
-from spectron.reporting import ARROWS
+from spectron.tracking.measure import ARROWS
 
 HELD, FAILED, UNCLEAR = "held", "did not hold", "cannot be told at this size"
 ABSENT, EMPTY = "was not run", "cannot be measured: no item counts in both rows"

@@ -7,21 +7,20 @@ from typing import Literal, cast
 
 from lightning import LightningDataModule
 
-from evaluation.answering import FrontEnds, answer
 from evaluation.evaluator import consult, require_judges
 from evaluation.metrics import PromptCharacterErrorRate, PromptWordErrorRate, SummedMetric, WrittenAnswerAccuracy, all_metrics
-from evaluation.records import Record, record_of
-from evaluation.references import RecordedAnswers, exchanged, recordings_of, silences_of, spectrogram_of
-from evaluation.rows import select, unpadded, with_reference
+from evaluation.results.records import Record, record_of
 from evaluation.sample import SpokenSample
-from evaluation.tasks.contracts import MODEL, Bench, Curve, Task
-from evaluation.toplines import WrittenAnswers
+from evaluation.systems.answering import FrontEnds, answer
+from evaluation.systems.baselines import RecordedAnswers, exchanged, recordings_of, silences_of, spectrogram_of
+from evaluation.systems.text_topline import WrittenAnswers
+from evaluation.tasks.task import MODEL, Bench, Curve, Task
 from spectron.audio.io import to_16_bits
-from spectron.batch import SpeechBatch, SpokenLength
+from spectron.batch import SpeechBatch, SpokenLength, select, unpadded, with_reference
+from spectron.context_length import require_room_for_decoding
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
 from spectron.model import SpectronModel
-from spectron.positions import require_room_for_decoding
 
 Reference = Literal["recording", "vocoded", "silence", "shuffled", "written_question", "cascade"]
 WRITTEN: Literal["written_question"] = "written_question"

@@ -170,3 +170,25 @@ class LossTerm:
     def mean(self) -> Tensor:
         """Sum over count; zero where nothing was counted."""
         return self.total / self.count.clamp(min=1)
+
+
+def select(batch: SpeechBatch, rows: list[int]) -> SpeechBatch:
+    """Some rows of a batch, in the order given."""
+    taken: dict[str, Any] = {}
+    for column in fields(batch):
+        value = getattr(batch, column.name)
+        if isinstance(value, Tensor):
+            taken[column.name] = value[rows]
+        elif column.name != "skipped" and value:  # an empty list says that the data has no such column
+            taken[column.name] = [value[row] for row in rows]
+    return replace(batch, **taken)
+
+
+def unpadded(padded: Tensor, lengths: Tensor) -> list[Tensor]:
+    """Rows of a padded tensor (B, L, ...) without their padding."""
+    return [row[:length] for row, length in zip(padded, lengths.tolist(), strict=True)]
+
+
+def with_reference(batch: SpeechBatch) -> SpeechBatch:
+    """The rows of a batch that have a recording of what followed."""
+    return select(batch, batch.continuation_num_samples.nonzero()[:, 0].tolist())

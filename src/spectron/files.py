@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from spectron.errors import DataError
 
 
 @contextmanager
@@ -17,3 +20,24 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def read_texts(path: Path) -> list[str]:
+    """The non-empty texts of a text file, or of a ``.jsonl`` manifest.
+
+    Raises:
+        DataError: if the file is missing, not UTF-8 or without text, or a manifest line is no JSON object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the text file {path} ({error}): correct the path, or set SPECTRON_DATA") from error
+    if path.suffix == ".jsonl":
+        try:
+            lines = [json.loads(line).get("text") or "" for line in lines if line.strip()]
+        except (json.JSONDecodeError, AttributeError) as error:
+            raise DataError(f"{path} has a line that is not a JSON object: {error}") from error
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise DataError(f"the text file {path} holds no text: name another")
+    return lines

@@ -6,6 +6,8 @@ alone. The KV cache therefore holds gaps, and ``DecodingState`` remembers where.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -141,3 +143,64 @@ def decode_speech(
         if not alive.any():
             return torch.stack(spoken, dim=1), num_steps, stopped
         inputs = head.embed(values[:, None], random)
+
+
+@dataclass
+class Texts:
+    """The texts of a batch, and their two halves or None; see ``Continuation``."""
+
+    whole: list[str]
+    transcript: list[str] | None
+    continuation: list[str] | None
+
+
+def think(state: DecodingState, prompts: Prompts, decoding: Decoding, mark: str) -> Texts:
+    """Put what ``decoding.chain`` says behind the prompts, up to the token that starts the speech; ``mark`` divides the texts.
+
+    Raises:
+        ConfigError: if true texts are asked for and the prompts have none.
+    """
+    lm, rows = state.language_model, len(prompts.ids)
+    if decoding.chain == "written":
+        texts = lm.detokenize(decode_text(state, decoding, prompts.ids))
+        return Texts(texts, *split_texts(texts, mark))
+    if decoding.chain == "given":
+        pairs = true_texts(prompts)
+        texts = [mark.join(pair) for pair in pairs]
+        inputs, _, valid = lm.text_sequence(texts)
+        state.extend(lm.embed(inputs), valid)
+        return Texts(texts, [before for before, _ in pairs], [after for _, after in pairs])
+    nulls = decoding.null_tokens if decoding.chain == "null" else 0
+    inputs = null_tokens(lm, rows, nulls, state.keys.device)
+    state.extend(lm.embed(inputs), torch.ones_like(inputs, dtype=torch.bool))
+    return Texts([""] * rows, None, None)
+
+
+def null_tokens(language_model: LanguageModel, rows: int, count: int, device: torch.device) -> Tensor:
+    """The token that starts a text and ``count`` that say nothing: (B, 1 + count)."""
+    return torch.full((rows, 1 + count), language_model.sos_id, device=device)
+
+
+def true_texts(prompts: Prompts) -> list[tuple[str, str]]:
+    """Transcript and continuation of every row.
+
+    Raises:
+        ConfigError: naming the rows that have neither.
+    """
+    pairs = prompts.texts or [("", "")] * len(prompts.ids)
+    missing = [name for name, pair in zip(prompts.ids, pairs, strict=True) if not any(pair)]
+    if missing:
+        raise ConfigError(
+            f"decoding.chain: given needs true texts, and {', '.join(missing[:5])}{', ...' * (len(missing) > 5)} have none: give "
+            "transcript and continuation, or take another chain"
+        )
+    return pairs
+
+
+def split_texts(texts: list[str], mark: str) -> tuple[list[str] | None, list[str] | None]:
+    """Transcripts and continuations of whole texts; None where no mark stands between them."""
+    mark = mark.strip()
+    if not mark:
+        return None, None
+    halves = [text.partition(mark) for text in texts]
+    return [before.strip() for before, _, _ in halves], [after.strip() for _, _, after in halves]

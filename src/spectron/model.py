@@ -19,10 +19,9 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, TeacherForced, row_of
-from spectron.chain import null_tokens, think
 from spectron.contracts import NULL_TOKENS, Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
-from spectron.generation import DecodingState, decode_speech, held_to, reference_samples, visibility
+from spectron.generation import DecodingState, decode_speech, held_to, null_tokens, reference_samples, think, visibility
 from spectron.losses import NAMINGS, spoken_tokens, text_cross_entropy
 from spectron.vocoders.trial import require_waveform
 

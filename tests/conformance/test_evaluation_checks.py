@@ -8,7 +8,7 @@ import torch
 from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
 from evaluation.metrics import MetricName, RatioMetric
 from spectron.conformance import examine
-from spectron.tracking import Measure
+from spectron.tracking.measure import Measure
 
 
 class Words(RatioMetric):

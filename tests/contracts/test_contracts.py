@@ -30,19 +30,12 @@ from spectron import encoders, heads, language_models, vocoders
 from spectron.audio.mel import MelConfig
 from spectron.conformance import examine, suite_of
 from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
-from spectron.encoders import (
-    ConformerEncoder,
-    ConformerSettings,
-    ExportedEncoder,
-    FrameStackEncoder,
-    PretrainedEncoder,
-    SpeechBrainEncoder,
-)
-from spectron.exporting import export_parts
+from spectron.encoders import ConformerEncoder, ConformerSettings, ExportedEncoder, FrameStackEncoder, PretrainedEncoder, SpeechBrainEncoder
 from spectron.heads import LatentSamplingHead, MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
-from spectron.pretraining import CTCModel
+from spectron.training.ctc import CTCModel
 from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
+from spectron.weights.exporting import export_parts
 
 CONTRACTS = (SpeechEncoder, LanguageModel, SpeechHead, Vocoder, SpokenMetric, Judge)
 PACKAGES = (encoders, language_models, heads, vocoders, metrics, judges)
@@ -63,13 +56,13 @@ def tiny_language_model(folder):
 def tiny_export(folder):
     spec = {"class_path": "spectron.encoders.FrameStackEncoder", "init_args": {"output_dim": WIDTH}}
     parts = nn.ModuleDict({"encoder": FrameStackEncoder(WIDTH)})
-    export_parts(parts, {"task": "spectron.pretraining.CTCModule", "model": {"encoder": spec}}, folder / "export")
+    export_parts(parts, {"task": "spectron.training.CTCModule", "model": {"encoder": spec}}, folder / "export")
     return str(folder / "export")
 
 
 def tiny_ctc(folder):
     spec = {"class_path": "spectron.encoders.FrameStackEncoder", "init_args": {"output_dim": WIDTH}}
-    config = {"task": "spectron.pretraining.CTCModule", "model": {"encoder": spec, "characters": "abc"}}
+    config = {"task": "spectron.training.CTCModule", "model": {"encoder": spec, "characters": "abc"}}
     export_parts(CTCModel(FrameStackEncoder(WIDTH), "abc"), config, folder / "ctc")
     return CTCTranscriber(str(folder / "ctc"))
 

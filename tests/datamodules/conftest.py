@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 
 from datamodules.synthetic.corpus import write_corpus
-from datamodules.synthetic.plan import CorpusSettings
+from datamodules.synthetic.corpus_plan import CorpusSettings
 from spectron.audio.resampling import SampleRates
 
 

@@ -22,7 +22,7 @@ from datamodules.prepare import (
 from datamodules.spoken_qa import SpokenQADataModule
 from datamodules.synthetic.voices import HELDOUT_VOICES
 from spectron.audio.resampling import SampleRates
-from spectron.cli import main, parse
+from spectron.cli.parser import main, parse
 from spectron.errors import DataError
 
 

@@ -18,7 +18,7 @@ from datamodules.splitting import Splitting
 from datamodules.spoken_qa import AlsoContinue, SpokenQADataModule
 from datamodules.streaming import Batching
 from datamodules.synthetic.corpus import SyntheticCorpus
-from datamodules.text import TextDataModule
+from datamodules.text_lines import TextDataModule
 from datamodules.transcribed import TranscribedSpeechDataModule
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample

@@ -11,7 +11,7 @@ from datamodules.continuation import ContinuationDataModule
 from datamodules.manifest import read_manifest
 from datamodules.splitting import Splitting
 from datamodules.streaming import Batching, BucketedEpochs, EndlessSampler
-from datamodules.text import TextDataModule
+from datamodules.text_lines import TextDataModule
 from spectron.audio.resampling import SampleRates
 from spectron.errors import ConfigError, DataError
 

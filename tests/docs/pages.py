@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from spectron.cli import main
+from spectron.cli.parser import main
 
 ROOT = Path(__file__).parents[2]
 MINI = Path("experiments/mini")

@@ -10,8 +10,8 @@ from pages import ROOT, SHORT, lay_out, section, type_commands
 from safetensors.torch import load_file
 
 from spectron.audio.io import write_wav
-from spectron.experiment import Experiment
-from spectron.runs import find_run
+from spectron.experiment.experiment import Experiment
+from spectron.tracking.store import find_run
 
 PAGES = {"add_a_language_model": "bytes", "add_a_speech_head": "linear_head", "add_a_vocoder": "even_loudness", "add_a_metric": "rate"}
 

@@ -10,14 +10,14 @@ from pages import ROOT
 
 from datamodules.splitting import Splitting
 from datamodules.streaming import Batching
-from datamodules.synthetic.plan import CorpusSettings
+from datamodules.synthetic.corpus_plan import CorpusSettings
 from evaluation.callbacks import SpeechEvaluation
 from spectron.audio.mel import MelConfig
-from spectron.checkpoints import CheckpointSettings
 from spectron.heads import LatentSettings, MelRegressionHead
 from spectron.heads.mel_regression import PreNetSettings, StopSettings
 from spectron.losses.spectrogram import SpectrogramLossSettings
-from spectron.optimisation import Optimisation
+from spectron.training.checkpoints import CheckpointSettings
+from spectron.training.optimisation import Optimisation
 
 ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| ", re.MULTILINE)
 TABLES = {

@@ -8,7 +8,7 @@ from torch import nn
 
 from spectron.encoders import ConformerEncoder, ConformerSettings, ExportedEncoder, PretrainedEncoder
 from spectron.errors import ConfigError
-from spectron.exporting import export_parts
+from spectron.weights.exporting import export_parts
 
 SIZE = {"width": 16, "layers": 1, "heads": 2, "feedforward": 32, "kernel": 3}
 
@@ -19,7 +19,7 @@ def export(tmp_path):
     torch.manual_seed(6)
     encoder = ConformerEncoder(ConformerSettings(**SIZE)).eval()
     spec = {"class_path": "spectron.encoders.ConformerEncoder", "init_args": {"conformer": SIZE}}
-    config = {"task": "spectron.pretraining.CTCModule", "model": {"encoder": spec}}
+    config = {"task": "spectron.training.CTCModule", "model": {"encoder": spec}}
     export_parts(nn.ModuleDict({"encoder": encoder}), config, tmp_path / "export")
     return tmp_path / "export", encoder
 
@@ -58,7 +58,7 @@ def test_it_is_exported_again(export, tmp_path, half):
 def test_an_encoder_in_a_format_of_its_own(tiny_encoder, tmp_path):
     original = PretrainedEncoder(str(tiny_encoder("hubert")), layer=1)
     spec = {"class_path": "spectron.encoders.PretrainedEncoder", "init_args": {"source": "gone", "layer": 1}}
-    config = {"task": "spectron.pretraining.CTCModule", "model": {"encoder": spec}}
+    config = {"task": "spectron.training.CTCModule", "model": {"encoder": spec}}
     export_parts(nn.ModuleDict({"encoder": original}), config, tmp_path / "export")
     encoder = ExportedEncoder(str(tmp_path / "export"))
     torch.testing.assert_close(heard(encoder), heard(original))

@@ -8,7 +8,7 @@ from spectron.encoders import ConformerEncoder, ConformerSettings, FrameStackEnc
 from spectron.encoders.conformer import normalise
 from spectron.encoders.spec_augment import SpecAugment
 from spectron.errors import ConfigError
-from spectron.pretraining import CTCModel
+from spectron.training.ctc import CTCModel
 
 
 def test_spec_augment_hides_no_more_than_it_says_and_only_in_training():

@@ -5,7 +5,8 @@ import torch
 from speech_encoders import TOGETHER
 from transformers import AutoModel
 
-from spectron.encoders import PretrainedEncoder, tiles
+from spectron.encoders import PretrainedEncoder
+from spectron.encoders import tiled_convolution as tiles
 
 TILED = ("wav2vec2_large", "mms", "hubert_large", "wavlm_large", "data2vec", "unispeech_sat")
 

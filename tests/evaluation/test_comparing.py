@@ -10,7 +10,7 @@ from rich.console import Console
 
 from evaluation.comparison import compare_evaluations, render, write_comparison
 from evaluation.metrics import paired_bootstrap
-from spectron.cli import main
+from spectron.cli.parser import main
 from spectron.errors import ConfigError
 
 

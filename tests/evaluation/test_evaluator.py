@@ -3,15 +3,14 @@
 import pytest
 import torch
 
-from evaluation.answering import answer
 from evaluation.evaluator import Judges, consult, judge_system, measures_by_split, spoken
 from evaluation.judges import QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
-from evaluation.judges.pieces import TOGETHER_SECONDS
+from evaluation.judges.chunking import TOGETHER_SECONDS
 from evaluation.metrics import SpeechWordErrorRate, StoppedShare, WrittenAnswerAccuracy, all_metrics, mel_distance
-from evaluation.references import RecordedAnswers, recordings_of, spectrogram_of
-from evaluation.rows import select, with_reference
+from evaluation.systems.answering import answer
+from evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
 from spectron.audio.mel import LogMel, MelConfig
-from spectron.batch import Continuation, Prompts, SpeechBatch
+from spectron.batch import Continuation, Prompts, SpeechBatch, select, with_reference
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import ConfigError
 from spectron.heads import MelRegressionHead

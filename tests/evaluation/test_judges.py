@@ -24,9 +24,9 @@ from evaluation.metrics import word_errors
 from spectron.audio.resampling import resample
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError
-from spectron.exporting import export_parts
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
-from spectron.pretraining import CTCModel, CTCModule
+from spectron.training.ctc import CTCModel, CTCModule
+from spectron.weights.exporting import export_parts
 
 CPU = torch.device("cpu")
 GRAMMAR = Path(__file__).parents[2] / "experiments/evaluation/answers.jsgf"
@@ -161,7 +161,7 @@ def test_the_grammar_of_answers_has_every_entity_with_every_answer_of_its_kind()
 
 
 CTC = {
-    "task": "spectron.pretraining.CTCModule",
+    "task": "spectron.training.CTCModule",
     "model": {"encoder": {"class_path": "spectron.encoders.FrameStackEncoder", "init_args": {"output_dim": 64}}, "characters": "abc"},
 }
 

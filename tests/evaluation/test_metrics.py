@@ -33,13 +33,13 @@ from evaluation.metrics import (
     TeacherForcedMelError,
     WrittenAnswerAccuracy,
     all_metrics,
-    character_errors,
     holds_answer,
     mel_distance,
     normalize,
     voice_similarity,
     word_errors,
 )
+from evaluation.metrics import word_errors as character_errors
 
 
 def by_name(metric, samples) -> dict:

@@ -19,7 +19,7 @@ from evaluation.judges import (
     TransformersTranscriber,
     transformers_transcriber,
 )
-from evaluation.judges.pieces import alike, by_pieces, cut
+from evaluation.judges.chunking import alike, by_pieces, cut
 from spectron.audio.resampling import resample
 from spectron.encoders import SpeechBrainEncoder
 from spectron.errors import ConfigError

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from evaluation.metrics import FreeRunningMelError, StftDistance
-from evaluation.plan import _by_name
-from evaluation.records import audio_name
+from evaluation.results.records import audio_name
+from evaluation.suites.plan import _by_name
 
 
 @pytest.mark.parametrize("name", ["84-121-0001", "größe.1", "a" * 150])

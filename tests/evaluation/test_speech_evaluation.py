@@ -19,9 +19,9 @@ from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError
 from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
-from spectron.module import SpectronModule
-from spectron.runs import TrackingSettings
-from spectron.tracking import RunLogger
+from spectron.tracking.logger import RunLogger
+from spectron.tracking.store import TrackingSettings
+from spectron.training.spectron import SpectronModule
 from spectron.vocoders import GriffinLimVocoder
 
 LM = {

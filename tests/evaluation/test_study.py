@@ -11,17 +11,18 @@ import pytest
 import yaml
 
 from evaluation.metrics.intervals import pooled_bootstrap
-from evaluation.study import cells, running
+from evaluation.study import cells
+from evaluation.study import scheduling as running
 from evaluation.study.study import Claim, Row, Study
 from evaluation.study.table import ABSENT, EMPTY, FAILED, HELD, UNCLEAR, as_csv, as_markdown, table_of, verdict_lines
-from spectron.cli import main
+from spectron.cli.parser import main
 from spectron.errors import ConfigError, TrackingError
-from spectron.experiment import Experiment
-from spectron.runs import list_runs
+from spectron.experiment.experiment import Experiment
+from spectron.tracking.store import list_runs
 
 ROW = """
 name: row
-task: spectron.module.SpectronModule
+task: spectron.training.SpectronModule
 shared: {mel: {mel_bins: 20}}
 model:
   encoder: {class_path: spectron.encoders.FrameStackEncoder, init_args: {output_dim: 8, mel: "${shared.mel}"}}

@@ -10,11 +10,11 @@ import pytest
 import soundfile
 import torch
 
-from evaluation.records import Stopwatch
 from evaluation.report import read_evaluation
-from evaluation.results import sha256_of
-from spectron.cli import main
-from spectron.runs import list_runs
+from evaluation.results.records import Stopwatch
+from evaluation.results.summary import sha256_of
+from spectron.cli.parser import main
+from spectron.tracking.store import list_runs
 
 PARTS = '''
 import os
@@ -217,7 +217,7 @@ def test_a_metric_called_as_in_tables_is_told_its_class(place, capsys):
 def test_two_processes_give_what_one_gives(place):
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     (alone,) = evaluations(place)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "spectron.cli"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "spectron.cli.parser"]
     done = subprocess.run(
         [*command, "evaluate", "parrot.yaml", "suite.yaml"], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )

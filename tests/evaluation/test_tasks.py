@@ -9,10 +9,10 @@ from lightning import LightningDataModule
 from datamodules import PairsDataModule
 from evaluation.evaluator import Judges
 from evaluation.metrics import TeacherForcedMelError
-from evaluation.references import exchanged, silences_of
+from evaluation.systems.baselines import exchanged, silences_of
+from evaluation.systems.text_topline import WrittenAnswers
 from evaluation.tasks import Bench, Continuation, LikelihoodPairs, SpokenQuestions
 from evaluation.tasks.speaking import require_room
-from evaluation.toplines import WrittenAnswers
 from spectron.audio.io import read_audio, to_16_bits, write_wav
 from spectron.audio.mel import MelConfig
 from spectron.batch import Prompts, SpeechBatch

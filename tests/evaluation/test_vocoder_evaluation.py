@@ -12,15 +12,15 @@ from evaluation.judges import Transcriber
 from evaluation.metrics import mel_distance
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import SpeechBatch
+from spectron.cli.tables import measures_table
 from spectron.errors import ConfigError
-from spectron.losses.vocoder import stft_distances
-from spectron.pretraining import CTCModule
-from spectron.reporting import measures_table
-from spectron.runs import TrackingSettings
-from spectron.tracking import RunLogger
+from spectron.losses.waveform import stft_distances
+from spectron.tracking.logger import RunLogger
+from spectron.tracking.store import TrackingSettings
+from spectron.training.ctc import CTCModule
+from spectron.training.vocoding import VocoderLossWeights, VocoderModule
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 from spectron.vocoders.discriminators import DiscriminatorSettings
-from spectron.vocoding import VocoderLossWeights, VocoderModule
 
 MEL = MelConfig(mel_bins=40)
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from evaluation.study.study import Study, training_of
-from spectron.expected import ExpectedCurve
-from spectron.experiment import Experiment
+from spectron.experiment.experiment import Experiment
+from spectron.tracking.reference_curves import ExpectedCurve
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FILES = sorted(EXPERIMENTS.rglob("expected/*.yaml"))

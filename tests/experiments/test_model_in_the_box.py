@@ -9,7 +9,7 @@ from datamodules.synthetic.world import facts, heldout_facts
 from evaluation.judges import CTCTranscriber
 from spectron.batch import Prompts
 from spectron.contracts import Decoding
-from spectron.restoring import EMBEDDED, load_module
+from spectron.experiment.loading import EMBEDDED, load_module
 
 JUDGE = EMBEDDED["mini"].parent / "judge_recogniser"
 

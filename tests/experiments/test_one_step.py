@@ -8,9 +8,9 @@ import pytest
 from speechbrain_folders import write_speechbrain_folder
 from vocoders import LJ_SPEECH, write_authors_hifigan
 
-from spectron.configuration import compose
-from spectron.experiment import Experiment
-from spectron.fitting import fit
+from spectron.config.composition import compose
+from spectron.experiment.experiment import Experiment
+from spectron.experiment.fitting import fit
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 EXPERIMENTS = sorted(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.plan import without_places
-from evaluation.suite import Suite
-from spectron.configuration import compose
+from evaluation.suites.plan import without_places
+from evaluation.suites.suite import Suite
+from spectron.config.composition import compose
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "evaluation"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from spectron.configuration import compose
-from spectron.experiment import Experiment
+from spectron.config.composition import compose
+from spectron.experiment.experiment import Experiment
 
 FOLDER = Path(__file__).parents[2] / "experiments"
 STUDIES = {"mini/claims.yaml", "mini/speaking.yaml"}  # composed by the tests of studies

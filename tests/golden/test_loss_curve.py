@@ -7,16 +7,16 @@ look whether the change explains them, and write them down.
 import pytest
 import torch
 
-from spectron.experiment import Experiment
-from spectron.fitting import fit
-from spectron.runs import TrackingSettings
+from spectron.experiment.experiment import Experiment
+from spectron.experiment.fitting import fit
+from spectron.tracking.store import TrackingSettings
 
 CURVE = [8.2417, 7.3331, 6.8523]
 
 YAML = """
 name: golden
 seed: 5
-task: spectron.module.SpectronModule
+task: spectron.training.SpectronModule
 shared: {mel: {mel_bins: 40}}
 model:
   encoder:

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 from spectron.errors import ConfigError
 from spectron.generation import visibility
 from spectron.language_models import CausalLanguageModel, LoraSettings
-from spectron.optimisation import keep_frozen_in_eval
+from spectron.training.optimisation import keep_frozen_in_eval
 
 IDS = torch.arange(3, 15)[None]
 

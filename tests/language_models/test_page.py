@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spectron.errors import ConfigError
-from spectron.experiment import Experiment
+from spectron.experiment.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "language_models.md").read_text(encoding="utf-8")

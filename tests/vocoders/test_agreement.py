@@ -14,7 +14,7 @@ from torchaudio.transforms import MelSpectrogram
 from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.errors import ConfigError
-from spectron.vocoders.agreement import MelBridge, MelFormat, differences, require_same_mel
+from spectron.vocoders.mel_bridge import MelBridge, MelFormat, differences, require_same_mel
 
 RATE = 22050
 VOCODER = MelConfig(RATE, 1000 * 256 / RATE, 1000 * 1024 / RATE, 80, 0.0, 8000.0, 1e-5, "slaney", True)

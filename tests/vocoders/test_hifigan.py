@@ -16,8 +16,8 @@ from vocoders import LJ_SPEECH, hifigan_config, write_authors_hifigan, write_spe
 from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.errors import ConfigError, SpectronError
-from spectron.exporting import export_parts
 from spectron.vocoders import HiFiGANVocoder, MelFormat
+from spectron.weights.exporting import export_parts
 
 MEL = MelConfig(16000, 2.0, 8.0, 12, 0.0, 8000.0, 1e-5, "slaney", True)  # hop 32, window and FFT 128
 LJ = MelConfig(22050, 11.61, 46.44, 80, 0.0, 8000.0, 1e-5, "slaney", True)

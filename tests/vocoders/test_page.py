@@ -8,8 +8,8 @@ import yaml
 from vocoders import LJ_SPEECH, write_authors_hifigan, write_transformers_hifigan
 
 from spectron.audio.mel import MelConfig
-from spectron.configuration import compose
-from spectron.experiment import Experiment
+from spectron.config.composition import compose
+from spectron.experiment.experiment import Experiment
 from spectron.vocoders import HiFiGANVocoder, VocosVocoder
 
 ROOT = Path(__file__).parents[2]

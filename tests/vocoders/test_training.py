@@ -7,10 +7,10 @@ from torch import nn
 
 from spectron.audio.mel import MelConfig
 from spectron.batch import SpeechBatch
-from spectron.losses.vocoder import discriminator_hinge, feature_matching, generator_hinge, stft_distances
+from spectron.losses.waveform import discriminator_hinge, feature_matching, generator_hinge, stft_distances
+from spectron.training.vocoding import VocoderLossWeights, VocoderModule, constant
 from spectron.vocoders import VocosSettings, VocosVocoder
 from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings, PeriodDiscriminator
-from spectron.vocoding import VocoderLossWeights, VocoderModule, constant
 
 MEL = MelConfig(mel_bins=20)
 JUDGES = DiscriminatorSettings(periods=[2, 3], period_channels=[4, 4], resolutions=[256], resolution_channels=4)

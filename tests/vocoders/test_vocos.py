@@ -208,5 +208,5 @@ def test_what_cannot_be_read_names_the_source(tmp_path):
 
 def test_an_export_is_a_source(tmp_path):
     small().save(tmp_path / "export" / "vocoder")
-    (tmp_path / "export" / "config.yaml").write_text("task: spectron.vocoding.VocoderModule\n")
+    (tmp_path / "export" / "config.yaml").write_text("task: spectron.training.VocoderModule\n")
     assert VocosVocoder(MEL, source=str(tmp_path / "export")).settings.vocos == SMALL

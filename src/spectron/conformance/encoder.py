@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spectron.conformance.material import garbled, noise, ragged
-from spectron.conformance.verdict import FINITE, Check, Trial, Violation, require, require_close
+from spectron.conformance.inputs import garbled, noise, ragged
+from spectron.conformance.result import FINITE, Check, Trial, Violation, require, require_close
 from spectron.contracts import SpeechEncoder
 
 STEP_TOLERANCE = 2.5  # encoder steps that windows may add or take at the ends of a recording

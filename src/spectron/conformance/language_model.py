@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spectron.conformance.verdict import FINITE, Check, Trial, require, require_close
+from spectron.conformance.result import FINITE, Check, Trial, require, require_close
 from spectron.contracts import LanguageModel
 from spectron.generation import DecodingState, visibility
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from spectron.batch import SpeechTargets
-from spectron.conformance.material import garbled, noise, ragged
-from spectron.conformance.verdict import FINITE, Check, Trial, require, require_close
+from spectron.conformance.inputs import garbled, noise, ragged
+from spectron.conformance.result import FINITE, Check, Trial, require, require_close
 from spectron.contracts import SpeechHead
 from spectron.randomness import RowRandom
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from spectron.audio.mel import LogMel, MelConfig
-from spectron.conformance.material import garbled, noise, ragged
-from spectron.conformance.verdict import FINITE, Check, Trial, require, require_close
+from spectron.conformance.inputs import garbled, noise, ragged
+from spectron.conformance.result import FINITE, Check, Trial, require, require_close
 from spectron.contracts import Vocoder
 
 PADDING_CURE = "mask frames behind num_frames before every layer that looks at neighbours (convolution, attention, normalisation)"

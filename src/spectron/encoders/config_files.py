@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spectron.errors import ConfigError
-from spectron.hub import read_json, reading
+from spectron.weights.hub import read_json, reading
 
 Layer = int | Literal["last", "weighted"]
 # The feature extractor stands in either, by the age of the library that wrote it.

@@ -7,15 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spectron.blame import Section
-from spectron.building import build, parser_of
-from spectron.checking import Checker
-from spectron.configuration import compose
+from spectron.config.building import build, parser_of
+from spectron.config.checking import Checker
+from spectron.config.composition import compose
+from spectron.config.error_location import Section
 from spectron.contracts import SpeechEncoder
 from spectron.errors import ConfigError, SpectronError
-from spectron.exporting import export_parts
-from spectron.hub import locate
-from spectron.weights import load_part
+from spectron.weights.exporting import export_parts
+from spectron.weights.hub import locate
+from spectron.weights.state_dicts import load_part
 
 FILE = "config.yaml"
 
@@ -49,7 +49,7 @@ class ExportedEncoder(SpeechEncoder):
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
         """Write the encoder as an export of a recogniser without its output layer."""
-        config = {"task": "spectron.pretraining.CTCModule", "model": {"encoder": self.spec}}
+        config = {"task": "spectron.training.CTCModule", "model": {"encoder": self.spec}}
         export_parts(nn.ModuleDict({"encoder": self.encoder}), config, folder, half)
         return {}
 

@@ -15,12 +15,12 @@ from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
 from spectron.encoders.config_files import Reading
 from spectron.encoders.front_ends import LibraryFrontEnd, in_dtype
-from spectron.encoders.loading import read_encoder, require_layer
-from spectron.encoders.masking import Lengths, hide_padding
-from spectron.encoders.rows import keep_statistics, noise, one_by_one, rest_unused, sizes
-from spectron.encoders.tiles import tile_convolutions
+from spectron.encoders.padding import Lengths, hide_padding
+from spectron.encoders.pretrained_loading import read_encoder, require_layer
+from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused, sizes
+from spectron.encoders.tiled_convolution import tile_convolutions
 from spectron.errors import ConfigError
-from spectron.hub import locate, reading
+from spectron.weights.hub import locate, reading
 
 log = logging.getLogger(__name__)
 LAYER_WEIGHTS = "layer_weights.safetensors"

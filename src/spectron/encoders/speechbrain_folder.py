@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
-from spectron.encoders.hyperparams import Hyperparams
-from spectron.encoders.rows import keep_statistics, noise, one_by_one, rest_unused, sizes
+from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused, sizes
 from spectron.errors import ConfigError
-from spectron.hub import locate, reading
+from spectron.weights.hub import locate, reading
+from spectron.weights.hyperpyyaml_modules import Hyperparams
 
 FILE = "hyperparams.yaml"
 # A speaker or language recogniser's way from waveform to embedding; anything else has one module named encoder.

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from spectron.contracts import LanguageModel
 from spectron.errors import ConfigError
-from spectron.hub import locate
+from spectron.language_models.causal_loading import build_from_config, fresh_model, load_model, load_tokenizer, require_language_model
 from spectron.language_models.driving import Past, find_driver, logits_of
-from spectron.language_models.loading import build_from_config, fresh_model, load_model, load_tokenizer, require_language_model
 from spectron.language_models.lora import LoraSettings, add_adapters, merge_adapters, set_adapter_modes
 from spectron.language_models.special_tokens import ensure_end_of_text, require_vocabulary
 from spectron.language_models.tokenizer import TokenizerSettings
+from spectron.weights.hub import locate
 
 # Where families keep the number of positions that they were made for.
 LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")

@@ -1,7 +1,7 @@
 """Losses: text cross-entropy; spectrogram regression with time and frequency deltas; naming what is being said."""
 
 from spectron.losses.alignment import NAMINGS, spoken_tokens
+from spectron.losses.cross_entropy import text_cross_entropy
 from spectron.losses.spectrogram import SpectrogramLoss, SpectrogramLossSettings
-from spectron.losses.text import text_cross_entropy
 
 __all__ = ["NAMINGS", "SpectrogramLoss", "SpectrogramLossSettings", "spoken_tokens", "text_cross_entropy"]

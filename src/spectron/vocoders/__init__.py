@@ -1,8 +1,8 @@
 """Vocoders: log-mel to waveform."""
 
-from spectron.vocoders.agreement import MelFormat
 from spectron.vocoders.griffin_lim import GriffinLimVocoder
 from spectron.vocoders.hifigan import HiFiGANVocoder
+from spectron.vocoders.mel_bridge import MelFormat
 from spectron.vocoders.vocos import VocosVocoder
 from spectron.vocoders.vocos_network import VocosSettings
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from spectron.audio.mel import MelConfig
 from spectron.contracts import Vocoder
 from spectron.errors import ConfigError
-from spectron.hub import locate, reading
-from spectron.vocoders.agreement import Bridging, MelBridge, MelFormat, as_yaml, require_same_mel
 from spectron.vocoders.hifigan_formats import AuthorsFormat, HiFiGANFormat, TransformersFormat
 from spectron.vocoders.hifigan_speechbrain import SpeechbrainFormat
+from spectron.vocoders.mel_bridge import Bridging, MelBridge, MelFormat, as_yaml, require_same_mel
+from spectron.weights.hub import locate, reading
 
 FORMATS: tuple[type[HiFiGANFormat], ...] = (TransformersFormat, AuthorsFormat, SpeechbrainFormat)
 # What the class of transformers was made for, shown to whoever has a folder that does not tell.

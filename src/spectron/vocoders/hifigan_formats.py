@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig
 from spectron.errors import CheckpointError, ConfigError
-from spectron.hub import require_safetensors
-from spectron.vocoders.agreement import MelFormat
-from spectron.weights import require_cover
+from spectron.vocoders.mel_bridge import MelFormat
+from spectron.weights.hub import require_safetensors
+from spectron.weights.state_dicts import require_cover
 
 WEIGHT_NORM = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
 

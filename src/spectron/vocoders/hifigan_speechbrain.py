@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig
 from spectron.errors import ConfigError
-from spectron.vocoders.agreement import MelFormat
 from spectron.vocoders.hifigan_formats import HiFiGANFormat, slaney_mel, speechbrain_generator, without_weight_norm
-from spectron.vocoders.hyperparams import read_hyperparams
-from spectron.weights import require_whole
+from spectron.vocoders.mel_bridge import MelFormat
+from spectron.weights.hyperpyyaml_values import read_hyperparams
+from spectron.weights.state_dicts import require_whole
 
 # Arguments of speechbrain's mel_spectrogram, and what its recipes call them at the top of the file.
 SPECTROGRAM_KEYS = {

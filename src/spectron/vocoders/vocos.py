@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.contracts import Vocoder
 from spectron.errors import ConfigError
-from spectron.hub import locate, reading, require_safetensors
-from spectron.vocoders.agreement import Bridging, MelBridge, require_same_mel
+from spectron.vocoders.mel_bridge import Bridging, MelBridge, require_same_mel
 from spectron.vocoders.vocos_network import Backbone, Draft, InverseSTFTHead, VocosSettings
-from spectron.weights import require_cover
+from spectron.weights.hub import locate, reading, require_safetensors
+from spectron.weights.state_dicts import require_cover
 
 PUBLISHED_FLOOR = 1.0e-7  # of the magnitudes that the published ones were trained on
 SETTINGS_FILE, WEIGHTS_FILE = "vocos.json", "model.safetensors"
@@ -32,7 +32,7 @@ VOCOS = VocosSettings()
 
 
 class VocosVocoder(Vocoder):
-    """A Vocos of any size: trained by ``spectron.vocoding.VocoderModule``, or with weights of its own.
+    """A Vocos of any size: trained by ``spectron.training.VocoderModule``, or with weights of its own.
 
     Args:
         mel: Spectrogram settings of the speech head (supplied by the platform).

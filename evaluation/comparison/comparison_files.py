@@ -1,0 +1,61 @@
+"""A comparison's files: a table for programs, one for people, and a page to listen to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluation.comparison.comparing import EvaluationComparison
+from evaluation.comparison.comparison_table import about, as_csv, as_markdown, as_measure_table
+from evaluation.report.listening import LISTENING_ITEMS, Column, Listening, listen
+from evaluation.report.media import Media
+from evaluation.report.page import TaskPage, write_page
+from evaluation.report.plots import Histogram, IntervalPlot, Point, interval_plot
+from evaluation.report.stored import MODEL
+from spectron.errors import DataError
+
+
+def write_comparison(comparison: EvaluationComparison, folder: Path, listening_items: int = LISTENING_ITEMS) -> list[Path]:
+    """Write ``comparison.csv``, ``comparison.md`` and ``comparison.html``, which holds the same prompts side by side.
+
+    Args:
+        comparison: What was compared.
+        folder: Where to; made if missing.
+        listening_items: Items a task that can be listened to; fewer where the page would become larger than 10 MB.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: if they cannot be written.
+    """
+    tables = {"comparison.csv": as_csv(comparison), "comparison.md": as_markdown(comparison)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in tables.items():
+            (folder / name).write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"cannot write to {folder} ({error}): choose a folder that you may write to") from error
+    named = list(zip(comparison.letters, comparison.evaluations, strict=True))
+    columns = {task.name: [Column(letter, evaluation, MODEL) for letter, evaluation in named] for task in comparison.tasks}
+    heard = listen(columns, listening_items, Media())
+    page = write_page(
+        folder / "comparison.html",
+        "comparison.html",
+        evaluations=named,
+        different=comparison.different,
+        tasks=_task_pages(comparison, heard),
+    )
+    return [*(folder / name for name in tables), page]
+
+
+def _task_pages(comparison: EvaluationComparison, heard: dict[str, Listening]) -> list[TaskPage]:
+    pages = []
+    for task in comparison.tasks:
+        plots: list[tuple[IntervalPlot | None, Histogram | None]] = []
+        for metric in (metric for metric in task.metrics if "/" not in metric.name):
+            named = zip(comparison.letters, metric.measures, strict=True)
+            points = [Point(name, place, m.value, m.low, m.high) for place, (name, m) in enumerate(named) if m is not None]
+            plot = interval_plot(metric.name, points)
+            plots += [(plot, None)] if plot else []
+        pages.append(TaskPage(task.name, about(task) + ".", as_measure_table(comparison, task), plots, heard.get(task.name)))
+    return pages

@@ -1,0 +1,108 @@
+"""The report of an evaluation: one page with tables, plots and recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evaluation.report.figures import figure
+from evaluation.report.listening import LISTENING_ITEMS, Column, Listening, listen
+from evaluation.report.media import Media
+from evaluation.report.metric_tables import ordered_names, task_table
+from evaluation.report.page import TaskPage, write_page
+from evaluation.report.plots import Curve, Histogram, IntervalPlot, Point, curve, histogram, interval_plot
+from evaluation.report.stored import MODEL, StoredEvaluation, read_evaluation
+
+REPORT = "report.html"
+
+
+def write_report(folder: Path, listening_items: int = LISTENING_ITEMS) -> Path:
+    """Write ``report.html`` beside the results that it shows.
+
+    Args:
+        folder: A finished evaluation's folder.
+        listening_items: Items a task that can be listened to; fewer where the page would become larger than 10 MB.
+
+    Returns:
+        The page.
+
+    Raises:
+        DataError: if the folder holds no finished evaluation, or the page cannot be written.
+    """
+    evaluation = read_evaluation(folder)
+    columns = {task: [Column(name, evaluation, name) for name in evaluation.systems(task)] for task in evaluation.tasks}
+    heard = listen({task: shown for task, shown in columns.items() if shown}, listening_items, Media())
+    return write_page(
+        folder / REPORT,
+        "report.html",
+        results=evaluation.results,
+        tasks=[_task_page(evaluation, task, heard.get(task)) for task in evaluation.tasks],
+        curves=_curves(evaluation),
+        times=_times(evaluation.results.get("times", {})),
+        data={name: {"fingerprint": task["fingerprint"], "data": task["data"]} for name, task in evaluation.tasks.items()},
+    )
+
+
+def _task_page(evaluation: StoredEvaluation, task: str, heard: Listening | None) -> TaskPage:
+    stored = evaluation.tasks[task]
+    systems = stored["systems"]
+    failures = [(name, each["id"], each["reason"]) for name in evaluation.systems(task) for each in systems[name].get("failures", [])]
+    seconds = systems.get(MODEL, {}).get("seconds_of_speech")
+    about = f"{stored['data']['items']} items" + ("" if seconds is None else f", {seconds:,.0f} s of speech by the model") + "."
+    if point := stored.get("curve"):
+        about += f" {point['name'].capitalize()}: {figure(point['value'])} {point.get('unit', '')}".rstrip() + "."
+    return TaskPage(task, about, task_table(evaluation, task), _plots(evaluation, task), heard, stored["fingerprint"], failures)
+
+
+def _plots(evaluation: StoredEvaluation, task: str) -> list[tuple[IntervalPlot | None, Histogram | None]]:
+    """For each metric the systems' intervals and the model's single items, where there is something to see."""
+    scores: dict[str, list[float]] = {}
+    for item in evaluation.items_of(task, MODEL).values():
+        for name, parts in item.parts.items():
+            if parts is not None and parts[1] != 0:
+                scores.setdefault(name, []).append(parts[0] / parts[1])
+    plots = []
+    for name in _metrics(evaluation, [task]):
+        pair = interval_plot(name, _points(evaluation, task, name)), histogram(name, scores.get(name, []))
+        plots += [pair] if any(pair) else []
+    return plots
+
+
+def _metrics(evaluation: StoredEvaluation, tasks: list[str]) -> list[str]:
+    columns = [evaluation.measures(task, system) for task in tasks for system in evaluation.systems(task)]
+    return [name for name in ordered_names(columns) if "/" not in name]
+
+
+def _points(evaluation: StoredEvaluation, task: str, metric: str) -> list[Point]:
+    points = []
+    for colour, system in enumerate(evaluation.systems(task)):
+        measure = evaluation.measures(task, system).get(metric)
+        if measure is not None:
+            points.append(Point(system, colour, measure.value, measure.low, measure.high))
+    return points
+
+
+def _curves(evaluation: StoredEvaluation) -> list[Curve]:
+    """A plot for each metric over the tasks that share a curve."""
+    groups: dict[str, list[str]] = {}
+    for task, stored in evaluation.tasks.items():
+        if stored.get("curve"):
+            groups.setdefault(stored["curve"]["name"], []).append(task)
+    curves = []
+    for tasks in groups.values():
+        tasks.sort(key=lambda task: evaluation.tasks[task]["curve"]["value"])
+        places = [float(evaluation.tasks[task]["curve"]["value"]) for task in tasks]
+        across = _across(evaluation.tasks[tasks[0]]["curve"])
+        for name in _metrics(evaluation, tasks):
+            curves.append(curve(name, across, places, [_points(evaluation, task, name) for task in tasks]))
+    return [found for found in curves if found is not None]
+
+
+def _across(stored: dict[str, Any]) -> str:
+    return stored["name"] + (f" ({stored['unit']})" if stored.get("unit") else "")
+
+
+def _times(times: dict[str, Any]) -> str:
+    told = [f"started {times['started']}"] if times.get("started") else []
+    told += [f"took {times['seconds']:,.0f} s"] if times.get("seconds") is not None else []
+    return ", ".join(told)

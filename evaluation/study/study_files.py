@@ -1,0 +1,34 @@
+"""Where a study's table goes: files in its folder, and a run of its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluation.study.forest_plot import draw_table
+from evaluation.study.study import Study
+from evaluation.study.table import StudyTable, as_csv, as_markdown
+from spectron.tracking.logger import RunLogger
+from spectron.tracking.measure import Measure
+
+
+def write_table(table: StudyTable, study: Study) -> list[Path]:
+    """Write ``table.md``, ``table.csv`` and ``table.png`` into the study's folder."""
+    files = []
+    for name, text in {"table.md": as_markdown(table), "table.csv": as_csv(table)}.items():
+        files.append(study.folder / name)
+        files[-1].write_text(text, encoding="utf-8")
+    return [*files, draw_table(table, study.folder / "table.png")]
+
+
+def log_table(table: StudyTable, study: Study, files: list[Path]) -> None:
+    """Log the files and all figures in a run of the study's name."""
+    logger = RunLogger(study.name, study.tracking)
+    measures = [
+        Measure(f"{row}/{column}", entry.value.value, entry.value.count, *table.columns[column], entry.value.low, entry.value.high)
+        for row, entries in table.entries.items()
+        for column, entry in entries.items()
+    ]
+    logger.log_measures(measures, step=0)
+    for path in files:
+        logger.log_artifact(path)
+    logger.finalize("success")

@@ -1,0 +1,84 @@
+"""A suite: a checked YAML that says which tasks a system is put to, and who judges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.evaluator import Judges
+from evaluation.tasks import Task
+from spectron.config.building import build, complete, parser_of
+from spectron.config.checking import Checker, Parameter
+from spectron.config.composition import Composition, compose
+from spectron.config.error_location import Section
+from spectron.experiment.experiment import add_import_folders
+from spectron.tracking.store import TrackingSettings
+
+SECTIONS = {
+    "name": Parameter(str),
+    "seed": Parameter(int, 17),
+    "judges": Parameter(Judges, {}),
+    "tasks": Parameter(dict[str, Task]),
+    "shared": Parameter(dict[str, Any], {}),
+    "tracking": Parameter(TrackingSettings, {}),
+}
+PLAIN = ("name", "seed", "shared")
+# Where results are kept, and values that others refer to, do not change a result.
+NO_SETTINGS = ("name", "shared", "tracking")
+
+
+class Suite:
+    """A suite whose every key, type and class has been checked; nothing is built until asked for.
+
+    Args:
+        composition: The composed configuration.
+
+    Attributes:
+        config: The configuration as plain values, all defaults written out.
+
+    Raises:
+        ConfigError: for any unknown key, wrong type, or class of the wrong kind.
+    """
+
+    def __init__(self, composition: Composition) -> None:
+        self.where = composition.where
+        values = {key: value for key, value in composition.values.items() if value is not None}
+        Checker(self.where).arguments(
+            {key: value for key, value in values.items() if key != "shared"}, SECTIONS, (), "a suite", set(values)
+        )
+        self.config = {key: values.get(key, section.default) for key, section in SECTIONS.items()}
+        self._parsers = {key: parser_of(key, section.hint) for key, section in SECTIONS.items() if key not in PLAIN}
+        for key, parser in self._parsers.items():
+            self.config[key] = complete(key, self.config[key], parser)
+
+    @classmethod
+    def read(cls, path: Path, overrides: Sequence[str] = ()) -> Suite:
+        """The suite of a YAML file with ``key=value`` overrides."""
+        add_import_folders([Path.cwd(), path.absolute().parent])
+        return cls(compose(path, overrides))
+
+    @property
+    def name(self) -> str:
+        """The suite's name, under which MLflow keeps its evaluations."""
+        return self.config["name"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that may change a result."""
+        return {key: value for key, value in self.config.items() if key not in NO_SETTINGS}
+
+    def judges(self) -> Judges:
+        """Build the judges; their weights are not read yet."""
+        return self._build("judges")
+
+    def tasks(self) -> dict[str, Task]:
+        """Build the tasks, by name."""
+        return self._build("tasks")
+
+    def tracking(self) -> TrackingSettings:
+        """Where evaluations are kept."""
+        return self._build("tracking")
+
+    def _build(self, name: str) -> Any:
+        return build(Section(name, self.config[name], None), self._parsers[name], self.where)

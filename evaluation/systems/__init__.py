@@ -1,0 +1,1 @@
+"""Systems that answer prompts: the model under test, baselines and toplines."""

@@ -1,0 +1,127 @@
+"""A system's answers to prompts as samples: generation, references, spectrograms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.fabric.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+
+from evaluation.sample import SpokenSample
+from evaluation.systems.transcript_split import split_at_prompt
+from spectron.audio.mel import LogMel, MelConfig
+from spectron.batch import Continuation, SpeechBatch, unpadded, with_reference
+from spectron.contracts import Decoding, SpokenLanguageModel
+
+TeacherForcing = Callable[[SpeechBatch], tuple[Tensor, Tensor]]
+
+
+@torch.inference_mode()
+def answer(
+    system: SpokenLanguageModel,
+    batches: list[SpeechBatch],
+    decoding: Decoding,
+    device: torch.device,
+    teacher_forced: TeacherForcing | None = None,
+) -> list[SpokenSample]:
+    """Generate for every prompt; the samples are on the CPU and not judged yet. See ``judge_system``."""
+    front_ends = FrontEnds(system, device)
+    samples: list[SpokenSample] = []
+    for batch in batches:
+        if not batch.ids:
+            continue
+        batch = move_data_to_device(batch, device)
+        rows = samples_of(batch, system.continue_speech(batch.prompts, decoding), front_ends)
+        recorded = with_reference(batch)
+        if teacher_forced is not None and recorded.ids:
+            mels = dict(zip(recorded.ids, rows_of(*teacher_forced(recorded)), strict=True))
+            for sample in rows:
+                sample.teacher_forced_mel = mels.get(sample.id)
+        samples += rows
+    if system.writes_text(decoding):
+        divide_texts(samples)
+    return samples
+
+
+class FrontEnds:
+    """Spectrograms of prompts, references and generated speech in the settings of the system's own, or in the default ones.
+
+    Args:
+        system: The system; a speech head, or spectrogram settings ``mel`` of its own, decide, and it is then believed on the
+            spectrogram that it gives.
+        device: Where to compute.
+    """
+
+    def __init__(self, system: SpokenLanguageModel, device: torch.device) -> None:
+        own = getattr(getattr(system, "head", system), "mel", None)
+        self.has_own = isinstance(own, MelConfig)
+        self.prompt_rate_hz, self.speech_rate_hz = system.prompt_rate_hz, system.speech_rate_hz
+        self.settings = own if isinstance(own, MelConfig) else at_rate(MelConfig(), self.speech_rate_hz)
+        self.speech = LogMel(self.settings).to(device)
+        self.prompt = LogMel(at_rate(self.settings, self.prompt_rate_hz)).to(device)
+
+    def generated(self, continuation: Continuation) -> list[Tensor]:
+        """Spectrograms (T, M) of what was generated."""
+        if self.has_own:
+            return rows_of(continuation.mel, continuation.num_frames)
+        return rows_of(*self.speech(continuation.waveform, continuation.num_samples))
+
+
+def at_rate(settings: MelConfig, sample_rate_hz: int) -> MelConfig:
+    """The same spectrogram for audio of another rate: fewer Hz where the rate does not reach as far."""
+    return replace(settings, sample_rate_hz=sample_rate_hz, high_hz=min(settings.high_hz, sample_rate_hz / 2))
+
+
+def rows_of(padded: Tensor, lengths: Tensor) -> list[Tensor]:
+    """Rows of a padded tensor (B, L, ...) without their padding, on the CPU in single precision."""
+    # Cloned, so that a short row does not keep the whole batch in memory.
+    return [row.float().cpu().clone() for row in unpadded(padded, lengths)]
+
+
+def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: FrontEnds) -> list[SpokenSample]:
+    """Join a batch with what was generated for it."""
+    nothing = [None] * len(batch.ids)
+    generated = rows_of(continuation.waveform, continuation.num_samples)
+    columns = {
+        "id": batch.ids,
+        "speaker": batch.speakers or [""] * len(batch.ids),
+        "prompt": rows_of(batch.prompt, batch.prompt_num_samples),
+        "prompt_text": batch.prompt_text,
+        "reference": rows_of(batch.continuation, batch.continuation_num_samples),
+        "reference_text": batch.continuation_text,
+        "answers": batch.answers or [[] for _ in batch.ids],
+        "split": batch.splits or [""] * len(batch.ids),
+        "generated": [speech_or_nothing(*pair) for pair in zip(batch.ids, generated, strict=True)],
+        "text": continuation.text,
+        "transcript": continuation.transcript or nothing,
+        "continuation_text": continuation.continuation_text or nothing,
+        "stopped": continuation.stopped.tolist(),
+        "prompt_mel": rows_of(*front_ends.prompt(batch.prompt, batch.prompt_num_samples)),
+        "reference_mel": rows_of(*front_ends.speech(batch.continuation, batch.continuation_num_samples)),
+        "generated_mel": front_ends.generated(continuation),
+    }
+    shared: dict[str, Any] = {
+        "prompt_rate_hz": front_ends.prompt_rate_hz,
+        "speech_rate_hz": continuation.sample_rate_hz,
+        "frame_rate_hz": front_ends.settings.frame_rate_hz,
+    }
+    return [SpokenSample(**dict(zip(columns, row, strict=True)), **shared) for row in zip(*columns.values(), strict=True)]
+
+
+def speech_or_nothing(name: str, waveform: Tensor) -> Tensor:
+    """The waveform, or no sample at all where it holds values that are no numbers: such speech cannot be heard."""
+    if waveform.isfinite().all():
+        return waveform
+    rank_zero_warn(f"the speech generated for {name} holds values that are not finite; it counts as no speech")
+    return waveform[:0]
+
+
+def divide_texts(samples: list[SpokenSample]) -> None:
+    """Find transcript and continuation in texts without a mark between them."""
+    for sample in samples:
+        if sample.transcript is None or sample.continuation_text is None:
+            sample.transcript, sample.continuation_text = split_at_prompt(sample.text, sample.prompt_text)

@@ -1,0 +1,1 @@
+"""Experiments: a checked configuration, and training, evaluating and loading what it describes."""

@@ -1,0 +1,136 @@
+"""Parts of an experiment, each built and examined without the others as far as its arguments allow, and without the data."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from lightning import seed_everything
+from torch import nn
+
+from spectron.audio.mel import MelConfig
+from spectron.config.building import build, explaining, parser_of
+from spectron.config.checking import parameters, part_hints
+from spectron.config.composition import KeyPath
+from spectron.config.error_location import Section
+from spectron.conformance import Verdict, examine, suite_of
+from spectron.devices import device_called
+from spectron.errors import ConfigError
+from spectron.experiment.experiment import Experiment
+from spectron.model import made
+from spectron.training.optimisation import freeze
+
+# Kinds that stand below `callbacks`, with a key under which one may be named; any other name is a key below `model`.
+IN_CALLBACKS = {"metric": "metrics", "judge": "transcriber"}
+
+
+@dataclass
+class NamedPart:
+    """A part as a configuration names it.
+
+    Args:
+        key: Its whole key.
+        class_path: Its class.
+        build: Builds it from the experiment's seed plus an offset.
+    """
+
+    key: str
+    class_path: str
+    build: Callable[[int], nn.Module]
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Every verdict on it, on a GPU where there is one.
+
+        Raises:
+            ConfigError: if it refuses its values.
+        """
+        yield from examine(self.build(0).to(device_called()), lambda: self.build(1))
+
+
+def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
+    """The part of the model of this name, or all the metrics or judges of the callbacks.
+
+    Raises:
+        ConfigError: if there is none, or a key of ``weights`` or a pattern of ``freeze`` is about no part at all.
+    """
+    if name not in IN_CALLBACKS:
+        part = NamedPart(f"model.{name}", experiment.part_class(name), partial(_build_model_part, experiment, name))
+        _require_owners(experiment)
+        return [part]
+    found: dict[str, list[NamedPart]] = {kind: [] for kind in IN_CALLBACKS}
+    for path, cls, _ in Section("callbacks", experiment.config["callbacks"]).parts():
+        suite = suite_of(cls)
+        if suite is not None and suite.kind in found:
+            value = _at(experiment.config, path)
+            section = Section(path[-1], value, within=path[:-1])
+            found[suite.kind].append(NamedPart(".".join(path), value["class_path"], partial(_build_alone, experiment, section, cls)))
+    if not found[name]:
+        others = [part.key for parts in found.values() for part in parts]
+        cure = f"Name one by its class_path, at callbacks.speech.init_args.{IN_CALLBACKS[name]} for example"
+        found_instead = f"; named are {', '.join(others)}" if others else ""
+        raise ConfigError(f"callbacks: no {name} is named in this experiment, and defaults are not examined{found_instead}. {cure}")
+    return found[name]
+
+
+def _build_alone(experiment: Experiment, section: Section, cls: type, seed_offset: int) -> Any:
+    """A part that is given nothing but its own arguments."""
+    seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
+    return build(section, parser_of(section.name, cls), experiment.where)
+
+
+def _build_model_part(experiment: Experiment, name: str, seed_offset: int) -> nn.Module:
+    """A part of the model as the experiment describes it, weights and freezing included.
+
+    Raises:
+        ConfigError: if it refuses its values, or a pattern of ``freeze`` is about this part and matches nothing in it.
+    """
+    seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
+    part = _built(experiment, name)
+    experiment.load_weights(part, name)
+    names = [f"{name}.{key}" for key, _ in part.named_parameters()]
+    own = [pattern for pattern in _freeze_patterns(experiment) if pattern.split(".")[0] == name or fnmatch.filter(names, pattern)]
+    try:
+        freeze(nn.ModuleDict({name: part}), own)
+    except ConfigError as error:
+        raise ConfigError(f"model.{error} (in {experiment.where(('model', 'optimisation', 'freeze'))})") from error
+    return part
+
+
+def _freeze_patterns(experiment: Experiment) -> list[str]:
+    return (experiment.config["model"].get("optimisation") or {}).get("freeze", [])
+
+
+def _require_owners(experiment: Experiment) -> None:
+    """Have ``weights`` and ``freeze`` that no part of a class path claims refused in the words of a full check.
+
+    They may be about what the task adds by itself, or about nothing: only the whole model can tell.
+    """
+    claimed = [*experiment.config["weights"], *_freeze_patterns(experiment)]
+    if any(key.split(".")[0] not in experiment.part_classes for key in claimed):
+        experiment.module()
+
+
+def _built(experiment: Experiment, name: str) -> Any:
+    """The part alone; whatever its class is given by the platform is built first."""
+    experiment.part_class(name)
+    takes = parameters(experiment.task)
+    section = Section(name, experiment.config["model"][name], within=("model",))
+    part = build(section, parser_of(name, takes[name].hint), experiment.where)
+    if not any(hint.supplied for hint in part_hints(takes[name].hint)):
+        return part
+    if name == "head":
+        supplied = _built(experiment, "language_model").width
+    else:
+        supplied = _built(experiment, "head").mel if "head" in takes else MelConfig(**experiment.config["model"]["mel"])
+    with explaining(section, experiment.where):
+        return made(name, part, supplied)
+
+
+def _at(config: Any, path: KeyPath) -> Any:
+    """The value of a key path; places in lists are written as numbers."""
+    for key in path:
+        config = config[int(key)] if isinstance(config, list) else config[key]
+    return config

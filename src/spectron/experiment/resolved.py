@@ -1,0 +1,50 @@
+"""What the platform found out about the parts of a model: rates, widths and sizes that nobody typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
+from spectron.weights.hub import revision_of
+
+
+def resolved(parts: Mapping[str, nn.Module], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values by part and name.
+
+    Args:
+        parts: The parts by name.
+        config: The model's section, which tells which hub model a part is.
+    """
+    found = {}
+    for name, part in parts.items():
+        arguments = (config.get(name) or {}).get("init_args") or {} if isinstance(config.get(name), dict) else {}
+        values = _described(part)
+        if values and arguments.get("source") and (commit := revision_of(arguments["source"], arguments.get("revision"))):
+            values["revision"] = commit
+        if values:
+            found[name] = values
+    return found
+
+
+def _described(part: nn.Module) -> dict[str, Any]:
+    """What its neighbours need to know of a part."""
+    if isinstance(part, SpeechEncoder):
+        return {"sample_rate_hz": part.sample_rate_hz, "frame_rate_hz": part.frame_rate_hz, "output_dim": part.output_dim}
+    if isinstance(part, LanguageModel):
+        kind = type(getattr(part, "lm", part)).__name__  # of an adapter, the library's class
+        return {"class": kind, "width": part.width, "vocabulary": _vocabulary(part), "max_positions": part.max_positions}
+    if isinstance(part, SpeechHead):
+        return {"frames_per_step": part.frames_per_step, "mel": asdict(part.mel)}
+    return {"sample_rate_hz": part.mel.sample_rate_hz, "mel": asdict(part.mel)} if isinstance(part, Vocoder) else {}
+
+
+@torch.no_grad()
+def _vocabulary(model: LanguageModel) -> int:
+    """Tokens that it can write."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    return int(model.logits(model.embed(torch.full((1, 1), model.eos_id, device=device))).shape[-1])

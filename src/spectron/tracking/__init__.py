@@ -1,0 +1,1 @@
+"""Tracking of runs in MLflow: logging, outbox, stored runs, provenance, comparison, reference curves."""

@@ -1,0 +1,213 @@
+"""Logging of a run: metrics, parameters, tags and files, to MLflow and to a local folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from spectron.errors import TrackingError
+from spectron.tracking.measure import Measure, flatten
+from spectron.tracking.outbox import Backlog
+from spectron.tracking.store import CHANGED_TAG, FOLDER_TAG, MEASURES_TAG, TrackingSettings, find_run, open_store, reason_of, run_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+LONGEST_PARAM = 6000  # characters, MLflow's own limit
+PARAMS_PER_RECORD = 100  # MLflow's own limit
+
+
+class RunLogger(Logger):
+    """Lightning logger of one MLflow run; ranks other than the first log nothing.
+
+    A store that cannot be reached stops the start; one that goes away later does not stop training, nor are its records lost
+    (``backlog.py``).
+
+    Args:
+        experiment: Experiment's name.
+        settings: Where runs are kept.
+        run_id: Run to go on in; None starts one.
+        training: False leaves the run's status alone, for an evaluation of a run that has ended.
+
+    Attributes:
+        folder: Local folder of the run.
+        run_id: Id of the run.
+        measures: Latest measures by name.
+        headlines: Files to name at the end of a run, such as wavs and a picture.
+
+    Raises:
+        TrackingError: if the store cannot be reached, has no such run, or the experiment's name belongs to a deleted one.
+    """
+
+    def __init__(self, experiment: str, settings: TrackingSettings | None = None, run_id: str | None = None, training: bool = True) -> None:
+        super().__init__()
+        self.experiment_name = experiment
+        self.settings = settings or TrackingSettings()
+        self.training = training
+        self.measures: dict[str, Measure] = {}
+        self.headlines: list[Path] = []
+        self.experiment_id = ""
+        self.run_id = run_id or ""
+        self.run_name = ""
+        self._backlog: Backlog | None = None
+        self._params: dict[str, str] = {}
+        self._directions: dict[str, list[Any]] = {}
+        self.folder = run_folder(self.settings, experiment, self.run_id)
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            self._start()
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment."""
+        return self.experiment_name
+
+    @property
+    def version(self) -> str:
+        """Id of the run."""
+        return self.run_id
+
+    @property
+    def save_dir(self) -> str:
+        """Folder of all runs."""
+        return str(self.settings.runs_folder)
+
+    @property
+    def log_dir(self) -> str:
+        """Folder of this run."""
+        return str(self.folder)
+
+    @property
+    def ui_command(self) -> str:
+        """What to type, and which page to open, to see the run in MLflow."""
+        page = f"/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        if self.settings.on_server:
+            return self.settings.shown_uri.rstrip("/") + page
+        # Beside this Python where no environment is activated, so that the line can be typed as it stands.
+        beside = Path(sys.executable).with_name("mlflow")
+        command = "mlflow" if shutil.which("mlflow") or not beside.is_file() else str(beside)
+        return f"{command} ui --backend-store-uri {self.settings.store_uri}   then open http://127.0.0.1:5000{page}"
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Log values at a step."""
+        self._send("metrics", values={name: float(value) for name, value in metrics.items()}, step=step or 0, time_ms=_now_ms())
+
+    def log_measures(self, measures: list[Measure], step: int) -> None:
+        """Log measures with counts and intervals; a NaN is left out and its count stays."""
+        if not measures:
+            return
+        self.measures |= {measure.name: measure for measure in measures}
+        directions = {measure.name: [measure.unit, measure.higher_is_better] for measure in measures}
+        if not directions.items() <= self._directions.items():
+            self._directions |= directions
+            self.set_tags({MEASURES_TAG: json.dumps(self._directions, separators=(",", ":"))})
+        self.log_metrics({name: value for measure in measures for name, value in measure.values().items()}, step)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Log parameters, flattened to dotted names and never cut; in a resumed run, changed ones become tags, as MLflow demands."""
+        flat = flatten(vars(params) if isinstance(params, Namespace) else params)
+        for name, value in flat.items():
+            if len(value) > LONGEST_PARAM:
+                flat[name] = f"({len(value)} characters, too long for MLflow: see config.yaml)"
+                rank_zero_warn(f"parameter {name} has {len(value)} characters, more than MLflow takes: it stands in config.yaml only")
+        new = [(name, value) for name, value in flat.items() if name not in self._params]
+        for start in range(0, len(new), PARAMS_PER_RECORD):
+            self._send("params", values=dict(new[start : start + PARAMS_PER_RECORD]))
+        self.set_tags({CHANGED_TAG + name: value for name, value in flat.items() if self._params.get(name, value) != value})
+        self._params |= flat
+
+    def log_artifact(self, path: Path, artifact_folder: str = "", headline: bool = False) -> None:
+        """Store a file or a folder with the run; a headline is named to the user at the end."""
+        if headline:
+            self.headlines.append(path)
+        self._send("artifact", path=str(path.absolute()), folder=artifact_folder)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run."""
+        if tags:
+            self._send("tags", values={name: str(value) for name, value in tags.items()})
+
+    def finalize(self, status: str) -> None:
+        """Set the run's status from Lightning's (``success`` or ``failed``) and deliver what is left."""
+        if self._backlog is None:
+            return
+        if self.training:
+            interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt | SIGTERMException)
+            ended = "KILLED" if interrupted else "FAILED" if status == "failed" else "FINISHED"
+            self._send("status", status=ended, time_ms=_now_ms())
+        if left := self._backlog.flush():
+            rank_zero_warn(
+                f"{left} records could not be sent to {self.settings.shown_uri}; they are kept in {self._backlog.file}. "
+                f"To send them when it answers again: python -m spectron.tracking.outbox {self.folder}"
+            )
+
+    def _send(self, kind: str, **content: Any) -> None:
+        if self._backlog is not None:
+            self._backlog.send({"kind": kind, **content})
+
+    def _start(self) -> None:
+        """Create the run, or go on in it after what it could not deliver before."""
+        client = open_store(self.settings)
+        try:
+            run = self._go_on(client) if self.run_id else self._create(client)
+        except TrackingError:
+            raise
+        except Exception as error:
+            raise TrackingError(f"the MLflow store {self.settings.shown_uri} takes no run: {reason_of(error)}") from error
+        self.run_name, self.experiment_id = run.info.run_name, run.info.experiment_id
+        self._params = dict(run.data.params) | _changed(run.data.tags)
+        self._directions = json.loads(run.data.tags.get(MEASURES_TAG, "{}"))
+
+    def _create(self, client: MlflowClient) -> Run:
+        started = time.strftime("%Y%m%d-%H%M%S")
+        run = client.create_run(self._experiment(client), run_name=f"{self.experiment_name}-{started}")
+        self.run_id = run.info.run_id
+        self._connect(client, run_folder(self.settings, self.experiment_name, self.run_id))
+        return run
+
+    def _go_on(self, client: MlflowClient) -> Run:
+        record = find_run(self.run_id, self.settings)
+        self.run_id, self.experiment_name = record.run_id, record.experiment
+        self._connect(client, record.folder).flush()
+        if self.training:
+            client.update_run(self.run_id, status="RUNNING")
+        return client.get_run(self.run_id)
+
+    def _connect(self, client: MlflowClient, folder: Path) -> Backlog:
+        self.folder = folder
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        self._backlog = Backlog(client, self.run_id, folder, self.settings.shown_uri)
+        self.set_tags({FOLDER_TAG: str(folder)})
+        return self._backlog
+
+    def _experiment(self, client: MlflowClient) -> str:
+        """Id of the experiment, made where it is new."""
+        found = client.get_experiment_by_name(self.experiment_name)
+        if found is None:
+            folder = self.settings.runs_folder / "artifacts" / run_folder(self.settings, self.experiment_name, "").name
+            return client.create_experiment(self.experiment_name, artifact_location=None if self.settings.on_server else folder.as_uri())
+        if found.lifecycle_stage != "active":
+            raise TrackingError(
+                f"experiment '{self.experiment_name}' was deleted in {self.settings.shown_uri}. Cure: another `name`, or "
+                f"`mlflow experiments restore --experiment-id {found.experiment_id}`."
+            )
+        return found.experiment_id
+
+
+def _changed(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix(CHANGED_TAG): value for name, value in tags.items() if name.startswith(CHANGED_TAG)}
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

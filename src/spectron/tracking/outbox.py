@@ -1,0 +1,183 @@
+"""Records on their way to an MLflow run: delivered in order, kept in a file while the store does not take them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectron.errors import SpectronError, TrackingError
+from spectron.files import written_whole
+from spectron.tracking.store import TrackingSettings, open_store, reason_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FIRST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 300.0
+_NEVER_ACCEPTED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
+
+log = logging.getLogger(__name__)
+
+
+class Backlog:
+    """Delivers records to one run.
+
+    A record that fails is appended to ``unsent.jsonl`` in the run's folder, and so are all that follow, until the store answers
+    again; it is asked at most every ``pause_s`` seconds, and less often the longer it is away.
+
+    Args:
+        client: The store.
+        run_id: The run.
+        folder: Local folder of the run.
+        store_uri: The store's address, for whoever sends the rest later.
+        pause_s: Seconds before the store is asked again.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str, folder: Path, store_uri: str, pause_s: float = FIRST_PAUSE_S) -> None:
+        self.client = client
+        self.run_id = run_id
+        self.folder = folder
+        self.store_uri = store_uri
+        self.file = folder / "unsent.jsonl"
+        self.first_pause_s = self.pause_s = pause_s
+        self.next_try = 0.0
+
+    def send(self, record: dict[str, Any]) -> None:
+        """Deliver a record, or keep it where the store does not take it now; never raises because of the store."""
+        if self.file.exists():
+            self._keep(record)
+            if time.monotonic() >= self.next_try:
+                self.flush()
+            return
+        try:
+            self._deliver(record)
+        except Exception as error:
+            self._keep(record)
+            self._wait(error)
+
+    def flush(self) -> int:
+        """Try to deliver all that was kept; gives back how many records are still unsent."""
+        if not self.file.exists():
+            return 0
+        records = [json.loads(line) for line in self.file.read_text().splitlines() if _whole(line)]
+        for position, record in enumerate(records):
+            try:
+                self._deliver(record)
+            except Exception as error:
+                self._rewrite(records[position:])
+                self._wait(error)
+                return len(records) - position
+        self.file.unlink()
+        shutil.rmtree(self.folder / "unsent", ignore_errors=True)
+        self.pause_s = self.first_pause_s
+        log.warning("MLflow store %s: %d records that had been kept are sent", self.store_uri, len(records))
+        return 0
+
+    def _deliver(self, record: dict[str, Any]) -> None:
+        """Send one record; what the store will never accept is reported and let go.
+
+        Raises:
+            Exception: if the store cannot take it now.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            _deliver(self.client, self.run_id, record)
+        except MlflowException as error:
+            if error.error_code not in _NEVER_ACCEPTED:
+                raise
+            log.warning("MLflow refused a record of kind '%s': %s", record["kind"], reason_of(error))
+        except FileNotFoundError as error:
+            log.warning("not sent to MLflow, the file is gone: %s", error)
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        if record["kind"] == "artifact":
+            record = record | {"path": str(self._own_copy(Path(record["path"])))}
+        with self.file.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _own_copy(self, path: Path) -> Path:
+        """A path that will still be there later: files outside the run's folder may be temporary."""
+        if path.is_relative_to(self.folder) or not path.exists():
+            return path
+        copy = self.folder / "unsent" / str(time.time_ns()) / path.name
+        copy.parent.mkdir(parents=True)
+        (shutil.copytree if path.is_dir() else shutil.copy2)(path, copy)
+        return copy
+
+    def _rewrite(self, records: list[dict[str, Any]]) -> None:
+        with written_whole(self.file) as part:
+            part.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+    def _wait(self, error: Exception) -> None:
+        log.warning(
+            "MLflow store %s does not answer (%s); records are kept in %s and sent when it does",
+            self.store_uri,
+            reason_of(error),
+            self.file,
+        )
+        self.next_try = time.monotonic() + self.pause_s
+        self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
+
+
+def _whole(line: str) -> bool:
+    """Whether a line is a whole record: a killed process may leave half of its last."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except json.JSONDecodeError:
+        return False
+
+
+def _deliver(client: MlflowClient, run_id: str, record: dict[str, Any]) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    kind = record["kind"]
+    if kind == "metrics":
+        entries = [Metric(name, value, record["time_ms"], record["step"]) for name, value in record["values"].items()]
+        client.log_batch(run_id, metrics=entries)
+    elif kind == "params":
+        client.log_batch(run_id, params=[Param(name, value) for name, value in record["values"].items()])
+    elif kind == "tags":
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in record["values"].items()])
+    elif kind == "status":
+        client.set_terminated(run_id, status=record["status"], end_time=record["time_ms"])
+    elif kind == "artifact":
+        path = Path(record["path"])
+        if not path.exists():
+            raise FileNotFoundError(path)
+        (client.log_artifacts if path.is_dir() else client.log_artifact)(run_id, str(path), record["folder"] or None)
+
+
+def send_backlog(folder: Path, uri: str | None = None) -> int:
+    """Send what a run could not deliver; gives back how many records were sent.
+
+    Args:
+        folder: The run's folder; its name is the run id.
+        uri: The store, by default the one that ``TrackingSettings`` finds.
+
+    Raises:
+        TrackingError: if nothing is waiting there, or the store still does not take it.
+    """
+    settings = TrackingSettings(uri=uri)
+    file = folder / "unsent.jsonl"
+    if not file.is_file():
+        raise TrackingError(f"nothing is waiting to be sent in {folder}: it has no unsent.jsonl.")
+    waiting = sum(map(_whole, file.read_text().splitlines()))
+    left = Backlog(open_store(settings), folder.resolve().name, folder, settings.shown_uri).flush()
+    if left:
+        raise TrackingError(f"{left} records of {file} are still unsent: {settings.shown_uri} did not take them.")
+    return waiting
+
+
+if __name__ == "__main__":
+    try:
+        print(f"{send_backlog(Path(sys.argv[1]))} records sent")
+    except IndexError:
+        sys.exit("usage: python -m spectron.tracking.outbox RUN_FOLDER")
+    except SpectronError as error:
+        sys.exit(str(error))

@@ -1,0 +1,199 @@
+"""Runs side by side: where their configurations differ, and what each measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from spectron.errors import TrackingError
+from spectron.tracking.measure import COUNTED, SKIPPED
+from spectron.tracking.store import MEASURES_TAG, RunRecord, TrackingSettings, find_run, list_runs
+
+MOST_RUNS = 6
+EVALUATION = "results.json"  # what a finished evaluation leaves in its folder
+EMPTY = frozenset((None, "{}", "[]", "None"))  # how a section without content is stored
+_PARTS = (".count", ".low", ".high")
+
+
+@dataclass
+class Measured:
+    """Last value of a metric in one run, with the 95 % interval and the number of items where they were logged."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    count: int | None = None
+    best: bool = False
+
+    def __str__(self) -> str:
+        interval = f" [{self.low:.4g}, {self.high:.4g}]" if self.low is not None and self.high is not None else ""
+        return f"{self.value:.4g}{interval}" + (f" n={self.count}" if self.count is not None else "") + (" *" if self.best else "")
+
+
+@dataclass
+class Row:
+    """A metric across the runs: None where a run does not have it."""
+
+    name: str
+    unit: str
+    higher_is_better: bool | None
+    cells: list[Measured | None]
+
+
+@dataclass
+class Comparison:
+    """Runs with the parameters that are not the same in all of them, and their metrics.
+
+    ``left_out`` counts the older runs of an experiment that are not shown.
+    """
+
+    runs: list[RunRecord]
+    differences: dict[str, list[str | None]]
+    rows: list[Row]
+    left_out: int = 0
+
+
+def compare(references: list[str], settings: TrackingSettings | None = None) -> Comparison:
+    """Compare the runs that are named, or the newest runs of the one experiment that is named.
+
+    Raises:
+        TrackingError: if a name is unknown, or fewer than two runs are meant.
+    """
+    runs, left_out = _runs(references, settings or TrackingSettings())
+    return Comparison(runs, _differences(runs), _rows(runs), left_out)
+
+
+def evaluation_folders(references: list[str], settings: TrackingSettings | None = None) -> list[Path]:
+    """Folders of the evaluations that are named, by folder or by a run whose folder holds one; empty where runs are to be compared.
+
+    Of an experiment that evaluates, named alone, they are those of its newest runs, the oldest first.
+
+    Raises:
+        TrackingError: if some are evaluations and others are not, if a run holds several, if a name is unknown, or one run alone is meant.
+    """
+    if len(references) == 1 and not Path(references[0]).is_dir():
+        runs, _ = _runs(references, settings or TrackingSettings())
+        inside = [_evaluation_in(run.folder, run.run_id) for run in reversed(runs)]
+        known = [folder for folder in inside if folder is not None]
+        return known if len(known) == len(runs) else []  # runs of training are compared as such
+    found = {reference: _evaluation_folder(reference, settings or TrackingSettings()) for reference in references}
+    without = [reference for reference, folder in found.items() if folder is None]
+    folders = {reference: folder for reference, folder in found.items() if folder is not None}
+    if folders and without:
+        raise TrackingError(
+            f"evaluations and runs do not compare: {', '.join(folders)} holds an evaluation, {', '.join(without)} holds none. "
+            "Cure: evaluate the others as well, or name runs alone."
+        )
+    return list(folders.values())
+
+
+def _evaluation_folder(reference: str, settings: TrackingSettings) -> Path | None:
+    return _evaluation_in(Path(reference) if Path(reference).is_dir() else find_run(reference, settings).folder, reference)
+
+
+def _evaluation_in(folder: Path, reference: str) -> Path | None:
+    if (folder / EVALUATION).is_file():
+        return folder
+    inside = sorted(path.parent for path in folder.rglob(EVALUATION))
+    if len(inside) > 1:
+        raise TrackingError(f"{reference} holds {len(inside)} evaluations. Cure: name one of {', '.join(map(str, inside))}.")
+    return inside[0] if inside else None
+
+
+def _runs(references: list[str], settings: TrackingSettings) -> tuple[list[RunRecord], int]:
+    if len(references) == 1:
+        named = find_run(references[0], settings)
+        if references[0] != named.experiment:
+            raise TrackingError(f"there is nothing to compare run {named.run_id[:8]} with. Cure: name two runs, or an experiment.")
+        found = list_runs(named.experiment, settings)
+        runs, left_out = found[:MOST_RUNS], len(found[MOST_RUNS:])
+    else:
+        found = [find_run(reference, settings) for reference in references]
+        runs, left_out = list({run.run_id: run for run in found}.values()), 0
+    if len(runs) < 2:
+        what = f"{', '.join(references) or 'no name'} means {len(runs)} run" + ("s" if not runs else f", {runs[0].run_id[:8]}")
+        raise TrackingError(f"a comparison needs at least two runs, and {what}. Cure: name two runs, or an experiment that has two.")
+    return runs, left_out
+
+
+def _differences(runs: list[RunRecord]) -> dict[str, list[str | None]]:
+    names = sorted({name for run in runs for name in run.params})
+    values = {name: [run.params.get(name) for run in runs] for name in names}
+    differing = {name: row for name, row in values.items() if len(set(row)) > 1}
+    # A section that is empty in one run and not in another: what it holds stands in rows of its own.
+    holds = {name for name in differing if any(other.startswith(f"{name}.") for other in differing)}
+    return {name: row for name, row in differing.items() if name not in holds or {*row} - EMPTY}
+
+
+def _rows(runs: list[RunRecord]) -> list[Row]:
+    directions: dict[str, list] = {}
+    for run in runs:
+        directions |= json.loads(run.tags.get(MEASURES_TAG, "{}"))
+    logged = {name for run in runs for name in run.metrics} - {"epoch"}
+    # A measure without a value still has a count: nothing could be measured.
+    bases = {name for name in logged if not name.endswith(_PARTS)} | set(directions)
+    rows = []
+    for name in sorted(bases):
+        unit, higher = directions.get(name, ["", False if name.endswith("/loss") else None])
+        row = Row(name, unit, higher, [_measured(run, name) for run in runs])
+        _mark_best(row)
+        if not _is_detail(row):
+            rows.append(row)
+    return rows
+
+
+def _is_detail(row: Row) -> bool:
+    """Counts behind a measure, and skipped items where there are none: they would bury the measures."""
+    aspect = row.name.rpartition(".")[2]
+    return aspect in COUNTED or (aspect == SKIPPED and all(cell is None or not cell.value for cell in row.cells))
+
+
+def _measured(run: RunRecord, name: str) -> Measured | None:
+    count = run.metrics.get(name + ".count")
+    if name not in run.metrics and count is None:
+        return None
+    # MLflow keeps the last value of a metric, which is an earlier one where the last measurement counted nothing.
+    value = run.metrics.get(name, math.nan) if count != 0 else math.nan
+    low, high = (run.metrics.get(name + end) for end in (".low", ".high"))
+    return Measured(value, *((low, high) if value == value else (None, None)), None if count is None else round(count))
+
+
+def _mark_best(row: Row) -> None:
+    cells = [cell for cell in row.cells if cell is not None and cell.value == cell.value]
+    if row.higher_is_better is None or len({cell.value for cell in cells}) < 2:
+        return
+    best = (max if row.higher_is_better else min)(cell.value for cell in cells)
+    for cell in cells:
+        cell.best = cell.value == best
+
+
+def render(comparison: Comparison) -> Group:
+    """Tables for the terminal; the best value of a row has a star, which is left where output is not coloured."""
+    left_out = f" ({comparison.left_out} older runs not shown)" if comparison.left_out else ""
+    settings = _table(f"Configuration: differences only{left_out}", "key", comparison.runs)
+    for name, values in comparison.differences.items():
+        settings.add_row(Text(name), *("-" if value is None else Text(value) for value in values))
+    if not comparison.differences:
+        settings.add_row("(all the same)")
+    metrics = _table("Metrics: last values [95 % interval], n items, * best", "metric", comparison.runs)
+    arrows = {True: " (higher is better)", False: " (lower is better)", None: ""}
+    for row in comparison.rows:
+        title = row.name + (f", {row.unit}" if row.unit else "") + arrows[row.higher_is_better]
+        cells = ["-" if cell is None else Text(str(cell), style="bold green" if cell.best else "") for cell in row.cells]
+        metrics.add_row(Text(title), *cells)
+    return Group(settings, metrics)
+
+
+def _table(title: str, first: str, runs: list[RunRecord]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first, overflow="fold")
+    for run in runs:
+        status = "" if run.status == "FINISHED" else f"\n{run.status.lower()}"
+        table.add_column(Text(f"{run.name}\n{run.run_id[:8]}{status}"), overflow="fold")
+    return table

@@ -1,0 +1,128 @@
+"""Training of Spectron under Lightning: steps, sums, optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from spectron.audio.mel import MelConfig
+from spectron.audio.resampling import SampleRates
+from spectron.batch import LossTerm, SpeechBatch, TeacherForced
+from spectron.context_length import TellsLengths, TellsLines, require_room_for_decoding, require_room_for_speech, require_room_for_text
+from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, Vocoder
+from spectron.losses import NAMINGS
+from spectron.model import SpectronModel, text_alone
+from spectron.training.base import OPTIMISATION, TrainingModule
+from spectron.training.optimisation import Optimisation
+
+
+@dataclass
+class LossWeights:
+    """Weights of the total loss; the defaults are the paper's (L_CE + 0.1 L_recon).
+
+    ``text_only`` weighs batches of text alone, where the data have any. ``alignment`` weighs the naming of the word that is being
+    said, ``spelling`` that of its letter: additions of ours for data with word times, not computed at 0.
+    """
+
+    text: float = 1.0
+    speech: float = 0.1
+    text_only: float = 1.0
+    alignment: float = 0.0
+    spelling: float = 0.0
+
+
+WEIGHTS = LossWeights()
+
+
+class SpectronModule(TrainingModule):
+    """Trains a ``SpectronModel`` on pairs of prompt and continuation.
+
+    Args:
+        encoder: See ``SpectronModel``.
+        language_model: See ``SpectronModel``.
+        head: See ``SpectronModel``.
+        vocoder: See ``SpectronModel``.
+        prefix_attention: See ``SpectronModel``.
+        text_mark: See ``SpectronModel``.
+        chain: See ``SpectronModel``.
+        own_past: See ``SpectronModel``.
+        loss_weights: Weights of text and speech in the total.
+        optimisation: Adam, its schedule, what is frozen.
+    """
+
+    model: SpectronModel
+
+    def __init__(
+        self,
+        encoder: SpeechEncoder,
+        language_model: LanguageModel,
+        head: Callable[[int], SpeechHead],
+        vocoder: Callable[[MelConfig], Vocoder],
+        prefix_attention: Literal["causal", "both_ways"] = "both_ways",
+        text_mark: str = " ",
+        chain: Literal["written", "none", "null"] = "written",
+        own_past: float = 0.0,
+        loss_weights: LossWeights = WEIGHTS,
+        optimisation: Optimisation = OPTIMISATION,
+    ) -> None:
+        super().__init__()
+        self.loss_weights = loss_weights
+        self.set_up(SpectronModel(encoder, language_model, head, vocoder, prefix_attention, text_mark, chain, own_past), optimisation)
+
+    def sample_rates(self) -> SampleRates:
+        """Rates at which the data module should give prompts and continuations."""
+        return SampleRates(self.model.prompt_rate_hz, self.model.speech_rate_hz)
+
+    def measure_names(self) -> set[str]:
+        """Validation losses that this task logs."""
+        names = {"loss", "text", "text_accuracy", "text_only", *NAMINGS} | self.model.speech_loss_names()
+        return {f"val/{name}" for name in names}
+
+    def require_room(self, data: Any, decodings: list[Decoding]) -> None:
+        """See ``positions.ChecksRoom``."""
+        if isinstance(data, TellsLengths):
+            require_room_for_speech(self.model, data.lengths())
+            for decoding in decodings:
+                require_room_for_decoding(self.model, data.lengths(validation_only=True), decoding)
+        if isinstance(data, TellsLines):
+            require_room_for_text(self.model.language_model, data.lines())
+
+    def loss_terms(self, batch: SpeechBatch | list[str]) -> dict[str, LossTerm]:
+        """Losses of text and speech, and the share of text tokens that are the likeliest; of lines of text, theirs alone."""
+        if isinstance(batch, list):
+            return {"text_only": text_alone(self.model.language_model, batch)}
+        predicted = self.model(batch)
+        right = (predicted.text_logits.argmax(-1) == predicted.text_targets) & predicted.text_valid
+        accuracy = LossTerm(right.sum().float(), predicted.text_valid.sum())
+        named = [name for name in NAMINGS if getattr(self.loss_weights, name) > 0]
+        return {**self.model.losses(predicted), "text_accuracy": accuracy, **self.model.naming_losses(predicted, batch, named)}
+
+    def total(self, means: dict[str, Tensor]) -> Tensor:
+        """L_CE plus the weighted speech loss (and namings); of a batch of text alone, its own, which validation keeps apart."""
+        if "text" not in means:
+            return self.loss_weights.text_only * means["text_only"]
+        loss = self.loss_weights.text * means["text"] + self.loss_weights.speech * means["speech"]
+        return loss + sum(getattr(self.loss_weights, what) * means[what] for what in NAMINGS if what in means)
+
+    def teacher_forced_mel(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
+        """The spectrogram (B, T, M) that the model predicts from the true past, and its (B,) valid frames."""
+        predicted: TeacherForced = self.model(batch)
+        steps = self.model.predicted_steps(predicted.speech_hidden)
+        mel, _ = self.model.head.spectrogram(steps, predicted.speech_targets.num_steps)
+        return mel, predicted.speech_targets.num_frames
+
+    def shapes(self, batch: SpeechBatch) -> dict[str, tuple[int, ...]]:
+        """Tensor shapes through the model, in order, with the axes named."""
+        p = self.model(batch)
+        return {
+            "prompt (B, S)": tuple(batch.prompt.shape),
+            "prefix (B, U, D)": tuple(p.prefix.shape),
+            "text logits (B, N + 1, V)": tuple(p.text_logits.shape),
+            "continuation (B, S')": tuple(batch.continuation.shape),
+            "mel (B, T, M)": tuple(p.speech_targets.mel.shape),
+            "speech steps (B, K, F)": tuple(p.speech_targets.steps.shape),
+            "speech hidden (B, K, D)": tuple(p.speech_hidden.shape),
+        }

@@ -1,0 +1,163 @@
+"""Training of a neural vocoder: spectrogram losses first, then discriminators as well.
+
+Vocoder and discriminators learn from one sum of losses and one optimiser: the vocoder's losses see the discriminators as constants,
+the discriminators' loss sees vocoded speech as a constant, so that each gets the gradient that it would get alone. They move at
+the same time instead of in turn, as published trainings do; a run then counts, clips, saves and resumes like every other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spectron.audio.mel import LogMel, MelConfig, padding_mask
+from spectron.audio.resampling import SampleRates
+from spectron.batch import LossTerm, SpeechBatch
+from spectron.contracts import Vocoder
+from spectron.losses.waveform import discriminator_hinge, feature_matching, generator_hinge, stft_distances
+from spectron.model import made
+from spectron.training.base import OPTIMISATION, TrainingModule
+from spectron.training.optimisation import Optimisation
+from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings
+from spectron.vocoders.trial import require_waveform
+
+
+@dataclass
+class VocoderLossWeights:
+    """Weights of a vocoder's losses.
+
+    Args:
+        mel: Of the mean absolute log-mel difference.
+        stft: Of the multi-resolution STFT distance.
+        generator: Of what the vocoder pays where discriminators see through it.
+        features: Of the differences in the discriminators' features.
+        adversarial_from_step: Step from which there are discriminators; before it only spectrograms count.
+    """
+
+    mel: float = 45.0
+    stft: float = 10.0
+    generator: float = 1.0
+    features: float = 2.0
+    adversarial_from_step: int = 0
+
+
+MEL, DISCRIMINATORS, WEIGHTS = MelConfig(), DiscriminatorSettings(), VocoderLossWeights()
+
+
+class VocoderModel(nn.Module):
+    """A vocoder, its discriminators, and the spectrogram between them."""
+
+    def __init__(self, vocoder: Vocoder, discriminators: DiscriminatorSettings) -> None:
+        super().__init__()
+        require_waveform(vocoder)
+        self.vocoder = vocoder
+        self.discriminators = Discriminators(discriminators)
+        self.log_mel = LogMel(vocoder.mel)
+
+    def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Recordings (B, S) to a spectrogram (B, T, M) with (B,) valid frames, and back to vocoded speech (B, S)."""
+        mel, num_frames = self.log_mel(waveform, num_samples)
+        vocoded, _ = self.vocoder(mel, num_frames)
+        # The last frame of a recording may reach beyond its end.
+        return mel, num_frames, vocoded[:, : waveform.shape[1]].masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
+
+
+class VocoderModule(TrainingModule):
+    """Trains a vocoder on recordings: what the data module gives as continuations.
+
+    Args:
+        vocoder: Built with ``mel``.
+        mel: Spectrogram settings that it is to invert.
+        discriminators: Which discriminators.
+        loss_weights: Weights of the losses.
+        optimisation: Adam, its schedule, what is frozen.
+    """
+
+    model: VocoderModel
+
+    def __init__(
+        self,
+        vocoder: Callable[[MelConfig], Vocoder],
+        mel: MelConfig = MEL,
+        discriminators: DiscriminatorSettings = DISCRIMINATORS,
+        loss_weights: VocoderLossWeights = WEIGHTS,
+        optimisation: Optimisation = OPTIMISATION,
+    ) -> None:
+        super().__init__()
+        self.loss_weights = loss_weights
+        self.set_up(VocoderModel(made("vocoder", vocoder, mel), discriminators), optimisation)
+
+    def sample_rates(self) -> SampleRates:
+        """The rate of the spectrogram (there is no prompt)."""
+        rate = self.model.vocoder.mel.sample_rate_hz
+        return SampleRates(rate, rate)
+
+    def measure_names(self) -> set[str]:
+        """Validation losses that this task logs."""
+        return {"val/loss", "val/mel", "val/stft"}
+
+    def loss_terms(self, batch: SpeechBatch) -> dict[str, LossTerm]:
+        """``mel`` a value of the spectrogram, ``stft`` a recording and, in training from the step set on, the adversarial losses."""
+        recorded, num_samples = batch.continuation, batch.continuation_num_samples
+        mel, num_frames, vocoded = self.model(recorded, num_samples)
+        again, _ = self.model.log_mel(vocoded, num_samples)
+        terms = {"mel": LossTerm((again - mel).abs().sum(), num_frames.sum() * mel.shape[2])}
+        # Row by row where rows are whole recordings: an STFT would see the padding of the shorter ones.
+        pieces = [slice(None)] if self.training else [slice(row, row + 1) for row in range(len(recorded))]
+        longest = [int(num_samples[piece].max()) for piece in pieces]
+        distances = [
+            stft_distances(vocoded[piece, :length], recorded[piece, :length]) for piece, length in zip(pieces, longest, strict=True)
+        ]
+        whole = torch.cat([convergence + logarithmic for convergence, logarithmic in distances]).sum()
+        terms["stft"] = LossTerm(whole, torch.tensor(len(recorded), device=recorded.device))
+        if self.training and self.global_step >= self.loss_weights.adversarial_from_step:
+            terms |= self.adversarial_terms(recorded, vocoded)
+        return terms
+
+    def adversarial_terms(self, recorded: Tensor, vocoded: Tensor) -> dict[str, LossTerm]:
+        """What vocoder and discriminators pay, of recordings and their vocoded copies (B, S)."""
+        judges = self.model.discriminators
+        with constant(judges):
+            seen = judges(vocoded)
+        both = judges(torch.cat([recorded, vocoded.detach()]))
+        half = len(recorded)
+        real_scores, other_scores = [scores[:half] for scores, _ in both], [scores[half:] for scores, _ in both]
+        real_features = [[layer[:half] for layer in features] for _, features in both]
+        values = {
+            "generator": generator_hinge([scores for scores, _ in seen]),
+            "features": feature_matching(real_features, [features for _, features in seen]),
+            "discriminators": discriminator_hinge(real_scores, other_scores),
+        }
+        return {name: LossTerm(value, torch.ones_like(value)) for name, value in values.items()}
+
+    def total(self, means: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of what is there; the discriminators' own loss has no weight, as nothing else moves them."""
+        w = self.loss_weights
+        weights = {"mel": w.mel, "stft": w.stft, "generator": w.generator, "features": w.features, "discriminators": 1.0}
+        return torch.stack([weight * means[name] for name, weight in weights.items() if name in means]).sum()
+
+    def shapes(self, batch: SpeechBatch) -> dict[str, tuple[int, ...]]:
+        """Tensor shapes through the model, in order."""
+        mel, _, vocoded = self.model(batch.continuation, batch.continuation_num_samples)
+        return {
+            "recording (B, S)": tuple(batch.continuation.shape),
+            "mel (B, T, M)": tuple(mel.shape),
+            "vocoded (B, S)": tuple(vocoded.shape),
+        }
+
+
+@contextmanager
+def constant(module: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a module without reaching its parameters."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

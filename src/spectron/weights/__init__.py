@@ -1,0 +1,1 @@
+"""Weights and their files: hub models, safetensors, checkpoints, exports."""

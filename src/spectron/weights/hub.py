@@ -1,0 +1,155 @@
+"""Pre-trained models by name or folder: where their files are, and what to do where they are not.
+
+A name is looked up in the hub's cache and then on the hub (``huggingface_hub``; ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_ENDPOINT``
+hold), once, into a folder: every loader then reads a folder, so that a name and a folder take the same way. Weights are safetensors
+only: a pickle could run code of a stranger's choosing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spectron.errors import ConfigError, SpectronError
+from spectron.weights.state_dicts import require_whole
+
+DATA_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.yaml"]
+CODE_FILES = ["*.py"]
+CHECKPOINTS = ["*.ckpt"]
+# Copies of the same weights for other programs, or in other precisions; MMS' adapters of a thousand languages.
+OTHER_COPIES = ["adapter.*.safetensors", "original/*", "onnx/*", "openvino/*", "coreml/*", "*.fp16*", "*.fp32*"]
+PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
+SETTINGS = ("*config.json", "tokenizer.json")
+
+
+def locate(source: str, revision: str | None = None, remote_code: bool = False, checkpoints: bool = False) -> Path:
+    """The folder that holds a pre-trained model.
+
+    Args:
+        source: A local folder, or a name on the hub such as ``openai/whisper-base``.
+        revision: Branch, tag or commit on the hub; None takes the main branch.
+        remote_code: Whether the repository's own Python files are fetched too.
+        checkpoints: Whether speechbrain's ``.ckpt`` files are fetched too, for a reader that takes only tensors from them.
+
+    Raises:
+        ConfigError: beginning with the argument's name, ``source`` or ``revision``; says what was looked for where, and the cure.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        if source.startswith((".", "/", "~")) or source.count("/") > 1 or folder.exists():
+            raise ConfigError(f"source: there is no folder {folder.absolute()}. {_nearest_folder(folder)}")
+        extra = (CODE_FILES if remote_code else []) + (CHECKPOINTS if checkpoints else [])
+        folder = _fetch(source, revision, DATA_FILES + extra)
+    elif revision is not None:
+        raise ConfigError(f"revision: {source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model")
+    for path in sorted(path for pattern in SETTINGS for path in folder.glob(pattern)):
+        read_json(path)
+    return folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ConfigError: naming file and place, if it holds none.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # UnicodeDecodeError is one as well
+        raise ConfigError(f"source: {path} is not JSON ({error}). Copy or fetch it again, or correct it") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"source: {path} holds a JSON {type(found).__name__}, not keys and values. Copy or fetch it again")
+    return found
+
+
+def revision_of(source: str, revision: str | None = None) -> str | None:
+    """The commit of the copy in the cache that ``locate`` gave; None for a local folder."""
+    if Path(source).expanduser().is_dir():
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(source, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def require_safetensors(folder: Path, source: str) -> None:
+    """Refuse a folder without safetensors weights.
+
+    Raises:
+        ConfigError: with the ways to get them.
+        CheckpointError: if a file of them is broken.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    for path in files:
+        require_whole(path, "source")
+    if files:
+        return
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    found = f"only {', '.join(pickles)}, and pickled weights are not loaded because they can run code" if pickles else "no weights at all"
+    raise ConfigError(
+        f"source: {source!r} ({folder}) holds no *.safetensors but {found}. Name a `revision` that has them (on the hub, converted weights "
+        "often wait under refs/pr/1), or convert once where you trust the file: load it with transformers and save_pretrained(<folder>)"
+    )
+
+
+@contextmanager
+def reading(source: str, what: str, argument: str = "source") -> Iterator[None]:
+    """Turn what a library objects to while it reads ``source`` into a ``ConfigError`` that names argument, source and cure."""
+    try:
+        yield
+    except SpectronError:
+        raise
+    except Exception as error:  # every library raises kinds of its own for a file that it cannot read
+        said = " ".join(str(error).split())[:400]
+        raise ConfigError(f"{argument}: {source!r} cannot be read as {what}: {type(error).__name__}: {said}") from error
+
+
+def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
+    """A hub model's folder in the cache, fetched where it is not there yet."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    at = f" at revision {revision!r}" if revision else ""
+    near = _near(Path(name))
+    wrong = f"source: there is no folder {name}; did you mean {near}? As a name of the hub: " if near else "source: "
+    looked = f"looked for the folder {Path(name).absolute()}, in the cache {constants.HF_HUB_CACHE}"
+    by_folder = "or give a folder that holds it, `source: /path/to/folder`"
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=OTHER_COPIES))
+    except HFValidationError as error:
+        raise ConfigError(f"{wrong}{name!r} is neither a folder nor a name of the hub ({error}); {looked}. Correct it") from error
+    except GatedRepoError as error:
+        raise ConfigError(f"source: {name!r} asks for its terms to be accepted: do so on its page and log in (hf auth login)") from error
+    except RevisionNotFoundError as error:
+        raise ConfigError(f"revision: {name!r} has no revision {revision!r}. Correct or remove `revision`") from error
+    except RepositoryNotFoundError as error:
+        raise ConfigError(f"{wrong}the hub has no {name!r} that you may read; {looked}. Correct the name, log in, {by_folder}") from error
+    except Exception as error:  # no network shows itself in many ways, one for each library on the way to it
+        cause = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub cannot be reached ({type(error).__name__})"
+        raise ConfigError(
+            f"{wrong}{name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there is a network (hf download {name}) and "
+            f"copy the cache, {by_folder}"
+        ) from error
+
+
+def _nearest_folder(folder: Path) -> str:
+    """The cure for a wrong path: the likeliest folder beside it."""
+    if not folder.parent.is_dir():
+        return f"The folder {folder.absolute().parent} does not exist either; correct the path"
+    near = _near(folder)
+    return f"Did you mean {near.absolute()}?" if near else "Correct the path"
+
+
+def _near(folder: Path) -> Path | None:
+    """The folder beside a missing one whose name is most like it."""
+    names = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
+    close = difflib.get_close_matches(folder.name, names, n=1)
+    return folder.parent / close[0] if close else None
