@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evaluation.judges import CTCTranscriber, PocketSphinxTranscriber, ResemblyzerEmbedder, Transcriber
-from evaluation.metrics import paired_bootstrap
-from evaluation.metrics.word_errors import word_errors
 from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
 from spectron.contracts import Vocoder
+from spectron.evaluation.judges import CTCTranscriber, PocketSphinxTranscriber, ResemblyzerEmbedder, Transcriber
+from spectron.evaluation.metrics import paired_bootstrap
+from spectron.evaluation.metrics.word_errors import word_errors
 from spectron.losses.waveform import stft_distances
 from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosVocoder
 from spectron.vocoders.hifigan import read_generator, settled

@@ -24,10 +24,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.judges import ResemblyzerEmbedder, TransformersTextScorer, TransformersTranscriber
-from evaluation.judges.chunking import TOGETHER_SECONDS, alike
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import resample
+from spectron.evaluation.judges import ResemblyzerEmbedder, TransformersTextScorer, TransformersTranscriber
+from spectron.evaluation.judges.chunking import TOGETHER_SECONDS, alike
 
 RATE_HZ = 16000
 CPU = torch.device("cpu")

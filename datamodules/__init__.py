@@ -11,7 +11,7 @@ _HOMES = {
     "PairsDataModule": "pairs",
     "RecordingsDataModule": "recordings",
     "SpokenQADataModule": "spoken_qa",
-    "TextDataModule": "text",
+    "TextDataModule": "text_lines",
     "TextFiles": "lines",
     "TextMix": "lines",
     "TranscribedSpeechDataModule": "transcribed",

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from datamodules.manifest import words_of
-from datamodules.splitting import Splitting, split_words, text_of
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
 from spectron.batch import SpeechBatch, SpokenLength, Word
+from spectron.datamodules.manifest import words_of
+from spectron.datamodules.splitting import Splitting, split_words, text_of
 from spectron.errors import DataError
 from spectron.randomness import seed_of
 

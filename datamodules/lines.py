@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from datamodules.manifest import fingerprint, normalised
+from spectron.datamodules.manifest import fingerprint, normalised
 from spectron.errors import DataError
 from spectron.files import read_texts
 from spectron.randomness import seed_of

@@ -13,11 +13,11 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
-from datamodules.items import Item, collate
-from datamodules.manifest import Header, fingerprint, headers, normalised, read_entries
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
 from spectron.batch import SpeechBatch
+from spectron.datamodules.items import Item, collate
+from spectron.datamodules.manifest import Header, fingerprint, headers, normalised, read_entries
 from spectron.errors import DataError
 
 logger = logging.getLogger(__name__)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from lhotse import MonoCut
 
-from datamodules.items import Item, ItemMaker
-from datamodules.manifest import read_manifest
-from datamodules.speech import Source, SpeechDataModule
-from datamodules.streaming import Batching
-from datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
+from spectron.datamodules.items import Item, ItemMaker
+from spectron.datamodules.manifest import read_manifest
+from spectron.datamodules.speech import Source, SpeechDataModule
+from spectron.datamodules.streaming import Batching
+from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 
 STRETCHES, WHOLE = "stretches", "whole"
 

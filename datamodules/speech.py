@@ -15,13 +15,13 @@ from lhotse import MonoCut
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from datamodules.items import MAKER, BatchesOnDemand, ItemMaker, SpeechDataset
-from datamodules.lines import Interleaved, LineBatches, LineSource, TextFiles, TextMix, WithText, in_order
-from datamodules.manifest import choose, fingerprint, read_manifest, repeated
-from datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
-from datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.audio.resampling import SampleRates
 from spectron.batch import SpeechBatch, SpokenLength
+from spectron.datamodules.items import MAKER, BatchesOnDemand, ItemMaker, SpeechDataset
+from spectron.datamodules.lines import Interleaved, LineBatches, LineSource, TextFiles, TextMix, WithText, in_order
+from spectron.datamodules.manifest import choose, fingerprint, read_manifest, repeated
+from spectron.datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
+from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import DataError, TrainingError
 
 logger = logging.getLogger(__name__)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from datamodules.items import ContinuationMaker, ItemMaker, QuestionMaker
-from datamodules.lines import TextMix
-from datamodules.speech import Source, SpeechDataModule
-from datamodules.splitting import Splitting
-from datamodules.streaming import Batching
-from datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.datamodules.items import ContinuationMaker, ItemMaker, QuestionMaker
+from spectron.datamodules.lines import TextMix
+from spectron.datamodules.speech import Source, SpeechDataModule
+from spectron.datamodules.splitting import Splitting
+from spectron.datamodules.streaming import Batching
+from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 
 QUESTION, CONTINUATION = "question", "continuation"
 

@@ -21,9 +21,9 @@ from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, e
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.lines import Interleaved
-from datamodules.manifest import missing
-from datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.datamodules.lines import Interleaved
+from spectron.datamodules.manifest import missing
+from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import ConfigError, DataError
 from spectron.randomness import seed_of
 

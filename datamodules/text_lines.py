@@ -7,10 +7,10 @@ from functools import cached_property
 
 from torch.utils.data import DataLoader
 
-from datamodules.lines import LineBatches, TextFiles, WithText, in_order
-from datamodules.manifest import normalised
-from datamodules.streaming import EndlessDataModule
-from datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.datamodules.lines import LineBatches, TextFiles, WithText, in_order
+from spectron.datamodules.manifest import normalised
+from spectron.datamodules.streaming import EndlessDataModule
+from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 
 
 class TextDataModule(EndlessDataModule):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datamodules.items import TranscriptionMaker
-from datamodules.speech import Source, SpeechDataModule
-from datamodules.streaming import Batching
-from datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.datamodules.items import TranscriptionMaker
+from spectron.datamodules.speech import Source, SpeechDataModule
+from spectron.datamodules.streaming import Batching
+from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 
 TRANSCRIPTION = "transcription"
 

@@ -9,14 +9,14 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from evaluation.judges import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
-from evaluation.judges.chunking import LEAST_SECONDS, TOGETHER_SECONDS, alike
-from evaluation.metrics import SpokenMetric
-from evaluation.sample import SpokenSample
-from evaluation.systems.answering import TeacherForcing, answer
 from spectron.batch import SpeechBatch
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import ConfigError
+from spectron.evaluation.judges import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
+from spectron.evaluation.judges.chunking import LEAST_SECONDS, TOGETHER_SECONDS, alike
+from spectron.evaluation.metrics import SpokenMetric
+from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.systems.answering import TeacherForcing, answer
 from spectron.tracking.measure import Measure
 
 JUDGED_TEXTS = 32  # texts that a judge takes at a time

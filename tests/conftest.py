@@ -41,8 +41,8 @@ def runs(tmp_path_factory, make_runs):
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory) -> Path:
     """A finished corpus: two voices, few sentences."""
-    from datamodules.synthetic.corpus import write_corpus
-    from datamodules.synthetic.corpus_plan import CorpusSettings
+    from spectron.datamodules.synthetic.corpus import write_corpus
+    from spectron.datamodules.synthetic.corpus_plan import CorpusSettings
 
     folder = tmp_path_factory.mktemp("corpus") / "small"
     write_corpus(folder, small_settings(CorpusSettings), workers=0)

@@ -87,7 +87,7 @@ def test_of_two_parts_of_one_class_the_one_at_fault(yaml):
 
 
 DATA = {
-    "class_path": "datamodules.RecordingsDataModule",
+    "class_path": "spectron.datamodules.RecordingsDataModule",
     "init_args": {
         "train": [{"manifest": "a/x.jsonl", "split": "dev"}, {"manifest": "nope.jsonl"}],
         "val": ["/b/y.jsonl"],

@@ -165,7 +165,7 @@ def test_what_is_missing_is_found_before_a_corpus_is_spoken(override, message, t
     def write_corpus(*arguments):
         raise DataError("the corpus would be spoken now")
 
-    monkeypatch.setattr("datamodules.synthetic.corpus.write_corpus", write_corpus)
+    monkeypatch.setattr("spectron.datamodules.synthetic.corpus.write_corpus", write_corpus)
     corpus = [f"data.init_args.corpus.folder={tmp_path}/new", f"data.init_args.manifest={tmp_path}/new/questions.jsonl"]
     assert main(["check", str(SMALL), *corpus, override]) == 1
     assert capsys.readouterr().err.startswith(f"spectron: error: {message}")

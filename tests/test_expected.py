@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluation.study.study import training_of
 from spectron.cli.parser import main
+from spectron.evaluation.study.study import training_of
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.reference_curves import ExpectedCurve, band, curves_of, stretch_of
 from spectron.tracking.store import TrackingSettings, find_run

@@ -9,13 +9,13 @@ import soundfile
 import torch
 from lightning import Trainer
 
-from datamodules import ContinuationDataModule, SpokenQADataModule, TextDataModule, TextMix
-from datamodules.splitting import Splitting
-from datamodules.streaming import Batching
 from spectron.audio.mel import MelConfig
 from spectron.batch import SpokenLength
 from spectron.context_length import Room, longest, require_room_for_decoding, require_room_for_speech, rooms
 from spectron.contracts import Decoding
+from spectron.datamodules import ContinuationDataModule, SpokenQADataModule, TextDataModule, TextMix
+from spectron.datamodules.splitting import Splitting
+from spectron.datamodules.streaming import Batching
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
 from spectron.heads import MelRegressionHead

@@ -44,7 +44,7 @@ model:
   head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: {mel_bins: 20}, frames_per_step: 2, post_net_width: 8}}
   vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
 data:
-  class_path: datamodules.SpokenQADataModule
+  class_path: spectron.datamodules.SpokenQADataModule
   init_args: {manifest: CORPUS/questions.jsonl, val_splits: [heldout_voices], batching: {batch_seconds: 10.0}}
 trainer: {max_steps: 2, val_check_interval: 2, limit_val_batches: 1, num_sanity_val_steps: 0, accelerator: cpu, enable_progress_bar: false}
 """
@@ -143,11 +143,11 @@ def test_a_missing_manifest_and_missing_weights_name_key_file_and_cure(file, tmp
 def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_before_a_run_is_opened(file, runs, tmp_path, run):
     before = len(list_runs())
     judge = "callbacks.speech.init_args.text_scorer"
-    overrides = ["callbacks.speech.class_path=evaluation.callbacks.SpeechEvaluation"]
-    overrides += [f"{judge}.class_path=evaluation.judges.TransformersTextScorer", f"{judge}.init_args.source={tmp_path}"]
+    overrides = ["callbacks.speech.class_path=spectron.evaluation.callbacks.SpeechEvaluation"]
+    overrides += [f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer", f"{judge}.init_args.source={tmp_path}"]
     with pytest.raises(ConfigError, match=rf"(?s)^{judge}\.init_args\.source: '{tmp_path}' .*no weights at all.*\(in the command line\)$"):
         run(Experiment.read(file, overrides))
-    vocoders = ["callbacks.vocoder.class_path=evaluation.callbacks.VocoderEvaluation"]
+    vocoders = ["callbacks.vocoder.class_path=spectron.evaluation.callbacks.VocoderEvaluation"]
     with pytest.raises(ConfigError, match=r"^callbacks\.vocoder: VocoderEvaluation: needs a task that trains a vocoder .*command line\)$"):
         run(Experiment.read(file, vocoders))
     assert len(list_runs()) == before
@@ -213,19 +213,22 @@ def test_what_belongs_to_other_parts_or_to_the_task_is_no_mistake(file):
 
 def test_metrics_and_judges_named_in_callbacks_are_examined(file, tmp_path, capsys):
     (tmp_path / "rates.py").write_text(
-        "from evaluation.metrics import MetricName, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
+        "from spectron.evaluation.metrics import MetricName, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
         "    label = MetricName('rate', 'words/s', None)\n\n"
         "    def parts(self, sample):\n        return len(sample.text.split()), sample.generated_seconds\n"
     )
-    speech = "callbacks={speech: {class_path: evaluation.callbacks.SpeechEvaluation, init_args: {%s}}}"
-    metrics = speech % f"metrics: [evaluation.metrics.StoppedShare, {tmp_path}/rates.py:Rate]"
+    speech = "callbacks={speech: {class_path: spectron.evaluation.callbacks.SpeechEvaluation, init_args: {%s}}}"
+    metrics = speech % f"metrics: [spectron.evaluation.metrics.StoppedShare, {tmp_path}/rates.py:Rate]"
     assert main(["check", "--part", "metric", str(file), metrics]) == 1
     printed = capsys.readouterr()
-    assert "callbacks.speech.init_args.metrics.0: evaluation.metrics.StoppedShare\n✓ form                   stopped in share" in printed.out
+    assert (
+        "callbacks.speech.init_args.metrics.0: spectron.evaluation.metrics.StoppedShare\n✓ form                   stopped in share"
+        in printed.out
+    )
     assert "✗ odd samples            one without speech alone: rate is inf; leave out a sample" in printed.out.replace("\n", " ")
     assert printed.err.strip() == f"spectron: error: callbacks.speech.init_args.metrics.1: {tmp_path}/rates.py:Rate fails odd samples"
     assert main(["check", "--part", "judge", str(file), metrics]) == 1
     assert "no judge is named in this experiment, and defaults are not examined; named are callbacks.speech." in capsys.readouterr().err
-    embedder = speech % "speaker_embedder: evaluation.judges.ResemblyzerEmbedder"
+    embedder = speech % "speaker_embedder: spectron.evaluation.judges.ResemblyzerEmbedder"
     assert main(["check", "--part", "judge", str(file), embedder]) == 0
     assert "✓ odd items              answered: no voice, no voice" in capsys.readouterr().out

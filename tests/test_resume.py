@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from datamodules.text_lines import TextDataModule
+from spectron.datamodules.text_lines import TextDataModule
 from spectron.errors import CheckpointError, TrainingError
 from spectron.randomness import seed_of
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep

@@ -1,7 +1,7 @@
 """Makes manifests: of corpora to train on, of test sets, and of pairs whose likelihoods are compared."""
 
-from datamodules.prepare.corpora import prepare_folder, prepare_librispeech, prepare_synthetic
-from datamodules.prepare.likelihood_pairs import prepare_pairs
-from datamodules.prepare.questions import prepare_llama_questions, prepare_questions
+from spectron.datamodules.prepare.corpora import prepare_folder, prepare_librispeech, prepare_synthetic
+from spectron.datamodules.prepare.likelihood_pairs import prepare_pairs
+from spectron.datamodules.prepare.questions import prepare_llama_questions, prepare_questions
 
 __all__ = ["prepare_folder", "prepare_librispeech", "prepare_llama_questions", "prepare_pairs", "prepare_questions", "prepare_synthetic"]

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from datamodules.prepare.manifests import Prepared, recorded, relative, summary, write_manifest
-from datamodules.synthetic.corpus import write_corpus
-from datamodules.synthetic.corpus_plan import CorpusSettings
-from datamodules.synthetic.parallel import Progress
 from spectron.audio.io import AUDIO_SUFFIXES
+from spectron.datamodules.prepare.manifests import Prepared, recorded, relative, summary, write_manifest
+from spectron.datamodules.synthetic.corpus import write_corpus
+from spectron.datamodules.synthetic.corpus_plan import CorpusSettings
+from spectron.datamodules.synthetic.parallel import Progress
 from spectron.errors import DataError
 from spectron.randomness import seed_of
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from datamodules.prepare.manifests import Prepared, recorded, write_lines
-from datamodules.prepare.pair_layouts import FoundPair, find_pairs
+from spectron.datamodules.prepare.manifests import Prepared, recorded, write_lines
+from spectron.datamodules.prepare.pair_layouts import FoundPair, find_pairs
 from spectron.errors import DataError
 
 # Below this, what two recordings share is the silence before they begin.
@@ -23,7 +23,7 @@ def prepare_pairs(folder: Path, output: Path) -> Prepared:
 
     Args:
         folder: As it was published.
-        output: The manifest to write; ``datamodules.pairs.read_pairs`` says what a line holds.
+        output: The manifest to write; ``spectron.datamodules.pairs.read_pairs`` says what a line holds.
 
     Raises:
         DataError: if the folder has no known layout, or no pair in it can be used.

@@ -12,7 +12,7 @@ from typing import Any
 
 import soundfile
 
-from datamodules.manifest import repeated
+from spectron.datamodules.manifest import repeated
 from spectron.errors import DataError
 from spectron.files import written_whole
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import soundfile
 
-from datamodules.manifest import repeated
-from datamodules.prepare.manifests import Prepared, recorded, write_manifest
-from datamodules.prepare.question_files import WrittenQuestion, read_llama_questions, read_questions
-from datamodules.synthetic.corpus_plan import Utterance, draw_prosody
-from datamodules.synthetic.parallel import in_processes, progress_bar
-from datamodules.synthetic.voices import HELDOUT_VOICES, SAMPLE_RATE_HZ, Voice, speak
 from spectron.audio.io import AUDIO_SUFFIXES
+from spectron.datamodules.manifest import repeated
+from spectron.datamodules.prepare.manifests import Prepared, recorded, write_manifest
+from spectron.datamodules.prepare.question_files import WrittenQuestion, read_llama_questions, read_questions
+from spectron.datamodules.synthetic.corpus_plan import Utterance, draw_prosody
+from spectron.datamodules.synthetic.parallel import in_processes, progress_bar
+from spectron.datamodules.synthetic.voices import HELDOUT_VOICES, SAMPLE_RATE_HZ, Voice, speak
 from spectron.errors import DataError
 from spectron.randomness import seed_of
 

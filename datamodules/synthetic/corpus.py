@@ -19,9 +19,9 @@ from pathlib import Path
 
 import soundfile
 
-from datamodules.synthetic.corpus_plan import CorpusSettings, Plan, Question, Utterance, plan_corpus
-from datamodules.synthetic.parallel import Progress, in_processes, progress_bar
-from datamodules.synthetic.voices import SAMPLE_RATE_HZ, speak
+from spectron.datamodules.synthetic.corpus_plan import CorpusSettings, Plan, Question, Utterance, plan_corpus
+from spectron.datamodules.synthetic.parallel import Progress, in_processes, progress_bar
+from spectron.datamodules.synthetic.voices import SAMPLE_RATE_HZ, speak
 from spectron.errors import DataError
 
 MANIFESTS = ("carriers.jsonl", "questions.jsonl")

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import cycle, islice
 
-from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, voice_called
-from datamodules.synthetic.world import KINDS, Fact, carriers, denials, facts, heldout_facts, mismatches, word_lists
+from spectron.datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, voice_called
+from spectron.datamodules.synthetic.world import KINDS, Fact, carriers, denials, facts, heldout_facts, mismatches, word_lists
 
 SPLITS = (
     *(f"carriers/{split}" for split in ("train", "dev", "judge_train", "judge_dev")),

@@ -1,7 +1,7 @@
 """Callbacks that evaluate during and after training."""
 
-from evaluation.callbacks.panel_evaluation import PanelEvaluation
-from evaluation.callbacks.speech_evaluation import SpeechEvaluation
-from evaluation.callbacks.vocoder_evaluation import VocoderEvaluation
+from spectron.evaluation.callbacks.panel_evaluation import PanelEvaluation
+from spectron.evaluation.callbacks.speech_evaluation import SpeechEvaluation
+from spectron.evaluation.callbacks.vocoder_evaluation import VocoderEvaluation
 
 __all__ = ["PanelEvaluation", "SpeechEvaluation", "VocoderEvaluation"]

@@ -13,12 +13,12 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
-from evaluation.callbacks.panel_files import write_panel
-from evaluation.evaluator import Judged, Judges, require_judges
-from evaluation.judges import require_independence
-from evaluation.metrics import NORMALIZER_VERSION, SpokenMetric
 from spectron.batch import SpeechBatch
 from spectron.errors import ConfigError
+from spectron.evaluation.callbacks.panel_files import write_panel
+from spectron.evaluation.evaluator import Judged, Judges, require_judges
+from spectron.evaluation.judges import require_independence
+from spectron.evaluation.metrics import NORMALIZER_VERSION, SpokenMetric
 from spectron.tracking.logger import RunLogger
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.metrics import SpokenMetric
-from evaluation.results.records import facts_of, waveforms_of
-from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
 from spectron.audio.picture import MelPanel, mel_picture
+from spectron.evaluation.metrics import SpokenMetric
+from spectron.evaluation.results.records import facts_of, waveforms_of
+from spectron.evaluation.sample import SpokenSample
 from spectron.tracking.store import file_name
 
 

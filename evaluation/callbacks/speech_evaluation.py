@@ -8,15 +8,15 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
-from evaluation.evaluator import Judged, Judges, judge_system
-from evaluation.judges import QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
-from evaluation.metrics import SpokenMetric, all_metrics
-from evaluation.metrics.names import CEILING, VALIDATION
-from evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
 from spectron.batch import with_reference
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError
+from spectron.evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
+from spectron.evaluation.evaluator import Judged, Judges, judge_system
+from spectron.evaluation.judges import QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
+from spectron.evaluation.metrics import SpokenMetric, all_metrics
+from spectron.evaluation.metrics.names import CEILING, VALIDATION
+from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
 from spectron.tracking.measure import Measure
 
 DECODING = Decoding()

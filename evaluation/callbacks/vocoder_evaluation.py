@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from lightning import LightningModule, Trainer
 
-from evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
-from evaluation.evaluator import Judged, Judges, judge_system
-from evaluation.judges import Transcriber
-from evaluation.metrics import MelDistance, SpeechWordErrorRate, SpokenMetric, StftDistance
-from evaluation.metrics.names import RECORDING, VALIDATION
-from evaluation.systems.baselines import RecordedAnswers, recordings_of
 from spectron.audio.mel import MelConfig
 from spectron.contracts import Decoding, Vocoder
 from spectron.errors import ConfigError
+from spectron.evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
+from spectron.evaluation.evaluator import Judged, Judges, judge_system
+from spectron.evaluation.judges import Transcriber
+from spectron.evaluation.metrics import MelDistance, SpeechWordErrorRate, SpokenMetric, StftDistance
+from spectron.evaluation.metrics.names import RECORDING, VALIDATION
+from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of
 from spectron.tracking.measure import Measure
 from spectron.training.vocoding import VocoderModel
 

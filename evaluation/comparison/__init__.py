@@ -1,7 +1,7 @@
 """Comparison of finished evaluations: the same items, each against the first."""
 
-from evaluation.comparison.comparing import EvaluationComparison, compare_evaluations
-from evaluation.comparison.comparison_files import write_comparison
-from evaluation.comparison.comparison_table import render
+from spectron.evaluation.comparison.comparing import EvaluationComparison, compare_evaluations
+from spectron.evaluation.comparison.comparison_files import write_comparison
+from spectron.evaluation.comparison.comparison_table import render
 
 __all__ = ["EvaluationComparison", "compare_evaluations", "render", "write_comparison"]

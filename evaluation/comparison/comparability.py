@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.report import MODEL, StoredEvaluation
-from evaluation.suites.plan import REFERENCES
 from spectron.errors import ConfigError
+from spectron.evaluation.report import MODEL, StoredEvaluation
+from spectron.evaluation.suites.plan import REFERENCES
 from spectron.tracking.measure import flatten
 
 SHOWN = 12  # differences that an error lists before it counts the rest

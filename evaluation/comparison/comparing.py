@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from evaluation.comparison.comparability import Difference, find_differences, require_comparable
-from evaluation.metrics import PairedDifference, Parts, paired_bootstrap, ratio_interval
-from evaluation.metrics.intervals import Pooled
-from evaluation.report import MODEL, StoredEvaluation, StoredItem, StoredMeasure, read_evaluation
-from evaluation.report.metric_tables import ordered_names
 from spectron.errors import ConfigError
+from spectron.evaluation.comparison.comparability import Difference, find_differences, require_comparable
+from spectron.evaluation.metrics import PairedDifference, Parts, paired_bootstrap, ratio_interval
+from spectron.evaluation.metrics.intervals import Pooled
+from spectron.evaluation.report import MODEL, StoredEvaluation, StoredItem, StoredMeasure, read_evaluation
+from spectron.evaluation.report.metric_tables import ordered_names
 
 LETTERS = string.ascii_uppercase  # names of the evaluations, in their order
 LEAST_ITEMS = 6  # below, a sign test in which all agree does not reach one in twenty

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.comparison.comparing import EvaluationComparison
-from evaluation.comparison.comparison_table import about, as_csv, as_markdown, as_measure_table
-from evaluation.report.listening import LISTENING_ITEMS, Column, Listening, listen
-from evaluation.report.media import Media
-from evaluation.report.page import TaskPage, write_page
-from evaluation.report.plots import Histogram, IntervalPlot, Point, interval_plot
-from evaluation.report.stored import MODEL
 from spectron.errors import DataError
+from spectron.evaluation.comparison.comparing import EvaluationComparison
+from spectron.evaluation.comparison.comparison_table import about, as_csv, as_markdown, as_measure_table
+from spectron.evaluation.report.listening import LISTENING_ITEMS, Column, Listening, listen
+from spectron.evaluation.report.media import Media
+from spectron.evaluation.report.page import TaskPage, write_page
+from spectron.evaluation.report.plots import Histogram, IntervalPlot, Point, interval_plot
+from spectron.evaluation.report.stored import MODEL
 
 
 def write_comparison(comparison: EvaluationComparison, folder: Path, listening_items: int = LISTENING_ITEMS) -> list[Path]:

@@ -11,9 +11,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.comparison.comparing import LETTERS, ComparedMetric, ComparedTask, Contrast, EvaluationComparison
-from evaluation.report.figures import decimals, figure
-from evaluation.report.metric_tables import Heading, MeasureTable, interval, measure_table, shown_value
+from spectron.evaluation.comparison.comparing import LETTERS, ComparedMetric, ComparedTask, Contrast, EvaluationComparison
+from spectron.evaluation.report.figures import decimals, figure
+from spectron.evaluation.report.metric_tables import Heading, MeasureTable, interval, measure_table, shown_value
 from spectron.tracking.measure import ARROWS
 
 STYLES = {True: "bold green", False: "bold red", None: ""}

@@ -7,8 +7,8 @@ from collections import defaultdict
 import torch
 from torch import nn
 
-from evaluation.judges.judge import Judge
 from spectron.errors import ConfigError
+from spectron.evaluation.judges.judge import Judge
 
 SMALLEST_TELLING = 1000  # elements; below, equality may be chance
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.judges.judge import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
 from spectron.conformance import Check, Trial, register, require, require_close
 from spectron.devices import device_called
+from spectron.evaluation.judges.judge import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
 
 RATE_HZ = 16000
 OTHER_RATE_HZ = 22050

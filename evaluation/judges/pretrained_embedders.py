@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.judges.chunking import by_pieces, join_embeddings
-from evaluation.judges.judge import SpeakerEmbedder
-from evaluation.judges.sources import HubJudge
-from evaluation.judges.speech_models import HeadedEncoder
 from spectron.encoders.speechbrain_folder import SpeechBrainEncoder
 from spectron.errors import ConfigError
+from spectron.evaluation.judges.chunking import by_pieces, join_embeddings
+from spectron.evaluation.judges.judge import SpeakerEmbedder
+from spectron.evaluation.judges.sources import HubJudge
+from spectron.evaluation.judges.speech_models import HeadedEncoder
 
 LEAST_STEPS = 2  # a head's standard deviation over time needs two
 

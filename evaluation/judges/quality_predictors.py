@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from evaluation.judges.chunking import LEAST_SECONDS
-from evaluation.judges.judge import QualityPredictor
 from spectron.audio.resampling import resample
+from spectron.evaluation.judges.chunking import LEAST_SECONDS
+from spectron.evaluation.judges.judge import QualityPredictor
 
 Scale = Literal["overall", "signal", "background", "p808"]
 

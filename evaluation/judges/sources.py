@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.judges.judge import Judge
 from spectron.errors import ConfigError
+from spectron.evaluation.judges.judge import Judge
 from spectron.weights.hub import locate, revision_of
 
 

@@ -13,9 +13,9 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from evaluation.judges.judge import SpeakerEmbedder
 from spectron.audio.resampling import resample
 from spectron.errors import ConfigError
+from spectron.evaluation.judges.judge import SpeakerEmbedder
 
 
 class ResemblyzerEmbedder(SpeakerEmbedder):

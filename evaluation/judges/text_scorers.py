@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from evaluation.judges.chunking import alike
-from evaluation.judges.judge import TextScorer
-from evaluation.judges.sources import HubJudge
 from spectron.encoders.pretrained_loading import quiet
 from spectron.errors import ConfigError
+from spectron.evaluation.judges.chunking import alike
+from spectron.evaluation.judges.judge import TextScorer
+from spectron.evaluation.judges.sources import HubJudge
 from spectron.weights.hub import reading, require_safetensors
 
 MOST_CONTEXT = 2048  # tokens scored after one start token, where a model would take more: memory grows with them

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from evaluation.judges.chunking import by_pieces, join_texts
-from evaluation.judges.judge import Transcriber
-from evaluation.judges.lexicon import Lexicon
 from spectron.errors import ConfigError
+from spectron.evaluation.judges.chunking import by_pieces, join_texts
+from spectron.evaluation.judges.judge import Transcriber
+from spectron.evaluation.judges.lexicon import Lexicon
 
 if TYPE_CHECKING:
     from spectron.training.ctc import CTCModel

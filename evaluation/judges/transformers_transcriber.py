@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from evaluation.judges.chunking import PIECE_SECONDS, TOGETHER_SECONDS, by_pieces, join_texts
-from evaluation.judges.judge import Transcriber
-from evaluation.judges.sources import HubJudge
-from evaluation.judges.speech_models import HeadedEncoder, read_model
 from spectron.encoders.pretrained_loading import Reading, quiet, read_config
 from spectron.errors import ConfigError
+from spectron.evaluation.judges.chunking import PIECE_SECONDS, TOGETHER_SECONDS, by_pieces, join_texts
+from spectron.evaluation.judges.judge import Transcriber
+from spectron.evaluation.judges.sources import HubJudge
+from spectron.evaluation.judges.speech_models import HeadedEncoder, read_model
 from spectron.weights.hub import reading
 
 WINDOWS_TOGETHER = 16

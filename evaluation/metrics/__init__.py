@@ -1,20 +1,27 @@
 """Metrics: a pure function for one item, and sums over items with torchmetrics."""
 
-from evaluation.metrics import metric_checks as metric_checks  # registers the checks of the contract
-from evaluation.metrics.answers import SpokenAnswerAccuracy, WrittenAnswerAccuracy, holds_answer
-from evaluation.metrics.behaviour import FreeRunningMelError, LengthRatio, SpeakingRate, StoppedShare, TeacherForcedMelError, mel_distance
-from evaluation.metrics.cepstra import MelCepstralDistance
-from evaluation.metrics.copies import MelDistance, StftDistance
-from evaluation.metrics.diversity import AutoBleu, SelfBleu, auto_bleu, self_bleu
-from evaluation.metrics.intervals import PairedDifference, Parts, bootstrap_interval, paired_bootstrap, ratio_interval
-from evaluation.metrics.metric import CorpusMetric, RatioMetric, SpokenMetric, SummedMetric
-from evaluation.metrics.names import MetricName
-from evaluation.metrics.normalizer import NORMALIZER_VERSION, normalize
-from evaluation.metrics.perplexity import LogPerplexity
-from evaluation.metrics.pitch import PitchError, pitch_error
-from evaluation.metrics.quality import PredictedMos
-from evaluation.metrics.similarity import SecondSpeakerSimilarity, SpeakerSimilarity, SpeakerSimilarityMargin, voice_similarity
-from evaluation.metrics.word_errors import (
+from spectron.evaluation.metrics import metric_checks as metric_checks
+from spectron.evaluation.metrics.answers import SpokenAnswerAccuracy, WrittenAnswerAccuracy, holds_answer
+from spectron.evaluation.metrics.behaviour import (
+    FreeRunningMelError,
+    LengthRatio,
+    SpeakingRate,
+    StoppedShare,
+    TeacherForcedMelError,
+    mel_distance,
+)
+from spectron.evaluation.metrics.cepstra import MelCepstralDistance
+from spectron.evaluation.metrics.copies import MelDistance, StftDistance
+from spectron.evaluation.metrics.diversity import AutoBleu, SelfBleu, auto_bleu, self_bleu
+from spectron.evaluation.metrics.intervals import PairedDifference, Parts, bootstrap_interval, paired_bootstrap, ratio_interval
+from spectron.evaluation.metrics.metric import CorpusMetric, RatioMetric, SpokenMetric, SummedMetric
+from spectron.evaluation.metrics.names import MetricName
+from spectron.evaluation.metrics.normalizer import NORMALIZER_VERSION, normalize
+from spectron.evaluation.metrics.perplexity import LogPerplexity
+from spectron.evaluation.metrics.pitch import PitchError, pitch_error
+from spectron.evaluation.metrics.quality import PredictedMos
+from spectron.evaluation.metrics.similarity import SecondSpeakerSimilarity, SpeakerSimilarity, SpeakerSimilarityMargin, voice_similarity
+from spectron.evaluation.metrics.word_errors import (
     PromptCharacterErrorRate,
     PromptWordErrorRate,
     SpeechCharacterErrorRate,

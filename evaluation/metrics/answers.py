@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import RatioMetric
-from evaluation.metrics.names import QA_ACCURACY, QA_TEXT_ACCURACY
-from evaluation.metrics.normalizer import normalize
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import RatioMetric
+from spectron.evaluation.metrics.names import QA_ACCURACY, QA_TEXT_ACCURACY
+from spectron.evaluation.metrics.normalizer import normalize
+from spectron.evaluation.sample import SpokenSample
 from spectron.tracking.measure import Measure
 
 Matcher = Literal["tokens", "substring"]

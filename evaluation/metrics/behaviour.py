@@ -6,11 +6,11 @@ import math
 
 from torch import Tensor
 
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import RatioMetric
-from evaluation.metrics.names import FREE_RUNNING_MEL_L1, LENGTH_RATIO, SPEAKING_RATE, STOPPED, TEACHER_FORCED_MEL_L1
-from evaluation.metrics.normalizer import normalize
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import RatioMetric
+from spectron.evaluation.metrics.names import FREE_RUNNING_MEL_L1, LENGTH_RATIO, SPEAKING_RATE, STOPPED, TEACHER_FORCED_MEL_L1
+from spectron.evaluation.metrics.normalizer import normalize
+from spectron.evaluation.sample import SpokenSample
 
 
 def mel_distance(first: Tensor, second: Tensor) -> tuple[float, int]:

@@ -8,12 +8,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import RatioMetric
-from evaluation.metrics.names import MEL_CEPSTRAL_DISTANCE
-from evaluation.sample import SpokenSample
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import RatioMetric
+from spectron.evaluation.metrics.names import MEL_CEPSTRAL_DISTANCE
+from spectron.evaluation.sample import SpokenSample
 
 COEFFICIENTS = 13  # without the one that is loudness
 # A fixed analysis, so that systems of any spectrogram can be compared. A sinusoid of full scale has a magnitude of 100 in it: whatever

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from evaluation.metrics.behaviour import mel_distance
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import RatioMetric
-from evaluation.metrics.names import MEL_DISTANCE, STFT_DISTANCE
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.behaviour import mel_distance
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import RatioMetric
+from spectron.evaluation.metrics.names import MEL_DISTANCE, STFT_DISTANCE
+from spectron.evaluation.sample import SpokenSample
 from spectron.losses.waveform import RESOLUTIONS, stft_distances
 
 

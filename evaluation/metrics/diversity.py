@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import CorpusMetric, RatioMetric
-from evaluation.metrics.names import AUTO_BLEU, SELF_BLEU
-from evaluation.metrics.normalizer import normalize
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import CorpusMetric, RatioMetric
+from spectron.evaluation.metrics.names import AUTO_BLEU, SELF_BLEU
+from spectron.evaluation.metrics.normalizer import normalize
+from spectron.evaluation.sample import SpokenSample
 
 ORDER = 2  # the longest n-grams, in words; it stands in the unit
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from evaluation.metrics.intervals import Parts, columns_of, ratio_interval
-from evaluation.metrics.names import SKIPPED, MetricName
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.intervals import Parts, columns_of, ratio_interval
+from spectron.evaluation.metrics.names import SKIPPED, MetricName
+from spectron.evaluation.sample import SpokenSample
 from spectron.tracking.measure import Measure
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from evaluation.metrics.metric import RatioMetric, SpokenMetric
-from evaluation.metrics.names import SKIPPED, MetricName
-from evaluation.sample import SpokenSample
 from spectron.conformance import Check, DoesNotApply, Trial, Violation, register, require
+from spectron.evaluation.metrics.metric import RatioMetric, SpokenMetric
+from spectron.evaluation.metrics.names import SKIPPED, MetricName
+from spectron.evaluation.sample import SpokenSample
 from spectron.tracking.measure import Measure
 
 RATE_HZ, MEL_BINS = 16000, 20

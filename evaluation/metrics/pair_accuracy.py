@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from evaluation.metrics import MetricName, RatioMetric
-from evaluation.metrics.intervals import Parts
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics import MetricName, RatioMetric
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.sample import SpokenSample
 
 
 class PairAccuracy(RatioMetric):

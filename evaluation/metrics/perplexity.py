@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import RatioMetric
-from evaluation.metrics.names import LOG_PERPLEXITY, PERPLEXITY
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import RatioMetric
+from spectron.evaluation.metrics.names import LOG_PERPLEXITY, PERPLEXITY
+from spectron.evaluation.sample import SpokenSample
 from spectron.tracking.measure import Measure
 
 

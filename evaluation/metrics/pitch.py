@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evaluation.metrics.cepstra import ANALYSIS, align, both_at_full_scale, mel_cepstra
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import RatioMetric
-from evaluation.metrics.names import PITCH_ERROR
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.cepstra import ANALYSIS, align, both_at_full_scale, mel_cepstra
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import RatioMetric
+from spectron.evaluation.metrics.names import PITCH_ERROR
+from spectron.evaluation.sample import SpokenSample
 
 LOWEST_HZ, HIGHEST_HZ = 60.0, 500.0  # of voices, men's to children's
 WINDOW = 1024  # samples that the tracker looks at, nearly four periods of the lowest voice

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import RatioMetric
-from evaluation.metrics.names import PREDICTED_MOS
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import RatioMetric
+from spectron.evaluation.metrics.names import PREDICTED_MOS
+from spectron.evaluation.sample import SpokenSample
 
 
 class PredictedMos(RatioMetric):

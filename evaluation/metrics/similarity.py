@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import CorpusMetric, RatioMetric
-from evaluation.metrics.names import SECOND_SPEAKER_SIMILARITY, SPEAKER_SIMILARITY, SPEAKER_SIMILARITY_MARGIN
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import CorpusMetric, RatioMetric
+from spectron.evaluation.metrics.names import SECOND_SPEAKER_SIMILARITY, SPEAKER_SIMILARITY, SPEAKER_SIMILARITY_MARGIN
+from spectron.evaluation.sample import SpokenSample
 
 NO_VOICE = "no voice in the prompt or in the speech"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import RatioMetric
-from evaluation.metrics.names import PROMPT_CER, PROMPT_WER, SPEECH_CER, SPEECH_WER
-from evaluation.metrics.normalizer import normalize
-from evaluation.sample import SpokenSample
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import RatioMetric
+from spectron.evaluation.metrics.names import PROMPT_CER, PROMPT_WER, SPEECH_CER, SPEECH_WER
+from spectron.evaluation.metrics.normalizer import normalize
+from spectron.evaluation.sample import SpokenSample
 
 
 def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from evaluation.report.figures import NO_VALUE, figure
-from evaluation.report.media import Clip, Media
-from evaluation.report.stored import StoredEvaluation, StoredItem
-from evaluation.report.words import MarkedWord, mark_errors, plain
+from spectron.evaluation.report.figures import NO_VALUE, figure
+from spectron.evaluation.report.media import Clip, Media
+from spectron.evaluation.report.stored import StoredEvaluation, StoredItem
+from spectron.evaluation.report.words import MarkedWord, mark_errors, plain
 
 LISTENING_ITEMS = 12
 MEDIA_CHARACTERS = 8_500_000  # a page stays below 10 MB: mail and review tools take no more

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from evaluation.report.figures import DIRECTIONS, NO_VALUE, decimals, figure
-from evaluation.report.stored import StoredEvaluation, StoredMeasure
+from spectron.evaluation.report.figures import DIRECTIONS, NO_VALUE, decimals, figure
+from spectron.evaluation.report.stored import StoredEvaluation, StoredMeasure
 from spectron.tracking.measure import ARROWS
 
 NOT_MEASURED = "n/a"  # a dash before a footnote's number would read as a minus

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.report.listening import Listening
-from evaluation.report.metric_tables import MeasureTable
-from evaluation.report.plots import Histogram, IntervalPlot
 from spectron.errors import DataError
+from spectron.evaluation.report.listening import Listening
+from spectron.evaluation.report.metric_tables import MeasureTable
+from spectron.evaluation.report.plots import Histogram, IntervalPlot
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from evaluation.report.figures import figure
+from spectron.evaluation.report.figures import figure
 
 COLOURS = 6  # classes of the style sheet, from c0
 ROW_HEIGHT, AXIS_HEIGHT = 20, 22

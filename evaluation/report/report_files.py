@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from evaluation.report.figures import figure
-from evaluation.report.listening import LISTENING_ITEMS, Column, Listening, listen
-from evaluation.report.media import Media
-from evaluation.report.metric_tables import ordered_names, task_table
-from evaluation.report.page import TaskPage, write_page
-from evaluation.report.plots import Curve, Histogram, IntervalPlot, Point, curve, histogram, interval_plot
-from evaluation.report.stored import MODEL, StoredEvaluation, read_evaluation
+from spectron.evaluation.report.figures import figure
+from spectron.evaluation.report.listening import LISTENING_ITEMS, Column, Listening, listen
+from spectron.evaluation.report.media import Media
+from spectron.evaluation.report.metric_tables import ordered_names, task_table
+from spectron.evaluation.report.page import TaskPage, write_page
+from spectron.evaluation.report.plots import Curve, Histogram, IntervalPlot, Point, curve, histogram, interval_plot
+from spectron.evaluation.report.stored import MODEL, StoredEvaluation, read_evaluation
 
 REPORT = "report.html"
 

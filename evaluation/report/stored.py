@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from evaluation.metrics import Parts
-from evaluation.results.summary import FORMAT, ITEMS, MODEL, RESULTS
 from spectron.errors import DataError
+from spectron.evaluation.metrics import Parts
+from spectron.evaluation.results.summary import FORMAT, ITEMS, MODEL, RESULTS
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from evaluation.metrics import normalize
+from spectron.evaluation.metrics import normalize
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.metric import ratio_of
-from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
+from spectron.evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.metric import ratio_of
+from spectron.evaluation.sample import SpokenSample
 from spectron.files import written_whole
 from spectron.tracking.store import file_name
 

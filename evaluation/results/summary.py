@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evaluation.metrics import CorpusMetric, SummedMetric
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.names import SKIPPED
+from spectron.evaluation.metrics import CorpusMetric, SummedMetric
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.names import SKIPPED
 from spectron.tracking.measure import Measure
 
 FORMAT, RESULTS, ITEMS = "spectron-evaluation/1", "results.json", "items.jsonl"

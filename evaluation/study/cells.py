@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evaluation.results.summary import sha256_of
-from evaluation.study.study import Cell, training_of
-from evaluation.suites.evaluating import evaluate_suite
 from spectron.errors import ConfigError, Interrupted, SpectronError, TrackingError
+from spectron.evaluation.results.summary import sha256_of
+from spectron.evaluation.study.study import Cell, training_of
+from spectron.evaluation.suites.evaluating import evaluate_suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
 from spectron.tracking.store import RunRecord, list_runs

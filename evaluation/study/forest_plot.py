@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.study.table import StudyTable
+from spectron.evaluation.study.table import StudyTable
 from spectron.tracking.measure import ARROWS
 
 ACROSS, PANEL_INCHES, LINE_INCHES, MARGIN_INCHES = 3, 3.2, 0.28, 1.0

@@ -15,10 +15,10 @@ from typing import IO
 
 import torch
 
-from evaluation.study.study import Cell, Study
-from evaluation.study.study_files import log_table, write_table
-from evaluation.study.table import StudyTable, table_of
 from spectron.errors import ConfigError, Interrupted, TrainingError
+from spectron.evaluation.study.study import Cell, Study
+from spectron.evaluation.study.study_files import log_table, write_table
+from spectron.evaluation.study.table import StudyTable, table_of
 from spectron.tracking.measure import console
 
 LOG = "log.txt"
@@ -140,7 +140,7 @@ def start(cell: Cell, fingerprint: str, device: int | None) -> Working:
     described = {"cell": plain, "fingerprint": fingerprint}
     surroundings = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": str(device)})
     log = (cell.folder / LOG).open("ab")
-    command = [sys.executable, "-m", "evaluation.study.cells", json.dumps(described)]
+    command = [sys.executable, "-m", "spectron.evaluation.study.cells", json.dumps(described)]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=surroundings)
     return Working(cell, process, log, device, time.monotonic())
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import yaml
 
-from evaluation.results.summary import sha256_of
-from evaluation.suites.suite import Suite
 from spectron.config.building import build, complete, parser_of
 from spectron.config.checking import Checker, Parameter
 from spectron.config.composition import compose, nearest
 from spectron.config.error_location import Section
 from spectron.errors import ConfigError
+from spectron.evaluation.results.summary import sha256_of
+from spectron.evaluation.suites.suite import Suite
 from spectron.experiment.experiment import Experiment
 from spectron.files import written_whole
 from spectron.tracking.reference_curves import without_curve

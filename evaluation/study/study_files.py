@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluation.study.forest_plot import draw_table
-from evaluation.study.study import Study
-from evaluation.study.table import StudyTable, as_csv, as_markdown
+from spectron.evaluation.study.forest_plot import draw_table
+from spectron.evaluation.study.study import Study
+from spectron.evaluation.study.table import StudyTable, as_csv, as_markdown
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import Measure
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.comparison.comparability import require_comparable
-from evaluation.comparison.comparing import is_better
-from evaluation.comparison.comparison_table import STYLES
-from evaluation.metrics import Parts
-from evaluation.metrics.intervals import Pooled, pooled_bootstrap
-from evaluation.report import MODEL, StoredEvaluation, read_evaluation
-from evaluation.report.figures import decimals, figure
-from evaluation.study.study import NOTED, Cell, Claim, Row, Study
+from spectron.evaluation.comparison.comparability import require_comparable
+from spectron.evaluation.comparison.comparing import is_better
+from spectron.evaluation.comparison.comparison_table import STYLES
+from spectron.evaluation.metrics import Parts
+from spectron.evaluation.metrics.intervals import Pooled, pooled_bootstrap
+from spectron.evaluation.report import MODEL, StoredEvaluation, read_evaluation
+from spectron.evaluation.report.figures import decimals, figure
+from spectron.evaluation.study.study import NOTED, Cell, Claim, Row, Study
 from spectron.tracking.measure import ARROWS
 
 HELD, FAILED, UNCLEAR = "held", "did not hold", "cannot be told at this size"

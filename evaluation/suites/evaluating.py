@@ -11,20 +11,20 @@ from typing import Any
 from lightning import seed_everything
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from evaluation.evaluator import Judges
-from evaluation.judges import require_independence
-from evaluation.report import read_evaluation, write_report
-from evaluation.results.records import DoneBatches, Key, Record, Stopwatch, write_waveforms
-from evaluation.results.summary import ITEMS, MODEL, RESULTS, complete_parts, logged, summary_of
-from evaluation.suites.distributed import Ranks
-from evaluation.suites.plan import PLAN, plan_of, resumable
-from evaluation.suites.suite import Suite
-from evaluation.suites.terminal import tables_of
-from evaluation.systems.under_test import Subject, find_subject
-from evaluation.tasks import Bench, Task
 from spectron.config.building import naming_files
 from spectron.config.error_location import Section
 from spectron.errors import ConfigError, DataError, Interrupted, SpectronError
+from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.judges import require_independence
+from spectron.evaluation.report import read_evaluation, write_report
+from spectron.evaluation.results.records import DoneBatches, Key, Record, Stopwatch, write_waveforms
+from spectron.evaluation.results.summary import ITEMS, MODEL, RESULTS, complete_parts, logged, summary_of
+from spectron.evaluation.suites.distributed import Ranks
+from spectron.evaluation.suites.plan import PLAN, plan_of, resumable
+from spectron.evaluation.suites.suite import Suite
+from spectron.evaluation.suites.terminal import tables_of
+from spectron.evaluation.systems.under_test import Subject, find_subject
+from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import console

@@ -7,13 +7,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from evaluation.evaluator import Judges
-from evaluation.metrics import NORMALIZER_VERSION
-from evaluation.results.summary import FORMAT, RESULTS, sha256_of
-from evaluation.suites.suite import Suite
-from evaluation.systems.under_test import Subject
-from evaluation.tasks import Task
 from spectron.errors import ConfigError
+from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.metrics import NORMALIZER_VERSION
+from spectron.evaluation.results.summary import FORMAT, RESULTS, sha256_of
+from spectron.evaluation.suites.suite import Suite
+from spectron.evaluation.systems.under_test import Subject
+from spectron.evaluation.tasks import Task
 from spectron.tracking.measure import flatten
 from spectron.tracking.provenance import code_version
 from spectron.tracking.store import RunRecord, TrackingSettings, find_run, list_runs

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.evaluator import Judges
-from evaluation.tasks import Task
 from spectron.config.building import build, complete, parser_of
 from spectron.config.checking import Checker, Parameter
 from spectron.config.composition import Composition, compose
 from spectron.config.error_location import Section
+from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.tasks import Task
 from spectron.experiment.experiment import add_import_folders
 from spectron.tracking.store import TrackingSettings
 

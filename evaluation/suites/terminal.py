@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.results.summary import MODEL
+from spectron.evaluation.results.summary import MODEL
 from spectron.tracking.measure import ARROWS, number
 
 

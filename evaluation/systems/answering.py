@@ -11,11 +11,11 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.fabric.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from evaluation.sample import SpokenSample
-from evaluation.systems.transcript_split import split_at_prompt
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import Continuation, SpeechBatch, unpadded, with_reference
 from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.systems.transcript_split import split_at_prompt
 
 TeacherForcing = Callable[[SpeechBatch], tuple[Tensor, Tensor]]
 

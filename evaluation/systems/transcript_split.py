@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluation.metrics.normalizer import normalize
+from spectron.evaluation.metrics.normalizer import normalize
 
 
 def split_at_prompt(text: str, prompt_text: str) -> tuple[str, str]:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from evaluation.systems.answering import TeacherForcing
 from spectron.config.building import build, complete, parser_of
 from spectron.config.checking import Checker, Parameter
 from spectron.config.composition import compose
 from spectron.config.error_location import Section
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
+from spectron.evaluation.systems.answering import TeacherForcing
 from spectron.experiment.experiment import add_import_folders
 from spectron.experiment.loading import Source, find_source, load_module
 from spectron.tracking.provenance import weights_sha256

@@ -11,15 +11,15 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from evaluation.metrics.intervals import Parts
-from evaluation.metrics.pair_accuracy import SpectrogramPairAccuracy, TextPairAccuracy
-from evaluation.results.records import Record
-from evaluation.results.summary import finite
-from evaluation.tasks.task import MODEL, Bench, Task
 from spectron.audio.resampling import resample
 from spectron.batch import SpeechBatch, select, unpadded
 from spectron.contracts import ScoresSpeech
 from spectron.errors import ConfigError
+from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.pair_accuracy import SpectrogramPairAccuracy, TextPairAccuracy
+from spectron.evaluation.results.records import Record
+from spectron.evaluation.results.summary import finite
+from spectron.evaluation.tasks.task import MODEL, Bench, Task
 
 SIDES = ("positive", "negative")
 
@@ -39,7 +39,7 @@ class LikelihoodPairs(Task):
     recordings share is the prompt and the rest is what follows; where they share none, each is cut in the middle.
 
     Args:
-        data: ``datamodules.PairsDataModule``.
+        data: ``spectron.datamodules.PairsDataModule``.
         num_items: How many pairs, evenly spaced over the data; None takes all.
     """
 

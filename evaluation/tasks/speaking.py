@@ -7,19 +7,19 @@ from typing import Literal, cast
 
 from lightning import LightningDataModule
 
-from evaluation.evaluator import consult, require_judges
-from evaluation.metrics import PromptCharacterErrorRate, PromptWordErrorRate, SummedMetric, WrittenAnswerAccuracy, all_metrics
-from evaluation.results.records import Record, record_of
-from evaluation.sample import SpokenSample
-from evaluation.systems.answering import FrontEnds, answer
-from evaluation.systems.baselines import RecordedAnswers, exchanged, recordings_of, silences_of, spectrogram_of
-from evaluation.systems.text_topline import WrittenAnswers
-from evaluation.tasks.task import MODEL, Bench, Curve, Task
 from spectron.audio.io import to_16_bits
 from spectron.batch import SpeechBatch, SpokenLength, select, unpadded, with_reference
 from spectron.context_length import require_room_for_decoding
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
+from spectron.evaluation.evaluator import consult, require_judges
+from spectron.evaluation.metrics import PromptCharacterErrorRate, PromptWordErrorRate, SummedMetric, WrittenAnswerAccuracy, all_metrics
+from spectron.evaluation.results.records import Record, record_of
+from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.systems.answering import FrontEnds, answer
+from spectron.evaluation.systems.baselines import RecordedAnswers, exchanged, recordings_of, silences_of, spectrogram_of
+from spectron.evaluation.systems.text_topline import WrittenAnswers
+from spectron.evaluation.tasks.task import MODEL, Bench, Curve, Task
 from spectron.model import SpectronModel
 
 Reference = Literal["recording", "vocoded", "silence", "shuffled", "written_question", "cascade"]

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from lightning import LightningDataModule
 
-from evaluation.evaluator import Judges
-from evaluation.metrics import SummedMetric
-from evaluation.results.records import Record
-from evaluation.results.summary import MODEL
-from evaluation.systems.answering import TeacherForcing
 from spectron.audio.resampling import SampleRates
 from spectron.batch import SpeechBatch
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
+from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.metrics import SummedMetric
+from spectron.evaluation.results.records import Record
+from spectron.evaluation.results.summary import MODEL
+from spectron.evaluation.systems.answering import TeacherForcing
 
 __all__ = ["MODEL", "Bench", "Curve", "Task"]
 
@@ -73,7 +73,7 @@ class Task(ABC):
     ) -> None:
         if not hasattr(data, "item_batches"):
             raise ConfigError(
-                f"data: {type(data).__name__} gives no items to answer. Take datamodules.ContinuationDataModule or SpokenQADataModule"
+                f"data: {type(data).__name__} gives no items to answer. Take spectron.datamodules.ContinuationDataModule or SpokenQADataModule"
             )
         if num_items is not None and num_items < 1:
             raise ConfigError(f"num_items: must be at least 1, got {num_items}")

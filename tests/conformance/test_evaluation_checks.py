@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
-from evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
-from evaluation.metrics import MetricName, RatioMetric
 from spectron.conformance import examine
+from spectron.evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
+from spectron.evaluation.metrics import MetricName, RatioMetric
 from spectron.tracking.measure import Measure
 
 

@@ -13,8 +13,13 @@ from speechbrain_folders import write_speechbrain_folder
 from torch import nn
 from vocoders import write_authors_hifigan
 
-from evaluation import judges, metrics
-from evaluation.judges import (
+from spectron import encoders, heads, language_models, vocoders
+from spectron.audio.mel import MelConfig
+from spectron.conformance import examine, suite_of
+from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
+from spectron.encoders import ConformerEncoder, ConformerSettings, ExportedEncoder, FrameStackEncoder, PretrainedEncoder, SpeechBrainEncoder
+from spectron.evaluation import judges, metrics
+from spectron.evaluation.judges import (
     CTCTranscriber,
     DNSMOSPredictor,
     Judge,
@@ -25,12 +30,7 @@ from evaluation.judges import (
     TransformersTextScorer,
     TransformersTranscriber,
 )
-from evaluation.metrics import MelCepstralDistance, MelDistance, PitchError, SpokenMetric, StftDistance, all_metrics
-from spectron import encoders, heads, language_models, vocoders
-from spectron.audio.mel import MelConfig
-from spectron.conformance import examine, suite_of
-from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
-from spectron.encoders import ConformerEncoder, ConformerSettings, ExportedEncoder, FrameStackEncoder, PretrainedEncoder, SpeechBrainEncoder
+from spectron.evaluation.metrics import MelCepstralDistance, MelDistance, PitchError, SpokenMetric, StftDistance, all_metrics
 from spectron.heads import LatentSamplingHead, MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.training.ctc import CTCModel

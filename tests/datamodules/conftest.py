@@ -8,9 +8,9 @@ import soundfile
 from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 
-from datamodules.synthetic.corpus import write_corpus
-from datamodules.synthetic.corpus_plan import CorpusSettings
 from spectron.audio.resampling import SampleRates
+from spectron.datamodules.synthetic.corpus import write_corpus
+from spectron.datamodules.synthetic.corpus_plan import CorpusSettings
 
 
 @pytest.fixture

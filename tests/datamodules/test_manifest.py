@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from datamodules.manifest import choose, fingerprint, read_manifest, words_of
+from spectron.datamodules.manifest import choose, fingerprint, read_manifest, words_of
 from spectron.errors import DataError
 
 

@@ -5,11 +5,11 @@ from itertools import islice
 import pytest
 import torch
 
-from datamodules import ContinuationDataModule, LineSource, TextMix
-from datamodules.lines import Interleaved, LineBatches
-from datamodules.splitting import Splitting
-from datamodules.streaming import Batching, EndlessSampler
 from spectron.audio.resampling import SampleRates
+from spectron.datamodules import ContinuationDataModule, LineSource, TextMix
+from spectron.datamodules.lines import Interleaved, LineBatches
+from spectron.datamodules.splitting import Splitting
+from spectron.datamodules.streaming import Batching, EndlessSampler
 from spectron.errors import DataError
 
 SECONDS = [3.0, *(2.0 + index % 5 / 2 for index in range(14))]

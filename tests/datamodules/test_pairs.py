@@ -7,10 +7,10 @@ import pytest
 import soundfile
 import torch
 
-from datamodules import PairsDataModule
-from datamodules.pairs import read_pairs
-from datamodules.prepare import prepare_pairs
 from spectron.audio.resampling import SampleRates
+from spectron.datamodules import PairsDataModule
+from spectron.datamodules.pairs import read_pairs
+from spectron.datamodules.prepare import prepare_pairs
 from spectron.errors import DataError
 
 RATE = 16000

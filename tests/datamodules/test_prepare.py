@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules import prepare
-from datamodules.manifest import read_manifest, words_of
-from datamodules.prepare import (
+from spectron.audio.resampling import SampleRates
+from spectron.cli.parser import main, parse
+from spectron.datamodules import prepare
+from spectron.datamodules.manifest import read_manifest, words_of
+from spectron.datamodules.prepare import (
     prepare_folder,
     prepare_librispeech,
     prepare_llama_questions,
@@ -19,10 +21,8 @@ from datamodules.prepare import (
     prepare_synthetic,
     questions,
 )
-from datamodules.spoken_qa import SpokenQADataModule
-from datamodules.synthetic.voices import HELDOUT_VOICES
-from spectron.audio.resampling import SampleRates
-from spectron.cli.parser import main, parse
+from spectron.datamodules.spoken_qa import SpokenQADataModule
+from spectron.datamodules.synthetic.voices import HELDOUT_VOICES
 from spectron.errors import DataError
 
 

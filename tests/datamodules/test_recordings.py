@@ -7,10 +7,10 @@ import pytest
 import soundfile
 import torch
 
-from datamodules import RecordingsDataModule
-from datamodules.recordings import Part
-from datamodules.streaming import Batching
 from spectron.audio.resampling import SampleRates
+from spectron.datamodules import RecordingsDataModule
+from spectron.datamodules.recordings import Part
+from spectron.datamodules.streaming import Batching
 from spectron.errors import DataError
 
 RATE = 8000
@@ -38,7 +38,7 @@ def module(manifest, train, val, rate=RATE, **settings) -> RecordingsDataModule:
 
 def test_stretches_whole_recordings_and_lines_without_split(manifest, monkeypatch):
     said = []
-    monkeypatch.setattr("datamodules.speech.rank_zero_info", said.append)
+    monkeypatch.setattr("spectron.datamodules.speech.rank_zero_info", said.append)
     data = module(manifest, [Part(manifest, None)], [Part(manifest, "dev")], stretch_seconds=0.25)
     assert said[-1] == f"{manifest}, lines without a split: 1 utterances used"
     stretch = next(iter(data.train_dataloader()))

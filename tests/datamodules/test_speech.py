@@ -10,18 +10,18 @@ import pytest
 import soundfile
 import torch
 
-import datamodules
-from datamodules.continuation import ContinuationDataModule
-from datamodules.lines import TextMix
-from datamodules.recordings import Part, RecordingsDataModule
-from datamodules.splitting import Splitting
-from datamodules.spoken_qa import AlsoContinue, SpokenQADataModule
-from datamodules.streaming import Batching
-from datamodules.synthetic.corpus import SyntheticCorpus
-from datamodules.text_lines import TextDataModule
-from datamodules.transcribed import TranscribedSpeechDataModule
+from spectron import datamodules
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
+from spectron.datamodules.continuation import ContinuationDataModule
+from spectron.datamodules.lines import TextMix
+from spectron.datamodules.recordings import Part, RecordingsDataModule
+from spectron.datamodules.splitting import Splitting
+from spectron.datamodules.spoken_qa import AlsoContinue, SpokenQADataModule
+from spectron.datamodules.streaming import Batching
+from spectron.datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.datamodules.text_lines import TextDataModule
+from spectron.datamodules.transcribed import TranscribedSpeechDataModule
 from spectron.errors import DataError, TrainingError
 
 BATCHING = Batching(batch_seconds=20.0)
@@ -59,7 +59,7 @@ def test_rows_hold_both_sides_at_their_rates(speech, tmp_path):
 def test_what_is_dropped_is_counted_and_said(speech, monkeypatch):
     manifest = speech([2.0, 1.2, 1.4, 2.0, 9.0])
     said = []
-    monkeypatch.setattr("datamodules.speech.rank_zero_info", said.append)
+    monkeypatch.setattr("spectron.datamodules.speech.rank_zero_info", said.append)
     data = ready(ContinuationDataModule(str(manifest), splitting=SPLITTING, batching=BATCHING, max_seconds=5.0))
     reason = "too short for a prompt of 1 s and a continuation of 0.5 s"
     assert data.report == {"dev: used": 1, "train: used": 1, f"train: {reason}": 2, "train: longer than max_seconds=5": 1}
@@ -206,7 +206,9 @@ def test_plain_speech_is_mixed_in(corpus):
 
 def test_the_corpus_is_written_when_it_is_first_needed(tiny, monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr("datamodules.synthetic.corpus.write_corpus", lambda folder, settings, progress: asked.append((folder, settings)))
+    monkeypatch.setattr(
+        "spectron.datamodules.synthetic.corpus.write_corpus", lambda folder, settings, progress: asked.append((folder, settings))
+    )
     new = tmp_path / "new"
     own = SyntheticCorpus(str(new), tiny)
     SpokenQADataModule(f"{new}/questions.jsonl", val_splits=["train"], corpus=own).prepare_data()

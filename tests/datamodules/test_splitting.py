@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from datamodules.splitting import Splitting, split_words, text_of
 from spectron.batch import Word
+from spectron.datamodules.splitting import Splitting, split_words, text_of
 
 WORDS = [Word("the", 0.1, 0.4), Word("cow", 0.4, 1.0), Word("says", 1.5, 2.0), Word("moo", 2.0, 2.8)]
 

@@ -7,12 +7,12 @@ from itertools import islice
 import pytest
 import torch
 
-from datamodules.continuation import ContinuationDataModule
-from datamodules.manifest import read_manifest
-from datamodules.splitting import Splitting
-from datamodules.streaming import Batching, BucketedEpochs, EndlessSampler
-from datamodules.text_lines import TextDataModule
 from spectron.audio.resampling import SampleRates
+from spectron.datamodules.continuation import ContinuationDataModule
+from spectron.datamodules.manifest import read_manifest
+from spectron.datamodules.splitting import Splitting
+from spectron.datamodules.streaming import Batching, BucketedEpochs, EndlessSampler
+from spectron.datamodules.text_lines import TextDataModule
 from spectron.errors import ConfigError, DataError
 
 SECONDS = [1.0, 1.2, 2.5, 2.7, 1.1, 1.9, 3.0, 1.4, 1.6, 2.2, 1.3, 2.9, 1.5]

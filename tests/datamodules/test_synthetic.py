@@ -10,10 +10,10 @@ import pytest
 import soundfile
 import torch
 
-from datamodules.synthetic.corpus import write_corpus
-from datamodules.synthetic.corpus_plan import CorpusSettings, plan_corpus
-from datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, speak, word_times
-from datamodules.synthetic.world import (
+from spectron.datamodules.synthetic.corpus import write_corpus
+from spectron.datamodules.synthetic.corpus_plan import CorpusSettings, plan_corpus
+from spectron.datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, speak, word_times
+from spectron.datamodules.synthetic.world import (
     KINDS,
     carriers,
     denials,

@@ -8,11 +8,11 @@ import pytest
 import yaml
 from pages import ROOT
 
-from datamodules.splitting import Splitting
-from datamodules.streaming import Batching
-from datamodules.synthetic.corpus_plan import CorpusSettings
-from evaluation.callbacks import SpeechEvaluation
 from spectron.audio.mel import MelConfig
+from spectron.datamodules.splitting import Splitting
+from spectron.datamodules.streaming import Batching
+from spectron.datamodules.synthetic.corpus_plan import CorpusSettings
+from spectron.evaluation.callbacks import SpeechEvaluation
 from spectron.heads import LatentSettings, MelRegressionHead
 from spectron.heads.mel_regression import PreNetSettings, StopSettings
 from spectron.losses.spectrogram import SpectrogramLossSettings

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.sample import SpokenSample
 from spectron.audio.io import write_wav
+from spectron.evaluation.sample import SpokenSample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

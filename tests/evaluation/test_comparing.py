@@ -8,10 +8,10 @@ import re
 import pytest
 from rich.console import Console
 
-from evaluation.comparison import compare_evaluations, render, write_comparison
-from evaluation.metrics import paired_bootstrap
 from spectron.cli.parser import main
 from spectron.errors import ConfigError
+from spectron.evaluation.comparison import compare_evaluations, render, write_comparison
+from spectron.evaluation.metrics import paired_bootstrap
 
 
 def change(folder, path, value):

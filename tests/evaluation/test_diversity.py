@@ -6,7 +6,7 @@ import random
 import pytest
 from torchmetrics.functional.text import bleu_score
 
-from evaluation.metrics import AutoBleu, SelfBleu, auto_bleu, self_bleu
+from spectron.evaluation.metrics import AutoBleu, SelfBleu, auto_bleu, self_bleu
 
 
 def drawn_words(draw: random.Random) -> list[str]:

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from evaluation.evaluator import Judges, consult, judge_system, measures_by_split, spoken
-from evaluation.judges import QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
-from evaluation.judges.chunking import TOGETHER_SECONDS
-from evaluation.metrics import SpeechWordErrorRate, StoppedShare, WrittenAnswerAccuracy, all_metrics, mel_distance
-from evaluation.systems.answering import answer
-from evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import Continuation, Prompts, SpeechBatch, select, with_reference
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import ConfigError
+from spectron.evaluation.evaluator import Judges, consult, judge_system, measures_by_split, spoken
+from spectron.evaluation.judges import QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
+from spectron.evaluation.judges.chunking import TOGETHER_SECONDS
+from spectron.evaluation.metrics import SpeechWordErrorRate, StoppedShare, WrittenAnswerAccuracy, all_metrics, mel_distance
+from spectron.evaluation.systems.answering import answer
+from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
 from spectron.heads import MelRegressionHead
 from spectron.vocoders import GriffinLimVocoder
 

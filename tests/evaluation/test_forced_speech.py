@@ -8,9 +8,9 @@ import scipy.fft
 import torch
 from signals import harmonics
 
-from evaluation.metrics import MelCepstralDistance, PitchError, pitch_error
-from evaluation.metrics.cepstra import align, cepstral_distances, cosine_series
-from evaluation.metrics.pitch import pitch
+from spectron.evaluation.metrics import MelCepstralDistance, PitchError, pitch_error
+from spectron.evaluation.metrics.cepstra import align, cepstral_distances, cosine_series
+from spectron.evaluation.metrics.pitch import pitch
 
 FORCED = [MelCepstralDistance(), PitchError()]
 

@@ -5,7 +5,7 @@ from random import Random
 import jiwer
 import pytest
 
-from evaluation.systems.transcript_split import split_at_prompt
+from spectron.evaluation.systems.transcript_split import split_at_prompt
 
 
 @pytest.mark.parametrize(

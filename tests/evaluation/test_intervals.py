@@ -7,10 +7,10 @@ import pytest
 import scipy.stats
 import torch
 
-from evaluation.comparison.comparing import is_better
-from evaluation.metrics import PairedDifference, bootstrap_interval, paired_bootstrap, ratio_interval
-from evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from spectron.errors import ConfigError
+from spectron.evaluation.comparison.comparing import is_better
+from spectron.evaluation.metrics import PairedDifference, bootstrap_interval, paired_bootstrap, ratio_interval
+from spectron.evaluation.metrics.intervals import Pooled, pooled_bootstrap
 
 
 def ratio(parts) -> float:

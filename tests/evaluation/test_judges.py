@@ -10,9 +10,12 @@ import soundfile
 import torch
 from torch import nn
 
-from datamodules.synthetic.voices import Prosody, Voice, speak
-from datamodules.synthetic.world import KINDS, facts
-from evaluation.judges import (
+from spectron.audio.resampling import resample
+from spectron.datamodules.synthetic.voices import Prosody, Voice, speak
+from spectron.datamodules.synthetic.world import KINDS, facts
+from spectron.encoders import FrameStackEncoder
+from spectron.errors import ConfigError
+from spectron.evaluation.judges import (
     CTCTranscriber,
     Judge,
     PocketSphinxTranscriber,
@@ -20,10 +23,7 @@ from evaluation.judges import (
     TransformersTextScorer,
     require_independence,
 )
-from evaluation.metrics import word_errors
-from spectron.audio.resampling import resample
-from spectron.encoders import FrameStackEncoder
-from spectron.errors import ConfigError
+from spectron.evaluation.metrics import word_errors
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.training.ctc import CTCModel, CTCModule
 from spectron.weights.exporting import export_parts

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.synthetic.world import CARRIERS, FILLERS, vocabulary
-from evaluation.judges.lexicon import Lexicon
+from spectron.datamodules.synthetic.world import CARRIERS, FILLERS, vocabulary
 from spectron.errors import ConfigError
+from spectron.evaluation.judges.lexicon import Lexicon
 
 CHARACTERS = " ab"
 WORDS = ["ab", "ba", "bab", "b"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from signals import harmonics
 
-from evaluation.metrics import (
+from spectron.evaluation.metrics import (
     CorpusMetric,
     FreeRunningMelError,
     LengthRatio,
@@ -39,7 +39,7 @@ from evaluation.metrics import (
     voice_similarity,
     word_errors,
 )
-from evaluation.metrics import word_errors as character_errors
+from spectron.evaluation.metrics import word_errors as character_errors
 
 
 def by_name(metric, samples) -> dict:

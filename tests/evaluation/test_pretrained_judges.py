@@ -10,7 +10,10 @@ from safetensors.torch import load_file, save_file
 from speech_judges import CTC, SPEAKERS, WRITING
 from speechbrain_folders import write_speechbrain_folder
 
-from evaluation.judges import (
+from spectron.audio.resampling import resample
+from spectron.encoders import SpeechBrainEncoder
+from spectron.errors import ConfigError
+from spectron.evaluation.judges import (
     DNSMOSPredictor,
     PocketSphinxTranscriber,
     ResemblyzerEmbedder,
@@ -19,10 +22,7 @@ from evaluation.judges import (
     TransformersTranscriber,
     transformers_transcriber,
 )
-from evaluation.judges.chunking import alike, by_pieces, cut
-from spectron.audio.resampling import resample
-from spectron.encoders import SpeechBrainEncoder
-from spectron.errors import ConfigError
+from spectron.evaluation.judges.chunking import alike, by_pieces, cut
 
 CPU = torch.device("cpu")
 RATE = 16000

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from evaluation.metrics import FreeRunningMelError, StftDistance
-from evaluation.results.records import audio_name
-from evaluation.suites.plan import _by_name
+from spectron.evaluation.metrics import FreeRunningMelError, StftDistance
+from spectron.evaluation.results.records import audio_name
+from spectron.evaluation.suites.plan import _by_name
 
 
 @pytest.mark.parametrize("name", ["84-121-0001", "größe.1", "a" * 150])

@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 
-from evaluation.report import read_evaluation, write_report
-from evaluation.report.figures import figure
-from evaluation.report.listening import MEDIA_CHARACTERS
-from evaluation.report.plots import Point, axis, curve, histogram, interval_plot
-from evaluation.report.words import mark_errors
 from spectron.errors import DataError
+from spectron.evaluation.report import read_evaluation, write_report
+from spectron.evaluation.report.figures import figure
+from spectron.evaluation.report.listening import MEDIA_CHARACTERS
+from spectron.evaluation.report.plots import Point, axis, curve, histogram, interval_plot
+from spectron.evaluation.report.words import mark_errors
 
 
 def test_a_browser_plays_and_shows_everything_and_runs_no_text(make_evaluation, open_in_browser):
@@ -58,7 +58,7 @@ def test_no_address_but_its_own_data(make_evaluation):
 def test_fewer_items_where_asked_for_or_where_the_page_is_full(make_evaluation, monkeypatch):
     folder = make_evaluation()
     assert "The first 2 of 6 items" in write_report(folder, listening_items=2).read_text()
-    monkeypatch.setattr("evaluation.report.listening.MEDIA_CHARACTERS", 60_000)
+    monkeypatch.setattr("spectron.evaluation.report.listening.MEDIA_CHARACTERS", 60_000)
     page = write_report(folder).read_text()
     shown = [int(number) for number in re.findall(r"The first (\d) of 6 items", page)]
     assert 1 <= shown[1] <= shown[0] < 6  # the tasks take turns

@@ -8,15 +8,15 @@ import torch
 from lightning import Callback, LightningDataModule, Trainer
 from torch import nn
 
-from evaluation.callbacks import SpeechEvaluation
-from evaluation.callbacks.panel_evaluation import in_evaluation_mode
-from evaluation.judges import QualityPredictor, ResemblyzerEmbedder, Transcriber
-from evaluation.metrics import SpeechWordErrorRate
 from spectron.audio.mel import MelConfig
 from spectron.batch import SpeechBatch
 from spectron.contracts import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError
+from spectron.evaluation.callbacks import SpeechEvaluation
+from spectron.evaluation.callbacks.panel_evaluation import in_evaluation_mode
+from spectron.evaluation.judges import QualityPredictor, ResemblyzerEmbedder, Transcriber
+from spectron.evaluation.metrics import SpeechWordErrorRate
 from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.tracking.logger import RunLogger

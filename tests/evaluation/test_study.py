@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from evaluation.metrics.intervals import pooled_bootstrap
-from evaluation.study import cells
-from evaluation.study import scheduling as running
-from evaluation.study.study import Claim, Row, Study
-from evaluation.study.table import ABSENT, EMPTY, FAILED, HELD, UNCLEAR, as_csv, as_markdown, table_of, verdict_lines
 from spectron.cli.parser import main
 from spectron.errors import ConfigError, TrackingError
+from spectron.evaluation.metrics.intervals import pooled_bootstrap
+from spectron.evaluation.study import cells
+from spectron.evaluation.study import scheduling as running
+from spectron.evaluation.study.study import Claim, Row, Study
+from spectron.evaluation.study.table import ABSENT, EMPTY, FAILED, HELD, UNCLEAR, as_csv, as_markdown, table_of, verdict_lines
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.store import list_runs
 
@@ -34,7 +34,7 @@ model:
   head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: "${shared.mel}", frames_per_step: 4, post_net_width: 8}}
   vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
 data:
-  class_path: datamodules.SpokenQADataModule
+  class_path: spectron.datamodules.SpokenQADataModule
   init_args: {manifest: "CORPUS/questions.jsonl", val_splits: [heldout_voices]}
 trainer: {max_steps: 1, val_check_interval: 1, limit_val_batches: 1, accelerator: cpu, enable_progress_bar: false}
 """
@@ -43,10 +43,10 @@ name: put-to
 judges: {}
 tasks:
   questions:
-    class_path: evaluation.tasks.SpokenQuestions
+    class_path: spectron.evaluation.tasks.SpokenQuestions
     init_args:
       data:
-        class_path: datamodules.SpokenQADataModule
+        class_path: spectron.datamodules.SpokenQADataModule
         init_args: {manifest: CORPUS/questions.jsonl, val_splits: [heldout_voices]}
       decoding: {max_text_tokens: 4, max_seconds: 0.3}
       num_items: 4

@@ -10,17 +10,17 @@ import pytest
 import soundfile
 import torch
 
-from evaluation.report import read_evaluation
-from evaluation.results.records import Stopwatch
-from evaluation.results.summary import sha256_of
 from spectron.cli.parser import main
+from spectron.evaluation.report import read_evaluation
+from spectron.evaluation.results.records import Stopwatch
+from spectron.evaluation.results.summary import sha256_of
 from spectron.tracking.store import list_runs
 
 PARTS = '''
 import os
 from pathlib import Path
 import torch
-from evaluation.judges import QualityPredictor, Transcriber
+from spectron.evaluation.judges import QualityPredictor, Transcriber
 from spectron.batch import Continuation
 from spectron.contracts import SpokenLanguageModel
 
@@ -82,17 +82,17 @@ name: NAME
 judges: {transcriber: {class_path: parts.py:Seconds}}
 tasks:
   questions:
-    class_path: evaluation.tasks.SpokenQuestions
+    class_path: spectron.evaluation.tasks.SpokenQuestions
     init_args:
       data:
-        class_path: datamodules.SpokenQADataModule
+        class_path: spectron.datamodules.SpokenQADataModule
         init_args: {manifest: MANIFEST, val_splits: [train, heldout_voices], batching: {batch_seconds: 12.0}}
       num_items: 12
   continuation:
-    class_path: evaluation.tasks.Continuation
+    class_path: spectron.evaluation.tasks.Continuation
     init_args:
       data:
-        class_path: datamodules.ContinuationDataModule
+        class_path: spectron.datamodules.ContinuationDataModule
         init_args: {manifest: CARRIERS, val_split: dev, splitting: {prompt_seconds: 0.6, min_continuation_seconds: 0.3}}
       references: [recording, silence]
 """
@@ -211,7 +211,7 @@ def test_what_was_begun_otherwise_cannot_go_on(place, capsys):
 
 def test_a_metric_called_as_in_tables_is_told_its_class(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "tasks.questions.init_args.metrics=[qa_acuracy]"]) == 1
-    assert "Did you mean `evaluation.metrics.SpokenAnswerAccuracy`?" in capsys.readouterr().err
+    assert "Did you mean `spectron.evaluation.metrics.SpokenAnswerAccuracy`?" in capsys.readouterr().err
 
 
 def test_two_processes_give_what_one_gives(place):
@@ -284,7 +284,7 @@ def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
         ("judges.transcribr.class_path=x", "takes no `transcribr`. Did you mean `transcriber`?"),
         ("tasks.questions.init_args.num_itms=3", "Did you mean `num_items`?"),
         ("tasks.questions.init_args.num_items=0", "num_items: must be at least 1"),
-        ("tasks.questions.init_args.data.class_path=datamodules.TextDataModule", "needs `train`"),
+        ("tasks.questions.init_args.data.class_path=spectron.datamodules.TextDataModule", "needs `train`"),
         ("sed=1", "Did you mean `seed`?"),
         (
             "tasks.questoins.init_args.num_items=3",
@@ -295,7 +295,7 @@ def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
             ": tasks.questions.init_args.data.init_args.manifest: there is",
         ),
         (
-            "tasks.continuation.init_args.metrics=[evaluation.metrics.PredictedMos]",
+            "tasks.continuation.init_args.metrics=[spectron.evaluation.metrics.PredictedMos]",
             "error: tasks.continuation: the metric PredictedMos needs a judge that is not given",
         ),
     ],

@@ -6,19 +6,19 @@ import pytest
 import torch
 from lightning import LightningDataModule
 
-from datamodules import PairsDataModule
-from evaluation.evaluator import Judges
-from evaluation.metrics import TeacherForcedMelError
-from evaluation.systems.baselines import exchanged, silences_of
-from evaluation.systems.text_topline import WrittenAnswers
-from evaluation.tasks import Bench, Continuation, LikelihoodPairs, SpokenQuestions
-from evaluation.tasks.speaking import require_room
 from spectron.audio.io import read_audio, to_16_bits, write_wav
 from spectron.audio.mel import MelConfig
 from spectron.batch import Prompts, SpeechBatch
 from spectron.contracts import Decoding
+from spectron.datamodules import PairsDataModule
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
+from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.metrics import TeacherForcedMelError
+from spectron.evaluation.systems.baselines import exchanged, silences_of
+from spectron.evaluation.systems.text_topline import WrittenAnswers
+from spectron.evaluation.tasks import Bench, Continuation, LikelihoodPairs, SpokenQuestions
+from spectron.evaluation.tasks.speaking import require_room
 from spectron.generation import DecodingState
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings

@@ -7,13 +7,13 @@ import torch
 from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
-from evaluation.callbacks import VocoderEvaluation
-from evaluation.judges import Transcriber
-from evaluation.metrics import mel_distance
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import SpeechBatch
 from spectron.cli.tables import measures_table
 from spectron.errors import ConfigError
+from spectron.evaluation.callbacks import VocoderEvaluation
+from spectron.evaluation.judges import Transcriber
+from spectron.evaluation.metrics import mel_distance
 from spectron.losses.waveform import stft_distances
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.store import TrackingSettings

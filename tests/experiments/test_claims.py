@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evaluation.study.study import Study
+from spectron.evaluation.study.study import Study
 from spectron.experiment.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluation.study.study import Study, training_of
+from spectron.evaluation.study.study import Study, training_of
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.reference_curves import ExpectedCurve
 

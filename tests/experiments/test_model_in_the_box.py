@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from datamodules.synthetic.voices import HELDOUT_VOICES, Prosody, speak
-from datamodules.synthetic.world import facts, heldout_facts
-from evaluation.judges import CTCTranscriber
 from spectron.batch import Prompts
 from spectron.contracts import Decoding
+from spectron.datamodules.synthetic.voices import HELDOUT_VOICES, Prosody, speak
+from spectron.datamodules.synthetic.world import facts, heldout_facts
+from spectron.evaluation.judges import CTCTranscriber
 from spectron.experiment.loading import EMBEDDED, load_module
 
 JUDGE = EMBEDDED["mini"].parent / "judge_recogniser"

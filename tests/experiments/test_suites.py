@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.suites.plan import without_places
-from evaluation.suites.suite import Suite
 from spectron.config.composition import compose
+from spectron.evaluation.suites.plan import without_places
+from spectron.evaluation.suites.suite import Suite
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "evaluation"
 FILES = sorted(FOLDER.glob("*.yaml"))

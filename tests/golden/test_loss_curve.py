@@ -31,7 +31,7 @@ model:
   vocoder: {class_path: spectron.vocoders.GriffinLimVocoder}
   optimisation: {peak_learning_rate: 3.0e-3, warmup_steps: 4}
 data:
-  class_path: datamodules.SpokenQADataModule
+  class_path: spectron.datamodules.SpokenQADataModule
   init_args: {manifest: CORPUS/questions.jsonl, val_splits: [heldout_voices], batching: {batch_seconds: 20.0}}
 trainer: {max_steps: 24, val_check_interval: 8, limit_val_batches: 4, num_sanity_val_steps: 0, log_every_n_steps: 1, accelerator: cpu}
 """

@@ -180,7 +180,7 @@ class _Version(argparse.Action):
         """Print it and exit."""
         from importlib.metadata import version
 
-        print(f"{parser.prog} {version('spectron')}")
+        print(f"{parser.prog} {version('spectron-slm')}")
         parser.exit()
 
 
@@ -204,7 +204,7 @@ def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str
 
 
 def _add_sources(sources: Any) -> None:
-    """The arguments of each source, which are those of its function in ``datamodules.prepare``."""
+    """The arguments of each source, which are those of its function in ``spectron.datamodules.prepare``."""
 
     def source(name: str, help: str, given: str, given_help: str | None = None) -> argparse.ArgumentParser:
         added = sources.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)

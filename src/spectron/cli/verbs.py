@@ -61,7 +61,7 @@ def _evaluate_suite(options: argparse.Namespace) -> None:
     from spectron.tracking.measure import console
 
     # By name: evaluation builds on spectron, so nothing in spectron imports it but for this verb at the very end.
-    running = importlib.import_module("evaluation.suites.evaluating")
+    running = importlib.import_module("spectron.evaluation.suites.evaluating")
     places = (options.overrides, options.runs, options.resume, options.device)
     outcome = running.evaluate_suite(options.reference, Path(options.suite), *places)
     if outcome is not None:  # of several processes, the first one speaks
@@ -87,7 +87,7 @@ def ask(options: argparse.Namespace) -> None:
     from spectron.cli.continuing import output_files, read_prompts
 
     # By name: data modules build on spectron, so nothing in spectron imports them but for the verbs.
-    voices = importlib.import_module("datamodules.synthetic.voices")
+    voices = importlib.import_module("spectron.datamodules.synthetic.voices")
     speech = voices.speak(options.question, voices.voice_called(options.voice), voices.Prosody())
     [file] = output_files([Path("answer")], options.output)
     # All that may be refused comes before the question is written: a refused one leaves nothing behind.
@@ -119,7 +119,7 @@ def _speak(
     from spectron.experiment.loading import load_module
 
     # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
-    normalize = importlib.import_module("evaluation.metrics.normalizer").normalize
+    normalize = importlib.import_module("spectron.evaluation.metrics.normalizer").normalize
     decoding, place, source = means
     module = load_module(source, overrides=options.overrides).to(place)
     for spoken in speak(module, prompts, files, decoding):
@@ -155,7 +155,7 @@ def _compare_evaluations(folders: list[Path], options: argparse.Namespace) -> No
     from spectron.tracking.measure import console
 
     # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
-    comparison = importlib.import_module("evaluation.comparison")
+    comparison = importlib.import_module("spectron.evaluation.comparison")
     compared = comparison.compare_evaluations(folders, options.anyway)
     console().print(comparison.render(compared))
     for path in comparison.write_comparison(compared, options.output) if options.output else []:
@@ -169,7 +169,7 @@ def study(options: argparse.Namespace) -> None:
     from spectron.tracking.measure import console
 
     # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
-    studies = importlib.import_module("evaluation.study")
+    studies = importlib.import_module("spectron.evaluation.study")
     outcome = studies.run_study(options.file, options.overrides, options.jobs, options.row)
     console().print(studies.render(outcome.table))
     for line in studies.verdict_lines(outcome.table):
@@ -222,7 +222,7 @@ def prepare(options: argparse.Namespace) -> None:
     import importlib
 
     # By name: datamodules build on spectron, so nothing in spectron imports them but for this verb at the very end.
-    sources = importlib.import_module("datamodules.prepare")
+    sources = importlib.import_module("spectron.datamodules.prepare")
     given = {name: value for name, value in vars(options).items() if name not in ("verb", "source", "debug")}
     done = getattr(sources, f"prepare_{options.source}")(**given)
     for manifest in done.manifests:

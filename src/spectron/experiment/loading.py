@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 CONFIG_KEY = "experiment_config"
 YAML_FOLDER_TAG = "spectron.yaml_folder"
 # Models that come with the project, by the name of their world; beside the code, which is installed where it lies.
-EMBEDDED = {"mini": Path(__file__).parents[3] / "experiments" / "mini" / "weights" / "spectron"}
+EMBEDDED = {"mini": Path(__file__).parents[1] / "recipes" / "mini" / "weights" / "spectron"}
 
 
 @dataclass

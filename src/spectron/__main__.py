@@ -1,0 +1,7 @@
+"""``python -m spectron``: the ``spectron`` command."""
+
+import sys
+
+from spectron.cli.parser import command
+
+sys.exit(command())
