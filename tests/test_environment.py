@@ -1,11 +1,9 @@
 """The pins of pyproject.toml, environment.yml and constraints.txt agree."""
 
 import tomllib
-from pathlib import Path
 
 import yaml
-
-ROOT = Path(__file__).parents[1]
+from places import ROOT
 
 
 def declared() -> set[str]:

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+from places import ROOT
+
 from spectron.cli.parser import main
 
-ROOT = Path(__file__).parents[2]
 MINI = Path("experiments/mini")
 # What differs from machine to machine: differences by rounding, and speed.
 VARYING = re.compile(r"\d\.\de[+-]\d\d|(?<=✓ speed).*")

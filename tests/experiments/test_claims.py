@@ -1,11 +1,9 @@
 """The page of claims is of the study as it stands."""
 
-from pathlib import Path
+from places import ROOT
 
 from spectron.evaluation.study.study import Study
 from spectron.experiment.experiment import Experiment
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_page_has_every_row_with_its_published_figure():

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from places import EXPERIMENTS
 
 from spectron.evaluation.study.study import Study, training_of
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.reference_curves import ExpectedCurve
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FILES = sorted(EXPERIMENTS.rglob("expected/*.yaml"))
 
 

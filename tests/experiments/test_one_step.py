@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from places import ROOT
 from speechbrain_folders import write_speechbrain_folder
 from vocoders import LJ_SPEECH, write_authors_hifigan
 
@@ -12,7 +13,7 @@ from spectron.config.composition import compose
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
 
-FOLDER = Path(__file__).parents[2] / "experiments"
+FOLDER = ROOT / "experiments"
 EXPERIMENTS = sorted(
     path
     for path in FOLDER.rglob("*.yaml")

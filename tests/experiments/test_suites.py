@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from spectron.config.composition import compose
 from spectron.evaluation.suites.plan import without_places
 from spectron.evaluation.suites.suite import Suite
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "evaluation"
+FOLDER = ROOT / "experiments" / "evaluation"
 FILES = sorted(FOLDER.glob("*.yaml"))
 BASES = {"judges_mini.yaml", "judges_english.yaml"}
 SUITES = [path for path in FILES if path.name not in BASES]

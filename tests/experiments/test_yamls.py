@@ -1,13 +1,12 @@
 """Every YAML of the project composes, and every experiment among them passes all checks short of being built."""
 
-from pathlib import Path
-
 import pytest
+from places import ROOT
 
 from spectron.config.composition import compose
 from spectron.experiment.experiment import Experiment
 
-FOLDER = Path(__file__).parents[2] / "experiments"
+FOLDER = ROOT / "experiments"
 STUDIES = {"mini/claims.yaml", "mini/speaking.yaml"}  # composed by the tests of studies
 FILES = sorted(
     path

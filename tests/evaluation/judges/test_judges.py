@@ -8,6 +8,7 @@ import numpy
 import pytest
 import soundfile
 import torch
+from places import ROOT
 from torch import nn
 
 from spectron.audio.resampling import resample
@@ -29,7 +30,7 @@ from spectron.training.ctc import CTCModel, CTCModule
 from spectron.weights.exporting import export_parts
 
 CPU = torch.device("cpu")
-GRAMMAR = Path(__file__).parents[2] / "experiments/evaluation/answers.jsgf"
+GRAMMAR = ROOT / "experiments/evaluation/answers.jsgf"
 NOISE = torch.randn(3, 16000, generator=torch.Generator().manual_seed(1))
 
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
+from places import TINY
 
 from spectron.config.error_location import Section, key_of_file
 from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.experiment.experiment import Experiment
-
-TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
 PARTS = """
 import torch

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT, TINY
 
 from spectron.audio.io import read_audio, write_wav
 from spectron.cli import verbs
@@ -18,9 +19,7 @@ from spectron.cli.parser import command, main, parse
 from spectron.errors import DataError
 from spectron.weights.checkpoint_files import read_checkpoint
 
-TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
-
-SMALL = Path(__file__).parents[1] / "experiments" / "mini" / "small.yaml"
+SMALL = ROOT / "experiments" / "mini" / "small.yaml"
 JUDGES = "callbacks.speech.init_args"
 
 TALKER = """
@@ -88,7 +87,7 @@ def test_help_comes_at_once():
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys, spectron.cli.parser; spectron.cli.parser.build_parser(); print(sorted({'torch', 'lightning', 'rich'} & set(sys.modules)))"
+    code = "import sys; from spectron.cli.parser import build_parser; build_parser(); print(sorted({'torch', 'lightning', 'rich'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from places import TINY
 
 from spectron.cli.parser import main
 from spectron.config.composition import compose
@@ -13,8 +14,6 @@ from spectron.errors import ConfigError
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
 from spectron.experiment.loading import find_source, load_experiment, load_module
-
-TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
 END = """
 from beside_it import OFFSET

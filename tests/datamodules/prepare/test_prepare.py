@@ -3,11 +3,11 @@
 import inspect
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from places import ROOT
 
 from spectron.audio.resampling import SampleRates
 from spectron.cli.parser import main, parse
@@ -275,7 +275,7 @@ def test_other_files_are_no_questions(tmp_path, content, error):
 
 
 def test_the_commands_of_the_page_give_their_functions_arguments():
-    page = (Path(__file__).parents[2] / "docs" / "evaluation_data.md").read_text()
+    page = (ROOT / "docs" / "evaluation_data.md").read_text()
     commands = re.findall(r"`spectron (prepare [^`]+?\.jsonl)`", page)
     assert len(commands) == 5
     for command in commands:

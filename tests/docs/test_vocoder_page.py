@@ -1,10 +1,10 @@
 """What docs/vocoders.md shows is what the code takes."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
+from places import ROOT
 from vocoders import LJ_SPEECH, write_authors_hifigan, write_transformers_hifigan
 
 from spectron.audio.mel import MelConfig
@@ -12,7 +12,6 @@ from spectron.config.composition import compose
 from spectron.experiment.experiment import Experiment
 from spectron.vocoders import HiFiGANVocoder, VocosVocoder
 
-ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "vocoders.md").read_text(), re.MULTILINE | re.DOTALL)
 
 

@@ -1,10 +1,10 @@
 """Decoding held to a list of words: against all paths there are, and what it refuses."""
 
 from itertools import groupby, product
-from pathlib import Path
 
 import pytest
 import torch
+from places import ROOT
 
 from spectron.datamodules.synthetic.world import CARRIERS, FILLERS, vocabulary
 from spectron.errors import ConfigError
@@ -12,7 +12,6 @@ from spectron.evaluation.judges.lexicon import Lexicon
 
 CHARACTERS = " ab"
 WORDS = ["ab", "ba", "bab", "b"]
-ROOT = Path(__file__).parents[2]
 
 
 def slow_best(log_probabilities: torch.Tensor) -> str:

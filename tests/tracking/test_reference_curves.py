@@ -1,18 +1,16 @@
 """Expected curves: written from runs, looked at by later ones, silent where they do not belong."""
 
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from places import TINY
 
 from spectron.cli.parser import main
 from spectron.evaluation.study.study import training_of
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.reference_curves import ExpectedCurve, band, curves_of, stretch_of
 from spectron.tracking.store import TrackingSettings, find_run
-
-TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
 
 @pytest.fixture(autouse=True)

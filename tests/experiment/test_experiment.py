@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from places import TINY
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,8 +18,6 @@ from spectron.tracking.provenance import git_state, parameter_counts
 from spectron.tracking.store import TrackingSettings, find_run, list_runs, open_store
 from spectron.weights.checkpoint_files import read_checkpoint
 from spectron.weights.exporting import export_parts
-
-TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from places import ROOT
 
 from spectron.cli.parser import main
 from spectron.errors import ConfigError, TrackingError
@@ -315,13 +316,13 @@ def test_evaluations_of_one_row_must_be_alike(make_evaluation):
 
 @pytest.mark.parametrize("name", ["claims", "speaking"])
 def test_the_projects_own_studies_compose(name, tmp_path):
-    study = Study(Path(__file__).parents[2] / "experiments" / "mini" / f"{name}.yaml", [f"tracking.folder={tmp_path}"])
+    study = Study(ROOT / "experiments" / "mini" / f"{name}.yaml", [f"tracking.folder={tmp_path}"])
     cells = study.cells()
     assert len({cell.fingerprint() for cell in cells}) == len(cells) == len(study.seeds) * len(study.rows)
 
 
 def test_the_papers_ablation_is_in_the_study_of_its_claims(tmp_path):
-    study = Study(Path(__file__).parents[2] / "experiments" / "mini" / "claims.yaml", [f"tracking.folder={tmp_path}"])
+    study = Study(ROOT / "experiments" / "mini" / "claims.yaml", [f"tracking.folder={tmp_path}"])
     assert {"without_text", "without_deltas", "without_encoder", "without_lm", "without_both"} <= study.rows.keys()
     assert all(row.published for name, row in study.rows.items() if name.startswith(("full", "without")))
 

@@ -1,14 +1,13 @@
 """The page on language models does what it says, its own source of lines as typed."""
 
 import re
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from spectron.errors import ConfigError
 from spectron.experiment.experiment import Experiment
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "language_models.md").read_text(encoding="utf-8")
 EXPERIMENT = """
 extends: {base}

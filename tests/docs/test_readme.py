@@ -1,16 +1,15 @@
 """What the README says is so: its commands exist, its encoder works as printed, its YAMLs compose."""
 
 import re
-from pathlib import Path
 
 import pages
 import pytest
 from pages import SHORT, code_lines, lay_out, section, type_commands
+from places import ROOT
 
 from spectron.cli.parser import parse
 from spectron.experiment.experiment import Experiment
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 

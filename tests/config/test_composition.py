@@ -1,14 +1,11 @@
 """Composition of YAML files, and the checks of what they say."""
 
-from pathlib import Path
-
 import pytest
+from places import TINY
 
 from spectron.config.composition import compose
 from spectron.errors import ConfigError
 from spectron.experiment.experiment import Experiment
-
-TINY = Path(__file__).parent / "experiments" / "tiny" / "tiny.yaml"
 
 
 @pytest.fixture
