@@ -94,7 +94,9 @@ def main() -> None:
     mel, neural = vocoder_of(arguments.vocoder)
     lines = [json.loads(line) for line in arguments.manifest.read_text(encoding="utf-8").splitlines()]
     lines = [line for line in lines if arguments.split is None or line["split"] in arguments.split][: arguments.items]
-    recordings = [resample(*read_audio(arguments.manifest.parent / line["audio_filepath"]), mel.sample_rate_hz) for line in lines]
+    recordings = [
+        resample(*read_audio(arguments.manifest.parent / line["audio_filepath"]), mel.sample_rate_hz) for line in lines
+    ]
     transcriber: Transcriber = CTCTranscriber(arguments.judge) if arguments.judge else PocketSphinxTranscriber()
     embedder = ResemblyzerEmbedder()
     systems: dict[str, Vocoder | None] = {
@@ -115,9 +117,14 @@ def main() -> None:
             counts = torch.tensor(errors[name]).sum(0)
             difference = paired_bootstrap(errors[name], errors[BASELINE])
             likeness = torch.cosine_similarity(embedder.embed(spoken.waveforms, mel.sample_rate_hz), voices).mean()
-            against = "" if name == BASELINE else f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+            against = (
+                "" if name == BASELINE else f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+            )
             figures = (f"{spoken.log_mel:.3f}", f"{spoken.stft:.3f}", f"{counts[0] / counts[1]:.4f}", against)
-            print("".join(cell.ljust(26) for cell in (name, *figures, f"{likeness:.3f}", f"{spoken.share:.3f}")), flush=True)
+            print(
+                "".join(cell.ljust(26) for cell in (name, *figures, f"{likeness:.3f}", f"{spoken.share:.3f}")),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def stock_embeddings(items: list[Tensor]) -> list[Tensor]:
     from resemblyzer import VoiceEncoder, preprocess_wav
 
     encoder = VoiceEncoder("cpu", verbose=False)
-    return [torch.from_numpy(encoder.embed_utterance(preprocess_wav(item.numpy(), source_sr=RATE_HZ))) for item in items]
+    return [
+        torch.from_numpy(encoder.embed_utterance(preprocess_wav(item.numpy(), source_sr=RATE_HZ))) for item in items
+    ]
 
 
 def stock_words(folder: str, items: list[Tensor]) -> list[str]:
@@ -72,7 +74,11 @@ def stock_words(folder: str, items: list[Tensor]) -> list[str]:
     texts = []
     for item in items:
         inputs = extractor(item.numpy(), sampling_rate=RATE_HZ, return_tensors="pt")
-        tokens = model.generate(**inputs, num_beams=1, do_sample=False)[0] if writes else model(**inputs).logits[0].argmax(-1)
+        tokens = (
+            model.generate(**inputs, num_beams=1, do_sample=False)[0]
+            if writes
+            else model(**inputs).logits[0].argmax(-1)
+        )
         texts.append(tokenizer.decode(tokens, skip_special_tokens=writes).strip())
     return texts
 
@@ -98,7 +104,12 @@ def written_recogniser(folder: Path) -> str:
 
     torch.manual_seed(0)
     size = {"hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 768}
-    layout = {"conv_dim": (128,) * 7, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "num_conv_pos_embeddings": 32}
+    layout = {
+        "conv_dim": (128,) * 7,
+        "feat_extract_norm": "layer",
+        "do_stable_layer_norm": True,
+        "num_conv_pos_embeddings": 32,
+    }
     model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(LETTERS), pad_token_id=0, **size, **layout))
     model.lm_head.weight.data.mul_(50)  # or it would say one letter only
     model.save_pretrained(folder)
@@ -111,16 +122,29 @@ def written_recogniser(folder: Path) -> str:
 def written_whisper(folder: Path) -> str:
     """A Whisper of the tiny one's size with random weights; it writes as many tokens as it may, made-up words."""
     from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+    from transformers import (
+        PreTrainedTokenizerFast,
+        WhisperConfig,
+        WhisperFeatureExtractor,
+        WhisperForConditionalGeneration,
+    )
 
     torch.manual_seed(0)
-    size = {"d_model": 384, "encoder_layers": 4, "decoder_layers": 4, "encoder_attention_heads": 6, "decoder_attention_heads": 6}
+    size = {
+        "d_model": 384,
+        "encoder_layers": 4,
+        "decoder_layers": 4,
+        "encoder_attention_heads": 6,
+        "decoder_attention_heads": 6,
+    }
     control = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1, "decoder_start_token_id": 0}
     config = WhisperConfig(vocab_size=51865, encoder_ffn_dim=1536, decoder_ffn_dim=1536, **size, **control)
     words = ["<begin>", "<end>", *map("".join, product(LETTERS[5:-1], repeat=4))]
     ids = {word: place for place, word in enumerate(words[: config.vocab_size])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<end>"))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<begin>", eos_token="<end>", pad_token="<end>").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<begin>", eos_token="<end>", pad_token="<end>"
+    ).save_pretrained(folder)
     model = WhisperForConditionalGeneration(config)
     for parameter in model.parameters():
         parameter.add_(0.02 * torch.randn_like(parameter))
@@ -133,7 +157,9 @@ def written_whisper(folder: Path) -> str:
     return str(folder)
 
 
-def timed(name: str, stock: Callable[[], list[Any]], ours: Callable[[], list[Any]], seconds: float) -> tuple[list[Any], list[Any]]:
+def timed(
+    name: str, stock: Callable[[], list[Any]], ours: Callable[[], list[Any]], seconds: float
+) -> tuple[list[Any], list[Any]]:
     """Both ways' results; their speeds and the ratio are printed. Each way is run twice, and the better time counts."""
     found, best = [], []
     for way in (stock, ours):
@@ -198,7 +224,9 @@ def compare_words(
 
     theirs, ours = timed(name, stock, judged, seconds)
     assert [text for text, _ in ours] == [text for text, _ in theirs], "the batched transcripts differ"
-    torch.testing.assert_close(torch.tensor([nats for _, nats in ours]), torch.tensor([nats for _, nats in theirs]), atol=1e-2, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.tensor([nats for _, nats in ours]), torch.tensor([nats for _, nats in theirs]), atol=1e-2, rtol=1e-4
+    )
 
 
 if __name__ == "__main__":

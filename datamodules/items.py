@@ -131,7 +131,11 @@ class QuestionMaker(ItemMaker):
     def lengths(self, cut: MonoCut) -> list[SpokenLength]:
         """The question and its answer."""
         answer = self.seconds(cut) - cut.duration
-        return [SpokenLength(cut.id, cut.duration, answer, (cut.supervisions[0].text or "", cut.custom.get("answer_text") or ""))]
+        return [
+            SpokenLength(
+                cut.id, cut.duration, answer, (cut.supervisions[0].text or "", cut.custom.get("answer_text") or "")
+            )
+        ]
 
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
         """Question and answer, each at its rate."""

@@ -96,7 +96,9 @@ class TextMix:
         """
         lines = [line for line in (normalised(line, self.lower_case) for line in source.lines()) if line]
         if not lines:
-            raise DataError(f"text: {type(source).__name__} gives no lines ({', '.join(source.fingerprint())}): name another source")
+            raise DataError(
+                f"text: {type(source).__name__} gives no lines ({', '.join(source.fingerprint())}): name another source"
+            )
         return lines
 
 

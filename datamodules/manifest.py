@@ -81,7 +81,10 @@ def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
             read or disagrees with the manifest. The message names file and line.
     """
     path = Path(path)
-    entries = [_checked(entry) for entry in read_entries(path, {"id": (str,), "audio_filepath": (str,), "text": (str, NoneType)})]
+    entries = [
+        _checked(entry)
+        for entry in read_entries(path, {"id": (str,), "audio_filepath": (str,), "text": (str, NoneType)})
+    ]
     found = headers(path.parent, entries, ("", "answer_"))
     return [_cut(path.parent, entry, found, lower_case) for entry in entries]
 
@@ -97,9 +100,13 @@ def read_entries(path: Path, fields: dict[str, tuple[type, ...]]) -> list[dict[s
         DataError: on a missing manifest, or a line that is not what it should be.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # and not where else a line may end: JSON holds such characters as they are
+        lines = path.read_text(encoding="utf-8").split(
+            "\n"
+        )  # and not where else a line may end: JSON holds such characters as they are
     except (OSError, UnicodeDecodeError) as error:
-        raise (missing(path) if isinstance(error, OSError) else DataError(f"{path} is not UTF-8 text: is it a manifest?")) from error
+        raise (
+            missing(path) if isinstance(error, OSError) else DataError(f"{path} is not UTF-8 text: is it a manifest?")
+        ) from error
     entries = [_entry(line, f"{path}:{number}", fields) for number, line in enumerate(lines, 1) if line.strip()]
     if twice := repeated(entry["id"] for entry in entries):
         raise DataError(f"{path} uses the id {twice[0]!r} more than once ({len(twice)} ids in all): make ids unique")
@@ -118,12 +125,16 @@ def _entry(line: str, where: str, fields: dict[str, tuple[type, ...]]) -> dict[s
     except ValueError as error:
         raise DataError(f"{where} is not JSON ({error}): mend or remove the line") from error
     if not isinstance(entry, dict):
-        raise DataError(f"{where} is no JSON object: a manifest line looks like {{{', '.join(f'{name!r}: ...' for name in fields)}}}")
+        raise DataError(
+            f"{where} is no JSON object: a manifest line looks like {{{', '.join(f'{name!r}: ...' for name in fields)}}}"
+        )
     for name, kinds in fields.items():
         if name not in entry:
             raise DataError(f"{where} has no field {name!r}: add it to the line")
         if not isinstance(entry[name], kinds):
-            raise DataError(f"{where} has {entry[name]!r} as {name!r}, which should be {'text' if str in kinds else 'a number'}")
+            raise DataError(
+                f"{where} has {entry[name]!r} as {name!r}, which should be {'text' if str in kinds else 'a number'}"
+            )
     return entry | {"where": where}
 
 
@@ -145,7 +156,9 @@ def _words(words: Any, where: str) -> list[Word] | None:
     try:
         return [Word(str(word), float(begin), float(end)) for word, begin, end in words]
     except (TypeError, ValueError) as error:
-        raise DataError(f"{where} has word times that are not [[word, begin, end], ...]: mend them or write null") from error
+        raise DataError(
+            f"{where} has word times that are not [[word, begin, end], ...]: mend them or write null"
+        ) from error
 
 
 def headers(folder: Path, entries: list[dict[str, Any]], prefixes: Sequence[str]) -> dict[str, Header]:
@@ -187,7 +200,9 @@ def _header(file: Path, where: str, said_seconds: float | None) -> Header | Data
     if info.frames == 0:
         return DataError(f"{where} names {file}, which holds no sample: replace it or remove the line")
     if said_seconds is not None and abs(seconds - said_seconds) > DURATION_TOLERANCE_SECONDS:
-        return DataError(f"{where} says that {file} lasts {said_seconds} s, but it holds {seconds:.2f} s: replace it or mend the line")
+        return DataError(
+            f"{where} says that {file} lasts {said_seconds} s, but it holds {seconds:.2f} s: replace it or mend the line"
+        )
     return Header(info.frames, info.samplerate)
 
 
@@ -249,5 +264,7 @@ def choose(
         splits = Counter(str(cut.custom["split"]) for cut in everything)
         found = ", ".join(f"{name} {count}" for name, count in sorted(splits.items())) or "nothing at all"
         why = "; ".join(f"{count} {reason}" for reason, count in dropped.items()) or "none of its lines has this split"
-        raise DataError(f"no utterance of split {split!r} in {manifest} is left ({why}). It holds: {found}. Change the split or the limits")
+        raise DataError(
+            f"no utterance of split {split!r} in {manifest} is left ({why}). It holds: {found}. Change the split or the limits"
+        )
     return kept, dropped

@@ -81,7 +81,9 @@ def _pair(folder: Path, entry: dict[str, Any], found: dict[str, Header], lower_c
         bound = f"below {min(seconds):.2f}, what the shorter recording lasts"
         raise DataError(f"{entry['where']} has {context} as 'context_seconds', which should be from 0 to {bound}")
     texts = [None if (text := entry[f"{side}_text"]) is None else normalised(text, lower_case) for side in SIDES]
-    return Pair(entry["id"], entry["group"], (folder / files[0], folder / files[1]), (texts[0], texts[1]), context, max(seconds))
+    return Pair(
+        entry["id"], entry["group"], (folder / files[0], folder / files[1]), (texts[0], texts[1]), context, max(seconds)
+    )
 
 
 class PairsDataModule(LightningDataModule):
@@ -100,7 +102,12 @@ class PairsDataModule(LightningDataModule):
     """
 
     def __init__(
-        self, manifest: str, groups: list[str] | None = None, batch_size: int = 8, max_seconds: float = 30.0, lower_case: bool = True
+        self,
+        manifest: str,
+        groups: list[str] | None = None,
+        batch_size: int = 8,
+        max_seconds: float = 30.0,
+        lower_case: bool = True,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -126,8 +133,14 @@ class PairsDataModule(LightningDataModule):
         members = [pair for pair in read if self.groups is None or pair.group in self.groups]
         used = [pair for pair in members if pair.seconds <= self.max_seconds]
         if not used:
-            raise DataError(f"no pair of {self.manifest} is left of {len(members)}: raise max_seconds={self.max_seconds:g}")
-        left_out = f"; {len(members) - len(used)} dropped: longer than max_seconds={self.max_seconds:g}" if len(used) < len(members) else ""
+            raise DataError(
+                f"no pair of {self.manifest} is left of {len(members)}: raise max_seconds={self.max_seconds:g}"
+            )
+        left_out = (
+            f"; {len(members) - len(used)} dropped: longer than max_seconds={self.max_seconds:g}"
+            if len(used) < len(members)
+            else ""
+        )
         rank_zero_info(f"{self.manifest}: {len(used)} pairs used{left_out}")
         self.pairs = sorted(used, key=lambda pair: (pair.seconds, pair.id))
 
@@ -144,7 +157,9 @@ class PairsDataModule(LightningDataModule):
         if self.rates is None:
             raise ValueError("rates must be set before batches are asked for")
         chosen = self._chosen(size)
-        return PairBatches([chosen[start : start + self.batch_size] for start in range(0, len(chosen), self.batch_size)], self.rates)
+        return PairBatches(
+            [chosen[start : start + self.batch_size] for start in range(0, len(chosen), self.batch_size)], self.rates
+        )
 
     def _chosen(self, size: int | None) -> list[Pair]:
         count = len(self.pairs) if size is None else min(size, len(self.pairs))

@@ -114,7 +114,12 @@ class RecordingsDataModule(SpeechDataModule):
     def setup(self, stage: str) -> None:
         """Read the manifests; first those whose speakers training must not hear."""
         for source in (*self.val_sources, *self.held_out):
-            cuts = [cut for manifest in source.manifests for cut in read_manifest(manifest) if cut.custom["split"] == source.split]
+            cuts = [
+                cut
+                for manifest in source.manifests
+                for cut in read_manifest(manifest)
+                if cut.custom["split"] == source.split
+            ]
             self.unheard |= {cut.supervisions[0].speaker for cut in cuts} - {""}
         super().setup(stage)
 

@@ -90,7 +90,9 @@ class SpeechDataModule(EndlessDataModule):
         if stage == "fit" and not self.train_cuts:
             for source in self.train_sources:
                 cuts = self._cuts(source, True, read)
-                self.train_cuts += cuts + [cut.with_id(f"{cut.id}#{time}") for time in range(2, source.repeat + 1) for cut in cuts]
+                self.train_cuts += cuts + [
+                    cut.with_id(f"{cut.id}#{time}") for time in range(2, source.repeat + 1) for cut in cuts
+                ]
 
         if self.text is not None:
             if self.text.validation is not None and not self.val_lines:
@@ -123,15 +125,22 @@ class SpeechDataModule(EndlessDataModule):
             self.report[f"{split}: {what}"] = self.report.get(f"{split}: {what}", 0) + count
         left_out = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
         lines = "lines without a split" if split is None else f"split {split}"
-        rank_zero_info(f"{', '.join(source.manifests)}, {lines}: {used} utterances used{'; ' if left_out else ''}{left_out}")
+        rank_zero_info(
+            f"{', '.join(source.manifests)}, {lines}: {used} utterances used{'; ' if left_out else ''}{left_out}"
+        )
 
     def manifests(self) -> list[str]:
         """Every manifest, once."""
-        return sorted({manifest for source in (*self.train_sources, *self.val_sources) for manifest in source.manifests})
+        return sorted(
+            {manifest for source in (*self.train_sources, *self.val_sources) for manifest in source.manifests}
+        )
 
     def files(self) -> list[str]:
         """Every manifest and text file."""
-        return [*self.manifests(), *(file for source in self._lines_from() if isinstance(source, TextFiles) for file in source.files)]
+        return [
+            *self.manifests(),
+            *(file for source in self._lines_from() if isinstance(source, TextFiles) for file in source.files),
+        ]
 
     def _lines_from(self) -> list[LineSource]:
         sources = (self.text.training, self.text.validation) if self.text else ()

@@ -30,7 +30,9 @@ class Splitting:
     def __post_init__(self) -> None:
         low, high = self.bounds
         if not 0 < low <= high:
-            raise ValueError(f"prompt_seconds must be above 0, or [low, high] with low <= high, got {self.prompt_seconds}")
+            raise ValueError(
+                f"prompt_seconds must be above 0, or [low, high] with low <= high, got {self.prompt_seconds}"
+            )
         if self.min_continuation_seconds <= 0:
             raise ValueError(f"min_continuation_seconds must be above 0, got {self.min_continuation_seconds}")
 
@@ -45,7 +47,9 @@ class Splitting:
     def allows(self, seconds: float, words: Sequence[Word] | None) -> bool:
         """Whether an utterance is long enough for a prompt and a continuation."""
         latest = seconds - self.min_continuation_seconds
-        return latest >= self.bounds[0] and (not self.word_boundary or any(begin <= latest for begin, _ in _gaps(words or ())))
+        return latest >= self.bounds[0] and (
+            not self.word_boundary or any(begin <= latest for begin, _ in _gaps(words or ()))
+        )
 
     def cut_at(self, seconds: float, words: Sequence[Word] | None, seed: int) -> float:
         """Where an utterance is cut, in seconds; the seed draws the length where a range is given."""

@@ -15,7 +15,7 @@ QUESTION, CONTINUATION = "question", "continuation"
 
 
 @dataclass
-class AlsoContinue:
+class ContinuationData:
     """Plain speech mixed into the training stream of questions, to be continued.
 
     Args:
@@ -38,7 +38,7 @@ class SpokenQADataModule(SpeechDataModule):
         manifest: JSONL manifest, or several.
         train_split: Split to train on; a test set that is only validated on needs none.
         val_splits: Splits to validate on.
-        also_continue: Other speech to train on in the same stream.
+        continuation_data: Other speech to train on in the same stream.
         repeat: How often a pass over the training data takes each question.
         batching: How batches are made; a question counts with its answer.
         max_seconds: Longer items are left out.
@@ -53,7 +53,7 @@ class SpokenQADataModule(SpeechDataModule):
         manifest: str | list[str],
         val_splits: list[str],
         train_split: str = "train",
-        also_continue: AlsoContinue | None = None,
+        continuation_data: ContinuationData | None = None,
         repeat: int = 1,
         batching: Batching | None = None,
         max_seconds: float = 20.0,
@@ -67,9 +67,9 @@ class SpokenQADataModule(SpeechDataModule):
         if repeat < 1:
             raise ValueError(f"repeat must be at least 1, got {repeat}")
         train = [Source(manifests, train_split, QUESTION, repeat)]
-        if also_continue is not None:
-            makers[CONTINUATION] = ContinuationMaker(also_continue.splitting, max_seconds)
-            train.append(Source([also_continue.manifest], also_continue.train_split, CONTINUATION))
+        if continuation_data is not None:
+            makers[CONTINUATION] = ContinuationMaker(continuation_data.splitting, max_seconds)
+            train.append(Source([continuation_data.manifest], continuation_data.train_split, CONTINUATION))
         super().__init__(
             makers=makers,
             train=train,

@@ -50,7 +50,9 @@ class Batching:
 
     def __post_init__(self) -> None:
         if self.batch_seconds <= 0 or self.num_buckets < 1 or self.num_workers < 0 or (self.max_items or 1) < 1:
-            raise ValueError(f"batch_seconds, num_buckets and max_items must be above 0 and num_workers at least 0: {self}")
+            raise ValueError(
+                f"batch_seconds, num_buckets and max_items must be above 0 and num_workers at least 0: {self}"
+            )
 
 
 class SpeechSeconds(TimeConstraint):
@@ -105,7 +107,9 @@ class BucketedEpochs:
         # A pass leaves a rest in every bucket: with fewer than four full batches in one, rests would be a large part of all batches.
         room = int(sum(map(measure, cuts)) / (4 * batching.batch_seconds))
         buckets = min(batching.num_buckets, room, len(cuts))
-        bins = [float(edge) for edge in estimate_duration_buckets(self.cuts, buckets, self.limit)] if buckets > 1 else []
+        bins = (
+            [float(edge) for edge in estimate_duration_buckets(self.cuts, buckets, self.limit)] if buckets > 1 else []
+        )
         self.limit.edges = [*bins, longest]
         self.bins = bins or [longest]
 
@@ -216,23 +220,35 @@ class EndlessDataModule(LightningDataModule):
     def data_fingerprint(self) -> str:
         """Identifies the training data and its order: a stream goes on only over the same."""
 
-    def endless(self, dataset: Dataset, epoch: Callable[[int], Iterator[Any]], text: Interleaved | None = None) -> DataLoader:
+    def endless(
+        self, dataset: Dataset, epoch: Callable[[int], Iterator[Any]], text: Interleaved | None = None
+    ) -> DataLoader:
         """The training loader, from where the last checkpoint stopped, with any batches of text in between.
 
         Raises:
             DataError: if the training data is not the checkpoint's.
         """
         if self.resumed.get("data", self.data_fingerprint()) != self.data_fingerprint():
-            raise DataError("the training data or its batching has changed since the checkpoint, so the run cannot go on: start a new run")
+            raise DataError(
+                "the training data or its batching has changed since the checkpoint, so the run cannot go on: start a new run"
+            )
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         self.check_ranks()
-        self.sampler = EndlessSampler(epoch, self.resumed["consumed"], list(self.resumed["starts"]), rank, world_size, text)
+        self.sampler = EndlessSampler(
+            epoch, self.resumed["consumed"], list(self.resumed["starts"]), rank, world_size, text
+        )
         return self.loader(dataset, self.sampler)
 
     def loader(self, dataset: Dataset, sampler: Sampler | Sequence[Any]) -> DataLoader:
         """A loader whose dataset makes whole batches."""
-        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers, persistent_workers=self.num_workers > 0)
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )
 
     def share(self, batches: list[Any]) -> list[Any]:
         """This rank's validation batches."""
@@ -247,7 +263,9 @@ class EndlessDataModule(LightningDataModule):
         """
         trainer = self.trainer
         if trainer and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
-            raise ConfigError("on several devices the data module shares out batches itself: set trainer.use_distributed_sampler to false")
+            raise ConfigError(
+                "on several devices the data module shares out batches itself: set trainer.use_distributed_sampler to false"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """How far the stream was consumed, in batches of all ranks together."""

@@ -17,7 +17,7 @@ from spectron.evaluation.judges.chunking import LEAST_SECONDS, TOGETHER_SECONDS,
 from spectron.evaluation.metrics import SpokenMetric
 from spectron.evaluation.sample import SpokenSample
 from spectron.evaluation.systems.answering import TeacherForcing, answer
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 
 JUDGED_TEXTS = 32  # texts that a judge takes at a time
 
@@ -59,9 +59,9 @@ class Judged:
     """Judged samples and what the metrics make of them; the measures' names have no prefix yet."""
 
     samples: list[SpokenSample]
-    measures: list[Measure]
+    measures: list[MetricValue]
 
-    def named(self, prefix: str) -> list[Measure]:
+    def named(self, prefix: str) -> list[MetricValue]:
         """The measures under a prefix such as ``val/``."""
         return [replace(measure, name=prefix + measure.name) for measure in self.measures]
 
@@ -96,14 +96,14 @@ def judge_system(
     return Judged(samples, measures + measures_by_split(samples, metrics))
 
 
-def measure_samples(metric: SpokenMetric, samples: list[SpokenSample]) -> list[Measure]:
+def measure_samples(metric: SpokenMetric, samples: list[SpokenSample]) -> list[MetricValue]:
     """What a metric makes of these samples alone."""
     metric.reset()
     metric.update(samples)
     return metric.measures()
 
 
-def measures_by_split(samples: list[SpokenSample], metrics: list[SpokenMetric]) -> list[Measure]:
+def measures_by_split(samples: list[SpokenSample], metrics: list[SpokenMetric]) -> list[MetricValue]:
     """The first measure of the metrics that ask for it, for each split, as ``<name>/<split>``; none where there is one split only."""
     splits = sorted({sample.split for sample in samples})
     if len(splits) < 2:
@@ -121,7 +121,9 @@ def require_judges(metrics: Sequence[SpokenMetric], judges: Judges) -> None:
     for metric in metrics:
         if missing := sorted(metric.needs - judges.present().keys()):
             name = type(metric).__name__
-            raise ConfigError(f"the metric {name} needs a judge that is not given: set {' and '.join(missing)}, or leave {name} out")
+            raise ConfigError(
+                f"the metric {name} needs a judge that is not given: set {' and '.join(missing)}, or leave {name} out"
+            )
 
 
 def consult(samples: list[SpokenSample], judges: Judges, device: torch.device) -> None:
@@ -150,11 +152,15 @@ def hear(samples: list[SpokenSample], transcriber: Transcriber, device: torch.de
 
 def score(samples: list[SpokenSample], scorer: TextScorer, device: torch.device) -> None:
     """Fill in how likely what was heard is."""
-    heard = sorted((sample for sample in samples if sample.heard is not None), key=lambda sample: len(sample.heard or ""))
+    heard = sorted(
+        (sample for sample in samples if sample.heard is not None), key=lambda sample: len(sample.heard or "")
+    )
     with scorer.at_work(device):
         for start in range(0, len(heard), JUDGED_TEXTS):
             group = heard[start : start + JUDGED_TEXTS]
-            for sample, (nll_nats, num_tokens) in zip(group, scorer.score([sample.heard or "" for sample in group]), strict=True):
+            for sample, (nll_nats, num_tokens) in zip(
+                group, scorer.score([sample.heard or "" for sample in group]), strict=True
+            ):
                 sample.nll_nats, sample.num_tokens = nll_nats, num_tokens
 
 

@@ -51,7 +51,14 @@ def small_corpus(tmp_path_factory) -> Path:
 
 def small_settings(kind):
     """The settings of the small corpus."""
-    sizes = {"voices": 2, "carriers": 12, "dev_carriers": 4, "judge_carriers": 8, "wordings_per_voice": 1, "heldout_share": 0.2}
+    sizes = {
+        "voices": 2,
+        "carriers": 12,
+        "dev_carriers": 4,
+        "judge_carriers": 8,
+        "wordings_per_voice": 1,
+        "unseen_share": 0.2,
+    }
     return kind(**sizes, text_lines=200, judge_text_lines=400)
 
 

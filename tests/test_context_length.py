@@ -32,7 +32,7 @@ def module(tiny_language_model):
     return SpectronModule(
         FrameStackEncoder(16, stack=2),
         CausalLanguageModel(source=str(tiny_language_model("llama"))),
-        partial(MelRegressionHead, mel=MelConfig(mel_bins=20), frames_per_step=3),
+        partial(MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=3),
         partial(GriffinLimVocoder, iterations=2),
         loss_weights=LossWeights(text_only=0.5),
         optimisation=Optimisation(peak_learning_rate=1e-3, warmup_steps=1),
@@ -41,7 +41,10 @@ def module(tiny_language_model):
 
 def questions(small_corpus, **arguments):
     return SpokenQADataModule(
-        str(small_corpus / "questions.jsonl"), val_splits=["heldout_facts"], batching=Batching(num_buckets=1), **arguments
+        str(small_corpus / "questions.jsonl"),
+        val_splits=["unseen_facts"],
+        batching=Batching(num_buckets=1),
+        **arguments,
     )
 
 
@@ -49,7 +52,9 @@ def taken(module, batch, monkeypatch):
     """Positions of every row, as the language model is given them."""
     seen = []
     read = module.model.read
-    monkeypatch.setattr(module.model, "read", lambda inputs, valid, prefix: seen.append(valid.sum(1)) or read(inputs, valid, prefix))
+    monkeypatch.setattr(
+        module.model, "read", lambda inputs, valid, prefix: seen.append(valid.sum(1)) or read(inputs, valid, prefix)
+    )
     module.model(batch)
     return seen[0].tolist()
 
@@ -90,7 +95,13 @@ def speech_manifest(tmp_path):
     for index, seconds in enumerate([3.5, 4.0]):
         soundfile.write(tmp_path / f"u{index}.wav", [0.0] * round(seconds * 16000), 16000)
         words = [[f"w{n}", n / 2, n / 2 + 0.4] for n in range(6)]
-        line = {"id": f"u{index}", "audio_filepath": f"u{index}.wav", "text": "w0 w1 w2 w3 w4 w5", "words": words, "speaker": "s"}
+        line = {
+            "id": f"u{index}",
+            "audio_filepath": f"u{index}.wav",
+            "text": "w0 w1 w2 w3 w4 w5",
+            "words": words,
+            "speaker": "s",
+        }
         lines.append(line | {"duration": seconds, "split": "train" if index else "dev"})
     (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return tmp_path / "manifest.jsonl"
@@ -102,12 +113,15 @@ def test_the_longest_utterance_is_named_before_training(module, small_corpus):
     by_bound = sorted(data.lengths(), key=lambda length: bound(module, length))
     most = bound(module, by_bound[-1])
     module.model.language_model.max_positions = most
-    module.require_room(data, [])
+    module.require_fits_context(data, [])
     module.model.language_model.max_positions = most - 1
-    with pytest.raises(DataError, match=rf"^utterance {by_bound[-1].id} .* takes {most} positions .* has {most - 1}: lower the data's max"):
-        module.require_room(data, [])
+    with pytest.raises(
+        DataError,
+        match=rf"^utterance {by_bound[-1].id} .* takes {most} positions .* has {most - 1}: lower the data's max",
+    ):
+        module.require_fits_context(data, [])
     module.model.language_model.max_positions = None
-    module.require_room(data, [])
+    module.require_fits_context(data, [])
 
 
 def test_only_doubtful_texts_are_tokenized(module, monkeypatch):
@@ -133,7 +147,10 @@ def test_decoding_after_the_longest_prompt_of_validation(module, small_corpus):
     module.model.language_model.max_positions = needed
     require_room_for_decoding(module.model, data.lengths(validation_only=True), decoding)
     module.model.language_model.max_positions = needed - 1
-    with pytest.raises(ConfigError, match=rf"^decoding.max_text_tokens=20 .*max_seconds=2 \({speech} steps\).* come to {needed} positions"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^decoding.max_text_tokens=20 .*max_seconds=2 \({speech} steps\).* come to {needed} positions",
+    ):
         require_room_for_decoding(module.model, data.lengths(validation_only=True), decoding)
     require_room_for_speech(module.model, [])
 
@@ -150,9 +167,14 @@ SPEECH = {"max_seconds": math.ceil((2.0 * 80 + 1) / 3), "reference": math.ceil((
             "max_seconds",
             r"chain=none and decoding\.max_seconds=2 \(54 steps\) after a prompt of 1\.5 s \(u, 76 steps\)",
         ),
-        ({"chain": "null", "null_tokens": 7}, 7, "max_seconds", "null_tokens=7 and "),
+        ({"chain": "filler", "filler_tokens": 7}, 7, "max_seconds", "filler_tokens=7 and "),
         ({"chain": "given"}, None, "max_seconds", r"chain=given \(\d+ tokens\) and "),
-        ({"length": "reference"}, 20, "reference", r"max_text_tokens=20 and decoding\.length=reference \(3\.0 s, 81 steps\)"),
+        (
+            {"length": "reference"},
+            20,
+            "reference",
+            r"max_text_tokens=20 and decoding\.length=reference \(3\.0 s, 81 steps\)",
+        ),
     ],
 )
 def test_room_for_what_a_decoding_is_held_to(switches, text, speech, said, module):
@@ -168,9 +190,9 @@ def test_room_for_what_a_decoding_is_held_to(switches, text, speech, said, modul
         require_room_for_decoding(module.model, prompts, decoding)
 
 
-@pytest.mark.parametrize(("chain", "tokens", "said"), [("none", 0, "chain=none"), ("null", 16, "null_tokens=16")])
+@pytest.mark.parametrize(("chain", "tokens", "said"), [("none", 0, "chain=none"), ("filler", 16, "filler_tokens=16")])
 def test_room_is_needed_for_what_the_model_was_trained_with(chain, tokens, said, module):
-    """A text that is never read takes none; null tokens do, in training and where a decoding changes nothing."""
+    """A text that is never read takes none; filler tokens do, in training and where a decoding changes nothing."""
     model = module.model
     model.chain = chain
     length = SpokenLength("u", 1.5, 2.0, ("the cow " * 50, "says moo"))
@@ -197,7 +219,7 @@ def test_lines_of_text_need_room_too(module, tmp_path, small_corpus):
     said = r"^the line 'moo moo .*\.\.\.' takes \d+ positions and the language model has 500: break long lines"
     for one, data in ((task, alone), (module, mixed)):
         with pytest.raises(DataError, match=said):
-            one.require_room(data, [])
+            one.require_fits_context(data, [])
     with pytest.raises(DataError, match="does not fit the language model's 500"):  # the last resort, in a step
         module.loss_terms(alone.train_lines)
 
@@ -229,10 +251,24 @@ def test_a_mixture_trains_and_validates(module, small_corpus, tmp_path):
     data, logged = questions(small_corpus, text=mix), []
     log = module.log_dict
     module.log_dict = lambda values, **rest: logged.append(set(values)) or log(values, **rest)
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    settings = {"max_steps": 4, "max_epochs": -1, "val_check_interval": 4, "check_val_every_n_epoch": None, "num_sanity_val_steps": 0}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    settings = {
+        "max_steps": 4,
+        "max_epochs": -1,
+        "val_check_interval": 4,
+        "check_val_every_n_epoch": None,
+        "num_sanity_val_steps": 0,
+    }
     trainer = Trainer(accelerator="cpu", default_root_dir=tmp_path, limit_val_batches=1, **quiet, **settings)
     trainer.fit(module, datamodule=data)
     assert [sorted(values) == ["train/text_only"] for values in logged[:4]] == [False, True, False, True]
     assert trainer.callback_metrics["val/text_only"] > 0
-    assert trainer.callback_metrics["val/loss"] < trainer.callback_metrics["val/text"] + trainer.callback_metrics["val/speech"]
+    assert (
+        trainer.callback_metrics["val/loss"]
+        < trainer.callback_metrics["val/text"] + trainer.callback_metrics["val/speech"]
+    )

@@ -15,7 +15,7 @@ SWITCHES = {
     "sampled": {"temperature": 1.0},
     "given": {"chain": "given"},
     "none": {"chain": "none"},
-    "null": {"chain": "null", "null_tokens": 3},
+    "filler": {"chain": "filler", "filler_tokens": 3},
     "reference": {"length": "reference"},
     "given as long as the reference": {"chain": "given", "length": "reference"},
 }
@@ -36,19 +36,19 @@ def test_a_batch_is_decoded_as_its_rows_are(family, switches, tmp_path):
         torch.testing.assert_close(whole.mel[i, :frames], alone.mel[0, :frames], atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("chain", ["written", "given", "none", "null"])
+@pytest.mark.parametrize("chain", ["trained", "given", "none", "filler"])
 def test_decoding_says_what_teacher_forcing_predicts(chain, tmp_path):
     """Fed with its own output, the cached decoder's states are those of one pass over the whole sequence."""
     model, batch = tiny_model(tmp_path), row(ragged_batch(), 0)
     model.head.pre_net.settings.dropout_at_inference = False
-    decoding = Decoding(max_text_tokens=6, max_seconds=0.5, stop_threshold=1.1, chain=chain, null_tokens=3)
+    decoding = Decoding(max_text_tokens=6, max_seconds=0.5, stop_threshold=1.1, chain=chain, filler_tokens=3)
     said = model.continue_speech(batch.prompts, decoding)
     lm = model.language_model
     with torch.no_grad():
         prefix, _ = model.encode(batch.prompt, batch.prompt_num_samples)
         given = lm.tokenize(["what is the capital | of france is paris"])[0][0].tolist()
-        tokens = {"given": given, "none": [], "null": [lm.sos_id] * 3}.get(chain) or []
-        for _ in range(6 if chain == "written" else 0):
+        tokens = {"given": given, "none": [], "filler": [lm.sos_id] * 3}.get(chain) or []
+        for _ in range(6 if chain == "trained" else 0):
             tokens.append(int(lm.logits(whole_pass(model, prefix, [lm.sos_id, *tokens])[:, -1]).argmax()))
             if tokens[-1] == lm.eos_id:
                 tokens.pop()
@@ -61,7 +61,9 @@ def test_decoding_says_what_teacher_forcing_predicts(chain, tmp_path):
 
 def whole_pass(model, prefix, tokens, speech=None):
     """Hidden states of one row's prefix, tokens and speech, read at once."""
-    inputs = torch.cat([prefix, model.language_model.embed(torch.tensor([tokens])), *([] if speech is None else [speech])], dim=1)
+    inputs = torch.cat(
+        [prefix, model.language_model.embed(torch.tensor([tokens])), *([] if speech is None else [speech])], dim=1
+    )
     return model.read(inputs, torch.ones(inputs.shape[:2], dtype=torch.bool), prefix.shape[1])
 
 
@@ -77,7 +79,7 @@ def test_a_given_text_begins_the_speech_as_in_training(tmp_path):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("chain", ["none", "null"])
+@pytest.mark.parametrize("chain", ["none", "filler"])
 def test_a_model_trained_without_text_speaks_as_in_training(chain, tmp_path):
     """Its first step is what training predicts there, and its own chain needs no word in the decoding."""
     model, batch = tiny_model(tmp_path), ragged_batch()
@@ -89,11 +91,11 @@ def test_a_model_trained_without_text_speaks_as_in_training(chain, tmp_path):
     torch.testing.assert_close(said.mel[:2, :4].flatten(1), first[:2], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(predicted.speech_hidden, written, atol=1e-3)
     assert said.text == ["", "", ""]
-    # An empty text is one token, its end; null tokens are given, so that none of them is to be learnt.
-    assert int(model.losses(predicted)["text"].count) == {"none": 3, "null": 0}[chain]
+    # An empty text is one token, its end; filler tokens are given, so that none of them is to be learnt.
+    assert int(model.losses(predicted)["text"].count) == {"none": 3, "filler": 0}[chain]
 
 
-@pytest.mark.parametrize("chain", ["none", "null"])
+@pytest.mark.parametrize("chain", ["none", "filler"])
 def test_a_chain_without_words_has_no_text(chain, tmp_path):
     said = tiny_model(tmp_path).continue_speech(ragged_batch().prompts, Decoding(chain=chain, max_seconds=0.2))
     assert (said.text, said.transcript, said.continuation_text) == (["", "", ""], None, None)
@@ -103,7 +105,11 @@ def test_a_chain_without_words_has_no_text(chain, tmp_path):
     ("decoding", "lacking", "said"),
     [
         (Decoding(chain="given"), {"texts": None}, r"^decoding\.chain: given needs true texts, and a, b, c have none"),
-        (Decoding(chain="given"), {"texts": [("x", ""), ("", "x"), ("", "")]}, r"^decoding\.chain: given .* and c have none"),
+        (
+            Decoding(chain="given"),
+            {"texts": [("x", ""), ("", "x"), ("", "")]},
+            r"^decoding\.chain: given .* and c have none",
+        ),
         (Decoding(length="reference"), {"speech_num_samples": None}, r"^decoding\.length: reference is asked for"),
     ],
 )
@@ -113,15 +119,17 @@ def test_a_reference_that_is_not_there_is_told(decoding, lacking, said, tmp_path
 
 
 def test_no_null_token_is_refused():
-    with pytest.raises(ValueError, match=r"null_tokens must be at least 1 .*got 0"):
-        Decoding(chain="null", null_tokens=0)
+    with pytest.raises(ValueError, match=r"filler_tokens must be at least 1 .*got 0"):
+        Decoding(chain="filler", filler_tokens=0)
 
 
 @pytest.mark.parametrize("stop_threshold", [0.0, 1.1])
 def test_a_row_speaks_as_long_as_its_reference(stop_threshold, tmp_path):
     """12 000, 6 500 and no samples: 60 and 33 frames of 12.5 ms, and a free row that stops at once or is cut at 0.25 s."""
     model, prompts = tiny_model(tmp_path), ragged_batch().prompts
-    held = Decoding(max_text_tokens=2, max_seconds=0.25, min_seconds=0.0, stop_threshold=stop_threshold, length="reference")
+    held = Decoding(
+        max_text_tokens=2, max_seconds=0.25, min_seconds=0.0, stop_threshold=stop_threshold, length="reference"
+    )
     said = model.continue_speech(prompts, held)
     free = 20 if stop_threshold > 1 else 4
     assert said.num_frames.tolist() == [60, 33, free]
@@ -134,7 +142,9 @@ def test_stop_rules(tmp_path):
     never = model.continue_speech(prompts, Decoding(max_text_tokens=2, max_seconds=0.5, stop_threshold=1.1))
     assert not never.stopped.any()
     assert never.num_frames.tolist() == [40, 40, 40]
-    at_once = model.continue_speech(prompts, Decoding(max_text_tokens=2, max_seconds=0.5, min_seconds=0.2, stop_threshold=0.0))
+    at_once = model.continue_speech(
+        prompts, Decoding(max_text_tokens=2, max_seconds=0.5, min_seconds=0.2, stop_threshold=0.0)
+    )
     assert at_once.stopped.all()
     assert at_once.num_frames.tolist() == [16, 16, 16]
     assert at_once.num_samples.tolist() == [3200, 3200, 3200]
@@ -142,7 +152,10 @@ def test_stop_rules(tmp_path):
 
 def test_sampling_depends_on_seed_and_id_alone(tmp_path):
     model, prompts = tiny_model(tmp_path), ragged_batch().prompts
-    texts = [model.continue_speech(prompts, Decoding(6, 0.2, temperature=1.0, top_k=20, seed=seed)).text for seed in (1, 1, 2)]
+    texts = [
+        model.continue_speech(prompts, Decoding(6, 0.2, temperature=1.0, top_k=20, seed=seed)).text
+        for seed in (1, 1, 2)
+    ]
     assert texts[0] == texts[1]
     assert texts[0] != texts[2]
 

@@ -10,13 +10,13 @@ from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model
 from spectron.audio.mel import MelConfig
 from spectron.errors import ConfigError, DataError
 from spectron.heads import LatentSamplingHead, MelRegressionHead, PreNetSettings
-from spectron.losses import NAMINGS
+from spectron.losses import ALIGNMENT_LOSSES
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 
 
 def every_loss(model, batch):
     predicted = model(batch)
-    return {**model.losses(predicted), **model.naming_losses(predicted, batch, NAMINGS)}
+    return {**model.losses(predicted), **model.alignment_losses(predicted, batch, ALIGNMENT_LOSSES)}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -33,7 +33,7 @@ def test_losses_of_a_batch_are_those_of_its_rows(family, tmp_path):
 def test_a_heads_losses_are_known_by_name_before_any_data(kind, tmp_path):
     """In training mode too, and without a number drawn from the generator that everything else draws from."""
     model = tiny_model(tmp_path).train()
-    model.head = kind(model.language_model.width, mel=MelConfig(mel_bins=20), frames_per_step=2)
+    model.head = kind(model.language_model.hidden_size, mel=MelConfig(n_mels=20), frames_per_step=2)
     before = torch.get_rng_state()
     names = model.speech_loss_names()
     assert torch.equal(torch.get_rng_state(), before)
@@ -41,19 +41,19 @@ def test_a_heads_losses_are_known_by_name_before_any_data(kind, tmp_path):
     assert ("flux" in names) == (kind is LatentSamplingHead)
 
 
-@pytest.mark.parametrize("what", NAMINGS)
+@pytest.mark.parametrize("what", ALIGNMENT_LOSSES)
 def test_what_is_said_is_counted_where_words_are_known(what, tmp_path):
     """Steps of 50 ms whose middles lie in the words of the first row: 0.075 to 0.525, and 0.625 to 0.725."""
     model, batch = tiny_model(tmp_path), ragged_batch()
     with torch.no_grad():
         predicted = model(batch)
-        assert int(model.naming_losses(predicted, batch, [what])[what].count) == 10 + 3
+        assert int(model.alignment_losses(predicted, batch, [what])[what].count) == 10 + 3
         batch.continuation_words = []
-        unknown = model.naming_losses(predicted, batch, [what])[what]
+        unknown = model.alignment_losses(predicted, batch, [what])[what]
     assert (float(unknown.total), int(unknown.count), float(unknown.mean)) == (0.0, 0, 0.0)
 
 
-@pytest.mark.parametrize(("attention", "sees_the_future"), [("causal", False), ("both_ways", True)])
+@pytest.mark.parametrize(("attention", "sees_the_future"), [("causal", False), ("bidirectional", True)])
 def test_prefix_attention_switch(attention, sees_the_future, tmp_path):
     model = tiny_model(tmp_path, attention=attention)
     inputs = torch.randn(1, 8, 32)
@@ -69,9 +69,9 @@ def test_prefix_attention_switch(attention, sees_the_future, tmp_path):
         torch.testing.assert_close(model.read(later, valid, 5)[0, :6], before[0, :6])
 
 
-def spoken_after(model, batch, own_past, past=None):
+def spoken_after(model, batch, scheduled_sampling, past=None):
     """The hidden states of a training pass without dropout, after the given past frames where there are some."""
-    model.own_past, head = own_past, model.head
+    model.scheduled_sampling, head = scheduled_sampling, model.head
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         true = head.targets(batch.continuation, batch.continuation_num_samples)
         if past is not None:
@@ -82,9 +82,16 @@ def spoken_after(model, batch, own_past, past=None):
 @pytest.mark.parametrize("kind", [MelRegressionHead, LatentSamplingHead])
 def test_in_training_the_past_may_be_what_the_model_makes_of_it(kind, tmp_path):
     model, batch = tiny_model(tmp_path), ragged_batch()
-    model.head = kind(model.language_model.width, mel=MelConfig(mel_bins=20), frames_per_step=4, pre_net=PreNetSettings(dropout=0.0))
+    model.head = kind(
+        model.language_model.hidden_size,
+        mel=MelConfig(n_mels=20),
+        frames_per_step=4,
+        pre_net=PreNetSettings(dropout=0.0),
+    )
     plain = spoken_after(model, batch, 0.0)
-    torch.testing.assert_close(spoken_after(model, batch, 1.0), plain, rtol=0, atol=0, msg="validation keeps the true past")
+    torch.testing.assert_close(
+        spoken_after(model, batch, 1.0), plain, rtol=0, atol=0, msg="validation keeps the true past"
+    )
     model.training = True  # its parts stay as they are, without dropout
     with torch.no_grad():
         own = torch.stack([model.head.step(step)[0] for step in plain.unbind(1)], 1)
@@ -93,14 +100,19 @@ def test_in_training_the_past_may_be_what_the_model_makes_of_it(kind, tmp_path):
     torch.testing.assert_close(spoken_after(model, batch, 1.0), expected, atol=1e-5, rtol=1e-5)
     torch.manual_seed(1)
     drawn = [spoken_after(model, batch, 0.5)[0] for _ in range(12)]
-    ways = {way: [torch.allclose(row, hidden[0], atol=1e-5) for row in drawn] for way, hidden in (("true", plain), ("own", expected))}
-    assert all(true != own for true, own in zip(*ways.values(), strict=True)), "a row is the one or the other, as a whole"
+    ways = {
+        way: [torch.allclose(row, hidden[0], atol=1e-5) for row in drawn]
+        for way, hidden in (("true", plain), ("own", expected))
+    }
+    assert all(true != own for true, own in zip(*ways.values(), strict=True)), (
+        "a row is the one or the other, as a whole"
+    )
     assert 0 < sum(ways["own"]) < 12
 
 
 def test_no_gradient_goes_through_the_models_own_past(tmp_path):
     model, batch = tiny_model(tmp_path).train(), ragged_batch()
-    model.own_past = 1.0
+    model.scheduled_sampling = 1.0
     kept = []
     step = model.head.step
     model.head.step = lambda hidden, random=None: (kept.append(step(hidden, random)), kept[-1])[1]
@@ -112,8 +124,8 @@ def test_no_gradient_goes_through_the_models_own_past(tmp_path):
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_an_own_past_that_is_no_share_is_refused(share, tmp_path):
-    with pytest.raises(ConfigError, match=f"^own_past: a share from 0 to 1, not {share}"):
-        tiny_model(tmp_path, own_past=share)
+    with pytest.raises(ConfigError, match=f"^scheduled_sampling: a share from 0 to 1, not {share}"):
+        tiny_model(tmp_path, scheduled_sampling=share)
 
 
 def test_a_sequence_beyond_the_positions_is_refused(tmp_path):
@@ -130,7 +142,7 @@ def test_the_vocoder_is_frozen(tmp_path):
 
 class OwnRate(GriffinLimVocoder):
     def __init__(self, mel):
-        super().__init__(MelConfig(sample_rate_hz=22050, mel_bins=20))
+        super().__init__(MelConfig(sample_rate_hz=22050, n_mels=20))
 
 
 class NoArgument(GriffinLimVocoder):
@@ -139,7 +151,8 @@ class NoArgument(GriffinLimVocoder):
 
 
 @pytest.mark.parametrize(
-    ("vocoder", "said"), [(OwnRate, "^vocoder: OwnRate inverts .*22050"), (NoArgument, "^vocoder: its class has to take")]
+    ("vocoder", "said"),
+    [(OwnRate, "^vocoder: OwnRate inverts .*22050"), (NoArgument, "^vocoder: its class has to take")],
 )
 def test_a_vocoder_of_another_spectrogram_is_refused(tmp_path, vocoder, said):
     with pytest.raises(ConfigError, match=said):
@@ -178,7 +191,9 @@ class Shortened(GriffinLimVocoder):
 def test_a_vocoder_that_does_not_speak_as_long_as_its_frames_is_refused_when_built(tmp_path, keep, said):
     with pytest.raises(ConfigError, match=f"^vocoder: Shortened: forward {said}"):
         tiny_model(tmp_path, vocoder=partial(Shortened, keep=keep))
-    tiny_model(tmp_path, vocoder=partial(Shortened, keep=lambda wave, count: (wave[:, :-399], count - 399)))  # less than two hops
+    tiny_model(
+        tmp_path, vocoder=partial(Shortened, keep=lambda wave, count: (wave[:, :-399], count - 399))
+    )  # less than two hops
 
 
 def test_a_loss_without_its_whole_is_told(tmp_path, monkeypatch):

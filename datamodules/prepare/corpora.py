@@ -15,7 +15,9 @@ from spectron.errors import DataError
 from spectron.randomness import seed_of
 
 
-def prepare_synthetic(folder: Path, settings: CorpusSettings | None = None, progress: Progress | None = None) -> Prepared:
+def prepare_synthetic(
+    folder: Path, settings: CorpusSettings | None = None, progress: Progress | None = None
+) -> Prepared:
     """Write the synthetic corpus into a folder, or find the same one finished there.
 
     Raises:
@@ -46,7 +48,9 @@ def prepare_librispeech(folder: Path, output: Path) -> Prepared:
     try:
         parts = recipe(folder, num_jobs=os.cpu_count() or 1)
     except (AssertionError, ValueError) as error:  # what the recipe raises where there is no folder, or no part in it
-        raise DataError(f"no part of LibriSpeech (dev-clean, train-clean-100, ...) at {folder}: name the LibriSpeech folder") from error
+        raise DataError(
+            f"no part of LibriSpeech (dev-clean, train-clean-100, ...) at {folder}: name the LibriSpeech folder"
+        ) from error
     entries = [
         _librispeech_entry(part, recording, supervision, Path(output))
         for part, manifests in sorted(parts.items())
@@ -101,7 +105,9 @@ def prepare_folder(folder: Path, output: Path, dev_share: float = 0.1) -> Prepar
         else:
             entries.append(entry)
     if not entries:
-        raise DataError(f"{folder} holds no audio file with a text file beside it ({len(skipped)} without): put name.txt beside name.wav")
+        raise DataError(
+            f"{folder} holds no audio file with a text file beside it ({len(skipped)} without): put name.txt beside name.wav"
+        )
     # By a hash of the name: adding files later moves hardly any between the splits.
     entries.sort(key=lambda entry: seed_of("dev", entry["id"]))
     for index, entry in enumerate(entries):

@@ -32,7 +32,9 @@ def prepare_pairs(folder: Path, output: Path) -> Prepared:
     found = find_pairs(Path(folder))
     with ThreadPoolExecutor(8) as pool:  # threads, because reading waits for the disk
         lines = list(pool.map(lambda pair: _line(pair, output, found.same_beginning), found.pairs))
-    skipped = found.skipped | {pair.id: line for pair, line in zip(found.pairs, lines, strict=True) if isinstance(line, str)}
+    skipped = found.skipped | {
+        pair.id: line for pair, line in zip(found.pairs, lines, strict=True) if isinstance(line, str)
+    }
     entries = [line for line in lines if not isinstance(line, str)]
     if not entries:
         raise DataError(
@@ -40,7 +42,9 @@ def prepare_pairs(folder: Path, output: Path) -> Prepared:
         )
     write_lines(output, entries)
     seconds = sum(entry["positive_duration"] + entry["negative_duration"] for entry in entries)
-    return Prepared([output], len(entries), seconds / 3600, dict(Counter(entry["group"] for entry in entries)), skipped, "pairs")
+    return Prepared(
+        [output], len(entries), seconds / 3600, dict(Counter(entry["group"] for entry in entries)), skipped, "pairs"
+    )
 
 
 def _line(pair: FoundPair, output: Path, same_beginning: bool) -> dict[str, Any] | str:
@@ -49,7 +53,9 @@ def _line(pair: FoundPair, output: Path, same_beginning: bool) -> dict[str, Any]
     try:
         for name, side in (("positive", pair.positive), ("negative", pair.negative)):
             audio = recorded(side.file, output)
-            line |= {f"{name}_{key}": audio[key] for key in ("audio_filepath", "duration")} | {f"{name}_text": side.text}
+            line |= {f"{name}_{key}": audio[key] for key in ("audio_filepath", "duration")} | {
+                f"{name}_text": side.text
+            }
         context = _shared_seconds(pair.positive.file, pair.negative.file) if same_beginning else 0.0
     except (DataError, soundfile.LibsndfileError) as error:
         return str(error)
@@ -60,7 +66,9 @@ def _line(pair: FoundPair, output: Path, same_beginning: bool) -> dict[str, Any]
 
 def _shared_seconds(one: Path, other: Path) -> float:
     """How long two recordings are the same from their beginning, to the sample."""
-    (first, rate), (second, other_rate) = (soundfile.read(str(file), dtype="int16", always_2d=True) for file in (one, other))
+    (first, rate), (second, other_rate) = (
+        soundfile.read(str(file), dtype="int16", always_2d=True) for file in (one, other)
+    )
     if rate != other_rate or first.shape[1] != second.shape[1]:
         return 0.0
     length = min(len(first), len(second))

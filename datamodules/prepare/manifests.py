@@ -54,7 +54,11 @@ def recorded(file: Path, output: Path) -> dict[str, Any]:
         raise DataError(f"unreadable: {error}") from error
     if not info.frames:
         raise DataError("it holds no sample")
-    return {"audio_filepath": relative(file, output), "duration": info.frames / info.samplerate, "sample_rate": info.samplerate}
+    return {
+        "audio_filepath": relative(file, output),
+        "duration": info.frames / info.samplerate,
+        "sample_rate": info.samplerate,
+    }
 
 
 def relative(file: Path, output: Path) -> str:
@@ -76,13 +80,17 @@ def write_lines(output: Path, entries: Iterable[dict[str, Any]]) -> None:
     """
     entries = list(entries)
     if twice := repeated(entry["id"] for entry in entries):
-        raise DataError(f"two recordings would have the id {twice[0]!r} ({len(twice)} ids in all): rename one of their files or folders")
+        raise DataError(
+            f"two recordings would have the id {twice[0]!r} ({len(twice)} ids in all): rename one of their files or folders"
+        )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(output) as aside:
             aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     except OSError as error:
-        raise DataError(f"cannot write the manifest {output} ({error}): choose a folder that you may write to") from error
+        raise DataError(
+            f"cannot write the manifest {output} ({error}): choose a folder that you may write to"
+        ) from error
 
 
 def summary(manifests: list[Path], skipped: dict[str, str]) -> Prepared:

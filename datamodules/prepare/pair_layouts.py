@@ -112,7 +112,9 @@ def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
         rows = csv.DictReader(lines)
         missing = [name for name in NEEDED if name not in (rows.fieldnames or [])]
         if missing:
-            raise DataError(f"{table} has no column {', '.join(missing)}: name the folder of a set that is published with its gold")
+            raise DataError(
+                f"{table} has no column {', '.join(missing)}: name the folder of a set that is published with its gold"
+            )
         for row in rows:
             where = f"{table}:{rows.line_num}"
             if not all(row[name] for name in NEEDED) or row["correct"] not in ("0", "1"):

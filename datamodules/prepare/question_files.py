@@ -56,7 +56,9 @@ def read_questions(file: Path, split: str) -> list[WrittenQuestion]:
         if record.get("split", split) == split:
             questions.append(_checked(read(record), where))
     if not questions:
-        found = ", ".join(sorted({str(record["split"]) for record in records if "split" in record})) or "no question at all"
+        found = (
+            ", ".join(sorted({str(record["split"]) for record in records if "split" in record})) or "no question at all"
+        )
         raise DataError(f"{file} holds no question of split {split!r}, but {found}: name another --split")
     return questions
 
@@ -76,10 +78,14 @@ def read_llama_questions(file: Path) -> list[WrittenQuestion]:
             continue
         cells = [cell.strip() for cell in line.split("\t")]  # no quoting: titles stand in quotation marks
         if len(cells) != len(COLUMNS) or not all(cells):
-            raise DataError(f"{file}:{number} should hold a question, an answer and the name of a wav between tabs: mend {line!r}")
+            raise DataError(
+                f"{file}:{number} should hold a question, an answer and the name of a wav between tabs: mend {line!r}"
+            )
         text, answer, recording = cells
         if any(question.recording == recording for question in questions):
-            raise DataError(f"{file}:{number} names {recording}, which an earlier line has: give every question its own recording")
+            raise DataError(
+                f"{file}:{number} names {recording}, which an earlier line has: give every question its own recording"
+            )
         questions.append(_checked(WrittenQuestion(Path(recording).stem, text, [answer], recording), f"{file}:{number}"))
     return questions
 
@@ -104,7 +110,9 @@ def _recognised(file: Path) -> tuple[list[Any], Callable[[dict[str, Any]], Writt
     if isinstance(first, dict) and {"qText", "question"} & set(first):
         return records, _web_question
     holds = (
-        f"an object with the keys {', '.join(sorted(first))}" if isinstance(first, dict) else f"{type(content).__name__} of something else"
+        f"an object with the keys {', '.join(sorted(first))}"
+        if isinstance(first, dict)
+        else f"{type(content).__name__} of something else"
     )
     raise DataError(f"{file} begins with {holds}, which is none of the formats known: {KNOWN}")
 
@@ -151,7 +159,9 @@ def _checked(question: WrittenQuestion, where: str) -> WrittenQuestion:
     if not isinstance(text, str) or not _tidy(text):
         raise DataError(f"{where} ({name}) has {text!r} for its text: write the question or remove it")
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-        raise DataError(f"{where} ({name}) has no list of answers: take a part of the data that is published with its answers")
+        raise DataError(
+            f"{where} ({name}) has no list of answers: take a part of the data that is published with its answers"
+        )
     single = [answer for answer in dict.fromkeys(map(_tidy, answers)) if answer]
     if not single:
         raise DataError(f"{where} ({name}) has no answer: write one or remove the question")

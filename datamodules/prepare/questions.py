@@ -17,7 +17,7 @@ from spectron.datamodules.prepare.manifests import Prepared, recorded, write_man
 from spectron.datamodules.prepare.question_files import WrittenQuestion, read_llama_questions, read_questions
 from spectron.datamodules.synthetic.corpus_plan import Utterance, draw_prosody
 from spectron.datamodules.synthetic.parallel import in_processes, progress_bar
-from spectron.datamodules.synthetic.voices import HELDOUT_VOICES, SAMPLE_RATE_HZ, Voice, speak
+from spectron.datamodules.synthetic.voices import SAMPLE_RATE_HZ, UNSEEN_SPEAKERS, Voice, speak
 from spectron.errors import DataError
 from spectron.randomness import seed_of
 
@@ -45,14 +45,23 @@ def prepare_llama_questions(folder: Path, output: Path) -> Prepared:
     folder = Path(folder)
     tables = sorted(folder.glob("*.tsv"))
     if len(tables) != 1:
-        raise DataError(f"{folder} holds {len(tables)} tables (*.tsv) of questions, not one: name the folder of LLaMA-Questions")
+        raise DataError(
+            f"{folder} holds {len(tables)} tables (*.tsv) of questions, not one: name the folder of LLaMA-Questions"
+        )
     questions = read_llama_questions(tables[0])
     found = {file.name: file for file in sorted(folder.rglob("*")) if file.suffix.lower() in AUDIO_SUFFIXES}
-    return _manifest([_recorded(question, found.get(question.recording), folder) for question in questions], Path(output), "test")
+    return _manifest(
+        [_recorded(question, found.get(question.recording), folder) for question in questions], Path(output), "test"
+    )
 
 
 def prepare_questions(
-    file: Path, output: Path, split: str = "test", speech: Path | None = None, limit: int | None = None, workers: int | None = None
+    file: Path,
+    output: Path,
+    split: str = "test",
+    speech: Path | None = None,
+    limit: int | None = None,
+    workers: int | None = None,
 ) -> Prepared:
     """Make a manifest of written questions (WebQuestions, TriviaQA), spoken by espeak-ng or taken from a folder of recordings.
 
@@ -79,8 +88,13 @@ def prepare_questions(
     if speech is not None:
         # From the last suffix to the first, so that the first, an uncompressed one, stays.
         files = sorted(file for file in Path(speech).glob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-        found = {file.stem: file for file in sorted(files, key=lambda file: AUDIO_SUFFIXES.index(file.suffix.lower()), reverse=True)}
-        return _manifest([_recorded(question, found.get(question.id), Path(speech)) for question in questions], output, split)
+        found = {
+            file.stem: file
+            for file in sorted(files, key=lambda file: AUDIO_SUFFIXES.index(file.suffix.lower()), reverse=True)
+        }
+        return _manifest(
+            [_recorded(question, found.get(question.id), Path(speech)) for question in questions], output, split
+        )
     return _manifest(_spoken(questions, output.parent / f"{output.stem}_audio", workers), output, split)
 
 
@@ -111,7 +125,7 @@ def _spoken(questions: list[WrittenQuestion], folder: Path, workers: int | None)
 
 def _utterance(question: WrittenQuestion) -> Utterance:
     """How a question is spoken, a matter of its id alone, under a name that tells all that its samples depend on."""
-    voice = HELDOUT_VOICES[seed_of("voice", question.id) % len(HELDOUT_VOICES)]
+    voice = UNSEEN_SPEAKERS[seed_of("voice", question.id) % len(UNSEEN_SPEAKERS)]
     prosody = draw_prosody(random.Random(seed_of("prosody", question.id)), voice)
     made_by = seed_of(question.text, voice, prosody, version("espeakng-loader"))
     return Utterance(f"{question.id}-{made_by:016x}", question.text, voice, prosody)
@@ -146,5 +160,7 @@ def _manifest(asked: list[Asked], output: Path, split: str) -> Prepared:
         except DataError as error:
             skipped[question.id] = f"{one.file}: {error}"
     if not entries:
-        raise DataError(f"none of the {len(asked)} questions has a recording, the first because: {next(iter(skipped.values()))}")
+        raise DataError(
+            f"none of the {len(asked)} questions has a recording, the first because: {next(iter(skipped.values()))}"
+        )
     return write_manifest(output, entries, skipped)

@@ -1,7 +1,7 @@
 """Writes the synthetic corpus: audio, manifests and texts, the same to the last byte for the same settings.
 
 - ``carriers.jsonl``: splits ``train``, ``dev``, ``judge_train``, ``judge_dev``
-- ``questions.jsonl``: splits ``train``, ``heldout_voices``, ``heldout_wordings``, ``heldout_facts``, where asked for
+- ``questions.jsonl``: splits ``train``, ``unseen_speakers``, ``unseen_wordings``, ``unseen_facts``, where asked for
   ``other_voices`` and ``other_voices_facts``; each line has its spoken answer
 - ``text/train.txt``, ``dev.txt`` for the language model; ``judge_train.txt``, ``judge_dev.txt`` for a judge's
 - ``audio/``: 16 kHz FLAC
@@ -28,7 +28,9 @@ MANIFESTS = ("carriers.jsonl", "questions.jsonl")
 TEXTS = tuple(f"text/{name}.txt" for name in ("train", "dev", "judge_train", "judge_dev"))
 
 
-def write_corpus(folder: Path, settings: CorpusSettings, progress: Progress | None = None, workers: int | None = None) -> None:
+def write_corpus(
+    folder: Path, settings: CorpusSettings, progress: Progress | None = None, workers: int | None = None
+) -> None:
     """Write the corpus, or leave a finished one with the same settings as it is.
 
     It is written aside and renamed when complete, so that a folder that exists is whole.
@@ -67,7 +69,9 @@ def _check_same(folder: Path, settings: CorpusSettings, plan: Plan) -> None:
         stored = json.loads((folder / "corpus.json").read_text())
         known, fingerprint = stored["settings"], stored["fingerprint"]
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{folder} exists and is no finished synthetic corpus (no readable corpus.json): {cure}") from error
+        raise DataError(
+            f"{folder} exists and is no finished synthetic corpus (no readable corpus.json): {cure}"
+        ) from error
     # A setting that is younger than the corpus is seen in the fingerprint.
     asked = {key: value for key, value in asdict(settings).items() if known.get(key, value) != value}
     different = [f"{key}: {known[key]} there, {value} asked for" for key, value in asked.items()]
@@ -81,9 +85,13 @@ def _fill(folder: Path, settings: CorpusSettings, plan: Plan, progress: Progress
     """Speak everything and write all files of a corpus."""
     (folder / "audio").mkdir()
     (folder / "text").mkdir()
-    spoken = {entry["id"]: entry for entry in in_processes(partial(_speak_one, folder), plan.utterances, progress, workers)}
+    spoken = {
+        entry["id"]: entry for entry in in_processes(partial(_speak_one, folder), plan.utterances, progress, workers)
+    }
     _write_lines(folder / "carriers.jsonl", [json.dumps(spoken[u.id] | {"split": split}) for split, u in plan.carriers])
-    _write_lines(folder / "questions.jsonl", [json.dumps(_question_entry(question, spoken)) for question in plan.questions])
+    _write_lines(
+        folder / "questions.jsonl", [json.dumps(_question_entry(question, spoken)) for question in plan.questions]
+    )
     for name, lines in plan.texts.items():
         _write_lines(folder / "text" / f"{name}.txt", lines)
     seconds = sum(entry["duration"] for entry in spoken.values())

@@ -10,14 +10,37 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import cycle, islice
 
-from spectron.datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, voice_called
-from spectron.datamodules.synthetic.world import KINDS, Fact, carriers, denials, facts, heldout_facts, mismatches, word_lists
+from spectron.datamodules.synthetic.voices import (
+    JUDGE_VOICES,
+    TRAINING_VOICES,
+    UNSEEN_SPEAKERS,
+    Prosody,
+    Voice,
+    voice_called,
+)
+from spectron.datamodules.synthetic.world import (
+    KINDS,
+    Fact,
+    carriers,
+    facts,
+    mismatches,
+    negated_carriers,
+    unseen_facts,
+    word_lists,
+)
 
 SPLITS = (
     *(f"carriers/{split}" for split in ("train", "dev", "judge_train", "judge_dev")),
     *(
         f"questions/{split}"
-        for split in ("train", "heldout_voices", "heldout_wordings", "heldout_facts", "other_voices", "other_voices_facts")
+        for split in (
+            "train",
+            "unseen_speakers",
+            "unseen_wordings",
+            "unseen_facts",
+            "other_voices",
+            "other_voices_facts",
+        )
     ),
 )
 
@@ -31,18 +54,18 @@ class CorpusSettings:
         carriers: Carrier sentences to train on, each by one training voice.
         dev_carriers: Other sentences by held-out voices; as many again by the judge's voices.
         judge_carriers: Sentences by voices of their own, to train a judge's recogniser; at most half are answers with a wrong fact in them.
-        denials: Carriers more to train on, in the answers' words: wrong answers, denied or told by somebody; of more than there are
+        negated_carriers: Carriers more to train on, in the answers' words: wrong answers, denied or told by somebody; of more than there are
             (2,752) the first come again by other voices.
-        lists: Carriers more to train on: rows of six words in no order, half of them answers.
+        word_lists: Carriers more to train on: rows of six words in no order, half of them answers.
         other_voices: Voices more to ask with, by espeak's names (``en-us+travis``): all facts, in ``other_voices`` those that training
             asks for, in their first wording, and in ``other_voices_facts`` the held-out ones, in all trained wordings.
         wordings_per_voice: Question wordings drawn for each trained fact and voice, all where there are no more; 0 takes all.
         text_lines: Sentences for the language model.
         judge_text_lines: Sentences for the judge's language model.
-        heldout_share: Share of facts that are never asked in training.
-        text_mark: Stands between question and answer in the language model's text.
+        unseen_share: Share of facts that are never asked in training.
+        text_separator: Stands between question and answer in the language model's text.
         seed: Draws everything.
-        only: The splits to speak, such as ``carriers/train`` or ``questions/heldout_facts``; None speaks all. What a split holds does not
+        only: The splits to speak, such as ``carriers/train`` or ``questions/unseen_facts``; None speaks all. What a split holds does not
             depend on it.
     """
 
@@ -50,27 +73,27 @@ class CorpusSettings:
     carriers: int = 12000
     dev_carriers: int = 200
     judge_carriers: int = 8000
-    denials: int = 0
-    lists: int = 0
+    negated_carriers: int = 0
+    word_lists: int = 0
     other_voices: list[str] = field(default_factory=list)
     wordings_per_voice: int = 0
     text_lines: int = 30000
     judge_text_lines: int = 30000
-    heldout_share: float = 0.2
-    text_mark: str = " | "
+    unseen_share: float = 0.2
+    text_separator: str = " | "
     seed: int = 17
     only: list[str] | None = None
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.only or ()) - set(SPLITS)):
             raise ValueError(f"only: there is no split {', '.join(unknown)}. Valid names: {', '.join(SPLITS)}")
-        known = {voice.name for voice in (*TRAINING_VOICES, *HELDOUT_VOICES, *JUDGE_VOICES)}
+        known = {voice.name for voice in (*TRAINING_VOICES, *UNSEEN_SPEAKERS, *JUDGE_VOICES)}
         if taken := known & {name.replace("+", "-").lower() for name in self.other_voices}:
             raise ValueError(f"other_voices: {', '.join(sorted(taken))} is no other voice: the world has it already")
         if not 2 <= self.voices <= len(TRAINING_VOICES):
             raise ValueError(f"voices must be from 2 to {len(TRAINING_VOICES)}, got {self.voices}")
-        if not 0 <= self.heldout_share < 1:
-            raise ValueError(f"heldout_share must be from 0 to below 1, got {self.heldout_share}")
+        if not 0 <= self.unseen_share < 1:
+            raise ValueError(f"unseen_share must be from 0 to below 1, got {self.unseen_share}")
 
     @property
     def training_voices(self) -> tuple[Voice, ...]:
@@ -114,7 +137,9 @@ class Plan:
     @property
     def utterances(self) -> list[Utterance]:
         """Everything to speak, each once."""
-        return [utterance for _, utterance in self.carriers] + [u for q in self.questions for u in (q.asked, q.answered)]
+        return [utterance for _, utterance in self.carriers] + [
+            u for q in self.questions for u in (q.asked, q.answered)
+        ]
 
     def fingerprint(self) -> str:
         """SHA-256 of the whole plan."""
@@ -132,20 +157,22 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
     judge_dev = list(islice(sentences, settings.dev_carriers))
     for split, texts, voices in (
         ("train", train, settings.training_voices),
-        ("dev", dev, HELDOUT_VOICES),
+        ("dev", dev, UNSEEN_SPEAKERS),
         ("judge_train", judge_train, JUDGE_VOICES),
         ("judge_dev", judge_dev, JUDGE_VOICES),
     ):
         plan.carriers += [(split, utterance) for utterance in _in_turn(rng, f"carrier-{split}", texts, voices)]
-    apart = random.Random(f"{settings.seed} denials corpus")  # all else is the same without denials
-    denied = list(islice(cycle(denials(settings.seed)), settings.denials))
+    apart = random.Random(f"{settings.seed} denials corpus")  # all else is the same without negated_carriers
+    denied = list(islice(cycle(negated_carriers(settings.seed)), settings.negated_carriers))
     plan.carriers += [("train", utterance) for utterance in _in_turn(apart, "denial", denied, settings.training_voices)]
     apart = random.Random(f"{settings.seed} lists corpus")
-    rows = list(islice(word_lists(settings.seed), settings.lists))
+    rows = list(islice(word_lists(settings.seed), settings.word_lists))
     plan.carriers += [("train", utterance) for utterance in _in_turn(apart, "list", rows, settings.training_voices)]
     plan.questions = [*_questions(settings, rng), *_by_others(settings)]
     if settings.only is not None:  # after everything is drawn, so that a split is the same without the others
-        plan.carriers = [(split, utterance) for split, utterance in plan.carriers if f"carriers/{split}" in settings.only]
+        plan.carriers = [
+            (split, utterance) for split, utterance in plan.carriers if f"carriers/{split}" in settings.only
+        ]
         plan.questions = [question for question in plan.questions if f"questions/{question.split}" in settings.only]
     plan.texts = _texts(settings, train, dev)
     return plan
@@ -166,31 +193,35 @@ def _in_turn(rng: random.Random, name: str, texts: list[str], voices: tuple[Voic
 
 def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Question]:
     """Training questions by all training voices, and a few for each way of being new."""
-    heldout = heldout_facts(settings.heldout_share, settings.seed)
+    heldout = unseen_facts(settings.unseen_share, settings.seed)
     voices = settings.training_voices
     for index, fact in enumerate(facts()):
         kind = KINDS[fact.kind]
         trained = list(kind.trained_wordings)
         asked = partial(_question, rng, index, fact)
         if fact in heldout:
-            for voice in (*rng.sample(voices, 2), *rng.sample(HELDOUT_VOICES, 2)):
-                yield asked("heldout_facts", voice, rng.choice(trained))
+            for voice in (*rng.sample(voices, 2), *rng.sample(UNSEEN_SPEAKERS, 2)):
+                yield asked("unseen_facts", voice, rng.choice(trained))
             continue
         for voice in voices:
             for wording in rng.sample(trained, min(settings.wordings_per_voice or len(trained), len(trained))):
                 yield asked("train", voice, wording)
-        for voice in HELDOUT_VOICES:
-            yield asked("heldout_voices", voice, rng.choice(trained))
-        for voice in (rng.choice(voices), rng.choice(HELDOUT_VOICES)):
-            yield asked("heldout_wordings", voice, kind.heldout_wording)
+        for voice in UNSEEN_SPEAKERS:
+            yield asked("unseen_speakers", voice, rng.choice(trained))
+        for voice in (rng.choice(voices), rng.choice(UNSEEN_SPEAKERS)):
+            yield asked("unseen_wordings", voice, kind.unseen_wording)
 
 
 def _by_others(settings: CorpusSettings) -> Iterable[Question]:
     """The questions of voices that nothing was trained on; nothing is drawn, so that each asks in the same way."""
-    heldout = heldout_facts(settings.heldout_share, settings.seed)
+    heldout = unseen_facts(settings.unseen_share, settings.seed)
     for voice in map(voice_called, settings.other_voices):
         for index, fact in enumerate(facts()):
-            split, wordings = ("other_voices_facts", KINDS[fact.kind].trained_wordings) if fact in heldout else ("other_voices", range(1))
+            split, wordings = (
+                ("other_voices_facts", KINDS[fact.kind].trained_wordings)
+                if fact in heldout
+                else ("other_voices", range(1))
+            )
             for wording in wordings:
                 yield _spoken(index, fact, split, voice, wording, Prosody())
 
@@ -214,9 +245,11 @@ def _texts(settings: CorpusSettings, train: list[str], dev: list[str]) -> dict[s
     """
     rng = random.Random(f"{settings.seed} text")
     spoken = train or list(islice(carriers(f"{settings.seed} text"), 1000))
-    model = [_marked(rng, settings.text_mark, spoken) for _ in range(settings.text_lines)]
-    judge = [_judged(rng, sentence) for sentence in islice(carriers(f"{settings.seed} judge"), settings.judge_text_lines)]
-    model_dev = [_marked(rng, settings.text_mark, dev or spoken) for _ in range(200)]
+    model = [_marked(rng, settings.text_separator, spoken) for _ in range(settings.text_lines)]
+    judge = [
+        _judged(rng, sentence) for sentence in islice(carriers(f"{settings.seed} judge"), settings.judge_text_lines)
+    ]
+    model_dev = [_marked(rng, settings.text_separator, dev or spoken) for _ in range(200)]
     kept = min(200, len(judge) // 2)
     return {"train": model, "dev": model_dev, "judge_train": judge[kept:], "judge_dev": judge[:kept]}
 

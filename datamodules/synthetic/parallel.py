@@ -18,7 +18,10 @@ Spoken = TypeVar("Spoken")
 
 
 def in_processes(
-    speak: Callable[[Utterance], Spoken], utterances: Sequence[Utterance], progress: Progress | None = None, workers: int | None = None
+    speak: Callable[[Utterance], Spoken],
+    utterances: Sequence[Utterance],
+    progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Iterator[Spoken]:
     """What ``speak`` makes of each utterance, in their order.
 
@@ -34,13 +37,17 @@ def in_processes(
             progress(done, len(utterances))
 
 
-def _each(speak: Callable[[Utterance], Spoken], utterances: Sequence[Utterance], workers: int | None) -> Iterator[Spoken]:
+def _each(
+    speak: Callable[[Utterance], Spoken], utterances: Sequence[Utterance], workers: int | None
+) -> Iterator[Spoken]:
     workers = (os.cpu_count() or 1) if workers is None else workers
     if workers == 0:
         yield from map(speak, utterances)
         return
     # Processes, because the synthesizer is not thread-safe; spawned, because a fork of a process with torch's threads may hang.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
         yield from pool.map(speak, utterances, chunksize=16)
 
 

@@ -65,7 +65,7 @@ TRAINING_VOICES = (
     Voice("en-us", "Mario", "M"),
     Voice("en-us", "iven3", "M"),
 )
-HELDOUT_VOICES = (
+UNSEEN_SPEAKERS = (
     Voice("en-us", "f1", "F"),
     Voice("en-us", "Alex", "M"),
     Voice("en", "Gene", "M"),
@@ -101,7 +101,9 @@ def voice_called(name: str) -> Voice:
     """
     accent, plus, variant = name.partition("+")
     if not (accent and plus and variant):
-        raise DataError(f"no voice {name!r}: name an accent and a variant of espeak-ng, such as {accent or 'en-us'}+{variant or 'f1'}")
+        raise DataError(
+            f"no voice {name!r}: name an accent and a variant of espeak-ng, such as {accent or 'en-us'}+{variant or 'f1'}"
+        )
     return Voice(accent, variant, "")
 
 
@@ -150,7 +152,9 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
     try:
         if rate <= 0:
-            raise DataError(f"espeak-ng found no data at {espeakng_loader.get_data_path()}: install espeakng-loader again")
+            raise DataError(
+                f"espeak-ng found no data at {espeakng_loader.get_data_path()}: install espeakng-loader again"
+            )
         library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # otherwise the clock seeds the breath of some voices
         yield library, rate
     finally:
@@ -163,7 +167,9 @@ def _select(library: ctypes.CDLL, voice: Voice) -> None:
     data = Path(espeakng_loader.get_data_path())
     variants = [file.name for file in (data / "voices" / "!v").iterdir()]
     if voice.variant not in variants:
-        raise DataError(f"espeak-ng has no variant {voice.variant!r} for a voice {voice.name}. {nearest(voice.variant, variants)}")
+        raise DataError(
+            f"espeak-ng has no variant {voice.variant!r} for a voice {voice.name}. {nearest(voice.variant, variants)}"
+        )
     if library.espeak_SetVoiceByName(f"{voice.accent}+{voice.variant}".encode()) != 0:
         accents = [file.name.lower() for file in (data / "lang").rglob("en*")]
         raise DataError(f"espeak-ng has no accent {voice.accent!r}. {nearest(voice.accent, accents)}")
@@ -211,7 +217,9 @@ def _trimmed(samples: Tensor, rate: int, text: str, begins: dict[int, float]) ->
     loud = (samples.abs() > SILENCE * samples.abs().max()).nonzero().flatten()
     first, last = int(loud[0]), int(loud[-1]) + 1
     margin = round(MARGIN_SECONDS * rate)
-    waveform = resample(torch.nn.functional.pad(samples, (margin, margin))[first : last + 2 * margin], rate, SAMPLE_RATE_HZ)
+    waveform = resample(
+        torch.nn.functional.pad(samples, (margin, margin))[first : last + 2 * margin], rate, SAMPLE_RATE_HZ
+    )
     waveform = waveform * (PEAK / waveform.abs().max())
     # The first word's event comes with the first sample, which may be silent.
     words = word_times(text, begins | {0: first / rate}, last / rate)

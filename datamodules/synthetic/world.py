@@ -50,7 +50,7 @@ class Kind:
         return range(len(self.questions) - 1)
 
     @property
-    def heldout_wording(self) -> int:
+    def unseen_wording(self) -> int:
         """The wording that only tests use."""
         return len(self.questions) - 1
 
@@ -162,7 +162,7 @@ def facts() -> tuple[Fact, ...]:
     return tuple(Fact(name, *pair.split()) for name, kind in KINDS.items() for pair in kind.pairs.split(", "))
 
 
-def heldout_facts(share: float, seed: int) -> set[Fact]:
+def unseen_facts(share: float, seed: int) -> set[Fact]:
     """The same share of every kind, drawn by the seed."""
     drawn: set[Fact] = set()
     for name in KINDS:
@@ -173,7 +173,9 @@ def heldout_facts(share: float, seed: int) -> set[Fact]:
 
 def vocabulary() -> set[str]:
     """Every word of the facts, questions and answers."""
-    texts = [text for fact in facts() for text in (fact.answer, *map(fact.question, range(len(KINDS[fact.kind].questions))))]
+    texts = [
+        text for fact in facts() for text in (fact.answer, *map(fact.question, range(len(KINDS[fact.kind].questions))))
+    ]
     return {word for text in texts for word in text.split()}
 
 
@@ -224,11 +226,15 @@ def carriers(seed: object) -> Iterator[str]:
 
 def mismatches(seed: object) -> list[str]:
     """All answer sentences with a wrong answer, shuffled: a recogniser trained on them hears answers but learns no fact."""
-    wrong = [fact.answer_with(other) for fact in facts() for other in {f.gold for f in facts() if f.kind == fact.kind} - {fact.gold}]
+    wrong = [
+        fact.answer_with(other)
+        for fact in facts()
+        for other in {f.gold for f in facts() if f.kind == fact.kind} - {fact.gold}
+    ]
     return random.Random(f"{seed} mismatches").sample(sorted(wrong), len(wrong))
 
 
-def denials(seed: object) -> list[str]:
+def negated_carriers(seed: object) -> list[str]:
     """Wrong answers denied, or told by somebody, shuffled: the words of all answers are said side by side, and still no fact is."""
     rng = random.Random(f"{seed} denials")
     said: list[str] = []

@@ -40,7 +40,9 @@ class PanelEvaluation(Callback, ABC):
             module has no panel, the logger is not a run's, or a judge shares weights with the model.
     """
 
-    def __init__(self, judges: Judges, metrics: list[SpokenMetric], panel_size: int, audio_items: int, every_n_validations: int) -> None:
+    def __init__(
+        self, judges: Judges, metrics: list[SpokenMetric], panel_size: int, audio_items: int, every_n_validations: int
+    ) -> None:
         for name, value in {"panel_size": panel_size, "every_n_validations": every_n_validations}.items():
             if value < 1:
                 raise ConfigError(f"{name}: must be at least 1, got {value}")
@@ -133,7 +135,9 @@ def panel_source(trainer: Trainer) -> Any:
     """The data module, which chooses the prompts."""
     data = getattr(trainer, "datamodule", None)
     if not hasattr(data, "panel"):
-        raise ConfigError(f"an evaluation takes its utterances from the data module's `panel(size)`, and {type(data).__name__} has none")
+        raise ConfigError(
+            f"an evaluation takes its utterances from the data module's `panel(size)`, and {type(data).__name__} has none"
+        )
     return data
 
 

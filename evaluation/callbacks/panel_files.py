@@ -72,10 +72,16 @@ def write_sample(files: PanelFiles, stem: str, sample: SpokenSample) -> dict[str
 def panels_of(sample: SpokenSample) -> list[MelPanel]:
     """Prompt where there is one, generated speech and reference, with what is said in each, and what was made of it."""
     rate = sample.frame_rate_hz
-    prompt = f"said: “{sample.prompt_text}”" + ("" if sample.transcript is None else f" — transcribed: “{sample.transcript}”")
+    prompt = f"said: “{sample.prompt_text}”" + (
+        "" if sample.transcript is None else f" — transcribed: “{sample.transcript}”"
+    )
     said = [] if sample.continuation_text is None else [f"written: “{sample.continuation_text}”"]
     heard = [] if sample.heard is None else [f"heard by the judge: “{sample.heard}”"]
-    reference = f"said: “{sample.reference_text}”" if sample.reference_text else f"accepted answers: {', '.join(sample.answers)}"
+    reference = (
+        f"said: “{sample.reference_text}”"
+        if sample.reference_text
+        else f"accepted answers: {', '.join(sample.answers)}"
+    )
     generated = "Generated" if sample.stopped else "Generated, cut at the longest length allowed"
     asked = [MelPanel(f"Prompt {sample.id}", sample.prompt_mel, rate, prompt)] if len(sample.prompt) else []
     return [

@@ -17,7 +17,7 @@ from spectron.evaluation.judges import QualityPredictor, SpeakerEmbedder, TextSc
 from spectron.evaluation.metrics import SpokenMetric, all_metrics
 from spectron.evaluation.metrics.names import CEILING, VALIDATION
 from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 
 DECODING = Decoding()
 
@@ -67,7 +67,9 @@ class SpeechEvaluation(PanelEvaluation):
         """All that this callback may log and that a ``monitor`` may name."""
         names = {VALIDATION + name for metric in self.metrics for name in metric.measure_names()}
         if self.ceiling:
-            names |= {CEILING + name for metric in self.metrics if metric.judges_speech for name in metric.measure_names()}
+            names |= {
+                CEILING + name for metric in self.metrics if metric.judges_speech for name in metric.measure_names()
+            }
         return names
 
     def require_fitting(self, pl_module: LightningModule) -> None:
@@ -78,13 +80,15 @@ class SpeechEvaluation(PanelEvaluation):
         """Let the model speak, judge, log."""
         system = system_of(pl_module)
         teacher_forced = getattr(pl_module, "teacher_forced_mel", None)
-        judged = judge_system(system, self.panel, self.decoding, self.judges, self.metrics, pl_module.device, teacher_forced)
+        judged = judge_system(
+            system, self.panel, self.decoding, self.judges, self.metrics, pl_module.device, teacher_forced
+        )
         ceiling = [] if self.ceiling_measured or not self.ceiling else self.measure_ceiling(system, pl_module)
         self.ceiling_measured = True
         logger_of(trainer).log_measures([*judged.named(VALIDATION), *ceiling], trainer.global_step)
         return {"": judged}
 
-    def measure_ceiling(self, system: SpokenLanguageModel, pl_module: LightningModule) -> list[Measure]:
+    def measure_ceiling(self, system: SpokenLanguageModel, pl_module: LightningModule) -> list[MetricValue]:
         """What the recordings of the panel reach after the vocoder; nothing where there is no recording, or no head with a vocoder."""
         head, vocoder = getattr(system, "head", None), getattr(system, "vocoder", None)
         recorded = [batch for batch in map(with_reference, self.panel) if batch.ids]

@@ -15,7 +15,7 @@ from spectron.evaluation.judges import Transcriber
 from spectron.evaluation.metrics import MelDistance, SpeechWordErrorRate, SpokenMetric, StftDistance
 from spectron.evaluation.metrics.names import RECORDING, VALIDATION
 from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 from spectron.training.vocoding import VocoderModel
 
 
@@ -51,7 +51,9 @@ class VocoderEvaluation(PanelEvaluation):
         """All that this callback may log and that a ``monitor`` may name."""
         prefixes = [VALIDATION, *(f"{name}/" for name in self.against)]
         names = {prefix + name for prefix in prefixes for metric in self.metrics for name in metric.measure_names()}
-        return names | {RECORDING + name for metric in self.metrics if metric.judges_speech for name in metric.measure_names()}
+        return names | {
+            RECORDING + name for metric in self.metrics if metric.judges_speech for name in metric.measure_names()
+        }
 
     def require_fitting(self, pl_module: LightningModule) -> None:
         """Refuse a task that trains no vocoder."""
@@ -63,14 +65,17 @@ class VocoderEvaluation(PanelEvaluation):
         judged = {"": self.judge(own, pl_module, self.metrics)}
         measures = judged[""].named(VALIDATION)
         if not self.compared:
-            judged |= {name: self.judge(make(own.mel).to(pl_module.device), pl_module, self.metrics) for name, make in self.against.items()}
+            judged |= {
+                name: self.judge(make(own.mel).to(pl_module.device), pl_module, self.metrics)
+                for name, make in self.against.items()
+            }
             measures += [measure for name in self.against for measure in judged[name].named(f"{name}/")]
             measures += self.measure_recordings(pl_module)
         self.compared = True
         logger_of(trainer).log_measures(measures, trainer.global_step)
         return judged
 
-    def measure_recordings(self, pl_module: LightningModule) -> list[Measure]:
+    def measure_recordings(self, pl_module: LightningModule) -> list[MetricValue]:
         """What the recordings themselves reach in the judges' eyes."""
         metrics = [metric for metric in self.metrics if metric.judges_speech]
         return self.judge(None, pl_module, metrics).named(RECORDING) if metrics else []

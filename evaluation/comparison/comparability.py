@@ -7,7 +7,7 @@ from typing import Any
 
 from spectron.errors import ConfigError
 from spectron.evaluation.report import MODEL, StoredEvaluation
-from spectron.evaluation.suites.plan import REFERENCES
+from spectron.evaluation.suites.plan import BASELINES
 from spectron.tracking.measure import flatten
 
 SHOWN = 12  # differences that an error lists before it counts the rest
@@ -41,7 +41,9 @@ def find_differences(evaluations: list[StoredEvaluation]) -> list[Difference]:
             continue  # they were made alike, whatever places and names they were given
         # A fingerprint says that something differs, and is worth a word only where nothing else says what.
         keys = [key for key in keys if not key.endswith(".fingerprint")] or keys
-        found += [Difference(key, wanted.get(key, "nothing"), has.get(key, "nothing"), str(other.folder)) for key in keys]
+        found += [
+            Difference(key, wanted.get(key, "nothing"), has.get(key, "nothing"), str(other.folder)) for key in keys
+        ]
     return found
 
 
@@ -58,7 +60,9 @@ def require_comparable(evaluations: list[StoredEvaluation], cure: str = ANYWAY) 
     if found := find_differences(evaluations):
         more = f"\n  and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         listed = "".join(f"\n  {difference}" for difference in found[:SHOWN])
-        raise ConfigError(f"these evaluations were not made alike, so their figures do not compare:{listed}{more}\nCure: {cure}.")
+        raise ConfigError(
+            f"these evaluations were not made alike, so their figures do not compare:{listed}{more}\nCure: {cure}."
+        )
 
 
 def _conditions(evaluation: StoredEvaluation) -> dict[str, str]:
@@ -72,7 +76,7 @@ def _conditions(evaluation: StoredEvaluation) -> dict[str, str]:
             identity.pop("title", None)
         conditions |= flatten({"scorers": {name: identity or "none"}})
     settings = flatten({"settings": results["settings"]})
-    conditions |= {key: value for key, value in settings.items() if not key.endswith(f".{REFERENCES}")}
+    conditions |= {key: value for key, value in settings.items() if not key.endswith(f".{BASELINES}")}
     for name, task in evaluation.tasks.items():
         conditions |= flatten({"tasks": {name: {"data": task["data"], "fingerprint": task["fingerprint"]}}})
         conditions[f"tasks.{name}.ids"] = ", ".join(sorted(evaluation.items_of(name, MODEL)))

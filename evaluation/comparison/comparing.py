@@ -77,7 +77,9 @@ class EvaluationComparison:
         """What was evaluated in each; with the beginning of its folder's name where another one has evaluated the same."""
         names = [str(evaluation.results["system"]["reference"]) for evaluation in self.evaluations]
         folders = [evaluation.folder.name[:8] for evaluation in self.evaluations]
-        return [f"{name} ({folder})" if names.count(name) > 1 else name for name, folder in zip(names, folders, strict=True)]
+        return [
+            f"{name} ({folder})" if names.count(name) > 1 else name for name, folder in zip(names, folders, strict=True)
+        ]
 
 
 def compare_evaluations(folders: list[Path], allow_different: bool = False) -> EvaluationComparison:
@@ -92,7 +94,9 @@ def compare_evaluations(folders: list[Path], allow_different: bool = False) -> E
         ConfigError: if there are fewer than two or more than 26, if they were not made alike, or share no item.
     """
     if not 2 <= len({folder.resolve() for folder in folders}) == len(folders) <= len(LETTERS):
-        raise ConfigError(f"a comparison takes 2 to 26 different evaluations, got {', '.join(map(str, folders)) or 'none'}")
+        raise ConfigError(
+            f"a comparison takes 2 to 26 different evaluations, got {', '.join(map(str, folders)) or 'none'}"
+        )
     evaluations = [read_evaluation(folder) for folder in folders]
     if not allow_different:
         require_comparable(evaluations)
@@ -108,7 +112,10 @@ def _reduce(evaluations: list[StoredEvaluation]) -> list[StoredEvaluation]:
     models = [[item for item in evaluation.items if item.system == MODEL] for evaluation in evaluations]
     keyed = [{(item.task, item.id): item for item in items} for items in models]
     common = [key for key in keyed[0] if all(key in items for items in keyed)]
-    return [replace(evaluation, items=[items[key] for key in common]) for evaluation, items in zip(evaluations, keyed, strict=True)]
+    return [
+        replace(evaluation, items=[items[key] for key in common])
+        for evaluation, items in zip(evaluations, keyed, strict=True)
+    ]
 
 
 def _compare_task(task: str, evaluations: list[StoredEvaluation], reduced: list[StoredEvaluation]) -> ComparedTask:
@@ -141,11 +148,15 @@ def _measure_again(measures: dict[str, StoredMeasure], items: list[StoredItem]) 
             weight = dict.fromkeys(measure.weight, total)
             value = float(sums[:, 0].sum()) / total if total else None
             skipped = len(parts) - len(used)
-            again[name] = replace(measure, value=value, low=low, high=high, count=len(used), skipped=skipped, weight=weight)
+            again[name] = replace(
+                measure, value=value, low=low, high=high, count=len(used), skipped=skipped, weight=weight
+            )
     return again
 
 
-def _contrast(name: str, higher_is_better: bool | None, first: list[StoredItem], other: list[StoredItem]) -> Contrast | None:
+def _contrast(
+    name: str, higher_is_better: bool | None, first: list[StoredItem], other: list[StoredItem]
+) -> Contrast | None:
     difference = paired_bootstrap(_parts(name, other), _parts(name, first))
     if math.isnan(difference.value):
         return None

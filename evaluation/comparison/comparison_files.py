@@ -14,7 +14,9 @@ from spectron.evaluation.report.plots import Histogram, IntervalPlot, Point, int
 from spectron.evaluation.report.stored import MODEL
 
 
-def write_comparison(comparison: EvaluationComparison, folder: Path, listening_items: int = LISTENING_ITEMS) -> list[Path]:
+def write_comparison(
+    comparison: EvaluationComparison, folder: Path, listening_items: int = LISTENING_ITEMS
+) -> list[Path]:
     """Write ``comparison.csv``, ``comparison.md`` and ``comparison.html``, which holds the same prompts side by side.
 
     Args:
@@ -36,7 +38,9 @@ def write_comparison(comparison: EvaluationComparison, folder: Path, listening_i
     except OSError as error:
         raise DataError(f"cannot write to {folder} ({error}): choose a folder that you may write to") from error
     named = list(zip(comparison.letters, comparison.evaluations, strict=True))
-    columns = {task.name: [Column(letter, evaluation, MODEL) for letter, evaluation in named] for task in comparison.tasks}
+    columns = {
+        task.name: [Column(letter, evaluation, MODEL) for letter, evaluation in named] for task in comparison.tasks
+    }
     heard = listen(columns, listening_items, Media())
     page = write_page(
         folder / "comparison.html",
@@ -54,8 +58,12 @@ def _task_pages(comparison: EvaluationComparison, heard: dict[str, Listening]) -
         plots: list[tuple[IntervalPlot | None, Histogram | None]] = []
         for metric in (metric for metric in task.metrics if "/" not in metric.name):
             named = zip(comparison.letters, metric.measures, strict=True)
-            points = [Point(name, place, m.value, m.low, m.high) for place, (name, m) in enumerate(named) if m is not None]
+            points = [
+                Point(name, place, m.value, m.low, m.high) for place, (name, m) in enumerate(named) if m is not None
+            ]
             plot = interval_plot(metric.name, points)
             plots += [(plot, None)] if plot else []
-        pages.append(TaskPage(task.name, about(task) + ".", as_measure_table(comparison, task), plots, heard.get(task.name)))
+        pages.append(
+            TaskPage(task.name, about(task) + ".", as_measure_table(comparison, task), plots, heard.get(task.name))
+        )
     return pages

@@ -11,20 +11,40 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from spectron.evaluation.comparison.comparing import LETTERS, ComparedMetric, ComparedTask, Contrast, EvaluationComparison
+from spectron.evaluation.comparison.comparing import (
+    LETTERS,
+    ComparedMetric,
+    ComparedTask,
+    Contrast,
+    EvaluationComparison,
+)
 from spectron.evaluation.report.figures import decimals, figure
 from spectron.evaluation.report.metric_tables import Heading, MeasureTable, interval, measure_table, shown_value
 from spectron.tracking.measure import ARROWS
 
 STYLES = {True: "bold green", False: "bold red", None: ""}
 VERDICTS = {True: "better", False: "worse", None: ""}
-COLUMNS = ["task", "metric", "unit", "higher_is_better", "evaluation", "reference", "value", "low", "high", "count", "skipped"]
+COLUMNS = [
+    "task",
+    "metric",
+    "unit",
+    "higher_is_better",
+    "evaluation",
+    "reference",
+    "value",
+    "low",
+    "high",
+    "count",
+    "skipped",
+]
 COLUMNS += ["difference", "difference_low", "difference_high", "p", "compared_items", "left_out"]
 
 
 def render(comparison: EvaluationComparison) -> Group:
     """Tables for the terminal: a row a metric; under each value the difference to the first evaluation, green where it is better."""
-    tables: list[Table | Text] = [Text(f"not made alike: {difference}", style="yellow") for difference in comparison.different]
+    tables: list[Table | Text] = [
+        Text(f"not made alike: {difference}", style="yellow") for difference in comparison.different
+    ]
     tables.append(Text("Values [95 % interval] n items; below them differences to A on the same items [95 % interval]"))
     for task in comparison.tasks:
         table = Table(title=Text(f"{task.name}: {about(task)}"), title_justify="left", min_width=36)
@@ -51,7 +71,11 @@ def as_csv(comparison: EvaluationComparison) -> str:
                     "unit": metric.unit,
                     "higher_is_better": metric.higher_is_better,
                 }
-                known |= {"evaluation": letter, "reference": comparison.references[place], "left_out": task.left_out[place]}
+                known |= {
+                    "evaluation": letter,
+                    "reference": comparison.references[place],
+                    "left_out": task.left_out[place],
+                }
                 if measure := metric.measures[place]:
                     known |= {name: getattr(measure, name) for name in ("value", "low", "high", "count", "skipped")}
                 if contrast := metric.contrasts[place]:
@@ -65,11 +89,22 @@ def as_csv(comparison: EvaluationComparison) -> str:
 def as_markdown(comparison: EvaluationComparison) -> str:
     """A table a task, ready to be pasted into a page or an issue."""
     lines = ["# Comparison of evaluations", ""]
-    lines += [f"- {letter}: {_cell(name)}" for letter, name in zip(comparison.letters, comparison.references, strict=True)]
+    lines += [
+        f"- {letter}: {_cell(name)}" for letter, name in zip(comparison.letters, comparison.references, strict=True)
+    ]
     lines += [f"- not made alike: {_cell(str(difference))}" for difference in comparison.different]
     for task in comparison.tasks:
-        lines += ["", f"## {_cell(task.name)}", "", f"Values [95 % interval], and differences to A on the same items ({about(task)}).", ""]
-        lines += ["| metric | " + " | ".join(comparison.letters) + " |", "|---" + "|---:" * len(comparison.letters) + "|"]
+        lines += [
+            "",
+            f"## {_cell(task.name)}",
+            "",
+            f"Values [95 % interval], and differences to A on the same items ({about(task)}).",
+            "",
+        ]
+        lines += [
+            "| metric | " + " | ".join(comparison.letters) + " |",
+            "|---" + "|---:" * len(comparison.letters) + "|",
+        ]
         for metric in task.metrics:
             cells = ["<br>".join(part for part in texts if part) for texts in _texts(metric)]
             lines.append("| " + " | ".join(map(_cell, [_name(metric), *cells])) + " |")
@@ -80,12 +115,16 @@ def as_measure_table(comparison: EvaluationComparison, task: ComparedTask) -> Me
     """The table of a page: as in a report, with the differences in the cells."""
     columns = [{m.name: m.measures[place] for m in task.metrics} for place in range(len(comparison.letters))]
     headings = [Heading(letter, name) for letter, name in zip(comparison.letters, comparison.references, strict=True)]
-    table = measure_table(headings, [{name: measure for name, measure in column.items() if measure} for column in columns])
+    table = measure_table(
+        headings, [{name: measure for name, measure in column.items() if measure} for column in columns]
+    )
     for row, metric in zip(table.rows, task.metrics, strict=True):
         places = _places(metric)
         for place, contrast in enumerate(metric.contrasts):
             if contrast:
-                row.cells[place] = replace(row.cells[place], difference=_difference(contrast, places), verdict=VERDICTS[contrast.better])
+                row.cells[place] = replace(
+                    row.cells[place], difference=_difference(contrast, places), verdict=VERDICTS[contrast.better]
+                )
     return table
 
 
@@ -114,7 +153,9 @@ def _texts(metric: ComparedMetric) -> list[tuple[str, str]]:
 
 
 def _places(metric: ComparedMetric) -> int:
-    return decimals(value for measure in metric.measures if measure for value in (measure.value, measure.low, measure.high))
+    return decimals(
+        value for measure in metric.measures if measure for value in (measure.value, measure.low, measure.high)
+    )
 
 
 def _difference(contrast: Contrast, places: int) -> str:

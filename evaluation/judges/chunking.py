@@ -10,9 +10,13 @@ from torch import Tensor
 
 from spectron.audio.resampling import resample
 
-PIECE_SECONDS = 30.0  # the longest that a judge hears at once: Whisper's window, and attention over more grows with its square
+PIECE_SECONDS = (
+    30.0  # the longest that a judge hears at once: Whisper's window, and attention over more grows with its square
+)
 TOGETHER_SECONDS = 120.0  # the most in a batch, padding included
-CPU_TOGETHER_SECONDS = 12.0  # the same on a CPU, whose caches hold little: larger batches are slower than single recordings there
+CPU_TOGETHER_SECONDS = (
+    12.0  # the same on a CPU, whose caches hold little: larger batches are slower than single recordings there
+)
 LEAST_SECONDS = 0.1  # less holds no word and no voice, and is below what front ends accept
 QUIET_SECONDS = 0.2  # how long a place must be quiet to be cut: longer than the closure of a plosive
 
@@ -46,7 +50,11 @@ def by_pieces(
     pieces = []
     for owner, waveform in enumerate(waveforms):
         whole = resample(waveform.detach().cpu().float(), from_hz, to_hz)
-        pieces += [(owner, piece) for piece in cut(whole, to_hz, longest_seconds) if len(piece) >= LEAST_SECONDS * to_hz and piece.any()]
+        pieces += [
+            (owner, piece)
+            for piece in cut(whole, to_hz, longest_seconds)
+            if len(piece) >= LEAST_SECONDS * to_hz and piece.any()
+        ]
     evidence: dict[int, Evidence] = {}
     together = together_seconds or (CPU_TOGETHER_SECONDS if device.type == "cpu" else TOGETHER_SECONDS)
     for group in alike([len(piece) for _, piece in pieces], int(together * to_hz)):

@@ -28,7 +28,10 @@ def require_independence(judges: list[Judge], model: nn.Module) -> None:
     for judge in judges:
         for name, weights in judge.named_parameters():
             for model_name, model_weights in by_shape.get(weights.shape, []):
-                if torch.equal(weights.detach().float(), model_weights.float().to(weights.device)) and weights.min() != weights.max():
+                if (
+                    torch.equal(weights.detach().float(), model_weights.float().to(weights.device))
+                    and weights.min() != weights.max()
+                ):
                     raise ConfigError(
                         f"{judge.title} shares weights with the model that it would judge: its {name} equals the model's {model_name}. "
                         "Take a judge that was trained apart, on other data or from another seed."

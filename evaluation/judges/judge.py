@@ -65,7 +65,9 @@ class Judge(nn.Module, ABC):
             self.eval().requires_grad_(False)
             for tensor in (*self.parameters(), *self.buffers()):
                 # Buffers in double precision stay: a front end has them for a reason.
-                if tensor.is_floating_point() and (isinstance(tensor, nn.Parameter) or tensor.dtype.itemsize < torch.float32.itemsize):
+                if tensor.is_floating_point() and (
+                    isinstance(tensor, nn.Parameter) or tensor.dtype.itemsize < torch.float32.itemsize
+                ):
                     tensor.data = tensor.data.float()
         self.loaded = True
 

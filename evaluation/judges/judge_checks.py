@@ -41,7 +41,10 @@ class Kind:
 def form(trial: Trial) -> str:
     """It has a title, loads, and gives an answer of the right form to every item, at another sample rate too."""
     judge: Judge = trial.part
-    require(isinstance(judge.title, str) and bool(judge.title), f"its title is {judge.title!r}: give class and weights in a text")
+    require(
+        isinstance(judge.title, str) and bool(judge.title),
+        f"its title is {judge.title!r}: give class and weights in a text",
+    )
     kind = _kind(judge)
     _answers(trial, kind.ordinary()[:1], OTHER_RATE_HZ)
     _answers(trial, kind.ordinary())
@@ -85,7 +88,9 @@ def speech() -> list[Tensor]:
     for seconds, pitch_hz in ((1.6, 110.0), (1.1, 190.0), (0.7, 140.0)):
         time = torch.arange(round(seconds * RATE_HZ)) / RATE_HZ
         tone = sum(torch.sin(2 * torch.pi * pitch_hz * harmonic * time) / harmonic for harmonic in range(1, 20))
-        rows.append(0.1 * tone * (1 + torch.sin(2 * torch.pi * 4 * time)) + 0.003 * torch.randn(len(time), generator=draw))
+        rows.append(
+            0.1 * tone * (1 + torch.sin(2 * torch.pi * 4 * time)) + 0.003 * torch.randn(len(time), generator=draw)
+        )
     return rows
 
 
@@ -96,10 +101,18 @@ def odd_speech() -> list[Tensor]:
 
 def _wrong_rating(item: Tensor, answer: Any) -> str | None:
     if answer is None:
-        return None if not item.any() or len(item) < RATE_HZ // 10 else "gives no score to a recording: return a mean opinion score, 1 to 5"
+        return (
+            None
+            if not item.any() or len(item) < RATE_HZ // 10
+            else "gives no score to a recording: return a mean opinion score, 1 to 5"
+        )
     if not item.any():
         return f"gives {answer!r} where there is nothing to hear: return None"
-    return None if isinstance(answer, float) and 1 <= answer <= 5 else f"gives {answer!r}: return a mean opinion score, a float from 1 to 5"
+    return (
+        None
+        if isinstance(answer, float) and 1 <= answer <= 5
+        else f"gives {answer!r}: return a mean opinion score, a float from 1 to 5"
+    )
 
 
 def _wrong_transcript(item: Tensor, answer: Any) -> str | None:
@@ -109,14 +122,18 @@ def _wrong_transcript(item: Tensor, answer: Any) -> str | None:
 
 
 def _wrong_score(item: str, answer: Any) -> str | None:
-    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], float) and isinstance(answer[1], int)):
+    if not (
+        isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[0], float) and isinstance(answer[1], int)
+    ):
         return f"gives {answer!r} for a text: return the pair nats (float, summed over the tokens), tokens (int)"
     nats, tokens = answer
     if not math.isfinite(nats) or nats < 0 or tokens < 0:
         return f"gives {nats} nats and {tokens} tokens: return the negative log-likelihood, which is finite and not below 0"
     if not item and (nats, tokens) != (0.0, 0):
         return f"gives {nats} nats and {tokens} tokens for an empty text: return (0.0, 0), and score no special token"
-    return f"finds no token in {item[:20]!r}: score every token of the text" if item.strip(" ?!") and not tokens else None
+    return (
+        f"finds no token in {item[:20]!r}: score every token of the text" if item.strip(" ?!") and not tokens else None
+    )
 
 
 def _wrong_embedding(item: Tensor, answer: Any) -> str | None:
@@ -131,16 +148,23 @@ def _wrong_embedding(item: Tensor, answer: Any) -> str | None:
 
 
 KINDS: dict[type, Kind] = {
-    Transcriber: Kind(lambda judge, items, rate_hz: judge.transcribe(items, rate_hz), _wrong_transcript, speech, odd_speech),
+    Transcriber: Kind(
+        lambda judge, items, rate_hz: judge.transcribe(items, rate_hz), _wrong_transcript, speech, odd_speech
+    ),
     TextScorer: Kind(lambda judge, items, _: judge.score(items), _wrong_score, lambda: TEXTS, lambda: ODD_TEXTS),
-    SpeakerEmbedder: Kind(lambda judge, items, rate_hz: judge.embed(items, rate_hz).cpu(), _wrong_embedding, speech, odd_speech),
+    SpeakerEmbedder: Kind(
+        lambda judge, items, rate_hz: judge.embed(items, rate_hz).cpu(), _wrong_embedding, speech, odd_speech
+    ),
     QualityPredictor: Kind(lambda judge, items, rate_hz: judge.rate(items, rate_hz), _wrong_rating, speech, odd_speech),
 }
 
 
 def _kind(judge: Judge) -> Kind:
     kind = next((kind for contract, kind in KINDS.items() if isinstance(judge, contract)), None)
-    require(kind is not None, f"it is no judge that anything asks: derive it from {', '.join(contract.__name__ for contract in KINDS)}")
+    require(
+        kind is not None,
+        f"it is no judge that anything asks: derive it from {', '.join(contract.__name__ for contract in KINDS)}",
+    )
     assert kind is not None
     return kind
 

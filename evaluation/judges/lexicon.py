@@ -40,7 +40,9 @@ class Lexicon:
         if not words or " " not in characters:
             raise ConfigError("a lexicon needs at least one word, and a recogniser that spells spaces between them")
         if unknown := sorted({character for word in words for character in word} - set(characters)):
-            raise ConfigError(f"the recogniser spells no {', '.join(map(repr, unknown))}, which the lexicon's words need")
+            raise ConfigError(
+                f"the recogniser spells no {', '.join(map(repr, unknown))}, which the lexicon's words need"
+            )
         self.words = list(words)
         self.outputs = len(characters) + 1
         space = characters.index(" ") + 1
@@ -74,7 +76,9 @@ class Lexicon:
         try:
             words = [line.strip().lower() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read as a list of words ({error}): name a text file with a word a line") from error
+            raise ConfigError(
+                f"{path} cannot be read as a list of words ({error}): name a text file with a word a line"
+            ) from error
         return cls(words, characters)
 
     def decode(self, log_probabilities: Tensor) -> str:

@@ -42,7 +42,9 @@ class TransformersSpeakerEmbedder(HubJudge, SpeakerEmbedder):
 
         self.encoder = HeadedEncoder(self.folder(), self.source, AutoModelForAudioXVector)
         config: Any = self.encoder.model.config
-        self.margin = sum((kernel - 1) * dilation for kernel, dilation in zip(config.tdnn_kernel, config.tdnn_dilation, strict=True))
+        self.margin = sum(
+            (kernel - 1) * dilation for kernel, dilation in zip(config.tdnn_kernel, config.tdnn_dilation, strict=True)
+        )
         # The library's own count forgets the dilation, and would take the padding of a batch for speech.
         self.encoder.model._get_tdnn_output_lengths = self.head_steps
 
@@ -59,11 +61,15 @@ class TransformersSpeakerEmbedder(HubJudge, SpeakerEmbedder):
     def embed_pieces(self, pieces: list[Tensor]) -> list[Tensor]:
         """Embeddings (E,) of length 1 of pieces (S,); NaN where they are too short for the head."""
         num_steps = self.head_steps(self.encoder.num_steps([len(piece) for piece in pieces])).tolist()
-        result = torch.full((len(pieces), self.encoder.model.config.xvector_output_dim), torch.nan, device=pieces[0].device)
+        result = torch.full(
+            (len(pieces), self.encoder.model.config.xvector_output_dim), torch.nan, device=pieces[0].device
+        )
         telling = [place for place, steps in enumerate(num_steps) if steps >= LEAST_STEPS]
         if telling:
             outputs = self.encoder([pieces[place] for place in telling])
-            result[telling] = torch.nn.functional.normalize(torch.stack([output.embeddings[row] for output, row, _ in outputs]), dim=1)
+            result[telling] = torch.nn.functional.normalize(
+                torch.stack([output.embeddings[row] for output, row, _ in outputs]), dim=1
+            )
         return list(result)
 
 
@@ -98,7 +104,9 @@ class SpeechBrainSpeakerEmbedder(HubJudge, SpeakerEmbedder):
         """Read the encoder."""
         self.encoder = SpeechBrainEncoder(str(self.folder()), self.sample_rate_hz)
         if self.encoder.frame_rate_hz:
-            raise ConfigError(f"source: {self.source!r} gives a sequence, not one vector a recording: it is no speaker encoder. Name one")
+            raise ConfigError(
+                f"source: {self.source!r} gives a sequence, not one vector a recording: it is no speaker encoder. Name one"
+            )
 
     def embed(self, waveforms: list[Tensor], sample_rate_hz: int) -> Tensor:
         """Waveforms (S,) to embeddings (B, E)."""
@@ -108,5 +116,7 @@ class SpeechBrainSpeakerEmbedder(HubJudge, SpeakerEmbedder):
 
     def embed_pieces(self, pieces: list[Tensor]) -> list[Tensor]:
         """Embeddings (E,) of length 1 of pieces (S,)."""
-        embeddings = [self.encoder(piece[None], torch.tensor([len(piece)], device=piece.device))[0][0, 0] for piece in pieces]
+        embeddings = [
+            self.encoder(piece[None], torch.tensor([len(piece)], device=piece.device))[0][0, 0] for piece in pieces
+        ]
         return list(torch.nn.functional.normalize(torch.stack(embeddings), dim=1))

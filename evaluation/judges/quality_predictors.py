@@ -51,7 +51,9 @@ class DNSMOSPredictor(QualityPredictor):
 
     def weight_files(self) -> list[Path]:
         """The two networks: of P.835 and of P.808."""
-        return [Path(str(files("speechmos") / "dnsmos_models" / name)) for name in ("sig_bak_ovr.onnx", "model_v8.onnx")]
+        return [
+            Path(str(files("speechmos") / "dnsmos_models" / name)) for name in ("sig_bak_ovr.onnx", "model_v8.onnx")
+        ]
 
     def load(self) -> None:
         """Start the two networks."""

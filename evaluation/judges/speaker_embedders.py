@@ -43,7 +43,9 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
         self.trim_silences = trim_silences
         self.package: Any = None
         if importlib.util.find_spec("resemblyzer") is None:
-            raise ConfigError("ResemblyzerEmbedder needs the package resemblyzer: pip install resemblyzer==0.1.4 'setuptools<81'")
+            raise ConfigError(
+                "ResemblyzerEmbedder needs the package resemblyzer: pip install resemblyzer==0.1.4 'setuptools<81'"
+            )
 
     @property
     def title(self) -> str:
@@ -55,18 +57,29 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
         from torchaudio.transforms import MelSpectrogram
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # webrtcvad imports pkg_resources, scipy.ndimage has moved: no news to the user
+            warnings.simplefilter(
+                "ignore"
+            )  # webrtcvad imports pkg_resources, scipy.ndimage has moved: no news to the user
             self.package = importlib.import_module("resemblyzer")
         self.encoder = self.package.VoiceEncoder("cpu", verbose=False)
         # librosa's default: Slaney's scale and area norm, power 2, zeros beyond the ends.
         self.mel = MelSpectrogram(
-            self.RATE_HZ, self.WINDOW, hop_length=self.HOP, n_mels=self.BANDS, norm="slaney", mel_scale="slaney", pad_mode="constant"
+            self.RATE_HZ,
+            self.WINDOW,
+            hop_length=self.HOP,
+            n_mels=self.BANDS,
+            norm="slaney",
+            mel_scale="slaney",
+            pad_mode="constant",
         )
 
     def embed(self, waveforms: list[Tensor], sample_rate_hz: int) -> Tensor:
         """Waveforms (S,) to embeddings (B, 256); a row of NaN where nothing is left after the silences."""
         device = self.mel.spectrogram.window.device
-        voices = [self.preprocess(resample(waveform.cpu().float(), sample_rate_hz, self.RATE_HZ)).to(device) for waveform in waveforms]
+        voices = [
+            self.preprocess(resample(waveform.cpu().float(), sample_rate_hz, self.RATE_HZ)).to(device)
+            for waveform in waveforms
+        ]
         result = torch.full((len(voices), self.encoder.linear.out_features), torch.nan, device=device)
         found = [row for row, voice in enumerate(voices) if len(voice)]
         if found:
@@ -96,7 +109,9 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
             return samples
         pcm = numpy.round(samples * self.package.audio.int16_max).astype(numpy.int16).reshape(-1, window)
         detector = self.package.audio.webrtcvad.Vad(mode=3)
-        voiced = numpy.array([detector.is_speech(part.tobytes(), sample_rate=self.RATE_HZ) for part in pcm], dtype=float)
+        voiced = numpy.array(
+            [detector.is_speech(part.tobytes(), sample_rate=self.RATE_HZ) for part in pcm], dtype=float
+        )
         width = settings.vad_moving_average_width
         around = numpy.convolve(numpy.pad(voiced, ((width - 1) // 2, width // 2)), numpy.ones(width), "valid") / width
         kept = binary_dilation(numpy.round(around).astype(bool), numpy.ones(settings.vad_max_silence_length + 1))
@@ -109,7 +124,9 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
         padded = pad_sequence(voices, batch_first=True)
         missing = max(rows[-1] + self.FRAMES for rows in starts) * self.HOP - padded.shape[1]
         mel = self.mel(torch.nn.functional.pad(padded, (0, max(missing, 0)))).transpose(1, 2)  # (B, T, M)
-        windows = torch.stack([mel[row, begin : begin + self.FRAMES] for row, begins in enumerate(starts) for begin in begins])
+        windows = torch.stack(
+            [mel[row, begin : begin + self.FRAMES] for row, begins in enumerate(starts) for begin in begins]
+        )
         # So many at a time, for a recording of any length.
         embeddings = torch.cat([self.encoder(some) for some in windows.split(self.WINDOWS_TOGETHER)])
         parts = embeddings.split([len(begins) for begins in starts])

@@ -40,7 +40,9 @@ class HeadedEncoder(nn.Module):
         config, extractor = read_config(folder, Reading(source, "last", False, "float32", True, False))
         self.model = read_model(folder, source, kind)
         extractor_name, front_end = FRONT_ENDS.get(config.model_type, ("", None))
-        self.together = front_end is not None and type(extractor).__name__ == extractor_name and not hears_padding(config)
+        self.together = (
+            front_end is not None and type(extractor).__name__ == extractor_name and not hears_padding(config)
+        )
         # A front end of ours is known by the family; the library's asks the model what it takes.
         known = front_end(config, extractor) if front_end is not None and self.together else None
         self.front_end: FrontEnd = LibraryFrontEnd(extractor, self.model.base_model) if known is None else known
@@ -59,7 +61,10 @@ class HeadedEncoder(nn.Module):
         if self.together:
             output, num_steps = self.padded(waveforms)
             return [(output, row, steps) for row, steps in enumerate(num_steps.tolist())]
-        outputs = [self.model(**self.front_end(self.lengthened([waveform]), torch.tensor([len(waveform)]))) for waveform in waveforms]
+        outputs = [
+            self.model(**self.front_end(self.lengthened([waveform]), torch.tensor([len(waveform)])))
+            for waveform in waveforms
+        ]
         return [(output, 0, output[0].shape[1]) for output in outputs]
 
     def padded(self, waveforms: list[Tensor]) -> tuple[Any, Tensor]:
@@ -74,7 +79,9 @@ class HeadedEncoder(nn.Module):
         """Steps (B,) of recordings of so many samples."""
         heard = torch.tensor(num_samples).clamp(min=self.front_end.min_samples)
         return (
-            self.front_end.num_steps(heard, self.model.base_model) if self.together else self.model._get_feat_extract_output_lengths(heard)
+            self.front_end.num_steps(heard, self.model.base_model)
+            if self.together
+            else self.model._get_feat_extract_output_lengths(heard)
         )
 
     def lengthened(self, waveforms: list[Tensor]) -> Tensor:

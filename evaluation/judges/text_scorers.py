@@ -62,10 +62,14 @@ class TransformersTextScorer(HubJudge, TextScorer):
         """Summed negative log-likelihood in nats and token count of each text."""
         rows = [self.tokenizer(text.strip(), add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
         room = self.room()
-        pieces = [(owner, row[begin : begin + room]) for owner, row in enumerate(rows) for begin in range(0, len(row), room)]
+        pieces = [
+            (owner, row[begin : begin + room]) for owner, row in enumerate(rows) for begin in range(0, len(row), room)
+        ]
         sums = [0.0] * len(texts)
         for group in alike([len(ids) for _, ids in pieces], TOKENS_TOGETHER):
-            for place, nll in zip(group, self.piece_sums([torch.tensor(pieces[place][1]) for place in group]), strict=True):
+            for place, nll in zip(
+                group, self.piece_sums([torch.tensor(pieces[place][1]) for place in group]), strict=True
+            ):
                 sums[pieces[place][0]] += nll
         return list(zip(sums, map(len, rows), strict=True))
 
@@ -80,5 +84,7 @@ class TransformersTextScorer(HubJudge, TextScorer):
         targets = pad_sequence(pieces, batch_first=True, padding_value=-100).to(self.lm.device)  # (B, N)
         inputs = torch.nn.functional.pad(targets[:, :-1].clamp(min=0), (1, 0), value=self.begin_id)
         logits = self.lm(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits  # (B, N, V)
-        nll = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=-100, reduction="none")
+        nll = torch.nn.functional.cross_entropy(
+            logits.float().transpose(1, 2), targets, ignore_index=-100, reduction="none"
+        )
         return nll.double().sum(1).tolist()

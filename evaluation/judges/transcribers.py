@@ -39,7 +39,9 @@ class CTCTranscriber(Transcriber):
                 f"CTCTranscriber.folder: {folder} has no config.yaml; name a folder that `spectron export` wrote from a CTC run"
             )
         if lexicon is not None and not Path(lexicon).is_file():
-            raise ConfigError(f"CTCTranscriber.lexicon: there is no file {lexicon}; name a text file with a word a line")
+            raise ConfigError(
+                f"CTCTranscriber.lexicon: there is no file {lexicon}; name a text file with a word a line"
+            )
         self.folder, self.lexicon_file = folder, lexicon
         self.lexicon: Lexicon | None = None
         self.model: CTCModel
@@ -61,7 +63,9 @@ class CTCTranscriber(Transcriber):
         module = Experiment.read(Path(self.folder) / "config.yaml", model_only=True).module()
         model = getattr(module, "model", module)
         if not isinstance(model, CTCModel):
-            raise ConfigError(f"CTCTranscriber.folder: {self.folder} holds a {type(model).__name__}; a CTCModel is needed to hear words")
+            raise ConfigError(
+                f"CTCTranscriber.folder: {self.folder} holds a {type(model).__name__}; a CTCModel is needed to hear words"
+            )
         self.model = model
         self.lexicon = None if self.lexicon_file is None else Lexicon.read(Path(self.lexicon_file), model.characters)
 
@@ -77,7 +81,9 @@ class CTCTranscriber(Transcriber):
         if self.lexicon is None:
             return self.model.transcribe(padded, num_samples)
         log_probabilities, num_steps = self.model(padded, num_samples)
-        return [self.lexicon.decode(row[:steps]) for row, steps in zip(log_probabilities, num_steps.tolist(), strict=True)]
+        return [
+            self.lexicon.decode(row[:steps]) for row, steps in zip(log_probabilities, num_steps.tolist(), strict=True)
+        ]
 
 
 class PocketSphinxTranscriber(Transcriber):
@@ -100,22 +106,30 @@ class PocketSphinxTranscriber(Transcriber):
     RATE_HZ = 16000
     PAUSE_SAMPLES = 3200  # 0.2 s
 
-    def __init__(self, grammar: str | None = None, pronunciations: dict[str, str] | None = None, dither: bool = False) -> None:
+    def __init__(
+        self, grammar: str | None = None, pronunciations: dict[str, str] | None = None, dither: bool = False
+    ) -> None:
         super().__init__()
         if grammar is not None and not Path(grammar).is_file():
-            raise ConfigError(f"PocketSphinxTranscriber.grammar: there is no file {grammar}; name a file of sentences in JSGF")
+            raise ConfigError(
+                f"PocketSphinxTranscriber.grammar: there is no file {grammar}; name a file of sentences in JSGF"
+            )
         self.grammar, self.pronunciations, self.dither = grammar, pronunciations or {}, dither
         try:
             import pocketsphinx
         except ImportError as error:
-            raise ConfigError("PocketSphinxTranscriber needs the package pocketsphinx: pip install pocketsphinx==5.1.1") from error
+            raise ConfigError(
+                "PocketSphinxTranscriber needs the package pocketsphinx: pip install pocketsphinx==5.1.1"
+            ) from error
         self.package = pocketsphinx
 
     @property
     def title(self) -> str:
         """Class, package and models."""
         held = "" if self.grammar is None else f", {self.grammar}"
-        return f"PocketSphinxTranscriber(pocketsphinx {version('pocketsphinx')}, en-us{held}{', dithered' * self.dither})"
+        return (
+            f"PocketSphinxTranscriber(pocketsphinx {version('pocketsphinx')}, en-us{held}{', dithered' * self.dither})"
+        )
 
     def load(self) -> None:
         """Start the decoder."""
@@ -135,8 +149,14 @@ class PocketSphinxTranscriber(Transcriber):
             self.decoder.add_jsgf_string("sentences", sentences)
         except ValueError as error:
             spelt = re.sub(r"//[^\n]*|#JSGF[^;]*;|grammar [^;]*;|<[^>]*>|\bpublic\b", "", sentences)
-            unknown = sorted({word for word in re.findall(r"[\w'.-]+", spelt) if self.decoder.lookup_word(word) is None})
-            told = f"its dictionary lacks {', '.join(unknown)}: give their phones as pronunciations" if unknown else "it is no JSGF"
+            unknown = sorted(
+                {word for word in re.findall(r"[\w'.-]+", spelt) if self.decoder.lookup_word(word) is None}
+            )
+            told = (
+                f"its dictionary lacks {', '.join(unknown)}: give their phones as pronunciations"
+                if unknown
+                else "it is no JSGF"
+            )
             raise ConfigError(f"PocketSphinxTranscriber.grammar: {grammar} cannot be used, {told}") from error
         self.decoder.activate_search("sentences")
 

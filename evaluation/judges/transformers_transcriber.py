@@ -49,7 +49,10 @@ class TransformersTranscriber(HubJudge, Transcriber):
     def load(self) -> None:
         """Read model, feature extractor and tokenizer."""
         from transformers import AutoConfig
-        from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES, MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CTC_MAPPING_NAMES,
+            MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+        )
 
         folder = self.folder()
         with reading(self.source, "a model of transformers"):
@@ -59,13 +62,19 @@ class TransformersTranscriber(HubJudge, Transcriber):
         elif kind in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES:
             self.recogniser = WritingRecogniser(folder, self.source, self.language)
         else:
-            raise ConfigError(f"source: {self.source!r} is a {kind!r} model, which is no recogniser that can be run here. Name another")
+            raise ConfigError(
+                f"source: {self.source!r} is a {kind!r} model, which is no recogniser that can be run here. Name another"
+            )
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
         """Words heard in each waveform (S,); none in digital silence and in what is shorter than 0.1 s."""
         device = next(self.recogniser.parameters()).device
         own = self.recogniser
-        return join_texts(by_pieces(waveforms, sample_rate_hz, own.sample_rate_hz, device, own, own.longest_seconds, own.together_seconds))
+        return join_texts(
+            by_pieces(
+                waveforms, sample_rate_hz, own.sample_rate_hz, device, own, own.longest_seconds, own.together_seconds
+            )
+        )
 
 
 class Recogniser(nn.Module, ABC):
@@ -104,7 +113,10 @@ class CTCRecogniser(Recogniser):
 
     def forward(self, waveforms: list[Tensor]) -> list[str]:
         """The likeliest symbol at every step, folded by the tokenizer's rules."""
-        return [self.tokenizer.decode(output.logits[row, :steps].argmax(-1)) for output, row, steps in self.encoder(waveforms)]
+        return [
+            self.tokenizer.decode(output.logits[row, :steps].argmax(-1))
+            for output, row, steps in self.encoder(waveforms)
+        ]
 
 
 class WritingRecogniser(Recogniser):
@@ -132,7 +144,9 @@ class WritingRecogniser(Recogniser):
         if not self.together:
             self.settings["max_new_tokens"] = MOST_TOKENS
             return
-        self.together_seconds = TOGETHER_SECONDS  # its windows are alike however short the recordings, and a step of its decoder is for all
+        self.together_seconds = (
+            TOGETHER_SECONDS  # its windows are alike however short the recordings, and a step of its decoder is for all
+        )
         self.longest_seconds = min(PIECE_SECONDS, self.extractor.n_samples / self.sample_rate_hz)
         if languages := getattr(self.model.generation_config, "lang_to_id", None):
             if f"<|{language}|>" not in languages:
@@ -143,12 +157,18 @@ class WritingRecogniser(Recogniser):
     def forward(self, waveforms: list[Tensor]) -> list[str]:
         """What the decoder writes, without its control tokens."""
         together = WINDOWS_TOGETHER if self.together else 1
-        return [text for begin in range(0, len(waveforms), together) for text in self.write(waveforms[begin : begin + together])]
+        return [
+            text
+            for begin in range(0, len(waveforms), together)
+            for text in self.write(waveforms[begin : begin + together])
+        ]
 
     def write(self, waveforms: list[Tensor]) -> list[str]:
         """The texts of a batch."""
         arrays = [waveform.cpu().numpy() for waveform in waveforms]
-        inputs = self.extractor(arrays, sampling_rate=self.sample_rate_hz, return_tensors="pt", return_attention_mask=True)
+        inputs = self.extractor(
+            arrays, sampling_rate=self.sample_rate_hz, return_tensors="pt", return_attention_mask=True
+        )
         inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
         with quiet():
             tokens = self.model.generate(**inputs, **self.settings)

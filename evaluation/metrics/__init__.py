@@ -13,14 +13,25 @@ from spectron.evaluation.metrics.behaviour import (
 from spectron.evaluation.metrics.cepstra import MelCepstralDistance
 from spectron.evaluation.metrics.copies import MelDistance, StftDistance
 from spectron.evaluation.metrics.diversity import AutoBleu, SelfBleu, auto_bleu, self_bleu
-from spectron.evaluation.metrics.intervals import PairedDifference, Parts, bootstrap_interval, paired_bootstrap, ratio_interval
+from spectron.evaluation.metrics.intervals import (
+    PairedDifference,
+    Parts,
+    bootstrap_interval,
+    paired_bootstrap,
+    ratio_interval,
+)
 from spectron.evaluation.metrics.metric import CorpusMetric, RatioMetric, SpokenMetric, SummedMetric
-from spectron.evaluation.metrics.names import MetricName
+from spectron.evaluation.metrics.names import MetricSpec
 from spectron.evaluation.metrics.normalizer import NORMALIZER_VERSION, normalize
 from spectron.evaluation.metrics.perplexity import LogPerplexity
 from spectron.evaluation.metrics.pitch import PitchError, pitch_error
 from spectron.evaluation.metrics.quality import PredictedMos
-from spectron.evaluation.metrics.similarity import SecondSpeakerSimilarity, SpeakerSimilarity, SpeakerSimilarityMargin, voice_similarity
+from spectron.evaluation.metrics.similarity import (
+    SecondSpeakerSimilarity,
+    SpeakerSimilarity,
+    SpeakerSimilarityMargin,
+    voice_similarity,
+)
 from spectron.evaluation.metrics.word_errors import (
     PromptCharacterErrorRate,
     PromptWordErrorRate,
@@ -39,7 +50,7 @@ __all__ = [
     "LogPerplexity",
     "MelCepstralDistance",
     "MelDistance",
-    "MetricName",
+    "MetricSpec",
     "PairedDifference",
     "Parts",
     "PitchError",

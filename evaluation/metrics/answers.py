@@ -10,7 +10,7 @@ from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import QA_ACCURACY, QA_TEXT_ACCURACY
 from spectron.evaluation.metrics.normalizer import normalize
 from spectron.evaluation.sample import SpokenSample
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 
 Matcher = Literal["tokens", "substring"]
 
@@ -46,7 +46,7 @@ class AnswerMetric(RatioMetric):
         """1 or 0, and 1."""
         return (float(holds_answer(text, sample.answers, self.matcher)), 1) if sample.answers else None
 
-    def measures(self) -> list[Measure]:
+    def measures(self) -> list[MetricValue]:
         """The share, its unit naming the matcher."""
         share, *rest = super().measures()
         return [replace(share, unit=f"{share.unit} ({self.matcher})"), *rest]

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from spectron.evaluation.metrics.intervals import Parts
 from spectron.evaluation.metrics.metric import RatioMetric
-from spectron.evaluation.metrics.names import FREE_RUNNING_MEL_L1, LENGTH_RATIO, SPEAKING_RATE, STOPPED, TEACHER_FORCED_MEL_L1
+from spectron.evaluation.metrics.names import (
+    FREE_RUNNING_MEL_L1,
+    LENGTH_RATIO,
+    SPEAKING_RATE,
+    STOPPED,
+    TEACHER_FORCED_MEL_L1,
+)
 from spectron.evaluation.metrics.normalizer import normalize
 from spectron.evaluation.sample import SpokenSample
 
@@ -83,7 +89,9 @@ class TeacherForcedMelError(RatioMetric):
     """The same difference where each frame is predicted from the true past."""
 
     label = TEACHER_FORCED_MEL_L1
-    skips = "no recording of what followed, a system that cannot be shown the true past, or a spectrogram that is no number"
+    skips = (
+        "no recording of what followed, a system that cannot be shown the true past, or a spectrogram that is no number"
+    )
     weight = "frames"
 
     def parts(self, sample: SpokenSample) -> Parts:

@@ -18,7 +18,9 @@ from spectron.evaluation.sample import SpokenSample
 COEFFICIENTS = 13  # without the one that is loudness
 # A fixed analysis, so that systems of any spectrogram can be compared. A sinusoid of full scale has a magnitude of 100 in it: whatever
 # lies 80 dB below is as good as silent.
-ANALYSIS = MelConfig(sample_rate_hz=16000, frame_shift_ms=10.0, window_ms=25.0, mel_bins=40, low_hz=20.0, high_hz=8000.0, floor=0.01)
+ANALYSIS = MelConfig(
+    sample_rate_hz=16000, frame_shift_ms=10.0, window_ms=25.0, n_mels=40, low_hz=20.0, high_hz=8000.0, floor=0.01
+)
 DECIBELS = 10 * math.sqrt(2) / math.log(10)
 
 
@@ -37,7 +39,9 @@ def at_full_scale(waveform: Tensor, rate_hz: int) -> Tensor | None:
 
 def both_at_full_scale(sample: SpokenSample) -> tuple[Tensor, Tensor] | None:
     """Generated speech and recording of a sample, as ``at_full_scale`` gives them; None where one of them is silent or not there."""
-    generated, reference = (at_full_scale(speech, sample.speech_rate_hz) for speech in (sample.generated, sample.reference))
+    generated, reference = (
+        at_full_scale(speech, sample.speech_rate_hz) for speech in (sample.generated, sample.reference)
+    )
     return None if generated is None or reference is None else (generated, reference)
 
 

@@ -12,7 +12,9 @@ from spectron.errors import ConfigError
 RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)  # the ends of a 95 % interval as shares
 
-Parts = tuple[float, float] | None  # what one item adds to a numerator and to a denominator; None where it cannot be used
+Parts = (
+    tuple[float, float] | None
+)  # what one item adds to a numerator and to a denominator; None where it cannot be used
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def bootstrap_interval(numerators: Tensor, denominators: Tensor, seed: int = 0) 
         return torch.nan, torch.nan
     drawn = draw(len(numerators), seed)
     # A draw of items that weigh nothing has no ratio.
-    low, high = resampled(numerators, denominators, drawn).nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
+    low, high = (
+        resampled(numerators, denominators, drawn).nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
+    )
     return low, high
 
 
@@ -120,7 +124,9 @@ def paired_bootstrap(first: list[Parts], second: list[Parts], seed: int = 0) -> 
         low = -high
     rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p = min(1.0, 2 * (rarer + 1) / (int((~differences.isnan()).sum()) + 1))
-    p = max(p, 2.0 ** (1 - len(common)))  # of a sign test where all items agree: so few draws of so few items tell no more
+    p = max(
+        p, 2.0 ** (1 - len(common))
+    )  # of a sign test where all items agree: so few draws of so few items tell no more
     value = float(one[0].sum() / one[1].sum() - other[0].sum() / other[1].sum())
     return PairedDifference(value, low, high, p, len(common))
 
@@ -166,11 +172,15 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
     """
     lengths = {len(parts) for parts in (*trainings, *(others or []))}
     if len(lengths) != 1 or (others is not None and len(others) != len(trainings)):
-        raise ConfigError("pooling needs the same items of all trainings, and the same trainings of both kinds: evaluate all on one set")
+        raise ConfigError(
+            "pooling needs the same items of all trainings, and the same trainings of both kinds: evaluate all on one set"
+        )
     nothing = (0.0, 0.0)
     pairs = [list(zip(one, other, strict=True)) for one, other in zip(trainings, others or trainings, strict=True)]
     both = [[pair if None not in pair else (nothing, nothing) for pair in row] for row in pairs]
-    table = torch.tensor(both, dtype=torch.double).reshape(len(trainings), -1, 2, 2)  # training, item, kind, numerator and denominator
+    table = torch.tensor(both, dtype=torch.double).reshape(
+        len(trainings), -1, 2, 2
+    )  # training, item, kind, numerator and denominator
     table = table[(table[..., 1].sum(1) > 0).all(1)]
     kept, counts = len(table), table[..., 1].sum(2) > 0  # (training, item)
     count = int(counts.any(0).sum())
@@ -189,7 +199,9 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
     low, high = means.nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
     value = float(mean_over(table.sum(1), torch.arange(kept)))
     first, second = table[counts].unbind(1)  # (N, 2) each, of the items that count
-    if are_shares(*table[counts].unbind(-1)):  # where all agree, the bound of ``ratio_interval``, as if there were one training
+    if are_shares(
+        *table[counts].unbind(-1)
+    ):  # where all agree, the bound of ``ratio_interval``, as if there were one training
         might = 1 - INTERVAL[0] ** (1 / count)
         if others is not None and bool((first[..., 0] == second[..., 0]).all()):
             low, high = -might, might

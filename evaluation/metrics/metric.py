@@ -11,9 +11,9 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from spectron.evaluation.metrics.intervals import Parts, columns_of, ratio_interval
-from spectron.evaluation.metrics.names import SKIPPED, MetricName
+from spectron.evaluation.metrics.names import SKIPPED, MetricSpec
 from spectron.evaluation.sample import SpokenSample
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 
 
 class SpokenMetric(Metric):
@@ -42,7 +42,7 @@ class SpokenMetric(Metric):
         """Add judged samples."""
 
     @abstractmethod
-    def measures(self) -> list[Measure]:
+    def measures(self) -> list[MetricValue]:
         """What was measured, with counts and intervals; the value is NaN where no sample could be used."""
 
     @abstractmethod
@@ -64,7 +64,7 @@ class SummedMetric(SpokenMetric):
         weight: What the denominators count, such as ``words``, where that is not the samples themselves.
     """
 
-    label: MetricName
+    label: MetricSpec
     weight: ClassVar[str | None] = None
     numerators: list[Tensor]
     denominators: list[Tensor]
@@ -93,16 +93,16 @@ class SummedMetric(SpokenMetric):
         numerators, denominators, _ = self.tally()
         return numerators.sum() / denominators.sum()
 
-    def measures(self) -> list[Measure]:
+    def measures(self) -> list[MetricValue]:
         """The ratio with its interval, what the denominators add up to, and the samples skipped."""
         numerators, denominators, skipped = self.tally()
         low, high = ratio_interval(numerators, denominators)
         used, label = len(numerators), self.label
         value = float(numerators.sum() / denominators.sum())
-        measures = [Measure(label.name, value, used, label.unit, label.higher_is_better, low, high)]
+        measures = [MetricValue(label.name, value, used, label.unit, label.higher_is_better, low, high)]
         if self.weight is not None:
-            measures.append(Measure(f"{label.name}.{self.weight}", float(denominators.sum()), used, self.weight))
-        return [*measures, Measure(label.name + SKIPPED, float(skipped), used + skipped, "items", False)]
+            measures.append(MetricValue(f"{label.name}.{self.weight}", float(denominators.sum()), used, self.weight))
+        return [*measures, MetricValue(label.name + SKIPPED, float(skipped), used + skipped, "items", False)]
 
     def measure_names(self) -> set[str]:
         """The ratio, its weight, and the samples skipped."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from spectron.conformance import Check, DoesNotApply, Trial, Violation, register, require
+from spectron.conformance import Check, ContractViolation, DoesNotApply, Trial, register, require
 from spectron.evaluation.metrics.metric import RatioMetric, SpokenMetric
-from spectron.evaluation.metrics.names import SKIPPED, MetricName
+from spectron.evaluation.metrics.names import SKIPPED, MetricSpec
 from spectron.evaluation.sample import SpokenSample
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 
 RATE_HZ, MEL_BINS = 16000, 20
 FILLED_BY = {  # what each judge writes into a sample
@@ -32,22 +32,34 @@ def form(trial: Trial) -> str:
     """Measures with names told beforehand, each once, with units and directions."""
     metric: SpokenMetric = trial.part
     if isinstance(metric, RatioMetric):
-        labelled = isinstance(getattr(metric, "label", None), MetricName)
-        require(labelled, "it sets no label: say label = MetricName(name, unit, whether higher is better or None) in the class")
+        labelled = isinstance(getattr(metric, "label", None), MetricSpec)
+        require(
+            labelled,
+            "it sets no label: say label = MetricSpec(name, unit, whether higher is better or None) in the class",
+        )
     unknown = sorted(set(metric.needs) - FILLED_BY.keys())
     require(not unknown, f"it needs {', '.join(unknown)}, and the judges are {', '.join(FILLED_BY)}: correct `needs`")
     measures = _measures(trial, [usable()])
-    listed = isinstance(measures, list) and bool(measures) and all(isinstance(measure, Measure) for measure in measures)
-    require(listed, f"measures gives {measures!r}: return a list of spectron.tracking.measure.Measure, the one that matters first")
+    listed = (
+        isinstance(measures, list) and bool(measures) and all(isinstance(measure, MetricValue) for measure in measures)
+    )
+    require(
+        listed,
+        f"measures gives {measures!r}: return a list of spectron.tracking.measure.MetricValue, the one that matters first",
+    )
     names = [measure.name for measure in measures]
     twice = sorted({name for name in names if names.count(name) > 1})
     require(not twice, f"measures gives {', '.join(twice)} more than once: give every measure a name of its own")
     untold = sorted(set(names) - metric.measure_names())
-    require(not untold, f"measures gives {', '.join(untold)}, and measure_names does not: add the name there, so that a monitor may be it")
+    require(
+        not untold,
+        f"measures gives {', '.join(untold)}, and measure_names does not: add the name there, so that a monitor may be it",
+    )
     for measure in measures:
         said = isinstance(measure.unit, str) and measure.higher_is_better in (True, False, None)
         require(
-            said, f"{measure.name} has unit {measure.unit!r} and direction {measure.higher_is_better!r}: give a text, and a bool or None"
+            said,
+            f"{measure.name} has unit {measure.unit!r} and direction {measure.higher_is_better!r}: give a text, and a bool or None",
         )
     ways = {True: "higher is better", False: "lower is better", None: "neither way better"}
     head = measures[0]
@@ -101,8 +113,10 @@ def ranks(trial: Trial) -> str:
         first.merge_state(second)
         first.merge_state(idle)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise Violation(f"its states do not add up over processes ({error}): {STATE_CURE}") from error
-    _require_same(_values(first.measures()), whole, f"the states of several processes added up give something else: {STATE_CURE}")
+        raise ContractViolation(f"its states do not add up over processes ({error}): {STATE_CURE}") from error
+    _require_same(
+        _values(first.measures()), whole, f"the states of several processes added up give something else: {STATE_CURE}"
+    )
     return "three processes, one of them idle, add up to the whole"
 
 
@@ -115,7 +129,11 @@ def odd_samples(trial: Trial) -> str:
         _require_sound(among, len(usable()) + 1, f"{len(usable())} samples and {title}")
         alone = _measures(trial, [[sample]])
         _require_sound(alone, 1, f"{title} alone")
-        broken = {name: score for name, score in trial.part.scores(sample).items() if score is not None and not math.isfinite(score)}
+        broken = {
+            name: score
+            for name, score in trial.part.scores(sample).items()
+            if score is not None and not math.isfinite(score)
+        }
         require(not broken, f"scores gives {broken} for {title}: give None where a sample cannot be used")
         told += [title] if alone[0].count == 0 else []
     return f"skipped: {', '.join(told) or 'none'}"
@@ -127,7 +145,11 @@ def scores(trial: Trial) -> str:
         alone = _values(_measures(trial, [[sample]]))
         for name, score in trial.part.scores(sample).items():
             value = alone.get(name, (score, 0))[0]
-            same = math.isnan(value or 0.0) if score is None else math.isclose(score, value or 0.0, rel_tol=1e-4, abs_tol=1e-6)
+            same = (
+                math.isnan(value or 0.0)
+                if score is None
+                else math.isclose(score, value or 0.0, rel_tol=1e-4, abs_tol=1e-6)
+            )
             require(same, f"{name} of one sample: scores says {score}, measures {value}. Work both out in one place")
     return f"columns of the table of samples: {', '.join(trial.part.scores(usable()[0]))}"
 
@@ -145,7 +167,12 @@ def odd() -> dict[str, SpokenSample]:
     unheard = {"heard": "", "nll_nats": 0.0, "num_tokens": 0, "predicted_mos": None, **no_voice}
     silent = unheard | {"generated": torch.zeros(8000)}
     speechless = unheard | {"generated": nothing, "generated_mel": torch.zeros(0, MEL_BINS)}
-    unrecorded = {"reference": nothing, "reference_text": "", "reference_mel": torch.zeros(0, MEL_BINS), "teacher_forced_mel": None}
+    unrecorded = {
+        "reference": nothing,
+        "reference_text": "",
+        "reference_mel": torch.zeros(0, MEL_BINS),
+        "teacher_forced_mel": None,
+    }
     textless = {"text": "", "transcript": None, "continuation_text": None}
     wordless = {"text": "", "transcript": "", "continuation_text": ""}
     changes: dict[str, dict[str, Any]] = {
@@ -169,7 +196,9 @@ def _sample(number: int, heard: str) -> SpokenSample:
 
     def voice(samples: int, pitch_hz: float) -> torch.Tensor:
         turns = pitch_hz * torch.arange(samples) / RATE_HZ
-        return torch.stack([torch.sin(2 * torch.pi * harmonic * turns) / (10 * harmonic) for harmonic in range(1, 20)]).sum(0)
+        return torch.stack(
+            [torch.sin(2 * torch.pi * harmonic * turns) / (10 * harmonic) for harmonic in range(1, 20)]
+        ).sum(0)
 
     frames, samples = 40 + 8 * number, 8000 + 1600 * number
     return SpokenSample(
@@ -204,14 +233,14 @@ def _sample(number: int, heard: str) -> SpokenSample:
     )
 
 
-def _measures(trial: Trial, batches: Iterable[list[SpokenSample]]) -> list[Measure]:
+def _measures(trial: Trial, batches: Iterable[list[SpokenSample]]) -> list[MetricValue]:
     metric = trial.fresh()
     for batch in batches:
         metric.update(batch)
     return metric.measures()
 
 
-def _values(measures: list[Measure]) -> Values:
+def _values(measures: list[MetricValue]) -> Values:
     """Values and counts by name; intervals are drawn item by item, and may differ where order does."""
     return {measure.name: (measure.value, measure.count) for measure in measures}
 
@@ -226,21 +255,28 @@ def _whole(trial: Trial) -> Values:
 def _require_same(found: Values, wanted: Values, seen: str) -> None:
     for name, (value, count) in wanted.items():
         other, others = found.get(name, (math.nan, 0))
-        same = count == others and (math.isclose(value, other, rel_tol=1e-4, abs_tol=1e-6) or (math.isnan(value) and math.isnan(other)))
+        same = count == others and (
+            math.isclose(value, other, rel_tol=1e-4, abs_tol=1e-6) or (math.isnan(value) and math.isnan(other))
+        )
         require(same, f"{seen}. {name} is {other:.6g} of {others}, and should be {value:.6g} of {count}")
 
 
-def _require_sound(measures: list[Measure], given: int, title: str) -> None:
+def _require_sound(measures: list[MetricValue], given: int, title: str) -> None:
     """A finite value of what was used, NaN of nothing, and every sample used or told as skipped."""
     head = measures[0]
     if head.count:
         cure = "leave out a sample that has no value or no weight (of a RatioMetric, parts gives None)"
         require(math.isfinite(head.value), f"{title}: {head.name} is {head.value}; {cure}")
     else:
-        require(math.isnan(head.value), f"{title}: {head.name} is {head.value} of 0 items; give NaN, or it is taken for a result")
+        require(
+            math.isnan(head.value),
+            f"{title}: {head.name} is {head.value} of 0 items; give NaN, or it is taken for a result",
+        )
     skipped = next((measure.value for measure in measures if measure.name == head.name + SKIPPED), 0)
     told = f"{title}: {head.count} used and {skipped:g} told as skipped, of {given}"
-    require(head.count + skipped == given, f"{told}; count what cannot be used in a measure named {head.name + SKIPPED}")
+    require(
+        head.count + skipped == given, f"{told}; count what cannot be used in a measure named {head.name + SKIPPED}"
+    )
 
 
 def _shown(values: Values) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spectron.evaluation.metrics import MetricName, RatioMetric
+from spectron.evaluation.metrics import MetricSpec, RatioMetric
 from spectron.evaluation.metrics.intervals import Parts
 from spectron.evaluation.sample import SpokenSample
 
@@ -20,12 +20,12 @@ class PairAccuracy(RatioMetric):
 class TextPairAccuracy(PairAccuracy):
     """By the text score: how likely the candidate's words are once it was heard, in nats a token."""
 
-    label = MetricName("pair_accuracy_text", "share", True)
+    label = MetricSpec("pair_accuracy_text", "share", True)
     skips = "the words of the recordings are not known, or the model reads none"
 
 
 class SpectrogramPairAccuracy(PairAccuracy):
     """By the spectrogram score: how well the candidate's end is predicted after its beginning, in the head's loss a frame."""
 
-    label = MetricName("pair_accuracy_spectrogram", "share", True)
+    label = MetricSpec("pair_accuracy_spectrogram", "share", True)
     skips = "nothing follows the beginning that both share"

@@ -9,7 +9,7 @@ from spectron.evaluation.metrics.intervals import Parts
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import LOG_PERPLEXITY, PERPLEXITY
 from spectron.evaluation.sample import SpokenSample
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 
 
 class LogPerplexity(RatioMetric):
@@ -29,11 +29,15 @@ class LogPerplexity(RatioMetric):
         """Nats and tokens."""
         return (sample.nll_nats or 0.0, sample.num_tokens) if sample.num_tokens else None
 
-    def measures(self) -> list[Measure]:
+    def measures(self) -> list[MetricValue]:
         """Nats a token, and perplexity, whose interval is the exponential of the other's."""
         log, *rest = super().measures()
         low, high = (None if nats is None else math.exp(nats) for nats in (log.low, log.high))
-        return [log, replace(log, name=PERPLEXITY.name, unit=PERPLEXITY.unit, value=math.exp(log.value), low=low, high=high), *rest]
+        return [
+            log,
+            replace(log, name=PERPLEXITY.name, unit=PERPLEXITY.unit, value=math.exp(log.value), low=low, high=high),
+            *rest,
+        ]
 
     def measure_names(self) -> set[str]:
         """Both forms, tokens, and the samples skipped."""

@@ -79,7 +79,9 @@ class SpeakerSimilarityMargin(CorpusMetric):
             return [None] * len(traits)
         speakers = [speaker for speaker, _, _ in used]
         others = torch.tensor([[speaker != other for other in speakers] for speaker in speakers])
-        prompts, speech = (normalize(torch.tensor(column, dtype=torch.double), dim=1) for column in list(zip(*used, strict=True))[1:])
+        prompts, speech = (
+            normalize(torch.tensor(column, dtype=torch.double), dim=1) for column in list(zip(*used, strict=True))[1:]
+        )
         cosines = speech @ prompts.T  # (N, N): of each speech with each prompt
         margins = iter(cosines.diagonal() - (cosines * others).sum(1) / others.sum(1))
         found = [None if trait is None else float(next(margins)) for trait in traits]

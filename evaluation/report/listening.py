@@ -80,8 +80,12 @@ def listen(columns: dict[str, list[Column]], most: int, media: Media) -> dict[st
         most: Items a task.
         media: Where clips are kept.
     """
-    stored = {task: [column.evaluation.items_of(task, column.system) for column in shown] for task, shown in columns.items()}
-    listening = {task: Listening(task, [], len(items[0])) for task, items in stored.items() if _any_audio(items[0].values())}
+    stored = {
+        task: [column.evaluation.items_of(task, column.system) for column in shown] for task, shown in columns.items()
+    }
+    listening = {
+        task: Listening(task, [], len(items[0])) for task, items in stored.items() if _any_audio(items[0].values())
+    }
     for place in range(most):
         for task in listening:
             ids = list(stored[task][0])
@@ -100,8 +104,12 @@ def _card(columns: list[Column], rows: list[StoredItem | None], media: Media) ->
     column, first = pairs[0]
     voices = [_prompt(column, first, media), *(_answer(column, item, media) for column, item in pairs)]
     # The recording itself is often one of the systems: it is then shown once, with what the judges made of it.
-    if "reference" in first.audio and not any(item.audio.get("generated") == first.audio["reference"] for _, item in pairs):
-        voices.append(Voice("reference", _clip(column, first, "reference", media), texts={"said": plain(first.reference_text)}))
+    if "reference" in first.audio and not any(
+        item.audio.get("generated") == first.audio["reference"] for _, item in pairs
+    ):
+        voices.append(
+            Voice("reference", _clip(column, first, "reference", media), texts={"said": plain(first.reference_text)})
+        )
     about = [f"speaker {first.speaker}"] if first.speaker else []
     about += [f"split {first.split}"] if first.split else []
     longest = max((voice.clip.seconds for voice in voices if voice.clip), default=0.0)

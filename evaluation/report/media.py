@@ -16,7 +16,7 @@ from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
 
-PICTURE_MEL = MelConfig(mel_bins=64, frame_shift_ms=25.0)  # what an eye can tell apart at this size
+PICTURE_MEL = MelConfig(n_mels=64, frame_shift_ms=25.0)  # what an eye can tell apart at this size
 # One scale for all pictures, in log-mel of a waveform between -1 and 1: what looks louder is louder.
 DARKEST, BRIGHTEST = -6.0, 4.0
 MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -78,7 +78,9 @@ def picture_address(waveform: Tensor, rate_hz: int) -> str:
 
     heard = resample(waveform, rate_hz, PICTURE_MEL.sample_rate_hz)
     mel = _picture_mel()(heard[None], torch.tensor([len(heard)]))[0][0]  # (T, M)
-    levels = ((mel - DARKEST) / (BRIGHTEST - DARKEST)).clamp(0.0, 1.0).mul(63).round().to(torch.uint8) * 4  # few levels pack well
+    levels = ((mel - DARKEST) / (BRIGHTEST - DARKEST)).clamp(0.0, 1.0).mul(63).round().to(
+        torch.uint8
+    ) * 4  # few levels pack well
     picture = Image.fromarray(levels.T.flip(0).contiguous().numpy(), mode="L")
     picture.putpalette((colormaps["magma"](range(256), bytes=True)[:, :3]).tobytes())
     buffer = io.BytesIO()

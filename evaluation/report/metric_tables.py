@@ -79,7 +79,9 @@ class MeasureTable:
 def task_table(evaluation: StoredEvaluation, task: str) -> MeasureTable:
     """All measures of all systems of a task."""
     systems = evaluation.systems(task)
-    return measure_table([Heading(name, ABOUT.get(name, "")) for name in systems], [evaluation.measures(task, name) for name in systems])
+    return measure_table(
+        [Heading(name, ABOUT.get(name, "")) for name in systems], [evaluation.measures(task, name) for name in systems]
+    )
 
 
 def measure_table(headings: list[Heading], columns: list[dict[str, StoredMeasure]]) -> MeasureTable:

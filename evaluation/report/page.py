@@ -62,7 +62,9 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
     pages.filters |= {"pretty": pretty, "breakable": breakable}
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    policy = (
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    )
     text = pages.get_template(template).render(style=style, script=script, policy=policy, **content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

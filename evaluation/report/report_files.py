@@ -39,19 +39,31 @@ def write_report(folder: Path, listening_items: int = LISTENING_ITEMS) -> Path:
         tasks=[_task_page(evaluation, task, heard.get(task)) for task in evaluation.tasks],
         curves=_curves(evaluation),
         times=_times(evaluation.results.get("times", {})),
-        data={name: {"fingerprint": task["fingerprint"], "data": task["data"]} for name, task in evaluation.tasks.items()},
+        data={
+            name: {"fingerprint": task["fingerprint"], "data": task["data"]} for name, task in evaluation.tasks.items()
+        },
     )
 
 
 def _task_page(evaluation: StoredEvaluation, task: str, heard: Listening | None) -> TaskPage:
     stored = evaluation.tasks[task]
     systems = stored["systems"]
-    failures = [(name, each["id"], each["reason"]) for name in evaluation.systems(task) for each in systems[name].get("failures", [])]
+    failures = [
+        (name, each["id"], each["reason"])
+        for name in evaluation.systems(task)
+        for each in systems[name].get("failures", [])
+    ]
     seconds = systems.get(MODEL, {}).get("seconds_of_speech")
-    about = f"{stored['data']['items']} items" + ("" if seconds is None else f", {seconds:,.0f} s of speech by the model") + "."
+    about = (
+        f"{stored['data']['items']} items"
+        + ("" if seconds is None else f", {seconds:,.0f} s of speech by the model")
+        + "."
+    )
     if point := stored.get("curve"):
         about += f" {point['name'].capitalize()}: {figure(point['value'])} {point.get('unit', '')}".rstrip() + "."
-    return TaskPage(task, about, task_table(evaluation, task), _plots(evaluation, task), heard, stored["fingerprint"], failures)
+    return TaskPage(
+        task, about, task_table(evaluation, task), _plots(evaluation, task), heard, stored["fingerprint"], failures
+    )
 
 
 def _plots(evaluation: StoredEvaluation, task: str) -> list[tuple[IntervalPlot | None, Histogram | None]]:

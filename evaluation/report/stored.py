@@ -100,7 +100,9 @@ class StoredEvaluation:
         """
         path = (self.folder / name).resolve()
         if not path.is_relative_to(self.folder.resolve()):
-            raise DataError(f"{self.folder / ITEMS} names an audio file outside its folder, {name}: it was changed by hand")
+            raise DataError(
+                f"{self.folder / ITEMS} names an audio file outside its folder, {name}: it was changed by hand"
+            )
         return path
 
 
@@ -112,10 +114,14 @@ def read_evaluation(folder: Path) -> StoredEvaluation:
     """
     path = folder / RESULTS
     if not path.is_file():
-        raise DataError(f"{folder} holds no {RESULTS}: it is no finished evaluation. Name the folder that `spectron evaluate` wrote.")
+        raise DataError(
+            f"{folder} holds no {RESULTS}: it is no finished evaluation. Name the folder that `spectron evaluate` wrote."
+        )
     results = _decode(path.read_text(encoding="utf-8"), str(path))
     if results.get("format") != FORMAT:
-        raise DataError(f"{path} has the format {results.get('format')!r} where {FORMAT!r} is read: evaluate again with this version")
+        raise DataError(
+            f"{path} has the format {results.get('format')!r} where {FORMAT!r} is read: evaluate again with this version"
+        )
     return StoredEvaluation(folder, results, _read_items(folder / ITEMS))
 
 
@@ -133,7 +139,9 @@ def _item(line: dict[str, Any], place: str) -> StoredItem:
     if missing := [name for name in ("task", "system", "id") if name not in line]:
         raise DataError(f"{place} names no {' and no '.join(missing)}: it was not written by `spectron evaluate`")
     known = _known(StoredItem, line)
-    known["parts"] = {name: None if pair is None else (float(pair[0]), float(pair[1])) for name, pair in line.get("parts", {}).items()}
+    known["parts"] = {
+        name: None if pair is None else (float(pair[0]), float(pair[1])) for name, pair in line.get("parts", {}).items()
+    }
     return StoredItem(**known)
 
 
@@ -149,5 +157,7 @@ def _decode(text: str, place: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise DataError(f"{place} is no JSON ({error}): it was cut short or changed by hand") from error
     if not isinstance(decoded, dict):
-        raise DataError(f"{place} holds {type(decoded).__name__} where an object is expected: it was not written by `spectron evaluate`")
+        raise DataError(
+            f"{place} holds {type(decoded).__name__} where an object is expected: it was not written by `spectron evaluate`"
+        )
     return decoded

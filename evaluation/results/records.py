@@ -74,7 +74,9 @@ class Record:
     def line(self, task: str, system: str, audio: dict[str, str]) -> dict[str, Any]:
         """The line of ``items.jsonl``."""
         where = {"task": task, "system": system, "id": self.id, "split": self.split}
-        return where | self.facts | {"audio": audio, "parts": self.parts, "traits": self.traits, "failure": self.failure}
+        return (
+            where | self.facts | {"audio": audio, "parts": self.parts, "traits": self.traits, "failure": self.failure}
+        )
 
 
 def record_of(sample: SpokenSample, metrics: Sequence[SpokenMetric]) -> Record:
@@ -119,7 +121,11 @@ def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str,
 def audio_name(name: str) -> str:
     """An id as the name of a file; one that cannot be, or is too long, ends in a hash that tells it from all others."""
     plain = file_name(name)
-    return name if plain == name and len(name) <= LONGEST_NAME else f"{plain[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:12]}"
+    return (
+        name
+        if plain == name and len(name) <= LONGEST_NAME
+        else f"{plain[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:12]}"
+    )
 
 
 def write_waveforms(record: Record, folder: Path, task: str, system: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 from spectron.evaluation.metrics import CorpusMetric, SummedMetric
 from spectron.evaluation.metrics.intervals import Parts
 from spectron.evaluation.metrics.names import SKIPPED
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 
 FORMAT, RESULTS, ITEMS = "spectron-evaluation/1", "results.json", "items.jsonl"
 MODEL = "model"  # the system under test; every other one is a reference that stands beside it
@@ -58,7 +58,7 @@ def summary_of(lines: list[Line], metrics: Sequence[SummedMetric], absent: dict[
     }
 
 
-def measures_of(metric: SummedMetric, lines: list[Line]) -> list[Measure]:
+def measures_of(metric: SummedMetric, lines: list[Line]) -> list[MetricValue]:
     """What a metric makes of the stored parts of these items."""
     metric.reset()
     metric.add_parts([_part(line["parts"][metric.label.name]) for line in lines])
@@ -69,7 +69,7 @@ def _part(stored: Sequence[float] | None) -> Parts:
     return None if stored is None else (stored[0], stored[1])
 
 
-def entries_of(metric: SummedMetric, measures: list[Measure], why: str) -> dict[str, dict[str, Any]]:
+def entries_of(metric: SummedMetric, measures: list[MetricValue], why: str) -> dict[str, dict[str, Any]]:
     """Measures as they stand in the results: what counts or is skipped goes with the measure that it belongs to, with ``why``."""
     label = metric.label.name
     named = {measure.name: measure for measure in measures}
@@ -97,15 +97,21 @@ def finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def logged(results: dict[str, Any]) -> list[Measure]:
+def logged(results: dict[str, Any]) -> list[MetricValue]:
     """All measures for MLflow: ``<task>/<measure>`` of the system under test, ``<task>/<system>/<measure>`` of the others."""
     measures = []
     for task, found in results["tasks"].items():
         for system, summary in found["systems"].items():
             prefix = f"{task}/" if system == MODEL else f"{task}/{system}/"
-            measures.append(Measure(prefix + "failures", float(len(summary["failures"])), summary["items"], "items", False))
+            measures.append(
+                MetricValue(prefix + "failures", float(len(summary["failures"])), summary["items"], "items", False)
+            )
             for name, entry in summary["measures"].items():
                 value = math.nan if entry["value"] is None else entry["value"]
                 interval = (entry["low"], entry["high"])
-                measures.append(Measure(prefix + name, value, entry["count"], entry["unit"], entry["higher_is_better"], *interval))
+                measures.append(
+                    MetricValue(
+                        prefix + name, value, entry["count"], entry["unit"], entry["higher_is_better"], *interval
+                    )
+                )
     return measures

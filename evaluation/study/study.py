@@ -77,12 +77,12 @@ SECTIONS = {
     "tracking": Parameter(TrackingSettings, {}),
 }
 PLAIN = ("name", "train", "suite")
-NOTED = "cell.json"  # what came of a cell, in its folder
+NOTED = "job.json"  # what came of a job, in its folder
 DELTAS = ("train", "evaluate")  # of a row: checked as what they change, an experiment and a suite
 
 
 @dataclass
-class Cell:
+class Job:
     """A row with one of the seeds, and where it keeps what it did."""
 
     row: str
@@ -108,7 +108,7 @@ class Cell:
             part.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
     def noted(self) -> dict[str, str]:
-        """What was noted, nothing for a cell that is not done."""
+        """What was noted, nothing for a job that is not done."""
         file = self.folder / NOTED
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
@@ -155,7 +155,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where it keeps its cells and its table."""
+        """Where it keeps its jobs and its table."""
         return self.tracking.runs_folder / "studies" / file_name(self.name)
 
     @property
@@ -177,7 +177,9 @@ class Study:
 
     def _check(self) -> None:
         if not self.rows or not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ConfigError(f"{self.where(('seeds',))}: a study needs at least one row, and at least one seed, each once")
+            raise ConfigError(
+                f"{self.where(('seeds',))}: a study needs at least one row, and at least one seed, each once"
+            )
         for name, row in self.rows.items():
             if row.trained_as is not None and (row.train or self.rows.get(row.trained_as, row).trained_as is not None):
                 trained = nearest(row.trained_as, (other for other, its in self.rows.items() if not its.trained_as))
@@ -188,7 +190,9 @@ class Study:
         for claim in self.claims:
             for key in (claim.row, *([claim.than] if claim.than else [])):
                 if key not in self.rows:
-                    raise ConfigError(f"{self.where(('claims',))}: claims: there is no row `{key}`. {nearest(key, self.rows)}")
+                    raise ConfigError(
+                        f"{self.where(('claims',))}: claims: there is no row `{key}`. {nearest(key, self.rows)}"
+                    )
             if claim.measure not in self.columns:
                 raise ConfigError(
                     f"{self.where(('claims',))}: claims: there is no column `{claim.measure}`. {nearest(claim.measure, self.columns)}"
@@ -207,34 +211,44 @@ class Study:
         for column in self.columns:
             task_name, _, measure = column.partition("/")
             if measure.partition("/")[0] not in known.get(task_name, ()):
-                near = nearest(column, (f"{name}/{measured}" for name, all_of_it in known.items() for measured in all_of_it))
+                near = nearest(
+                    column, (f"{name}/{measured}" for name, all_of_it in known.items() for measured in all_of_it)
+                )
                 raise ConfigError(f"{self.where(('columns',))}: columns: the suite measures no `{column}`. {near}")
 
-    def cells(self) -> list[Cell]:
+    def jobs(self) -> list[Job]:
         """All rows with all seeds, seed by seed, so that a study cut short has whole tables of fewer seeds; writes what they train."""
         return [self._cell(name, row, seed) for seed in self.seeds for name, row in self.rows.items()]
 
-    def _cell(self, name: str, row: Row, seed: int) -> Cell:
+    def _cell(self, name: str, row: Row, seed: int) -> Job:
         folder = self.folder / f"{name}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         trained = row.trained_as or name
-        delta = {"extends": str(self.train.absolute()), "name": f"{self.name}-{trained}", "seed": seed} | self.rows[trained].train
+        delta = {"extends": str(self.train.absolute()), "name": f"{self.name}-{trained}", "seed": seed} | self.rows[
+            trained
+        ].train
         delta["tracking"] = {key: value for key, value in vars(self.tracking).items() if value is not None}
-        cell = Cell(name, seed, folder, self.suite_file, _overrides(row), row.trained_as is None)
-        cell.experiment.write_text(yaml.safe_dump(delta, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        return cell
+        job = Job(name, seed, folder, self.suite_file, _overrides(row), row.trained_as is None)
+        job.experiment.write_text(yaml.safe_dump(delta, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        return job
 
 
 def _taken_out(rows: Any) -> dict[str, dict[str, Any]]:
     """Remove from every row what it changes elsewhere, in place: the class paths in it are not the study's."""
     named = rows.items() if isinstance(rows, dict) else ()
-    return {name: {key: row.pop(key) for key in DELTAS if isinstance(row.get(key), dict)} for name, row in named if isinstance(row, dict)}
+    return {
+        name: {key: row.pop(key) for key in DELTAS if isinstance(row.get(key), dict)}
+        for name, row in named
+        if isinstance(row, dict)
+    }
 
 
 def _file(folder: Path, key: str, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        raise ConfigError(f"{key}: there is no file {path}: correct the path, which is seen from the study's own folder")
+        raise ConfigError(
+            f"{key}: there is no file {path}: correct the path, which is seen from the study's own folder"
+        )
     return path
 
 

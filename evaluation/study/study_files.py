@@ -8,7 +8,7 @@ from spectron.evaluation.study.forest_plot import draw_table
 from spectron.evaluation.study.study import Study
 from spectron.evaluation.study.table import StudyTable, as_csv, as_markdown
 from spectron.tracking.logger import RunLogger
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 
 
 def write_table(table: StudyTable, study: Study) -> list[Path]:
@@ -24,7 +24,14 @@ def log_table(table: StudyTable, study: Study, files: list[Path]) -> None:
     """Log the files and all figures in a run of the study's name."""
     logger = RunLogger(study.name, study.tracking)
     measures = [
-        Measure(f"{row}/{column}", entry.value.value, entry.value.count, *table.columns[column], entry.value.low, entry.value.high)
+        MetricValue(
+            f"{row}/{column}",
+            entry.value.value,
+            entry.value.count,
+            *table.columns[column],
+            entry.value.low,
+            entry.value.high,
+        )
         for row, entries in table.entries.items()
         for column, entry in entries.items()
     ]

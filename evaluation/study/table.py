@@ -18,7 +18,7 @@ from spectron.evaluation.metrics import Parts
 from spectron.evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from spectron.evaluation.report import MODEL, StoredEvaluation, read_evaluation
 from spectron.evaluation.report.figures import decimals, figure
-from spectron.evaluation.study.study import NOTED, Cell, Claim, Row, Study
+from spectron.evaluation.study.study import NOTED, Claim, Job, Row, Study
 from spectron.tracking.measure import ARROWS
 
 HELD, FAILED, UNCLEAR = "held", "did not hold", "cannot be told at this size"
@@ -55,27 +55,36 @@ class StudyTable:
     verdicts: list[tuple[Claim, str, Pooled | None]]
 
 
-def table_of(study: Study, cells: list[Cell]) -> StudyTable:
-    """The table of the cells that are done.
+def table_of(study: Study, jobs: list[Job]) -> StudyTable:
+    """The table of the jobs that are done.
 
     Raises:
         ConfigError: if a row's evaluations are not of the same items and judges.
     """
     evaluations: dict[str, dict[int, StoredEvaluation]] = {name: {} for name in study.rows}
-    for cell in cells:
-        evaluations[cell.row][cell.seed] = read_evaluation(Path(cell.noted()["evaluation"]))
+    for job in jobs:
+        evaluations[job.row][job.seed] = read_evaluation(Path(job.noted()["evaluation"]))
     for row, of_row in evaluations.items():
         if len(of_row) > 1:
-            again = ", ".join(str(cell.folder / NOTED) for cell in cells if cell.row == row)
+            again = ", ".join(str(job.folder / NOTED) for job in jobs if job.row == row)
             require_comparable(list(of_row.values()), f"remove {again} and repeat, which evaluates row {row} again")
     columns: dict[str, tuple[str, bool | None]] = {}
     for column in study.columns:
         task, _, name = column.partition("/")
-        found = [e.measures(task, MODEL).get(name) for of_row in evaluations.values() for e in of_row.values() if task in e.tasks]
+        found = [
+            e.measures(task, MODEL).get(name)
+            for of_row in evaluations.values()
+            for e in of_row.values()
+            if task in e.tasks
+        ]
         known = next((measure for measure in found if measure is not None), None)
         columns[column] = (known.unit, known.higher_is_better) if known else ("", None)
     entries = {
-        row: {column: entry for column, (_, up) in columns.items() if (entry := _entry(evaluations, study.first, row, column, up))}
+        row: {
+            column: entry
+            for column, (_, up) in columns.items()
+            if (entry := _entry(evaluations, study.first, row, column, up))
+        }
         for row in study.rows
     }
     seeds = {row: sorted(of_row) for row, of_row in evaluations.items()}
@@ -83,7 +92,9 @@ def table_of(study: Study, cells: list[Cell]) -> StudyTable:
     return StudyTable(study.name, columns, study.rows, entries, seeds, verdicts)
 
 
-def _entry(evaluations: dict[str, dict[int, StoredEvaluation]], first: str, row: str, column: str, up: bool | None) -> Entry | None:
+def _entry(
+    evaluations: dict[str, dict[int, StoredEvaluation]], first: str, row: str, column: str, up: bool | None
+) -> Entry | None:
     mine = [_parts(evaluation, column) for evaluation in evaluations[row].values()]
     if not mine or not any(any(part is not None for part in parts.values()) for parts in mine):
         return None
@@ -119,7 +130,10 @@ def _aligned(rows: list[dict[str, Parts]]) -> list[list[Parts]]:
 
 
 def _verdict(
-    claim: Claim, first: str, evaluations: dict[str, dict[int, StoredEvaluation]], columns: dict[str, tuple[str, bool | None]]
+    claim: Claim,
+    first: str,
+    evaluations: dict[str, dict[int, StoredEvaluation]],
+    columns: dict[str, tuple[str, bool | None]],
 ) -> tuple[str, Pooled | None]:
     mine, theirs = evaluations[claim.row], evaluations[claim.than or first]
     difference = _difference(mine, theirs, claim.measure)
@@ -133,7 +147,10 @@ def _verdict(
 
 def render(table: StudyTable) -> Table:
     """For the terminal: under each value with its interval the difference to the first row."""
-    shown = Table(title=Text(f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row"), title_justify="left")
+    shown = Table(
+        title=Text(f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row"),
+        title_justify="left",
+    )
     shown.add_column("row", overflow="fold")
     shown.add_column("seeds", justify="right")
     for column in table.columns:
@@ -153,8 +170,18 @@ def render(table: StudyTable) -> Table:
 def as_markdown(table: StudyTable) -> str:
     """For a page: the table, and a line for each claim."""
     published = any(row.published is not None for row in table.rows.values())
-    headings = ["row", "seeds", *(_heading(table, column) for column in table.columns), *(["published"] if published else [])]
-    lines = [f"# {table.name}", "", "Mean over seeds [95 % interval over seeds and items]; below it the difference to the first row.", ""]
+    headings = [
+        "row",
+        "seeds",
+        *(_heading(table, column) for column in table.columns),
+        *(["published"] if published else []),
+    ]
+    lines = [
+        f"# {table.name}",
+        "",
+        "Mean over seeds [95 % interval over seeds and items]; below it the difference to the first row.",
+        "",
+    ]
     lines += ["| " + " | ".join(headings) + " |", "|---" + "|---:" * (len(headings) - 1) + "|"]
     for name, row in table.rows.items():
         texts = [_texts(table, column, table.entries[name].get(column)) for column in table.columns]
@@ -163,7 +190,10 @@ def as_markdown(table: StudyTable) -> str:
         lines.append("| " + " | ".join([row.title.replace("|", "\\|"), str(len(table.seeds[name])), *cells]) + " |")
     if table.verdicts:
         lines += ["", "| claim | | by |", "|---|---|---|"]
-        lines += [f"| {claim.says} | {verdict} | {_ground(claim, difference)} |" for claim, verdict, difference in table.verdicts]
+        lines += [
+            f"| {claim.says} | {verdict} | {_ground(claim, difference)} |"
+            for claim, verdict, difference in table.verdicts
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -180,7 +210,9 @@ def as_csv(table: StudyTable) -> str:
             value, other = entry.value, entry.difference
             against = ["", "", ""] if other is None else [other.value, other.low, other.high]
             seeds = " ".join(map(str, table.seeds[name]))
-            writer.writerow([name, column, *table.columns[column], seeds, value.count, value.value, value.low, value.high, *against])
+            writer.writerow(
+                [name, column, *table.columns[column], seeds, value.count, value.value, value.low, value.high, *against]
+            )
     return file.getvalue()
 
 
@@ -197,7 +229,9 @@ def _ground(claim: Claim, difference: Pooled | None) -> str:
 
 def _signed(difference: Pooled) -> str:
     places = decimals([difference.value, difference.low, difference.high])
-    value, low, high = (figure(number, places, sign=True) for number in (difference.value, difference.low, difference.high))
+    value, low, high = (
+        figure(number, places, sign=True) for number in (difference.value, difference.low, difference.high)
+    )
     return f"{value} [{low}, {high}]"
 
 

@@ -102,7 +102,9 @@ def _named(suite: Suite, section: str, name: str, kind: type) -> Iterator[None]:
         raise type(error)(f"{told} (in {suite.where((section, name))})") from error
 
 
-def _make_ready(suite: Suite, judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
+def _make_ready(
+    suite: Suite, judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks
+) -> None:
     """Load the judges and read the data's manifests."""
     absent = judges.absent()
     for name, judge in judges.present().items():
@@ -137,7 +139,13 @@ def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks, watc
     """Judge all batches that are not done yet; of several processes, each takes every so manyth."""
     done = DoneBatches(folder / WORK, ranks.rank)
     ready = set(done.read())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("batches"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console(), disable=ranks.rank != 0) as progress:
         for key in _keys(tasks, bench, progress):
             if key not in ready and key[2] % ranks.world == ranks.rank:
@@ -152,7 +160,9 @@ def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks, watc
 def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress) -> Iterator[Key]:
     """All batches of all tasks, each for all systems in turn, so that its audio is read once."""
     for name, task in tasks.items():
-        bars = {system: progress.add_task(f"{name}: {system}", total=len(task.batches)) for system in task.systems(bench)}
+        bars = {
+            system: progress.add_task(f"{name}: {system}", total=len(task.batches)) for system in task.systems(bench)
+        }
         for place in range(len(task.batches)):
             for system, bar in bars.items():
                 yield name, system, place
@@ -180,11 +190,15 @@ def _alone(task: Task, system: str, place: int, bench: Bench, row: int, name: st
         return task.judge(system, place, bench, [row])
     except ConfigError:
         raise
-    except Exception as error:  # whatever a system or a judge makes of this item: it is counted and named, never dropped
+    except (
+        Exception
+    ) as error:  # whatever a system or a judge makes of this item: it is counted and named, never dropped
         return [Record(name, task.split_of(place, row), failure=f"{type(error).__name__}: {error}")]
 
 
-def _finish(plan: dict[str, Any], tasks: dict[str, Task], bench: Bench, logger: RunLogger, times: dict[str, Any]) -> None:
+def _finish(
+    plan: dict[str, Any], tasks: dict[str, Task], bench: Bench, logger: RunLogger, times: dict[str, Any]
+) -> None:
     """Write items, results and report, and log them."""
     done = DoneBatches(logger.folder / WORK).read()
     results, every = json.loads(json.dumps(plan)), []
@@ -200,7 +214,9 @@ def _finish(plan: dict[str, Any], tasks: dict[str, Task], bench: Bench, logger: 
         if failures and len(failures) == systems[MODEL]["items"]:
             raise DataError(f"{name}: every item failed; the first, {failures[0]['id']}: {failures[0]['reason']}")
     results["times"] = times
-    (logger.folder / ITEMS).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in every), encoding="utf-8")
+    (logger.folder / ITEMS).write_text(
+        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in every), encoding="utf-8"
+    )
     (logger.folder / RESULTS).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     report = write_report(logger.folder)
     logger.log_measures(logged(results), step=0)

@@ -20,7 +20,7 @@ from spectron.tracking.store import RunRecord, TrackingSettings, find_run, list_
 
 PLAN = Path("work") / "plan.json"  # in the folder of an evaluation
 PLACES = ("manifest", "folder", "source", "revision", "lexicon", "grammar")  # what lies there has a hash of its own
-REFERENCES = "references"  # what stands beside the system changes nothing about it
+BASELINES = "baselines"  # what stands beside the system changes nothing about it
 
 
 def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Task]) -> dict[str, Any]:
@@ -31,12 +31,23 @@ def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Tas
         for name, judge in judges.present().items()
     }
     # Where judges and data lie, and what they are called, does not matter; what they are does.
-    asked = {name: [scorer.get("weights_sha256"), without_places(suite.settings["judges"][name])] for name, scorer in scorers.items()}
+    asked = {
+        name: [scorer.get("weights_sha256"), without_places(suite.settings["judges"][name])]
+        for name, scorer in scorers.items()
+    }
     alike = [suite.config["seed"], NORMALIZER_VERSION, asked]
-    common: dict[str, Any] = {"seed": suite.config["seed"], "normalizer_version": NORMALIZER_VERSION, "scorers": scorers}
+    common: dict[str, Any] = {
+        "seed": suite.config["seed"],
+        "normalizer_version": NORMALIZER_VERSION,
+        "scorers": scorers,
+    }
     described: dict[str, Any] = {}
     for name, task in tasks.items():
-        data: dict[str, Any] = {"fingerprint": _by_name(task.data.fingerprint()), "items": len(task.ids), "ids_sha256": sha256_of(task.ids)}
+        data: dict[str, Any] = {
+            "fingerprint": _by_name(task.data.fingerprint()),
+            "items": len(task.ids),
+            "ids_sha256": sha256_of(task.ids),
+        }
         data["report"] = dict(getattr(task.data, "report", {}))  # what was used, and what was dropped and why
         settings, files = suite.settings["tasks"][name], sorted(chain.from_iterable(data["fingerprint"].values()))
         described[name] = {
@@ -65,7 +76,7 @@ def without_places(settings: Any) -> Any:
 
 def _own(settings: dict[str, Any]) -> Any:
     """Settings of a task that change what is found of the system under test."""
-    arguments = {key: value for key, value in settings.get("init_args", {}).items() if key != REFERENCES}
+    arguments = {key: value for key, value in settings.get("init_args", {}).items() if key != BASELINES}
     return without_places(settings | {"init_args": arguments})
 
 
@@ -89,7 +100,9 @@ def resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[
         finished = " (it is finished)" if (found[0].folder / RESULTS).is_file() else ""
         older = "" if reference else ", name an older one, --resume RUN,"
         raise ConfigError(
-            f"--resume: the evaluation {found[0].run_id}{finished} was begun otherwise, and cannot go on so:\n" + "\n".join(lines) + "\n"
+            f"--resume: the evaluation {found[0].run_id}{finished} was begun otherwise, and cannot go on so:\n"
+            + "\n".join(lines)
+            + "\n"
             f"Take what it was begun with{older} or start a new one without --resume"
         )
     return found[0]

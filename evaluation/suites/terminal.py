@@ -47,7 +47,11 @@ def _value(entry: dict[str, Any] | None) -> str:
 
 
 def _interval(entry: dict[str, Any] | None) -> str:
-    return "" if entry is None or entry["low"] is None or entry["high"] is None else f"{number(entry['low'])} - {number(entry['high'])}"
+    return (
+        ""
+        if entry is None or entry["low"] is None or entry["high"] is None
+        else f"{number(entry['low'])} - {number(entry['high'])}"
+    )
 
 
 def _remarks(task: dict[str, Any]) -> Iterator[str]:

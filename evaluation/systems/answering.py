@@ -109,7 +109,9 @@ def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: Front
         "speech_rate_hz": continuation.sample_rate_hz,
         "frame_rate_hz": front_ends.settings.frame_rate_hz,
     }
-    return [SpokenSample(**dict(zip(columns, row, strict=True)), **shared) for row in zip(*columns.values(), strict=True)]
+    return [
+        SpokenSample(**dict(zip(columns, row, strict=True)), **shared) for row in zip(*columns.values(), strict=True)
+    ]
 
 
 def speech_or_nothing(name: str, waveform: Tensor) -> Tensor:

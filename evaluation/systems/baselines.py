@@ -35,7 +35,10 @@ def recordings_of(batch: SpeechBatch) -> dict[str, Recorded]:
 
 def silences_of(batch: SpeechBatch) -> dict[str, Recorded]:
     """Silence, as long as what really followed each prompt."""
-    return {name: replace(spoken, waveform=torch.zeros_like(spoken.waveform), text="") for name, spoken in recordings_of(batch).items()}
+    return {
+        name: replace(spoken, waveform=torch.zeros_like(spoken.waveform), text="")
+        for name, spoken in recordings_of(batch).items()
+    }
 
 
 def exchanged(batch: SpeechBatch, other: SpeechBatch) -> dict[str, Recorded]:
@@ -44,7 +47,9 @@ def exchanged(batch: SpeechBatch, other: SpeechBatch) -> dict[str, Recorded]:
     Rows for which ``other`` holds no other utterance are left out.
     """
     speakers = dict(zip(batch.ids, batch.speakers or [""] * len(batch.ids), strict=True))
-    strangers = list(zip(other.ids, other.speakers or [""] * len(other.ids), recordings_of(other).values(), strict=True))
+    strangers = list(
+        zip(other.ids, other.speakers or [""] * len(other.ids), recordings_of(other).values(), strict=True)
+    )
     given: dict[str, Recorded] = {}
     for place, (name, speaker) in enumerate(speakers.items()):
         # Begun at the row's own place and one further, so that not all rows get the same one.
@@ -78,7 +83,12 @@ class RecordedAnswers(SpokenLanguageModel):
     """
 
     def __init__(
-        self, recordings: dict[str, Recorded], spectrogram: Spectrogram, mel: MelConfig, vocoder: Vocoder | None, prompt_rate_hz: int
+        self,
+        recordings: dict[str, Recorded],
+        spectrogram: Spectrogram,
+        mel: MelConfig,
+        vocoder: Vocoder | None,
+        prompt_rate_hz: int,
     ) -> None:
         self.recordings = recordings
         self.spectrogram = spectrogram

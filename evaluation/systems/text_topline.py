@@ -22,7 +22,7 @@ class WrittenAnswers(SpokenLanguageModel):
 
     def __init__(self, system: SpectronModel, questions: dict[str, str]) -> None:
         self.language_model: LanguageModel = system.language_model
-        self.mark = system.text_mark
+        self.mark = system.text_separator
         self.mel = system.head.mel
         self.prompt_rate_hz, self.speech_rate_hz = system.prompt_rate_hz, system.speech_rate_hz
         self.questions = questions
@@ -52,7 +52,7 @@ class WrittenAnswers(SpokenLanguageModel):
             waveform=torch.zeros(rows, 0, device=device),
             num_samples=none,
             sample_rate_hz=self.speech_rate_hz,
-            mel=torch.zeros(rows, 0, self.mel.mel_bins, device=device),
+            mel=torch.zeros(rows, 0, self.mel.n_mels, device=device),
             num_frames=none,
             stopped=torch.ones(rows, dtype=torch.bool, device=device),
         )

@@ -50,7 +50,11 @@ class Subject:
         """What stands in the results."""
         kind = type(self.system)
         weights = "" if self.weights is None else weights_sha256(self.weights)
-        about = {"reference": self.reference, "class": f"{kind.__module__}.{kind.__qualname__}", "weights_sha256": weights}
+        about = {
+            "reference": self.reference,
+            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "weights_sha256": weights,
+        }
         return about | ({} if self.source is None else origin_of(self.source))
 
     def to(self, device: torch.device) -> Subject:
@@ -85,7 +89,9 @@ def find_subject(reference: str, tracking: TrackingSettings | None = None) -> Su
     module: Any = load_module(source)
     system = getattr(module, "model", module)
     if not isinstance(system, SpokenLanguageModel):
-        raise ConfigError(f"{reference} is a {type(module).__name__}, which does not continue speech: name a run of a SpectronModule")
+        raise ConfigError(
+            f"{reference} is a {type(module).__name__}, which does not continue speech: name a run of a SpectronModule"
+        )
     return Subject(system, reference, getattr(module, "teacher_forced_mel", None), source)
 
 

@@ -108,16 +108,24 @@ def part_of(scores: tuple[float, float]) -> Parts:
 
 def whole_as_prompt(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int) -> SpeechBatch:
     """Recordings as prompts, their words as the prompts' text, and nothing that follows."""
-    ends = [resample(row, speech_rate_hz, prompt_rate_hz) for row in unpadded(side.continuation, side.continuation_num_samples)]
+    ends = [
+        resample(row, speech_rate_hz, prompt_rate_hz)
+        for row in unpadded(side.continuation, side.continuation_num_samples)
+    ]
     beginnings = unpadded(side.prompt, side.prompt_num_samples)
     prompts = [torch.cat(pair) for pair in zip(beginnings, ends, strict=True)]
     nothing = [side.continuation[0, :0]] * len(prompts)
-    return with_speech(replace(side, prompt_text=side.continuation_text, continuation_text=[""] * len(prompts)), prompts, nothing)
+    return with_speech(
+        replace(side, prompt_text=side.continuation_text, continuation_text=[""] * len(prompts)), prompts, nothing
+    )
 
 
 def cut_in_two(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int) -> SpeechBatch:
     """Recordings whose shared beginning is the prompt, or their first half where they share none."""
-    prompts, rests = unpadded(side.prompt, side.prompt_num_samples), unpadded(side.continuation, side.continuation_num_samples)
+    prompts, rests = (
+        unpadded(side.prompt, side.prompt_num_samples),
+        unpadded(side.continuation, side.continuation_num_samples),
+    )
     for row, (prompt, rest) in enumerate(zip(prompts, rests, strict=True)):
         if not len(prompt):
             half = len(rest) // 2

@@ -13,7 +13,13 @@ from spectron.context_length import require_room_for_decoding
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
 from spectron.evaluation.evaluator import consult, require_judges
-from spectron.evaluation.metrics import PromptCharacterErrorRate, PromptWordErrorRate, SummedMetric, WrittenAnswerAccuracy, all_metrics
+from spectron.evaluation.metrics import (
+    PromptCharacterErrorRate,
+    PromptWordErrorRate,
+    SummedMetric,
+    WrittenAnswerAccuracy,
+    all_metrics,
+)
 from spectron.evaluation.results.records import Record, record_of
 from spectron.evaluation.sample import SpokenSample
 from spectron.evaluation.systems.answering import FrontEnds, answer
@@ -22,10 +28,10 @@ from spectron.evaluation.systems.text_topline import WrittenAnswers
 from spectron.evaluation.tasks.task import MODEL, Bench, Curve, Task
 from spectron.model import SpectronModel
 
-Reference = Literal["recording", "vocoded", "silence", "shuffled", "written_question", "cascade"]
+Baseline = Literal["recording", "vocoded", "silence", "shuffled", "written_question", "cascade"]
 WRITTEN: Literal["written_question"] = "written_question"
 CASCADE: Literal["cascade"] = "cascade"
-REFERENCES: tuple[Reference, ...] = ("recording", "vocoded", "silence", "shuffled", WRITTEN, CASCADE)
+BASELINES: tuple[Baseline, ...] = ("recording", "vocoded", "silence", "shuffled", WRITTEN, CASCADE)
 DECODING = Decoding()
 
 
@@ -36,7 +42,7 @@ class SpeakingTask(Task):
         data: See ``Task``.
         decoding: How the system generates.
         metrics: What is measured; None takes all for which the judges are there.
-        references: What stands beside the system: the ``recording`` of what followed, the same ``vocoded`` (from the speech head's
+        baselines: What stands beside the system: the ``recording`` of what followed, the same ``vocoded`` (from the speech head's
             spectrogram, where the system has one), ``silence``, and ``shuffled``, what followed another prompt; beside questions
             also the toplines of ``SpokenQuestions``. What there cannot be is left out; an empty list leaves the system alone.
         num_items: See ``Task``.
@@ -48,15 +54,17 @@ class SpeakingTask(Task):
         data: LightningDataModule,
         decoding: Decoding = DECODING,
         metrics: list[SummedMetric] | None = None,
-        references: Sequence[Reference] = REFERENCES,
+        baselines: Sequence[Baseline] = BASELINES,
         num_items: int | None = None,
         curve: Curve | None = None,
     ) -> None:
-        possible = [metric for metric in all_metrics() if isinstance(metric, SummedMetric)] if metrics is None else metrics
+        possible = (
+            [metric for metric in all_metrics() if isinstance(metric, SummedMetric)] if metrics is None else metrics
+        )
         super().__init__(data, possible, num_items, curve)
         self.takes_all_metrics = metrics is None
         self.decoding = decoding
-        self.references = references
+        self.baselines = baselines
 
     def prepare(self, bench: Bench) -> None:
         """Choose the metrics, and read the data's manifests."""
@@ -67,10 +75,13 @@ class SpeakingTask(Task):
         super().prepare(bench)
 
     def systems(self, bench: Bench) -> list[str]:
-        """The system under test and the references that there can be."""
+        """The system under test and the baselines that there can be."""
         head, vocoder = _head(bench.system), getattr(bench.system, "vocoder", None)
         can_vocode = head is not None and isinstance(vocoder, Vocoder)
-        return [MODEL, *(name for name in self.references if name not in (WRITTEN, CASCADE) and (name != "vocoded" or can_vocode))]
+        return [
+            MODEL,
+            *(name for name in self.baselines if name not in (WRITTEN, CASCADE) and (name != "vocoded" or can_vocode)),
+        ]
 
     def judge(self, system: str, place: int, bench: Bench, rows: list[int] | None = None) -> list[Record]:
         """Answer, let each judge look once, and take every metric's parts."""
@@ -78,17 +89,19 @@ class SpeakingTask(Task):
         batch = batch if rows is None else select(batch, rows)
         own = system == MODEL
         if own and isinstance(bench.system, SpectronModel):
-            require_room(bench.system, batch, self.decoding)
+            require_fits_context(bench.system, batch, self.decoding)
         batch, answering = self.answering(system, batch, place, bench)
         # Teacher forcing reads the text that training put there, and would say nothing of a chain that takes it away.
-        teacher_forced = bench.teacher_forced if own and self.decoding.chain in ("written", "given") else None
+        teacher_forced = bench.teacher_forced if own and self.decoding.chain in ("trained", "given") else None
         samples = answer(answering, [batch], self.decoding, bench.device, teacher_forced)
         as_stored(samples)
         consult(samples, bench.judges, bench.device)
         metrics = [metric for metric in self.metrics if own or metric.judges_speech]
         return [record_of(sample, metrics) for sample in samples]
 
-    def answering(self, system: str, batch: SpeechBatch, place: int, bench: Bench) -> tuple[SpeechBatch, SpokenLanguageModel]:
+    def answering(
+        self, system: str, batch: SpeechBatch, place: int, bench: Bench
+    ) -> tuple[SpeechBatch, SpokenLanguageModel]:
         """The rows that a system can answer, and the system."""
         if system == MODEL:
             return batch, bench.system
@@ -112,7 +125,7 @@ def _head(system: SpokenLanguageModel) -> SpeechHead | None:
     return head if isinstance(head, SpeechHead) else None
 
 
-def require_room(system: SpectronModel, batch: SpeechBatch, decoding: Decoding) -> None:
+def require_fits_context(system: SpectronModel, batch: SpeechBatch, decoding: Decoding) -> None:
     """Refuse items that do not fit the language model's positions, before anything is made of them.
 
     Raises:
@@ -134,7 +147,9 @@ def require_room(system: SpectronModel, batch: SpeechBatch, decoding: Decoding) 
 def as_stored(samples: list[SpokenSample]) -> None:
     """Round speech to what the wavs hold, so that every figure can be computed again from them."""
     for sample in samples:
-        sample.prompt, sample.generated, sample.reference = map(to_16_bits, (sample.prompt, sample.generated, sample.reference))
+        sample.prompt, sample.generated, sample.reference = map(
+            to_16_bits, (sample.prompt, sample.generated, sample.reference)
+        )
 
 
 def require_one_of_each(metrics: Sequence[SummedMetric]) -> None:
@@ -151,14 +166,18 @@ class Continuation(SpeakingTask):
 class SpokenQuestions(SpeakingTask):
     """Spoken questions: an accepted answer must be heard.
 
-    Beside the references stand two toplines, for systems of the kind of a ``SpectronModel``: ``written_question``, the language model
+    Beside the baselines stand two toplines, for systems of the kind of a ``SpectronModel``: ``written_question``, the language model
     given the true question as text, and, with a transcriber, ``cascade``, the same given the transcript of the question.
     """
 
     def systems(self, bench: Bench) -> list[str]:
-        """The system under test, its references, and its toplines."""
-        possible = ([WRITTEN, CASCADE] if bench.judges.transcriber else [WRITTEN]) if isinstance(bench.system, SpectronModel) else []
-        return [*super().systems(bench), *(name for name in possible if name in self.references)]
+        """The system under test, its baselines, and its toplines."""
+        possible = (
+            ([WRITTEN, CASCADE] if bench.judges.transcriber else [WRITTEN])
+            if isinstance(bench.system, SpectronModel)
+            else []
+        )
+        return [*super().systems(bench), *(name for name in possible if name in self.baselines)]
 
     def judge(self, system: str, place: int, bench: Bench, rows: list[int] | None = None) -> list[Record]:
         """Toplines write and do not speak: what they write is measured alone."""
@@ -169,8 +188,14 @@ class SpokenQuestions(SpeakingTask):
         asked = batch.prompt_text if system == WRITTEN else transcripts_of(batch, bench)
         topline = WrittenAnswers(cast(SpectronModel, bench.system), dict(zip(batch.ids, asked, strict=True)))
         samples = answer(topline, [batch], self.decoding, bench.device)
-        kinds = (WrittenAnswerAccuracy,) if system == WRITTEN else (WrittenAnswerAccuracy, PromptWordErrorRate, PromptCharacterErrorRate)
-        return [record_of(sample, [metric for metric in self.metrics if isinstance(metric, kinds)]) for sample in samples]
+        kinds = (
+            (WrittenAnswerAccuracy,)
+            if system == WRITTEN
+            else (WrittenAnswerAccuracy, PromptWordErrorRate, PromptCharacterErrorRate)
+        )
+        return [
+            record_of(sample, [metric for metric in self.metrics if isinstance(metric, kinds)]) for sample in samples
+        ]
 
 
 def transcripts_of(batch: SpeechBatch, bench: Bench) -> list[str]:

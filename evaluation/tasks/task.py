@@ -69,7 +69,11 @@ class Task(ABC):
     """
 
     def __init__(
-        self, data: LightningDataModule, metrics: list[SummedMetric], num_items: int | None = None, curve: Curve | None = None
+        self,
+        data: LightningDataModule,
+        metrics: list[SummedMetric],
+        num_items: int | None = None,
+        curve: Curve | None = None,
     ) -> None:
         if not hasattr(data, "item_batches"):
             raise ConfigError(

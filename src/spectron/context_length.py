@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from spectron.batch import SpokenLength
-from spectron.contracts import NULL_TOKENS, Decoding, LanguageModel
+from spectron.contracts import FILLER_TOKENS, Decoding, LanguageModel
 from spectron.errors import ConfigError, DataError
 from spectron.model import SpectronModel
 
@@ -23,7 +23,7 @@ AT_A_TIME = 512  # texts tokenized in one go
 class ChecksRoom(Protocol):
     """A task that can tell whether its data fit into its language model."""
 
-    def require_room(self, data: Any, decodings: list[Decoding]) -> None:
+    def require_fits_context(self, data: Any, decodings: list[Decoding]) -> None:
         """Raise a ``SpectronError`` where an item of the data module, or what ``decodings`` may write, is too long."""
 
 
@@ -115,7 +115,7 @@ def require_room_for_decoding(model: SpectronModel, prompts: Iterable[SpokenLeng
             "written": f"max_text_tokens={decoding.max_text_tokens}",
             "given": f"chain=given ({tokens} tokens)",
             "none": "chain=none",
-            "null": f"null_tokens={decoding.null_tokens}",
+            "filler": f"filler_tokens={decoding.filler_tokens}",
         }[model.chain_of(decoding)]
         raise ConfigError(
             f"decoding.{text} and {item.name} come to {positions} positions, and the language model has {limit}: lower them or the "
@@ -128,10 +128,20 @@ def decoding_room(model: SpectronModel, prompt: SpokenLength, decoding: Decoding
     held = decoding.length == "reference" and prompt.continuation_seconds > 0
     steps = model.prompt_steps(prompt.prompt_seconds)
     speech = speech_steps(model, prompt.continuation_seconds if held else decoding.max_seconds)
-    limit = f"length=reference ({prompt.continuation_seconds:.1f} s, " if held else f"max_seconds={decoding.max_seconds:g} ("
-    name = f"decoding.{limit}{speech} steps) after a prompt of {prompt.prompt_seconds:.1f} s ({prompt.id}, {steps} steps)"
-    tokens = {"written": decoding.max_text_tokens, "given": 0, "none": 0, "null": decoding.null_tokens}[model.chain_of(decoding)]
-    return Room(name, steps, speech, model.text_mark.join(prompt.texts) if decoding.chain == "given" else "", tokens)
+    limit = (
+        f"length=reference ({prompt.continuation_seconds:.1f} s, "
+        if held
+        else f"max_seconds={decoding.max_seconds:g} ("
+    )
+    name = (
+        f"decoding.{limit}{speech} steps) after a prompt of {prompt.prompt_seconds:.1f} s ({prompt.id}, {steps} steps)"
+    )
+    tokens = {"written": decoding.max_text_tokens, "given": 0, "none": 0, "filler": decoding.filler_tokens}[
+        model.chain_of(decoding)
+    ]
+    return Room(
+        name, steps, speech, model.text_separator.join(prompt.texts) if decoding.chain == "given" else "", tokens
+    )
 
 
 def require_room_for_text(language_model: LanguageModel, lines: Iterable[str]) -> None:
@@ -143,7 +153,11 @@ def require_room_for_text(language_model: LanguageModel, lines: Iterable[str]) -
     limit = language_model.max_positions
     if limit is None:
         return
-    most = longest(language_model, (Room(f"the line {line[:60] + '...' * (len(line) > 60)!r}", 0, 0, line) for line in lines), limit)
+    most = longest(
+        language_model,
+        (Room(f"the line {line[:60] + '...' * (len(line) > 60)!r}", 0, 0, line) for line in lines),
+        limit,
+    )
     if most is not None and most[0] > limit:
         raise DataError(
             f"{most[2].name} takes {most[0]} positions and the language model has {limit}: break long lines, or take a language model with "
@@ -162,6 +176,6 @@ def rooms(model: SpectronModel, lengths: Iterable[SpokenLength]) -> Iterator[Roo
     for length in lengths:
         seconds = length.prompt_seconds, length.continuation_seconds
         name = f"utterance {length.id} ({seconds[0]:.1f} s of prompt, {seconds[1]:.1f} s of continuation)"
-        text = model.text_mark.join(length.texts) if model.chain == "written" else ""
-        tokens = NULL_TOKENS if model.chain == "null" else 0
+        text = model.text_separator.join(length.texts) if model.chain == "written" else ""
+        tokens = FILLER_TOKENS if model.chain == "filler" else 0
         yield Room(name, model.prompt_steps(seconds[0]), speech_steps(model, seconds[1]), text, tokens)

@@ -20,7 +20,7 @@ from spectron.errors import ConfigError
 from spectron.probing import RATE_TOLERANCE_HZ, TRANSPOSED, Probed, counted_rate, shown
 from spectron.randomness import RowRandom
 
-NULL_TOKENS = 16
+FILLER_TOKENS = 16
 
 
 @dataclass
@@ -35,15 +35,15 @@ class Decoding:
         temperature: 0 takes the likeliest token; above, tokens are sampled.
         top_k: Sampling is among the ``top_k`` likeliest tokens; 0 means all.
         seed: Seeds each row's sampling together with the row's id.
-        chain: What stands between prompt and speech. ``written``: what the model writes, or what else it was trained to put there.
+        chain: What stands between prompt and speech. ``trained``: what the model was trained to put there, usually the text that it writes.
             ``given``: the prompts' true ``texts``, so that the speech can be held against the reference. ``none``: an empty text, which
-            is the sequence that training makes of one. ``null``: ``null_tokens`` places that say nothing.
-        null_tokens: Places of the ``null`` chain.
+            is the sequence that training makes of one. ``filler``: ``filler_tokens`` places that say nothing.
+        filler_tokens: Places of the ``filler`` chain.
         length: ``free``: until the stop probability or ``max_seconds``. ``reference``: as long as the prompt's reference,
             ``speech_num_samples``, whatever stop probability and limits say; rows without one are free.
 
     Raises:
-        ValueError: if ``max_text_tokens`` or ``null_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or ``temperature`` or
+        ValueError: if ``max_text_tokens`` or ``filler_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or ``temperature`` or
             ``top_k`` is below 0.
     """
 
@@ -54,15 +54,19 @@ class Decoding:
     temperature: float = 0.0
     top_k: int = 0
     seed: int = 0
-    chain: Literal["written", "given", "none", "null"] = "written"
-    null_tokens: int = NULL_TOKENS
+    chain: Literal["trained", "given", "none", "filler"] = "trained"
+    filler_tokens: int = FILLER_TOKENS
     length: Literal["free", "reference"] = "free"
 
     def __post_init__(self) -> None:
-        if self.null_tokens < 1:
-            raise ValueError(f"null_tokens must be at least 1 (`chain: none` is without text), got {self.null_tokens}")
+        if self.filler_tokens < 1:
+            raise ValueError(
+                f"filler_tokens must be at least 1 (`chain: none` is without text), got {self.filler_tokens}"
+            )
         if self.max_text_tokens < 1:
-            raise ValueError(f"max_text_tokens must be at least 1 (`chain: none` is without text), got {self.max_text_tokens}")
+            raise ValueError(
+                f"max_text_tokens must be at least 1 (`chain: none` is without text), got {self.max_text_tokens}"
+            )
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be above 0, got {self.max_seconds:g}")
         for name in ("temperature", "top_k"):
@@ -138,7 +142,9 @@ class SpeechEncoder(nn.Module, ABC):
         self.require_set_up()
         result = self(waveform, num_samples)
         pair = "Return the pair features (B, U, D), num_steps (B,)"
-        if not (isinstance(result, tuple) and len(result) == 2 and all(isinstance(tensor, Tensor) for tensor in result)):
+        if not (
+            isinstance(result, tuple) and len(result) == 2 and all(isinstance(tensor, Tensor) for tensor in result)
+        ):
             raise ConfigError(f"forward gives {shown(result)}. {pair}")
         features, num_steps = result
         if features.ndim != 3 or len(features) != len(waveform) or not features.is_floating_point():
@@ -154,9 +160,13 @@ class SpeechEncoder(nn.Module, ABC):
         if (too_many or other_width) and int(num_steps.max()) == features.shape[2]:
             raise ConfigError(f"forward gives features {shown(features)} and {num_steps.tolist()} steps. {TRANSPOSED}")
         if too_many:
-            raise ConfigError(f"forward gives {num_steps.tolist()} valid steps of {features.shape[1]}. Count what it makes of num_samples")
+            raise ConfigError(
+                f"forward gives {num_steps.tolist()} valid steps of {features.shape[1]}. Count what it makes of num_samples"
+            )
         if other_width:
-            raise ConfigError(f"output_dim is {self.output_dim}, and its features are {features.shape[2]} wide. Leave output_dim out")
+            raise ConfigError(
+                f"output_dim is {self.output_dim}, and its features are {features.shape[2]} wide. Leave output_dim out"
+            )
         return features, num_steps
 
     def encode_for_model(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,18 +185,18 @@ class LanguageModel(nn.Module, ABC):
     """A causal text LM that also accepts embeddings; owns its tokenizer.
 
     Attributes:
-        width: Width D of its embeddings and hidden states.
+        hidden_size: Width D of its embeddings and hidden states.
         max_positions: Longest sequence it can take, None where there is no limit.
         sos_id: Token that starts a text.
         eos_id: Token that ends a text.
-        sees_ahead: Whether a place can look at later ones where ``visible`` says so.
+        bidirectional: Whether a place can look at later ones where ``attention_mask`` says so.
     """
 
-    width: int
+    hidden_size: int
     max_positions: int | None
     sos_id: int
     eos_id: int
-    sees_ahead: bool = True
+    bidirectional: bool = True
 
     @abstractmethod
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -209,10 +219,12 @@ class LanguageModel(nn.Module, ABC):
         """Token ids (B, N) to embeddings (B, N, D)."""
 
     @abstractmethod
-    def forward(self, embeddings: Tensor, visible: Tensor, positions: Tensor, cache: object | None = None) -> tuple[Tensor, object]:
+    def forward(
+        self, embeddings: Tensor, attention_mask: Tensor, positions: Tensor, cache: object | None = None
+    ) -> tuple[Tensor, object]:
         """Embeddings (B, L, D) to hidden states (B, L, D) and the cache to pass on.
 
-        ``visible`` (B, L, L_past + L) is True where a query may look at a key; ``positions`` (B, L) are integer positions.
+        ``attention_mask`` (B, L, L_past + L) is True where a query may look at a key; ``positions`` (B, L) are integer positions.
         ``cache`` is None for a first call or the object that an earlier call gave back.
         """
 
@@ -222,7 +234,7 @@ class LanguageModel(nn.Module, ABC):
 
 
 class SpeechHead(nn.Module, ABC):
-    """Turns LM states into speech targets, and targets into LM inputs. Built as ``Head(width, ...)`` with the LM's width.
+    """Turns LM states into speech targets, and targets into LM inputs. Built as ``Head(hidden_size, ...)`` with the LM's.
 
     Attributes:
         mel: Spectrogram settings of its targets; the waveform rate is ``mel.sample_rate_hz``.

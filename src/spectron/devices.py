@@ -18,7 +18,13 @@ def device_called(name: str | None = None) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).tolist()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # what torch raises depends on the kind of device
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # what torch raises depends on the kind of device
         there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-        raise ConfigError(f"--device {name}: this machine has no such device. Torch sees {', '.join(there)} here") from error
+        raise ConfigError(
+            f"--device {name}: this machine has no such device. Torch sees {', '.join(there)} here"
+        ) from error
     return device

@@ -31,7 +31,9 @@ def read_texts(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the text file {path} ({error}): correct the path, or set SPECTRON_DATA") from error
+        raise DataError(
+            f"cannot read the text file {path} ({error}): correct the path, or set SPECTRON_DATA"
+        ) from error
     if path.suffix == ".jsonl":
         try:
             lines = [json.loads(line).get("text") or "" for line in lines if line.strip()]

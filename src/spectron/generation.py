@@ -7,6 +7,7 @@ alone. The KV cache therefore holds gaps, and ``DecodingState`` remembers where.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,13 +18,13 @@ from spectron.errors import ConfigError
 from spectron.randomness import RowRandom
 
 
-def visibility(keys: Tensor, new: int, both_ways: bool = False) -> Tensor:
+def visibility(keys: Tensor, new: int, bidirectional: bool = False) -> Tensor:
     """Which keys the last ``new`` places may look at.
 
     Args:
         keys: (B, L) validity of all places so far, the new ones included.
         new: Number of query places, the last of L.
-        both_ways: New places also see the valid new places after them.
+        bidirectional: New places also see the valid new places after them.
 
     Returns:
         (B, new, L) booleans. Every place sees itself, also at padding: a softmax over nothing would be NaN.
@@ -31,7 +32,7 @@ def visibility(keys: Tensor, new: int, both_ways: bool = False) -> Tensor:
     length = keys.shape[1]
     query = torch.arange(length - new, length, device=keys.device)[:, None]
     key = torch.arange(length, device=keys.device)[None]
-    allowed = torch.ones_like(key <= query) if both_ways else key <= query
+    allowed = torch.ones_like(key <= query) if bidirectional else key <= query
     return (allowed[None] & keys[:, None]) | (key == query)[None]
 
 
@@ -43,17 +44,19 @@ class DecodingState:
         self.cache: object | None = None
         self.keys = torch.zeros(rows, 0, dtype=torch.bool, device=device)
 
-    def extend(self, embeddings: Tensor, valid: Tensor, both_ways: bool = False) -> Tensor:
+    def extend(self, embeddings: Tensor, valid: Tensor, bidirectional: bool = False) -> Tensor:
         """Append places (B, L, D), of which ``valid`` (B, L) count, and return their hidden states (B, L, D)."""
         past = self.keys.sum(1, keepdim=True)
         self.keys = torch.cat([self.keys, valid], dim=1)
         positions = (past + valid.long().cumsum(1) - 1).clamp(min=0)
-        visible = visibility(self.keys, embeddings.shape[1], both_ways)
-        hidden, self.cache = self.language_model(embeddings, visible, positions, self.cache)
+        attention_mask = visibility(self.keys, embeddings.shape[1], bidirectional)
+        hidden, self.cache = self.language_model(embeddings, attention_mask, positions, self.cache)
         return hidden
 
 
-def decode_text(state: DecodingState, decoding: Decoding, ids: list[str], first: Tensor | None = None) -> list[list[int]]:
+def decode_text(
+    state: DecodingState, decoding: Decoding, ids: list[str], first: Tensor | None = None
+) -> list[list[int]]:
     """Write text after the prefix until each row's end token; the rows' token ids, without it.
 
     ``first`` (B,) is the token that each row begins with, by default the one that starts a text.
@@ -124,7 +127,9 @@ def decode_speech(
     random = RowRandom(decoding.seed, [f"speech:{row}" for row in ids])
     steps_a_second = head.mel.frame_rate_hz / head.frames_per_step
     held = reference_frames > 0
-    longest = torch.where(held, -(-reference_frames // head.frames_per_step), max(round(decoding.max_seconds * steps_a_second), 1))
+    longest = torch.where(
+        held, -(-reference_frames // head.frames_per_step), max(round(decoding.max_seconds * steps_a_second), 1)
+    )
     shortest = round(decoding.min_seconds * steps_a_second)
     alive = torch.ones(rows, dtype=torch.bool, device=device)
     stopped = held.clone()
@@ -145,6 +150,9 @@ def decode_speech(
         inputs = head.embed(values[:, None], random)
 
 
+Chain = Literal["written", "given", "none", "filler"]
+
+
 @dataclass
 class Texts:
     """The texts of a batch, and their two halves or None; see ``Continuation``."""
@@ -154,29 +162,31 @@ class Texts:
     continuation: list[str] | None
 
 
-def think(state: DecodingState, prompts: Prompts, decoding: Decoding, mark: str) -> Texts:
-    """Put what ``decoding.chain`` says behind the prompts, up to the token that starts the speech; ``mark`` divides the texts.
+def write_text(state: DecodingState, prompts: Prompts, decoding: Decoding, chain: Chain, separator: str) -> Texts:
+    """Append the ``chain`` to the prompts, up to the token that starts the speech.
+
+    ``separator`` stands between transcript and continuation.
 
     Raises:
         ConfigError: if true texts are asked for and the prompts have none.
     """
     lm, rows = state.language_model, len(prompts.ids)
-    if decoding.chain == "written":
+    if chain == "written":
         texts = lm.detokenize(decode_text(state, decoding, prompts.ids))
-        return Texts(texts, *split_texts(texts, mark))
-    if decoding.chain == "given":
+        return Texts(texts, *split_texts(texts, separator))
+    if chain == "given":
         pairs = true_texts(prompts)
-        texts = [mark.join(pair) for pair in pairs]
+        texts = [separator.join(pair) for pair in pairs]
         inputs, _, valid = lm.text_sequence(texts)
         state.extend(lm.embed(inputs), valid)
         return Texts(texts, [before for before, _ in pairs], [after for _, after in pairs])
-    nulls = decoding.null_tokens if decoding.chain == "null" else 0
-    inputs = null_tokens(lm, rows, nulls, state.keys.device)
+    nulls = decoding.filler_tokens if chain == "filler" else 0
+    inputs = filler_tokens(lm, rows, nulls, state.keys.device)
     state.extend(lm.embed(inputs), torch.ones_like(inputs, dtype=torch.bool))
     return Texts([""] * rows, None, None)
 
 
-def null_tokens(language_model: LanguageModel, rows: int, count: int, device: torch.device) -> Tensor:
+def filler_tokens(language_model: LanguageModel, rows: int, count: int, device: torch.device) -> Tensor:
     """The token that starts a text and ``count`` that say nothing: (B, 1 + count)."""
     return torch.full((rows, 1 + count), language_model.sos_id, device=device)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -19,10 +18,27 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, TeacherForced, row_of
-from spectron.contracts import NULL_TOKENS, Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.contracts import (
+    FILLER_TOKENS,
+    Decoding,
+    LanguageModel,
+    SpeechEncoder,
+    SpeechHead,
+    SpokenLanguageModel,
+    Vocoder,
+)
 from spectron.errors import ConfigError, DataError
-from spectron.generation import DecodingState, decode_speech, held_to, null_tokens, reference_samples, think, visibility
-from spectron.losses import NAMINGS, spoken_tokens, text_cross_entropy
+from spectron.generation import (
+    Chain,
+    DecodingState,
+    decode_speech,
+    filler_tokens,
+    held_to,
+    reference_samples,
+    visibility,
+    write_text,
+)
+from spectron.losses import ALIGNMENT_LOSSES, frame_level_targets, text_cross_entropy
 from spectron.vocoders.trial import require_waveform
 
 
@@ -64,16 +80,16 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         language_model: Reads the projected features and writes text.
         head: Built with the language model's width.
         vocoder: Built with the head's spectrogram settings; it is trained apart, and frozen here.
-        prefix_attention: Whether prompt positions see each other ``both_ways`` (a prefix LM, as in the paper) or are ``causal``.
-        text_mark: Written between transcript and continuation; the default, a space, is the paper's "no mark". With a mark such as
+        prefix_attention: Whether prompt positions see each other ``bidirectional`` (a prefix LM, as in the paper) or are ``causal``.
+        text_separator: Written between transcript and continuation; the default, a space, is the paper's "no mark". With a mark such as
             `` | `` the two halves can be told apart in the output.
-        chain: What training puts between prompt and speech, and so what stands there when ``Decoding.chain`` is ``written``: the
-            ``written`` transcript and continuation (the paper), ``none``, or ``null``, tokens that say nothing; see ``chain.py``.
-        own_past: Share of the utterances whose past frames are, in training, what the model itself makes of the true ones: they blur as
+        chain: What training puts between prompt and speech, and so what stands there when ``Decoding.chain`` is ``trained``: the
+            ``written`` transcript and continuation (the paper), ``none``, or ``filler``, tokens that say nothing; see ``generation.py``.
+        scheduled_sampling: Share of the utterances whose past frames are, in training, what the model itself makes of the true ones: they blur as
             those that it goes on from at inference do. A second pass, without gradients (Mihaylova and Martins 2019, arXiv:1906.07651).
 
     Raises:
-        ConfigError: if ``own_past`` is no share, the prompt should be seen both ways by a language model that cannot look ahead, or the
+        ConfigError: if ``scheduled_sampling`` is no share, the prompt should be seen both ways by a language model that cannot look ahead, or the
             parts do not fit each other.
     """
 
@@ -83,26 +99,30 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         language_model: LanguageModel,
         head: Callable[[int], SpeechHead],
         vocoder: Callable[[MelConfig], Vocoder],
-        prefix_attention: Literal["causal", "both_ways"] = "both_ways",
-        text_mark: str = " ",
-        chain: Literal["written", "none", "null"] = "written",
-        own_past: float = 0.0,
+        prefix_attention: Literal["causal", "bidirectional"] = "bidirectional",
+        text_separator: str = " ",
+        chain: Literal["written", "none", "filler"] = "written",
+        scheduled_sampling: float = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 <= own_past <= 1:
-            raise ConfigError(f"own_past: a share from 0 to 1, not {own_past}")
-        if prefix_attention == "both_ways" and not language_model.sees_ahead:
+        if not 0 <= scheduled_sampling <= 1:
+            raise ConfigError(f"scheduled_sampling: a share from 0 to 1, not {scheduled_sampling}")
+        if prefix_attention == "bidirectional" and not language_model.bidirectional:
             raise ConfigError(
-                "prefix_attention: both_ways is asked for, but this language model cannot look ahead, whatever its mask says: set it to "
+                "prefix_attention: bidirectional is asked for, but this language model cannot look ahead, whatever its mask says: set it to "
                 "causal, or take another language model"
             )
         self.encoder = encoder
         self.language_model = language_model
-        self.project = nn.Linear(encoder.output_dim, language_model.width)
-        self.head = made("head", head, language_model.width)
+        self.project = nn.Linear(encoder.output_dim, language_model.hidden_size)
+        self.head = build_part("head", head, language_model.hidden_size)
         if not isinstance(getattr(self.head, "mel", None), MelConfig):
-            raise ConfigError(f"head: {type(self.head).__name__} sets no `mel`: give it the MelConfig of its targets in its constructor")
-        self.vocoder = made("vocoder", vocoder, self.head.mel).requires_grad_(False)  # no loss of this model reaches it
+            raise ConfigError(
+                f"head: {type(self.head).__name__} sets no `mel`: give it the MelConfig of its targets in its constructor"
+            )
+        self.vocoder = build_part("vocoder", vocoder, self.head.mel).requires_grad_(
+            False
+        )  # no loss of this model reaches it
         if getattr(self.vocoder, "mel", None) != self.head.mel:
             raise ConfigError(
                 f"vocoder: {type(self.vocoder).__name__} inverts {getattr(self.vocoder, 'mel', 'nothing (it sets no `mel`)')}, and the "
@@ -110,9 +130,9 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             )
         require_waveform(self.vocoder)
         self.prefix_attention = prefix_attention
-        self.text_mark = text_mark
+        self.text_separator = text_separator
         self.chain = chain
-        self.own_past = own_past
+        self.scheduled_sampling = scheduled_sampling
         self.prompt_rate_hz = encoder.sample_rate_hz
         self.speech_rate_hz = self.head.mel.sample_rate_hz
 
@@ -129,7 +149,12 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             speech = self.head.targets(batch.continuation, batch.continuation_num_samples)
         before = torch.cat([prefix, self.language_model.embed(text_inputs)], dim=1)
         valid = torch.cat(
-            [~padding_mask(prefix_steps, prefix.shape[1]), text_there, ~padding_mask(speech.num_steps, speech.steps.shape[1])], dim=1
+            [
+                ~padding_mask(prefix_steps, prefix.shape[1]),
+                text_there,
+                ~padding_mask(speech.num_steps, speech.steps.shape[1]),
+            ],
+            dim=1,
         )
 
         def after(past: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,22 +163,22 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             return hidden[:, prefix.shape[1] : before.shape[1]], hidden[:, before.shape[1] :]
 
         past = speech.steps
-        if self.training and self.own_past > 0:
+        if self.training and self.scheduled_sampling > 0:
             with torch.no_grad():
                 own = self.predicted_steps(after(past)[1])
-                past = torch.where(torch.rand(len(past), 1, 1, device=past.device) < self.own_past, own, past)
+                past = torch.where(torch.rand(len(past), 1, 1, device=past.device) < self.scheduled_sampling, own, past)
         text_hidden, speech_hidden = after(past)
         logits = self.language_model.logits(text_hidden)
         return TeacherForced(prefix, prefix_steps, logits, text_targets, text_valid, speech_hidden, speech)
 
     def text_of(self, batch: SpeechBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What stands between prompt and speech: inputs, targets, which places are there, which targets count; each (B, N + 1)."""
-        if self.chain == "null":
-            nulls = null_tokens(self.language_model, len(batch.ids), NULL_TOKENS, batch.prompt.device)
+        if self.chain == "filler":
+            nulls = filler_tokens(self.language_model, len(batch.ids), FILLER_TOKENS, batch.prompt.device)
             there = torch.ones_like(nulls, dtype=torch.bool)
             return nulls, nulls, there, ~there
         pairs = zip(batch.prompt_text, batch.continuation_text, strict=True)
-        texts = [self.text_mark.join(pair) if self.chain == "written" else "" for pair in pairs]
+        texts = [self.text_separator.join(pair) if self.chain == "written" else "" for pair in pairs]
         inputs, targets, valid = self.language_model.text_sequence(texts)
         return inputs, targets, valid, valid
 
@@ -173,11 +198,13 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             DataError: if the sequence is longer than the LM's positions.
         """
         require_positions(self.language_model, valid)
-        visible = visibility(valid, inputs.shape[1])
-        if self.prefix_attention == "both_ways":
-            visible[:, :prefix_length, :prefix_length] = visibility(valid[:, :prefix_length], prefix_length, both_ways=True)
+        attention_mask = visibility(valid, inputs.shape[1])
+        if self.prefix_attention == "bidirectional":
+            attention_mask[:, :prefix_length, :prefix_length] = visibility(
+                valid[:, :prefix_length], prefix_length, bidirectional=True
+            )
         positions = (valid.long().cumsum(1) - 1).clamp(min=0)
-        return self.language_model(inputs, visible, positions)[0]
+        return self.language_model(inputs, attention_mask, positions)[0]
 
     def losses(self, predicted: TeacherForced) -> dict[str, LossTerm]:
         """``text`` in nats a token, and the head's own terms, ``speech`` among them."""
@@ -196,13 +223,15 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         silence = torch.zeros(1, self.head.mel.sample_rate_hz // 2, device=next(self.parameters()).device)
         with torch.random.fork_rng(devices=[]):
             targets = self.head.targets(silence, torch.tensor([silence.shape[1]], device=silence.device))
-            hidden = torch.zeros(*targets.steps.shape[:2], self.language_model.width, device=silence.device)
+            hidden = torch.zeros(*targets.steps.shape[:2], self.language_model.hidden_size, device=silence.device)
             return set(self.head.loss(hidden, targets))
 
-    def naming_losses(self, predicted: TeacherForced, batch: SpeechBatch, names: Collection[str]) -> dict[str, LossTerm]:
+    def alignment_losses(
+        self, predicted: TeacherForced, batch: SpeechBatch, names: Collection[str]
+    ) -> dict[str, LossTerm]:
         """Cross-entropy of the language model naming, at every speech step, the token that is being said, in nats a step.
 
-        Of the steps within words whose times the batch knows; one for each of ``names``, keys of ``NAMINGS``: see ``losses/alignment.py``.
+        Of the steps within words whose times the batch knows; one for each of ``names``, keys of ``ALIGNMENT_LOSSES``: see ``losses/alignment.py``.
         """
         if not names:
             return {}
@@ -210,8 +239,14 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         logits = self.language_model.logits(hidden)
         step_rate_hz = self.head.mel.frame_rate_hz / self.head.frames_per_step
         words = batch.continuation_words or [[] for _ in batch.ids]
-        spoken = {name: spoken_tokens(self.language_model, words, hidden.shape[1], step_rate_hz, NAMINGS[name]) for name in names}
-        return {name: text_cross_entropy(logits, ids.to(hidden.device), said.to(hidden.device)) for name, (ids, said) in spoken.items()}
+        spoken = {
+            name: frame_level_targets(self.language_model, words, hidden.shape[1], step_rate_hz, ALIGNMENT_LOSSES[name])
+            for name in names
+        }
+        return {
+            name: text_cross_entropy(logits, ids.to(hidden.device), said.to(hidden.device))
+            for name, (ids, said) in spoken.items()
+        }
 
     @torch.inference_mode()
     def score_speech(self, batch: SpeechBatch) -> SpeechScores:
@@ -223,7 +258,9 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         predicted = self(batch)
         # Row by row through the losses themselves: those of a batch are sums over its rows, in every head.
         rows = [self.losses(row_of(predicted, row)) for row in range(len(batch.ids))]
-        reads = int(self.chain == "written")  # without a text there is no more than its end, the same for every candidate
+        reads = int(
+            self.chain == "written"
+        )  # without a text there is no more than its end, the same for every candidate
         return SpeechScores(
             text_nats=torch.stack([row["text"].total for row in rows]) * reads,
             text_tokens=torch.stack([row["text"].count for row in rows]) * reads,
@@ -242,15 +279,15 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             ConfigError: if ``decoding`` asks for a reference that the prompts lack.
             DataError: if a prompt leaves no position of the LM to write or to speak in.
         """
-        self.require_room(prompts)
+        self.require_fits_context(prompts)
         clock = [time.perf_counter()]
         reference = reference_samples(prompts, decoding)
         prefix, prefix_steps = self.encode(prompts.waveform, prompts.num_samples)
         state = DecodingState(self.language_model, len(prompts.ids), prefix.device)
         valid = ~padding_mask(prefix_steps, prefix.shape[1])
-        state.extend(prefix, valid, both_ways=self.prefix_attention == "both_ways")
+        state.extend(prefix, valid, bidirectional=self.prefix_attention == "bidirectional")
         clock.append(time.perf_counter())
-        texts = think(state, prompts, replace(decoding, chain=self.chain_of(decoding)), self.text_mark)
+        texts = write_text(state, prompts, decoding, self.chain_of(decoding), self.text_separator)
         clock.append(time.perf_counter())
         reference_frames = self.head.mel.num_frames(reference)
         steps, num_steps, stopped = decode_speech(state, self.head, decoding, prompts.ids, reference_frames)
@@ -278,15 +315,15 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         """Whether a text comes between prompt and speech."""
         return self.chain_of(decoding) in ("written", "given")
 
-    def chain_of(self, decoding: Decoding) -> Literal["written", "given", "none", "null"]:
+    def chain_of(self, decoding: Decoding) -> Chain:
         """What comes between prompt and speech: that of the training where ``decoding`` takes nothing away."""
-        return self.chain if decoding.chain == "written" else decoding.chain
+        return self.chain if decoding.chain == "trained" else decoding.chain
 
     def prompt_steps(self, seconds: float) -> int:
         """Encoder steps of a prompt, at most."""
         return math.ceil(seconds * self.encoder.frame_rate_hz) + 1
 
-    def require_room(self, prompts: Prompts) -> None:
+    def require_fits_context(self, prompts: Prompts) -> None:
         """Refuse a prompt that leaves no position of the language model, before anything so long is encoded.
 
         Raises:
@@ -304,7 +341,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
                 )
 
 
-def made(part: str, build: Callable[[Any], Part], given: Any) -> Part:
+def build_part(part: str, build: Callable[[Any], Part], given: Any) -> Part:
     """A part that is built with what another one says.
 
     Raises:

@@ -50,10 +50,14 @@ def probe(encoder: Any) -> tuple[int, float]:
         features, num_steps = encoder.tried(noise, num_samples)
         alone = encoder.tried(noise[:1, : int(num_samples[0])], num_samples[:1])[0]
     if alone.shape[2] != features.shape[2]:
-        raise ConfigError(f"forward gives features {shown(alone)} for a second and {shown(features)} for three. {TRANSPOSED}")
+        raise ConfigError(
+            f"forward gives features {shown(alone)} for a second and {shown(features)} for three. {TRANSPOSED}"
+        )
     short, long = PROBE_SECONDS
     if num_steps[0] >= num_steps[1]:
-        raise ConfigError(f"{short} and {long} s of audio make {num_steps.tolist()} steps. Count num_steps from each row's num_samples")
+        raise ConfigError(
+            f"{short} and {long} s of audio make {num_steps.tolist()} steps. Count num_steps from each row's num_samples"
+        )
     return int(features.shape[-1]), float(num_steps[1] - num_steps[0]) / (long - short)
 
 

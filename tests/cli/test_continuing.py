@@ -24,14 +24,23 @@ class Echo(nn.Module, SpokenLanguageModel):
 
     def __init__(self):
         super().__init__()
-        self.head = SimpleNamespace(mel=MelConfig(mel_bins=20))
+        self.head = SimpleNamespace(mel=MelConfig(n_mels=20))
 
     def continue_speech(self, prompts, decoding):
         mel, num_frames = LogMel(self.head.mel)(prompts.waveform, prompts.num_samples)
         said = [f"{row}\x07{decoding.seed}" for row in prompts.ids]
         stopped = torch.tensor([True, False])
         return Continuation(
-            prompts.ids, said, None, None, prompts.waveform, prompts.num_samples, self.speech_rate_hz, mel, num_frames, stopped
+            prompts.ids,
+            said,
+            None,
+            None,
+            prompts.waveform,
+            prompts.num_samples,
+            self.speech_rate_hz,
+            mel,
+            num_frames,
+            stopped,
         )
 
 
@@ -87,6 +96,7 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(tmp_path):
     task.model = tiny_model(tmp_path, max_position_embeddings=100)
     long = Recording(Path("long.wav"), torch.zeros(24000), 16000)
     with pytest.raises(
-        ConfigError, match=r"max_text_tokens=64 and decoding\.max_seconds=10 .* after a prompt of 1\.5 s \(long\.wav, .* has 100"
+        ConfigError,
+        match=r"max_text_tokens=64 and decoding\.max_seconds=10 .* after a prompt of 1\.5 s \(long\.wav, .* has 100",
     ):
         speak(task, [long], [tmp_path / "x.wav"], Decoding())

@@ -52,15 +52,21 @@ def test_here_is_the_folder_of_the_file_that_says_it(write, tmp_path):
 
 
 def test_null_removes_a_callback_and_a_weight_but_is_a_value_elsewhere(write):
-    write("base.yaml", "callbacks: {one: {class_path: x.Y}, two: {class_path: x.Z}}\nweights: {a: f, b: g}\nmonitor: m\n")
+    write(
+        "base.yaml", "callbacks: {one: {class_path: x.Y}, two: {class_path: x.Z}}\nweights: {a: f, b: g}\nmonitor: m\n"
+    )
     path = write("delta.yaml", "extends: base.yaml\ncallbacks: {one: null}\nweights: {a: null}\nmonitor: null\n")
     assert compose(path).values == {"callbacks": {"two": {"class_path": "x.Z"}}, "weights": {"b": "g"}, "monitor": None}
     assert compose(path, ["callbacks.two=null"]).values["callbacks"] == {}
-    with pytest.raises(ConfigError, match=r"callbacks\.tow \(in the command line\): there is no `tow` to remove. Did you mean `two`\?"):
+    with pytest.raises(
+        ConfigError, match=r"callbacks\.tow \(in the command line\): there is no `tow` to remove. Did you mean `two`\?"
+    ):
         compose(path, ["callbacks.tow=null"])
 
 
-@pytest.mark.parametrize("overrides", [["p.class_path=x.B", "p.init_args.c=3"], ["p.init_args.c=3", "p.class_path=x.B"]])
+@pytest.mark.parametrize(
+    "overrides", [["p.class_path=x.B", "p.init_args.c=3"], ["p.init_args.c=3", "p.class_path=x.B"]]
+)
 def test_arguments_of_a_class_that_is_replaced_go_with_it(write, overrides):
     path = write("base.yaml", "p: {class_path: x.A, init_args: {a: 1}}\n")
     assert compose(path, overrides).values == {"p": {"class_path": "x.B", "init_args": {"c": 3}}}
@@ -70,7 +76,9 @@ def test_arguments_of_a_class_that_is_replaced_go_with_it(write, overrides):
 def test_an_environment_variable_that_is_not_set(write, monkeypatch):
     monkeypatch.delenv("NO_SUCH_VARIABLE", raising=False)
     path = write("x.yaml", "a: {b: ['${oc.env:NO_SUCH_VARIABLE}/c']}\n")
-    with pytest.raises(ConfigError, match=rf"a\.b\[0\].*NO_SUCH_VARIABLE is not set, in {path}.*export NO_SUCH_VARIABLE="):
+    with pytest.raises(
+        ConfigError, match=rf"a\.b\[0\].*NO_SUCH_VARIABLE is not set, in {path}.*export NO_SUCH_VARIABLE="
+    ):
         compose(path)
     monkeypatch.setenv("NO_SUCH_VARIABLE", "/data")
     assert compose(path).values == {"a": {"b": ["/data/c"]}}
@@ -182,7 +190,8 @@ def test_the_file_that_says_the_wrong_key_is_named(write):
 
 def test_an_abstract_part_cannot_be_built(write):
     write(
-        "abstract_end.py", "import abc, tiny_task\nclass End(tiny_task.Squash, abc.ABC):\n    @abc.abstractmethod\n    def go(self): ...\n"
+        "abstract_end.py",
+        "import abc, tiny_task\nclass End(tiny_task.Squash, abc.ABC):\n    @abc.abstractmethod\n    def go(self): ...\n",
     )
     write("broken_end.py", "import no_such_package\n")
     delta = write("delta.yaml", f"extends: {TINY}\nmodel: {{end: {{class_path: abstract_end.End}}}}\n")
@@ -194,10 +203,15 @@ def test_an_abstract_part_cannot_be_built(write):
 
 
 def test_a_missing_argument_is_named_with_its_type_where_it_has_one(write):
-    write("bare_end.py", "import tiny_task\nclass End(tiny_task.Squash):\n    def __init__(self, width, gap, size: int):\n        pass\n")
+    write(
+        "bare_end.py",
+        "import tiny_task\nclass End(tiny_task.Squash):\n    def __init__(self, width, gap, size: int):\n        pass\n",
+    )
     delta = write("delta.yaml", f"extends: {TINY}\nmodel: {{end: {{class_path: bare_end.py:End}}}}\n")
     Experiment.read(TINY)  # its folder becomes importable
     with pytest.raises(ConfigError, match=r"^model\.end\.init_args\.gap: End needs `gap`, and nothing gives it"):
         Experiment.read(delta)
-    with pytest.raises(ConfigError, match=r"^model\.end\.init_args\.size: End needs `size` \(int\), and nothing gives it"):
+    with pytest.raises(
+        ConfigError, match=r"^model\.end\.init_args\.size: End needs `size` \(int\), and nothing gives it"
+    ):
         Experiment.read(delta, ["model.end.init_args.gap=1"])

@@ -47,7 +47,9 @@ def yaml(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(TINY.parent)
     (tmp_path / "parts.py").write_text(PARTS)
     path = tmp_path / "delta.yaml"
-    path.write_text(f"extends: {TINY}\nmodel: {{end: {{class_path: parts.py:Refusing, init_args: {{source: typed}}}}}}\n")
+    path.write_text(
+        f"extends: {TINY}\nmodel: {{end: {{class_path: parts.py:Refusing, init_args: {{source: typed}}}}}}\n"
+    )
     return path
 
 
@@ -60,7 +62,11 @@ def yaml(tmp_path, monkeypatch):
         ("weights", CheckpointError, r"^model\.end\.init_args\.source: does not cover the model \(in FILE\)$"),
         ("supplied", ConfigError, r"^model\.end: Refusing: width: 4 is too narrow \(in FILE\)$"),
         ("other", ConfigError, r"^model\.end: Refusing: the moon is not full \(in FILE\)$"),
-        ("forgetful", ConfigError, r"^model\.end: Refusing: parts\.py, line 22: AttributeError: cannot assign module before Module"),
+        (
+            "forgetful",
+            ConfigError,
+            r"^model\.end: Refusing: parts\.py, line 22: AttributeError: cannot assign module before Module",
+        ),
     ],
 )
 def test_a_part_that_refuses(yaml, source, kind, message):
@@ -71,7 +77,10 @@ def test_a_part_that_refuses(yaml, source, kind, message):
 
 def test_a_part_within_a_part(yaml):
     inner = f"model.end.init_args.inner={{class_path: {yaml.parent}/parts.py:Inner, init_args: {{source: gone}}}}"
-    with pytest.raises(ConfigError, match=r"^model\.end\.init_args\.inner\.init_args\.source: no folder 'gone' \(in the command line\)$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^model\.end\.init_args\.inner\.init_args\.source: no folder 'gone' \(in the command line\)$",
+    ):
         Experiment.read(yaml, ["model.end.init_args.source=fine", inner]).module()
 
 
@@ -80,7 +89,10 @@ def test_of_two_parts_of_one_class_the_one_at_fault(yaml):
         "from lightning.pytorch import Callback\n\n\nclass Call(Callback):\n    def __init__(self, name: str) -> None:\n"
         "        if name == 'two':\n            raise ValueError(f'name: {name} is taken')\n"
     )
-    calls = [f"callbacks.{name}={{class_path: {yaml.parent}/calls.py:Call, init_args: {{name: {name}}}}}" for name in ("one", "two")]
+    calls = [
+        f"callbacks.{name}={{class_path: {yaml.parent}/calls.py:Call, init_args: {{name: {name}}}}}"
+        for name in ("one", "two")
+    ]
     with pytest.raises(ConfigError, match=r"^callbacks\.two\.init_args\.name: two is taken"):
         Experiment.read(TINY, calls).callbacks()
 

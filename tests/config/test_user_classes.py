@@ -92,7 +92,11 @@ def test_it_stands_for_a_class_everywhere(write, tmp_path):
     inner = f"model.end.init_args.inner={{class_path: {path.parent}/own_end.py:Own, init_args: {{width: 2}}}}"
     experiment = Experiment.read(path, [f"task={rest}:Task", f"data={rest}:Data", f"callbacks.call={rest}:Call", inner])
     assert experiment.config["task"] == f"{rest}:Task"
-    assert [type(part).__name__ for part in (experiment.module(), experiment.data(), *experiment.callbacks())] == ["Task", "Data", "Call"]
+    assert [type(part).__name__ for part in (experiment.module(), experiment.data(), *experiment.callbacks())] == [
+        "Task",
+        "Data",
+        "Call",
+    ]
     assert code_files(experiment.config) == {"rest.py": Path(rest), "own_end.py": path.parent / "own_end.py"}
 
 
@@ -103,13 +107,25 @@ def test_it_stands_for_a_class_everywhere(write, tmp_path):
             "own_and.py:Own",
             r"^model\.end\.class_path: there is no file \S+/own_and\.py\. Did you mean `\S+/own_end\.py`\? \(in \S+\)$",
         ),
-        ("nowhere/own_end.py:Own", r"there is no file .*The folder \S+/nowhere does not exist either.*KEY=PATH/FILE\.py:Class"),
+        (
+            "nowhere/own_end.py:Own",
+            r"there is no file .*The folder \S+/nowhere does not exist either.*KEY=PATH/FILE\.py:Class",
+        ),
         ("own_end.py:Onw", r"own_end\.py has no class `Onw`\. Did you mean `\S+/own_end\.py:Own`\? \(in"),
-        ("own_end.py", r"^model\.end\.class_path: `own_end\.py` names a file, and no class in it\. Write file\.py:Class, such as"),
+        (
+            "own_end.py",
+            r"^model\.end\.class_path: `own_end\.py` names a file, and no class in it\. Write file\.py:Class, such as",
+        ),
         ("own_end.py:OFFSET", r"own_end\.py has no class `OFFSET`"),
         ("'${here}/wrong_syntax.py:Own'", r"wrong_syntax\.py cannot be imported: line 2: SyntaxError"),
-        ("wrong_name.py:Own", r"wrong_name\.py cannot be imported: line 3: NameError: name 'nonsense' is not defined\. \(in"),
-        ("wrong_import.py:Own", r"wrong_import\.py cannot be imported: line 1: ModuleNotFoundError: No module named 'no_such_thing'"),
+        (
+            "wrong_name.py:Own",
+            r"wrong_name\.py cannot be imported: line 3: NameError: name 'nonsense' is not defined\. \(in",
+        ),
+        (
+            "wrong_import.py:Own",
+            r"wrong_import\.py cannot be imported: line 1: ModuleNotFoundError: No module named 'no_such_thing'",
+        ),
         ("plain.py:Plain", r"`\S+/plain\.py:Plain` is not a Squash"),
     ],
 )
@@ -145,7 +161,9 @@ def test_a_checkpoint_and_an_export_load_it_again_also_from_a_new_place(write, r
     (tmp_path / "moved").rename(tmp_path / "elsewhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spectron.config.user_classes._modules", {})
-        with pytest.raises(ConfigError, match=r"^model\.end\.class_path: there is no file \S+/moved/own_end\.py.*override this key"):
+        with pytest.raises(
+            ConfigError, match=r"^model\.end\.class_path: there is no file \S+/moved/own_end\.py.*override this key"
+        ):
             load_experiment(find_source(outcome.run_id))
         new = f"model.end.class_path={tmp_path}/elsewhere/own_end.py:Own"
         again = load_module(outcome.run_id, overrides=[new])

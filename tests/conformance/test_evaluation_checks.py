@@ -7,14 +7,14 @@ import torch
 
 from spectron.conformance import examine
 from spectron.evaluation.judges import SpeakerEmbedder, TextScorer, Transcriber
-from spectron.evaluation.metrics import MetricName, RatioMetric
-from spectron.tracking.measure import Measure
+from spectron.evaluation.metrics import MetricSpec, RatioMetric
+from spectron.tracking.measure import MetricValue
 
 
 class Words(RatioMetric):
     """Words heard a second; keeps every rule."""
 
-    label = MetricName("words_heard", "words/s", True)
+    label = MetricSpec("words_heard", "words/s", True)
     needs = frozenset({"transcriber"})
 
     def parts(self, sample):
@@ -40,7 +40,7 @@ class Twice(Words):
 
 class Untold(Words):
     def measures(self):
-        return [*super().measures(), Measure("words", 1.0, 1)]
+        return [*super().measures(), MetricValue("words", 1.0, 1)]
 
 
 class MeanOfBatches(Words):
@@ -192,7 +192,10 @@ class Energy(SpeakerEmbedder):
         pass
 
     def embed(self, waveforms, sample_rate_hz):
-        rows = [torch.stack([row.mean(), row.std(correction=0)]) if row.any() else torch.full((2,), torch.nan) for row in waveforms]
+        rows = [
+            torch.stack([row.mean(), row.std(correction=0)]) if row.any() else torch.full((2,), torch.nan)
+            for row in waveforms
+        ]
         return torch.nn.functional.normalize(torch.stack(rows), dim=1, eps=0.0)
 
 
@@ -231,13 +234,15 @@ def test_what_was_measured_is_told():
     assert found["pieces"].detail.endswith(f"one by one and at once: {15 / 3.5:.5g}")
     assert found["odd samples"].detail == "skipped: one without speech, one without anything"
     assert found["needs"].detail == "needs transcriber, and reads the work of no other"
-    assert verdicts(Letters)["batch against single"].detail.endswith("16 nats of 16 tokens, 58 nats of 58 tokens, 3 nats of 3 tokens")
+    assert verdicts(Letters)["batch against single"].detail.endswith(
+        "16 nats of 16 tokens, 58 nats of 58 tokens, 3 nats of 3 tokens"
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "check", "seen"),
     [
-        (Unlabelled, "form", r"sets no label: say label = MetricName"),
+        (Unlabelled, "form", r"sets no label: say label = MetricSpec"),
         (Misspelt, "form", r"needs transcribers, and the judges are transcriber, .*: correct `needs`"),
         (Twice, "form", r"words_heard, words_heard\.skipped more than once: give every"),
         (Untold, "form", r"measures gives words, and measure_names does not: add"),
@@ -246,7 +251,11 @@ def test_what_was_measured_is_told():
         (AgainstTheLast, "order", r"in reverse order give something else: let no"),
         (Listed, "reset", r"before a reset is in the result: keep all .*add_state"),
         (ForgetsItsOwn, "ranks", r"added up give something else: keep all .*add_state.* of 2, and should be .* of 5"),
-        (Infinite, "odd samples", r"one without speech alone: words_heard is nan; leave out a sample that has no value"),
+        (
+            Infinite,
+            "odd samples",
+            r"one without speech alone: words_heard is nan; leave out a sample that has no value",
+        ),
         (Careless, "odd samples", r"test_evaluation_checks\.py, line \d+: AttributeError"),
         (Silent, "odd samples", r"5 used and 0 told as skipped, of 6; count .* named words_heard\.skipped"),
         (OtherScores, "scores", r"scores says 4\.0, measures 8\.0\. Work both out"),

@@ -13,7 +13,7 @@ from spectron.conformance import examine
 from spectron.contracts import LanguageModel, Vocoder
 from spectron.heads import MelRegressionHead
 
-MEL = MelConfig(mel_bins=20)
+MEL = MelConfig(n_mels=20)
 
 
 class Characters(LanguageModel):
@@ -21,7 +21,7 @@ class Characters(LanguageModel):
 
     def __init__(self, width=16):
         super().__init__()
-        self.width, self.max_positions, self.sos_id, self.eos_id = width, 64, 256, 257
+        self.hidden_size, self.max_positions, self.sos_id, self.eos_id = width, 64, 256, 257
         self.table, self.places = nn.Embedding(258, width), nn.Embedding(64, width)
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
 
@@ -35,36 +35,38 @@ class Characters(LanguageModel):
     def embed(self, ids):
         return self.table(ids)
 
-    def forward(self, embeddings, visible, positions, cache=None):
+    def forward(self, embeddings, attention_mask, positions, cache=None):
         inputs = embeddings + self.places(positions)
         past = inputs if cache is None else torch.cat([cache, inputs], dim=1)
         weights = self.query(inputs) @ self.key(past).transpose(1, 2)
-        return weights.masked_fill(~visible, -1e9).softmax(-1) @ past, past
+        return weights.masked_fill(~attention_mask, -1e9).softmax(-1) @ past, past
 
     def logits(self, hidden):
         return hidden @ self.table.weight.T
 
 
 class Deaf(Characters):
-    def forward(self, embeddings, visible, positions, cache=None):
-        hidden, past = super().forward(embeddings, visible, positions, cache)
+    def forward(self, embeddings, attention_mask, positions, cache=None):
+        hidden, past = super().forward(embeddings, attention_mask, positions, cache)
         return hidden.new_zeros(hidden.shape[1], hidden.shape[1]).fill_diagonal_(1) @ embeddings + 0 * hidden, past
 
 
 class SeesAll(Characters):
-    def forward(self, embeddings, visible, positions, cache=None):
-        return super().forward(embeddings, torch.ones_like(visible), positions, cache)
+    def forward(self, embeddings, attention_mask, positions, cache=None):
+        return super().forward(embeddings, torch.ones_like(attention_mask), positions, cache)
 
 
 class NoPositions(Characters):
-    def forward(self, embeddings, visible, positions, cache=None):
+    def forward(self, embeddings, attention_mask, positions, cache=None):
         start = 0 if cache is None else cache.shape[1]
-        return super().forward(embeddings, visible, torch.arange(start, start + embeddings.shape[1]).expand_as(positions), cache)
+        return super().forward(
+            embeddings, attention_mask, torch.arange(start, start + embeddings.shape[1]).expand_as(positions), cache
+        )
 
 
 class Forgetful(Characters):
-    def forward(self, embeddings, visible, positions, cache=None):
-        return super().forward(embeddings, visible[..., -embeddings.shape[1] :], positions)
+    def forward(self, embeddings, attention_mask, positions, cache=None):
+        return super().forward(embeddings, attention_mask[..., -embeddings.shape[1] :], positions)
 
 
 class Upper(Characters):
@@ -86,7 +88,7 @@ class Beyond(Characters):
 class Narrow(Characters):
     def __init__(self):
         super().__init__()
-        self.width = 8
+        self.hidden_size = 8
 
     def logits(self, hidden):
         return hidden.new_zeros(*hidden.shape[:-1], 258)
@@ -107,7 +109,11 @@ class PaddedLoss(MelRegressionHead):
 class BatchRandom(MelRegressionHead):
     def embed(self, steps, random=None):
         inputs = super().embed(steps)
-        return inputs if random is None else inputs * torch.rand(len(steps), 1, 1, generator=torch.Generator().manual_seed(0))
+        return (
+            inputs
+            if random is None
+            else inputs * torch.rand(len(steps), 1, 1, generator=torch.Generator().manual_seed(0))
+        )
 
 
 class Rough(MelRegressionHead):
@@ -176,7 +182,11 @@ class Stereo(Upsampler):
         return torch.stack([audio, audio], 1), num_samples
 
 
-BUILD = {LanguageModel: lambda kind: kind(), MelRegressionHead: lambda kind: kind(16, MEL, 3), Vocoder: lambda kind: kind(MEL)}
+BUILD = {
+    LanguageModel: lambda kind: kind(),
+    MelRegressionHead: lambda kind: kind(16, MEL, 3),
+    Vocoder: lambda kind: kind(MEL),
+}
 
 
 def verdicts(kind):
@@ -196,20 +206,28 @@ def test_a_sound_part_passes(kind):
         (Upper, "text", r"'paris', ''\] become \['THE COW"),
         (Marked, "text", "an empty text has 1 tokens"),
         (Beyond, "text", "token 300 is outside the 258 logits"),
-        (Narrow, "shapes", r"width is 8, and embed gives \(3, 16, 16\)"),
-        (SeesAll, "padding", "obey `visible`"),
+        (Narrow, "shapes", r"hidden_size is 8, and embed gives \(3, 16, 16\)"),
+        (SeesAll, "padding", "obey `attention_mask`"),
         (SeesAll, "both ways", "a place looks at a later one"),
         (Deaf, "both ways", "is not looked at"),
-        (NoPositions, "batch against single", "obey `visible` and `positions`"),
+        (NoPositions, "batch against single", "obey `attention_mask` and `positions`"),
         (Forgetful, "cache", "place by place"),
-        (FewSteps, "shapes", r"\[80, 54, 16\] frames at 3 a step are \[27, 18, 6\] steps, and targets say \[26, 18, 5\]"),
+        (
+            FewSteps,
+            "shapes",
+            r"\[80, 54, 16\] frames at 3 a step are \[27, 18, 6\] steps, and targets say \[26, 18, 5\]",
+        ),
         (Rough, "spectrogram", "another spectrogram comes back"),
         (PaddedLoss, "padding", "noise at padded steps changes the loss"),
         (MeanLoss, "batch against single", "give sums and counts"),
         (BatchRandom, "random rows", "draw from `random`"),
         (Stereo, "shapes", r"not \(B, S\)"),
         (FromTheLongest, "lengths", r"16000 \(16000\), 16000 \(10673\)"),
-        (HalfAsLong, "lengths", r"8000 \(16000\).*: give mel.hop_samples samples for each valid frame.* \(mel.hop_samples is 200\)"),
+        (
+            HalfAsLong,
+            "lengths",
+            r"8000 \(16000\).*: give mel.hop_samples samples for each valid frame.* \(mel.hop_samples is 200\)",
+        ),
         (NoMel, "shapes", r"it sets no `mel`: set self\.mel = mel in its constructor"),
         (Smeared, "padding", "noise in padded frames changes valid samples: mask frames behind num_frames"),
         (ByTheBatch, "batch against single", "sounds otherwise"),

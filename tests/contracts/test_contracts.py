@@ -17,7 +17,14 @@ from spectron import encoders, heads, language_models, vocoders
 from spectron.audio.mel import MelConfig
 from spectron.conformance import examine, suite_of
 from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
-from spectron.encoders import ConformerEncoder, ConformerSettings, ExportedEncoder, FrameStackEncoder, PretrainedEncoder, SpeechBrainEncoder
+from spectron.encoders import (
+    ConformerEncoder,
+    ConformerSettings,
+    ExportedEncoder,
+    FrameStackEncoder,
+    PretrainedEncoder,
+    SpeechBrainEncoder,
+)
 from spectron.evaluation import judges, metrics
 from spectron.evaluation.judges import (
     CTCTranscriber,
@@ -30,7 +37,14 @@ from spectron.evaluation.judges import (
     TransformersTextScorer,
     TransformersTranscriber,
 )
-from spectron.evaluation.metrics import MelCepstralDistance, MelDistance, PitchError, SpokenMetric, StftDistance, all_metrics
+from spectron.evaluation.metrics import (
+    MelCepstralDistance,
+    MelDistance,
+    PitchError,
+    SpokenMetric,
+    StftDistance,
+    all_metrics,
+)
 from spectron.heads import LatentSamplingHead, MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.training.ctc import CTCModel
@@ -41,10 +55,16 @@ CONTRACTS = (SpeechEncoder, LanguageModel, SpeechHead, Vocoder, SpokenMetric, Ju
 PACKAGES = (encoders, language_models, heads, vocoders, metrics, judges)
 OURS = tuple(f"{package.__name__}." for package in PACKAGES)
 WIDTH = 32
-MEL = MelConfig(mel_bins=20)
+MEL = MelConfig(n_mels=20)
 HIFIGAN_MEL = MelConfig(16000, 2.0, 8.0, 12, 0.0, 8000.0, 1e-5, "slaney", True)
 CONFORMER = ConformerSettings(width=WIDTH, layers=2, heads=2, feedforward=64, kernel=5)
-LLAMA = {"model_type": "llama", "hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": WIDTH,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 
 
 def tiny_language_model(folder):
@@ -83,22 +103,32 @@ TINY: dict[type, Callable] = {
     PocketSphinxTranscriber: lambda folder: PocketSphinxTranscriber(),
     ResemblyzerEmbedder: lambda folder: ResemblyzerEmbedder(),
     DNSMOSPredictor: lambda folder: DNSMOSPredictor(),
-    TransformersTranscriber: lambda folder: TransformersTranscriber(str(write_speech_judge("wav2vec2", folder / "judge"))),
-    TransformersSpeakerEmbedder: lambda folder: TransformersSpeakerEmbedder(str(write_speech_judge("wavlm_speaker", folder / "judge"))),
+    TransformersTranscriber: lambda folder: TransformersTranscriber(
+        str(write_speech_judge("wav2vec2", folder / "judge"))
+    ),
+    TransformersSpeakerEmbedder: lambda folder: TransformersSpeakerEmbedder(
+        str(write_speech_judge("wavlm_speaker", folder / "judge"))
+    ),
     SpeechBrainSpeakerEmbedder: lambda folder: SpeechBrainSpeakerEmbedder(
         str(write_speechbrain_folder("ecapa", folder / "ecapa")), sample_rate_hz=16000
     ),
     TransformersTextScorer: tiny_text_scorer,
     ConformerEncoder: lambda folder: ConformerEncoder(CONFORMER),
     FrameStackEncoder: lambda folder: FrameStackEncoder(WIDTH),
-    PretrainedEncoder: lambda folder: PretrainedEncoder(str(write_speech_encoder("wav2vec2", folder / "encoder")), layer="weighted"),
+    PretrainedEncoder: lambda folder: PretrainedEncoder(
+        str(write_speech_encoder("wav2vec2", folder / "encoder")), layer="weighted"
+    ),
     ExportedEncoder: lambda folder: ExportedEncoder(tiny_export(folder)),
-    SpeechBrainEncoder: lambda folder: SpeechBrainEncoder(str(write_speechbrain_folder("conformer", folder / "speechbrain"))),
+    SpeechBrainEncoder: lambda folder: SpeechBrainEncoder(
+        str(write_speechbrain_folder("conformer", folder / "speechbrain"))
+    ),
     CausalLanguageModel: tiny_language_model,
     MelRegressionHead: lambda folder: MelRegressionHead(WIDTH, MEL, frames_per_step=3),
     LatentSamplingHead: lambda folder: LatentSamplingHead(WIDTH, mel=MEL, frames_per_step=3),
     GriffinLimVocoder: lambda folder: GriffinLimVocoder(MEL, iterations=4),
-    VocosVocoder: lambda folder: VocosVocoder(MEL, vocos=VocosSettings(width=16, layers=2, feedforward=32, draft_rounds=2)),
+    VocosVocoder: lambda folder: VocosVocoder(
+        MEL, vocos=VocosSettings(width=16, layers=2, feedforward=32, draft_rounds=2)
+    ),
     HiFiGANVocoder: lambda folder: HiFiGANVocoder(HIFIGAN_MEL, str(write_authors_hifigan(folder / "hifigan"))),
 }
 
@@ -121,7 +151,9 @@ def build(kind: type, folder, seed: int = 1) -> nn.Module:
     return TINY[kind](folder).eval()
 
 
-@pytest.mark.parametrize("kind", [kind for contract in CONTRACTS for kind in implementations(contract)], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [kind for contract in CONTRACTS for kind in implementations(contract)], ids=lambda kind: kind.__name__
+)
 def test_a_part_keeps_its_contract(kind, tmp_path):
     verdicts = list(examine(build(kind, tmp_path), lambda: build(kind, tmp_path, seed=9), seconds=0.5))
     failed = [f"{verdict.name}: {verdict.detail}" for verdict in verdicts if verdict.passed is False]

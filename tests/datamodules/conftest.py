@@ -24,8 +24,15 @@ def speech(tmp_path):
             file = f"u{index}.flac"
             soundfile.write(tmp_path / file, 0.1 * rng.standard_normal(round(length * rate)), rate)
             words = [[f"W{n}", n / 2, n / 2 + 0.4] for n in range(int(length * 2))]
-            line = {"id": f"u{index}", "audio_filepath": file, "text": " ".join(word for word, *_ in words), "words": words}
-            lines.append(line | {"duration": length, "speaker": f"s{index % 3}", "split": "train" if index else "dev"} | fields)
+            line = {
+                "id": f"u{index}",
+                "audio_filepath": file,
+                "text": " ".join(word for word, *_ in words),
+                "words": words,
+            }
+            lines.append(
+                line | {"duration": length, "speaker": f"s{index % 3}", "split": "train" if index else "dev"} | fields
+            )
         manifest = tmp_path / "manifest.jsonl"
         manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return manifest
@@ -36,7 +43,13 @@ def speech(tmp_path):
 @pytest.fixture(scope="session")
 def tiny():
     return CorpusSettings(
-        voices=2, carriers=6, dev_carriers=3, judge_carriers=8, wordings_per_voice=1, text_lines=300, judge_text_lines=400
+        voices=2,
+        carriers=6,
+        dev_carriers=3,
+        judge_carriers=8,
+        wordings_per_voice=1,
+        text_lines=300,
+        judge_text_lines=400,
     )
 
 
@@ -82,9 +95,16 @@ def run(tmp_path):
 
     def run(data, steps, resumed=None):
         recorder = Recorder()
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+        quiet = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
         stop = StopAt(steps)
-        trainer = Trainer(accelerator="cpu", max_epochs=-1, limit_val_batches=0, default_root_dir=tmp_path, callbacks=stop, **quiet)
+        trainer = Trainer(
+            accelerator="cpu", max_epochs=-1, limit_val_batches=0, default_root_dir=tmp_path, callbacks=stop, **quiet
+        )
         checkpoint = None if resumed is None else tmp_path / f"{resumed}.ckpt"
         trainer.fit(recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         trainer.save_checkpoint(tmp_path / f"{steps}.ckpt")

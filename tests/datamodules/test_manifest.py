@@ -35,8 +35,14 @@ def test_a_line_becomes_a_cut(speech):
         (lambda line: json.dumps(line | {"answer_words": "paris"}), "word times that are not"),
         (lambda line: json.dumps(line | {"answers": "paris"}), "list of texts"),
         (lambda line: json.dumps(line | {"id": "u0"}), "'u0' more than once"),
-        (lambda line: json.dumps(line | {"audio_filepath": "gone.flac"}), r"jsonl:2 names the audio file .*gone\.flac, which is missing"),
-        (lambda line: json.dumps(line | {"duration": "2.0"}), "has '2.0' as 'duration', which should be a number of seconds"),
+        (
+            lambda line: json.dumps(line | {"audio_filepath": "gone.flac"}),
+            r"jsonl:2 names the audio file .*gone\.flac, which is missing",
+        ),
+        (
+            lambda line: json.dumps(line | {"duration": "2.0"}),
+            "has '2.0' as 'duration', which should be a number of seconds",
+        ),
         (lambda line: json.dumps(line | {"duration": 9.0}), "lasts 9.0 s, but it holds 2.00 s"),
     ],
 )
@@ -59,7 +65,9 @@ def test_broken_and_missing_files(speech, tmp_path):
     with pytest.raises(DataError, match=r"jsonl:2 names .*u1\.flac, which is no readable audio"):
         read_manifest(manifest)
     (tmp_path / "u0.flac").unlink()
-    with pytest.raises(DataError, match=r"(?s)jsonl:1 names .*u0\.flac, which is missing.*; likewise\n.*jsonl:2 names .*u1\.flac"):
+    with pytest.raises(
+        DataError, match=r"(?s)jsonl:1 names .*u0\.flac, which is missing.*; likewise\n.*jsonl:2 names .*u1\.flac"
+    ):
         read_manifest(manifest)
     for read in (read_manifest, fingerprint):
         with pytest.raises(DataError, match="SPECTRON_DATA"):
@@ -71,7 +79,9 @@ def test_nothing_left_says_why(speech):
     kept, dropped = choose(cuts, "train", lambda cut: "too long" if cut.duration > 2.5 else None, "m")
     assert [cut.id for cut in kept] == ["u1"]
     assert dropped == {"too long": 1}
-    with pytest.raises(DataError, match=r"no utterance of split 'train' in m is left \(2 bad\). It holds: dev 1, train 2"):
+    with pytest.raises(
+        DataError, match=r"no utterance of split 'train' in m is left \(2 bad\). It holds: dev 1, train 2"
+    ):
         choose(cuts, "train", lambda cut: "bad", "m")
     with pytest.raises(DataError, match="none of its lines has this split"):
         choose(cuts, "test", lambda cut: None, "m")

@@ -31,7 +31,9 @@ def is_text(batch):
     return isinstance(batch, list)
 
 
-@pytest.mark.parametrize(("ratio", "every"), [(0.25, (8, 2)), (0.1, (20, 2)), (0.3, (10, 3)), (1 / 3, (9, 3)), (0.9, (10, 9))])
+@pytest.mark.parametrize(
+    ("ratio", "every"), [(0.25, (8, 2)), (0.1, (20, 2)), (0.3, (10, 3)), (1 / 3, (9, 3)), (0.9, (10, 9))]
+)
 def test_any_stretch_holds_its_share(ratio, every, speech, text):
     module = data(speech(SECONDS), TextMix(**text, ratio=ratio))
     module.setup("fit")
@@ -49,7 +51,9 @@ def test_speech_is_what_it_is_without_text_and_lines_come_once_a_pass(speech, te
     texts = [batch for batch in mixed if is_text(batch)]
     assert [len(batch) for batch in texts] == [2, 2, 2, 1] * 2
     for number in (0, 1):
-        assert sorted(line for batch in texts[4 * number : 4 * number + 4] for line in batch) == [f"line {index}" for index in range(7)]
+        assert sorted(line for batch in texts[4 * number : 4 * number + 4] for line in batch) == [
+            f"line {index}" for index in range(7)
+        ]
     assert texts[:4] != texts[4:]
 
 
@@ -77,7 +81,9 @@ def test_another_mixture_is_refused_on_resume(change, speech, text, run):
 def test_ranks_share_the_places():
     text = Interleaved(LineBatches(["a", "b", "c"], 1, 0), 0.4)
     alone = list(islice(EndlessSampler(lambda n: iter("xyz"), text=text), 12))
-    ranks = [list(islice(EndlessSampler(lambda n: iter("xyz"), rank=rank, world_size=2, text=text), 6)) for rank in (0, 1)]
+    ranks = [
+        list(islice(EndlessSampler(lambda n: iter("xyz"), rank=rank, world_size=2, text=text), 6)) for rank in (0, 1)
+    ]
     assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == alone
 
 

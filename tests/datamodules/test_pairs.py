@@ -43,7 +43,12 @@ def salmon(tmp_path):
     for number in (0, 1, 10):
         for which in (0, 1):
             shared = beginning if number == 0 else None
-            sound(folder / "speaker_consistency" / f"sample_{number}_{which}.wav", 1.0 + number / 10, 2 * number + which, shared)
+            sound(
+                folder / "speaker_consistency" / f"sample_{number}_{which}.wav",
+                1.0 + number / 10,
+                2 * number + which,
+                shared,
+            )
     for which in (0, 1):
         sound(folder / "bg_alignment" / f"sample_0_{which}.wav", 3.0, 50 + which)
     return folder
@@ -61,7 +66,11 @@ def test_swuggy(tmp_path):
     ]
     folder = zerospeech(tmp_path / "lexical" / "dev", "filename,id,voice,frequency,word,phones,length,correct", rows)
     prepared = prepare_pairs(folder, tmp_path / "pairs.jsonl")
-    assert (prepared.items, prepared.unit, prepared.splits) == (3, "pairs", {"in_vocabulary": 2, "out_of_vocabulary": 1})
+    assert (prepared.items, prepared.unit, prepared.splits) == (
+        3,
+        "pairs",
+        {"in_vocabulary": 2, "out_of_vocabulary": 1},
+    )
     assert prepared.skipped == {str(folder / "gG.wav"): "the other recording of its pair is missing"}
     first, _, third = lines_of(tmp_path / "pairs.jsonl")
     assert first == {
@@ -79,12 +88,22 @@ def test_swuggy(tmp_path):
 
 
 def test_sblimp(tmp_path):
-    rows = ['1,xX,A,agreement,plural,"He runs, now.",1', "1,yY,A,agreement,plural,He run.,0", "1,zZ,A,binding,self,She saw herself.,1"]
-    folder = zerospeech(tmp_path / "dev", "id,filename,voice,type,subtype,transcription,correct", [*rows, "1,wW,A,binding,self,No.,0"])
+    rows = [
+        '1,xX,A,agreement,plural,"He runs, now.",1',
+        "1,yY,A,agreement,plural,He run.,0",
+        "1,zZ,A,binding,self,She saw herself.,1",
+    ]
+    folder = zerospeech(
+        tmp_path / "dev", "id,filename,voice,type,subtype,transcription,correct", [*rows, "1,wW,A,binding,self,No.,0"]
+    )
     prepared = prepare_pairs(folder, tmp_path / "pairs.jsonl")
     assert prepared.splits == {"agreement": 1, "binding": 1}
     first, second = lines_of(tmp_path / "pairs.jsonl")
-    assert (first["id"], first["positive_text"], first["negative_text"]) == ("agreement-plural-1-A", "He runs, now.", "He run.")
+    assert (first["id"], first["positive_text"], first["negative_text"]) == (
+        "agreement-plural-1-A",
+        "He runs, now.",
+        "He run.",
+    )
     assert second["negative_audio_filepath"] == "dev/wW.wav"
 
 
@@ -92,7 +111,10 @@ def test_sblimp(tmp_path):
     ("table", "error"),
     [
         ("id,filename,voice\n1,a,A\n", "gold.csv has no column correct"),
-        ("id,filename,voice,correct\n1,a,A,maybe\n", r"gold.csv:2 should have id, filename, voice, correct, the last of them 0 or 1"),
+        (
+            "id,filename,voice,correct\n1,a,A,maybe\n",
+            r"gold.csv:2 should have id, filename, voice, correct, the last of them 0 or 1",
+        ),
         ("id,filename,voice,correct\n1,a,A\n", "gold.csv:2 should have"),
         (
             "id,filename,voice,correct\n1,a,A,1\n",
@@ -136,7 +158,9 @@ def test_salmon(salmon, tmp_path):
 def test_recordings_that_nothing_tells_apart_are_left_out(salmon, tmp_path):
     sound(salmon / "bg_alignment" / "sample_0_1.wav", 3.0, 50)
     prepared = prepare_pairs(salmon, tmp_path / "pairs.jsonl")
-    assert prepared.skipped == {"bg_alignment-0": "one recording is the beginning of the other: nothing is left to tell them apart"}
+    assert prepared.skipped == {
+        "bg_alignment-0": "one recording is the beginning of the other: nothing is left to tell them apart"
+    }
     with pytest.raises(DataError, match="holds no pairs: no gold"):
         prepare_pairs(tmp_path / "nowhere", tmp_path / "pairs.jsonl")
 
@@ -181,10 +205,18 @@ def test_a_pair_that_breaks_is_left_out_of_both_sides(salmon, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "settings", "error"),
     [
-        ({"context_seconds": 1.5}, {}, r"pairs.jsonl:2 has 1.5 as 'context_seconds', which should be from 0 to below 1.50"),
+        (
+            {"context_seconds": 1.5},
+            {},
+            r"pairs.jsonl:2 has 1.5 as 'context_seconds', which should be from 0 to below 1.50",
+        ),
         ({"context_seconds": None}, {}, "has None as 'context_seconds', which should be a number"),
         ({"negative_text": 3}, {}, "has 3 as 'negative_text', which should be text"),
-        ({"negative_audio_filepath": "gone.wav"}, {}, "pairs.jsonl:2 names the audio file .*gone.wav, which is missing"),
+        (
+            {"negative_audio_filepath": "gone.wav"},
+            {},
+            "pairs.jsonl:2 names the audio file .*gone.wav, which is missing",
+        ),
         ({}, {"groups": ["speaker"]}, "has no group speaker. It has: bg_alignment, speaker_consistency"),
         ({}, {"max_seconds": 0.5}, "no pair of .* is left of 4: raise max_seconds=0.5"),
     ],

@@ -20,10 +20,14 @@ RATE = 8000
 def manifest(tmp_path):
     """Four speakers of two splits, a ramp each, so that a stretch tells where it was cut; one line without a split."""
     lines = []
-    for number, (speaker, split) in enumerate([("ann", "train"), ("ben", "train"), ("cid", "dev"), ("ann", "dev"), ("dan", None)]):
+    for number, (speaker, split) in enumerate(
+        [("ann", "train"), ("ben", "train"), ("cid", "dev"), ("ann", "dev"), ("dan", None)]
+    ):
         wave = torch.linspace(-0.9, 0.9, RATE * (1 + number % 2))
         soundfile.write(tmp_path / f"{number}.wav", wave.numpy(), RATE, subtype="FLOAT")
-        lines.append({"id": f"u{number}", "audio_filepath": f"{number}.wav", "text": None, "speaker": speaker, "split": split})
+        lines.append(
+            {"id": f"u{number}", "audio_filepath": f"{number}.wav", "text": None, "speaker": speaker, "split": split}
+        )
     path = tmp_path / "manifest.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(path)
@@ -42,7 +46,11 @@ def test_stretches_whole_recordings_and_lines_without_split(manifest, monkeypatc
     data = module(manifest, [Part(manifest, None)], [Part(manifest, "dev")], stretch_seconds=0.25)
     assert said[-1] == f"{manifest}, lines without a split: 1 utterances used"
     stretch = next(iter(data.train_dataloader()))
-    assert (stretch.ids, stretch.continuation_num_samples.tolist(), stretch.prompt.shape) == (["u4"], [RATE // 4], (1, 0))
+    assert (stretch.ids, stretch.continuation_num_samples.tolist(), stretch.prompt.shape) == (
+        ["u4"],
+        [RATE // 4],
+        (1, 0),
+    )
     step = 1.8 / (RATE - 1)
     start = round((float(stretch.continuation[0, 0]) + 0.9) / step)
     expected = -0.9 + step * torch.arange(start, start + RATE // 4)
@@ -60,12 +68,21 @@ def test_speakers_of_validation_and_those_held_out_are_not_heard(manifest):
 
 
 def test_repeats_weigh_a_corpus_and_cut_anew(manifest):
-    data = module(manifest, [Part(manifest, "train", repeat=3), Part(manifest, None)], [Part(manifest, "dev")], stretch_seconds=0.25)
+    data = module(
+        manifest,
+        [Part(manifest, "train", repeat=3), Part(manifest, None)],
+        [Part(manifest, "dev")],
+        stretch_seconds=0.25,
+    )
     assert Counter(cut.id.partition("#")[0] for cut in data.train_cuts) == {"u1": 3, "u4": 1}
     starts = set()
     for batch in data.epochs(0):
         made = data.dataset[(0, batch)]
-        starts |= {round(float(row[0]), 4) for name, row in zip(made.ids, made.continuation, strict=True) if name.startswith("u1")}
+        starts |= {
+            round(float(row[0]), 4)
+            for name, row in zip(made.ids, made.continuation, strict=True)
+            if name.startswith("u1")
+        }
     assert len(starts) == 3
 
 

@@ -17,7 +17,7 @@ from spectron.datamodules.continuation import ContinuationDataModule
 from spectron.datamodules.lines import TextMix
 from spectron.datamodules.recordings import Part, RecordingsDataModule
 from spectron.datamodules.splitting import Splitting
-from spectron.datamodules.spoken_qa import AlsoContinue, SpokenQADataModule
+from spectron.datamodules.spoken_qa import ContinuationData, SpokenQADataModule
 from spectron.datamodules.streaming import Batching
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.datamodules.text_lines import TextDataModule
@@ -39,7 +39,9 @@ def train_batches(data, count):
 
 
 def test_rows_hold_both_sides_at_their_rates(speech, tmp_path):
-    data = ready(ContinuationDataModule(str(speech([2.0, 2.0, 3.0])), splitting=SPLITTING, batching=BATCHING), 8000, 24000)
+    data = ready(
+        ContinuationDataModule(str(speech([2.0, 2.0, 3.0])), splitting=SPLITTING, batching=BATCHING), 8000, 24000
+    )
     batch = train_batches(data, 1)[0]
     for row, name in enumerate(batch.ids):
         waveform, rate = read_audio(tmp_path / f"{name}.flac")
@@ -62,8 +64,16 @@ def test_what_is_dropped_is_counted_and_said(speech, monkeypatch):
     monkeypatch.setattr("spectron.datamodules.speech.rank_zero_info", said.append)
     data = ready(ContinuationDataModule(str(manifest), splitting=SPLITTING, batching=BATCHING, max_seconds=5.0))
     reason = "too short for a prompt of 1 s and a continuation of 0.5 s"
-    assert data.report == {"dev: used": 1, "train: used": 1, f"train: {reason}": 2, "train: longer than max_seconds=5": 1}
-    assert said[1] == f"{manifest}, split train: 1 utterances used; 2 dropped: {reason}; 1 dropped: longer than max_seconds=5"
+    assert data.report == {
+        "dev: used": 1,
+        "train: used": 1,
+        f"train: {reason}": 2,
+        "train: longer than max_seconds=5": 1,
+    }
+    assert (
+        said[1]
+        == f"{manifest}, split train: 1 utterances used; 2 dropped: {reason}; 1 dropped: longer than max_seconds=5"
+    )
     with pytest.raises(DataError, match=r"no utterance of split 'train'.*4 longer than max_seconds=0\.5"):
         ready(TranscribedSpeechDataModule(str(manifest), val_split="train", max_seconds=0.5))
 
@@ -126,7 +136,11 @@ def test_stereo_is_mixed(speech, tmp_path):
 
 
 def test_validation_holds_every_item_once_in_batches_within_the_limit(speech):
-    data = ready(TranscribedSpeechDataModule(str(speech([2.0, 3.0, 1.0, 2.5, 1.5, 2.0])), val_split="train", batching=Batching(6.0)))
+    data = ready(
+        TranscribedSpeechDataModule(
+            str(speech([2.0, 3.0, 1.0, 2.5, 1.5, 2.0])), val_split="train", batching=Batching(6.0)
+        )
+    )
     first, again = (list(data.val_dataloader()[0]) for _ in range(2))
     assert sorted(name for batch in first for name in batch.ids) == ["u1", "u2", "u3", "u4", "u5"]
     assert all(batch.prompt.numel() <= 6.0 * 16000 for batch in first)
@@ -138,14 +152,20 @@ def test_drawn_prompts_are_fixed_in_validation(speech):
     splitting = Splitting((0.5, 2.0), min_continuation_seconds=0.5)
     manifest = str(speech([3.0] * 6))
     data = ready(ContinuationDataModule(manifest, val_split="train", splitting=splitting, batching=BATCHING))
-    lengths = {name: n for batch in data.val_dataloader()[0] for name, n in zip(batch.ids, batch.prompt_num_samples.tolist(), strict=True)}
+    lengths = {
+        name: n
+        for batch in data.val_dataloader()[0]
+        for name, n in zip(batch.ids, batch.prompt_num_samples.tolist(), strict=True)
+    }
     assert len(set(lengths.values())) == 5
-    panel = {name: n for batch in data.panel(5) for name, n in zip(batch.ids, batch.prompt_num_samples.tolist(), strict=True)}
+    panel = {
+        name: n for batch in data.panel(5) for name, n in zip(batch.ids, batch.prompt_num_samples.tolist(), strict=True)
+    }
     assert panel == lengths
 
 
 def questions(corpus, **changes):
-    settings = {"val_splits": ["heldout_voices", "heldout_facts"], "batching": BATCHING} | changes
+    settings = {"val_splits": ["unseen_speakers", "unseen_facts"], "batching": BATCHING} | changes
     return SpokenQADataModule(str(corpus / "questions.jsonl"), **settings)
 
 
@@ -170,9 +190,9 @@ def test_the_panel_takes_as_many_of_each_split(corpus):
     panel = ready(questions(corpus)).panel(8)
     names = [name for batch in panel for name in batch.ids]
     assert len(set(names)) == 8
-    assert sum("heldout_voices" in name for name in names) == sum("heldout_facts" in name for name in names) == 4
+    assert sum("unseen_speakers" in name for name in names) == sum("unseen_facts" in name for name in names) == 4
     assert [batch.ids for batch in ready(questions(corpus)).panel(8)] == [batch.ids for batch in panel]
-    assert sum(len(batch.ids) for batch in ready(questions(corpus, val_splits=["heldout_voices"])).panel(10_000)) > 30
+    assert sum(len(batch.ids) for batch in ready(questions(corpus, val_splits=["unseen_speakers"])).panel(10_000)) > 30
 
 
 def test_questions_without_spoken_answers_are_only_validated_on(corpus, tmp_path):
@@ -183,7 +203,9 @@ def test_questions_without_spoken_answers_are_only_validated_on(corpus, tmp_path
         if number % 2:
             del line["answer_audio_filepath"], line["answer_text"], line["answer_duration"], line["answer_words"]
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    data = ready(SpokenQADataModule(str(tmp_path / "questions.jsonl"), val_splits=["heldout_voices"], batching=BATCHING))
+    data = ready(
+        SpokenQADataModule(str(tmp_path / "questions.jsonl"), val_splits=["unseen_speakers"], batching=BATCHING)
+    )
     trained = [line for line in lines if line["split"] == "train"]
     spoken = sum("answer_audio_filepath" in line for line in trained)
     assert data.report["train: used"] == spoken
@@ -195,8 +217,8 @@ def test_questions_without_spoken_answers_are_only_validated_on(corpus, tmp_path
 
 
 def test_plain_speech_is_mixed_in(corpus):
-    also = AlsoContinue(str(corpus / "carriers.jsonl"), splitting=Splitting((0.4, 1.0), True, 0.4))
-    data = ready(questions(corpus, also_continue=also))
+    also = ContinuationData(str(corpus / "carriers.jsonl"), splitting=Splitting((0.4, 1.0), True, 0.4))
+    data = ready(questions(corpus, continuation_data=also))
     assert len(data.train_cuts) == data.report["train: used"]
     rows = [(batch, row) for batch in train_batches(data, 20) for row in range(len(batch.ids))]
     plain = [(batch, row) for batch, row in rows if batch.ids[row].startswith("carrier")]
@@ -207,7 +229,8 @@ def test_plain_speech_is_mixed_in(corpus):
 def test_the_corpus_is_written_when_it_is_first_needed(tiny, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(
-        "spectron.datamodules.synthetic.corpus.write_corpus", lambda folder, settings, progress: asked.append((folder, settings))
+        "spectron.datamodules.synthetic.corpus.write_corpus",
+        lambda folder, settings, progress: asked.append((folder, settings)),
     )
     new = tmp_path / "new"
     own = SyntheticCorpus(str(new), tiny)
@@ -217,7 +240,9 @@ def test_the_corpus_is_written_when_it_is_first_needed(tiny, monkeypatch, tmp_pa
     held_out = [Part("/gone/held_out.jsonl")]
     missing = {
         f"{new}/question.jsonl": SpokenQADataModule(f"{new}/question.jsonl", val_splits=["train"], corpus=own),
-        f"{new}/text/gone.txt": SpokenQADataModule(f"{new}/questions.jsonl", val_splits=["train"], corpus=own, text=mixed),
+        f"{new}/text/gone.txt": SpokenQADataModule(
+            f"{new}/questions.jsonl", val_splits=["train"], corpus=own, text=mixed
+        ),
         "/gone/held_out.jsonl": RecordingsDataModule([Part(f"{new}/carriers.jsonl")], [], held_out, corpus=own),
         "/gone/val.txt": TextDataModule(f"{new}/text/train.txt", "/gone/val.txt", corpus=own),
     }
@@ -237,7 +262,11 @@ def test_names_of_the_package():
 @pytest.mark.skipif("SPECTRON_DATA" not in os.environ, reason="real recordings: SPECTRON_DATA names no folder")
 def test_real_recordings():
     manifest = str(Path(os.environ["SPECTRON_DATA"]) / "librispeech_mini" / "manifest.jsonl")
-    data = ready(ContinuationDataModule(manifest, splitting=Splitting(3.0, word_boundary=True), batching=Batching(100.0)), 16000, 22050)
+    data = ready(
+        ContinuationDataModule(manifest, splitting=Splitting(3.0, word_boundary=True), batching=Batching(100.0)),
+        16000,
+        22050,
+    )
     assert data.report == {"dev: used": 28, "train: used": 308}
     lines = {line["id"]: line for line in map(json.loads, Path(manifest).read_text().splitlines())}
     batch = train_batches(data, 1)[0]
@@ -246,4 +275,6 @@ def test_real_recordings():
         at = int(batch.prompt_num_samples[row]) / 16000
         assert abs(at - 3.0) < 1.0
         assert not any(begin + 0.001 < at < end - 0.001 for _, begin, end in lines[name]["words"])
-        assert int(batch.continuation_num_samples[row]) == pytest.approx((lines[name]["duration"] - at) * 22050, abs=200)
+        assert int(batch.continuation_num_samples[row]) == pytest.approx(
+            (lines[name]["duration"] - at) * 22050, abs=200
+        )

@@ -12,10 +12,19 @@ WORDS = [Word("the", 0.1, 0.4), Word("cow", 0.4, 1.0), Word("says", 1.5, 2.0), W
 
 @pytest.mark.parametrize(
     ("prompt_seconds", "cut"),
-    [(0.6, 0.4), (0.9, 1.0), (1.2, 1.2), (1.6, 1.5), (1.8, 2.0), (0.05, 0.4)],  # 1.2 is in the silence after "cow": it stays
+    [
+        (0.6, 0.4),
+        (0.9, 1.0),
+        (1.2, 1.2),
+        (1.6, 1.5),
+        (1.8, 2.0),
+        (0.05, 0.4),
+    ],  # 1.2 is in the silence after "cow": it stays
 )
 def test_moved_to_the_nearest_word_boundary(prompt_seconds, cut):
-    assert Splitting(prompt_seconds, word_boundary=True, min_continuation_seconds=0.5).cut_at(3.0, WORDS, 0) == pytest.approx(cut)
+    assert Splitting(prompt_seconds, word_boundary=True, min_continuation_seconds=0.5).cut_at(
+        3.0, WORDS, 0
+    ) == pytest.approx(cut)
 
 
 def test_not_moved_without_the_key():
@@ -56,7 +65,10 @@ def test_a_word_belongs_where_its_middle_lies():
 def test_words_after_a_cut_have_their_times_there():
     left, right = split_words(WORDS, 1.2)
     assert left == WORDS[:2]
-    assert [(word.text, round(word.begin, 6), round(word.end, 6)) for word in right] == [("says", 0.3, 0.8), ("moo", 0.8, 1.6)]
+    assert [(word.text, round(word.begin, 6), round(word.end, 6)) for word in right] == [
+        ("says", 0.3, 0.8),
+        ("moo", 0.8, 1.6),
+    ]
 
 
 def test_cut_at_a_boundary_no_word_is_divided():
@@ -69,7 +81,9 @@ def test_cut_at_a_boundary_no_word_is_divided():
         assert not any(word.begin < cut - 1e-9 and cut + 1e-9 < word.end for word in words)
 
 
-@pytest.mark.parametrize("wrong", [{"prompt_seconds": 0.0}, {"prompt_seconds": (3.0, 1.0)}, {"min_continuation_seconds": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"prompt_seconds": 0.0}, {"prompt_seconds": (3.0, 1.0)}, {"min_continuation_seconds": 0.0}]
+)
 def test_impossible_settings(wrong):
     with pytest.raises(ValueError, match="must be"):
         Splitting(**wrong)

@@ -54,7 +54,9 @@ def test_no_batch_breaks_the_limit_and_every_pass_has_all(speech):
 
 
 def test_items_limit(speech):
-    epochs = BucketedEpochs(read_manifest(speech(SECONDS)), lambda cut: cut.duration, Batching(batch_seconds=60.0, max_items=3))
+    epochs = BucketedEpochs(
+        read_manifest(speech(SECONDS)), lambda cut: cut.duration, Batching(batch_seconds=60.0, max_items=3)
+    )
     assert [len(batch) for batch in epochs(0)] == [3, 3, 3, 3, 1]
 
 
@@ -68,7 +70,9 @@ def test_an_utterance_that_fits_no_batch(speech):
 def test_taken_up_anywhere_the_stream_is_the_same(speech, start):
     manifest = speech(SECONDS)
     whole = drawn(module(manifest))
-    assert len({epoch for ids, *_ in whole for epoch in ids}) == len(SECONDS) - 1  # several passes, so borders are crossed
+    assert (
+        len({epoch for ids, *_ in whole for epoch in ids}) == len(SECONDS) - 1
+    )  # several passes, so borders are crossed
     assert same(drawn(module(manifest), start, 7), whole[start : start + 7])
 
 

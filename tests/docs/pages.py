@@ -12,8 +12,17 @@ MINI = Path("experiments/mini")
 VARYING = re.compile(r"\d\.\de[+-]\d\d|(?<=✓ speed).*")
 
 SHORT = [
-    *("trainer.max_steps=1", "trainer.val_check_interval=1", "trainer.limit_val_batches=1", "trainer.num_sanity_val_steps=0"),
-    *("callbacks.speech.init_args.panel_size=2", "callbacks.speech.init_args.audio_items=1", "data.init_args.corpus=null"),
+    *(
+        "trainer.max_steps=1",
+        "trainer.val_check_interval=1",
+        "trainer.limit_val_batches=1",
+        "trainer.num_sanity_val_steps=0",
+    ),
+    *(
+        "callbacks.speech.init_args.panel_size=2",
+        "callbacks.speech.init_args.audio_items=1",
+        "data.init_args.corpus=null",
+    ),
     *("callbacks.speech.init_args.decoding.max_text_tokens=8", "callbacks.speech.init_args.decoding.max_seconds=0.5"),
 ]
 

@@ -13,7 +13,12 @@ from spectron.audio.io import write_wav
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.store import find_run
 
-PAGES = {"add_a_language_model": "bytes", "add_a_speech_head": "linear_head", "add_a_vocoder": "even_loudness", "add_a_metric": "rate"}
+PAGES = {
+    "add_a_language_model": "bytes",
+    "add_a_speech_head": "linear_head",
+    "add_a_vocoder": "even_loudness",
+    "add_a_metric": "rate",
+}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -31,7 +36,9 @@ def test_the_page_is_run_as_printed(page, tmp_path, monkeypatch, small_corpus, r
         spoken = [sample for sample in samples if sample["continuation_text"] and sample["generated_seconds"]]
         metrics = find_run("mini-rate").metrics
         assert metrics["val/words_per_second.count"] == len(spoken)
-        words, seconds = (sum(values) for values in zip(*[counted(sample) for sample in spoken], strict=True)) if spoken else (0, 1)
+        words, seconds = (
+            (sum(values) for values in zip(*[counted(sample) for sample in spoken], strict=True)) if spoken else (0, 1)
+        )
         assert metrics.get("val/words_per_second", 0.0) == pytest.approx(words / seconds, rel=1e-2)
 
 
@@ -43,7 +50,9 @@ def test_the_section_on_exports_is_run_as_printed(tmp_path, monkeypatch, small_c
     printed = type_commands(text, [*SHORT, f"data.init_args.manifest={small_corpus}/questions.jsonl"], capsys)
     assert "continuation.wav" in printed["spectron continue exported prompt.wav --max-seconds 2"]
     assert "val/loss" in printed["spectron fit experiments/mini/go_on.yaml"]
-    small, whole, part = (Experiment.read(Path(f"experiments/mini/{name}.yaml")).module() for name in ("small", "go_on", "its_encoder"))
+    small, whole, part = (
+        Experiment.read(Path(f"experiments/mini/{name}.yaml")).module() for name in ("small", "go_on", "its_encoder")
+    )
     exported = load_file("exported/encoder.safetensors")
     assert whole.optimisation.peak_learning_rate == 1e-4
     for encoder in (whole.model.encoder, part.model.encoder.encoder):
@@ -61,7 +70,9 @@ def counted(sample):
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.stem
+)
 def test_pages_lead_to_each_other(page):
     linked = {(page.parent / target).resolve() for target in LINK.findall(page.read_text())}
     assert all(target.exists() for target in linked)

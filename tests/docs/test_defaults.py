@@ -48,10 +48,15 @@ def test_a_table_holds_every_key_with_its_default(place, settings):
 
 @pytest.mark.parametrize(
     ("place", "kind"),
-    [(("speech_heads", "Both take these keys"), MelRegressionHead), (("configuration", "`callbacks.speech` ("), SpeechEvaluation)],
+    [
+        (("speech_heads", "Both take these keys"), MelRegressionHead),
+        (("configuration", "`callbacks.speech` ("), SpeechEvaluation),
+    ],
 )
 def test_a_table_holds_plain_defaults_of_a_class(place, kind):
     plain = {
-        name: told.default for name, told in inspect.signature(kind).parameters.items() if isinstance(told.default, bool | int | float)
+        name: told.default
+        for name, told in inspect.signature(kind).parameters.items()
+        if isinstance(told.default, bool | int | float)
     }
     assert {key: default for key, default in table(*place).items() if default is not None} == plain

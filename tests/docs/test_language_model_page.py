@@ -16,7 +16,7 @@ data:
   init_args:
     manifest: {corpus}/questions.jsonl
     corpus: null
-    also_continue: null
+    continuation_data: null
 {text}
 """
 
@@ -26,7 +26,9 @@ def test_lines_of_ones_own_by_class_path(tmp_path, small_corpus, monkeypatch):
     (tmp_path / "my_lines.py").write_text(code)
     text = re.search(r"```yaml\n( +text: \{source: .*?)\n```", PAGE, re.DOTALL).group(1)
     path = tmp_path / "lines.yaml"
-    path.write_text(EXPERIMENT.format(base=ROOT / "experiments" / "mini" / "small.yaml", corpus=small_corpus, text=text))
+    path.write_text(
+        EXPERIMENT.format(base=ROOT / "experiments" / "mini" / "small.yaml", corpus=small_corpus, text=text)
+    )
     data = Experiment.read(path).data()
     data.setup("fit")
     assert data.train_lines[2] == "3 times 3 is 9"

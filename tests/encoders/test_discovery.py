@@ -11,16 +11,37 @@ RATE = 16000
 SIZE = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50}
 FAST_CONFORMER = {**SIZE, "subsampling_conv_channels": 8, "layerdrop": 0.5}
-CONFORMER = {"input_dim": 160, "num_layers": 2, "hidden_dim": 24, "num_heads": 2, "dim_head": 12, "output_dim": 20, "context_size": 50}
+CONFORMER = {
+    "input_dim": 160,
+    "num_layers": 2,
+    "hidden_dim": 24,
+    "num_heads": 2,
+    "dim_head": 12,
+    "output_dim": 20,
+    "context_size": 50,
+}
 PROJECTOR = {"model_type": "blip_2_qformer", **SIZE, "encoder_hidden_size": 24}
-SPEECHT5 = {"hidden_size": 24, "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2, "vocab_size": 30}
-SPEECHT5 |= {f"{half}_{key}": value for half in ("encoder", "decoder") for key, value in (("layers", 1), ("attention_heads", 2))}
+SPEECHT5 = {
+    "hidden_size": 24,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "vocab_size": 30,
+}
+SPEECHT5 |= {
+    f"{half}_{key}": value for half in ("encoder", "decoder") for key, value in (("layers", 1), ("attention_heads", 2))
+}
 
 # Each family's class, configuration, feature extractor and where its encoder stands.
 WITHIN = {
     "parakeet": (
         "ParakeetForCTC",
-        {"model_type": "parakeet_ctc", "encoder_config": {**FAST_CONFORMER, "num_mel_bins": 80}, "vocab_size": 30, "pad_token_id": 0},
+        {
+            "model_type": "parakeet_ctc",
+            "encoder_config": {**FAST_CONFORMER, "num_mel_bins": 80},
+            "vocab_size": 30,
+            "pad_token_id": 0,
+        },
         "ParakeetFeatureExtractor",
         "encoder",
     ),
@@ -41,7 +62,12 @@ WITHIN = {
         "GraniteSpeechFeatureExtractor",
         "model.encoder",
     ),
-    "speecht5": ("SpeechT5ForSpeechToText", {"model_type": "speecht5", **SPEECHT5}, "SpeechT5FeatureExtractor", "speecht5.encoder"),
+    "speecht5": (
+        "SpeechT5ForSpeechToText",
+        {"model_type": "speecht5", **SPEECHT5},
+        "SpeechT5FeatureExtractor",
+        "speecht5.encoder",
+    ),
     "encoder_decoder": (
         "SpeechEncoderDecoderModel",
         {
@@ -64,7 +90,9 @@ def written(tmp_path_factory):
         folder = tmp_path_factory.mktemp(kind)
         model = getattr(transformers, kind)(transformers.AutoConfig.for_model(**config)).eval()
         model.save_pretrained(folder)
-        getattr(transformers, extractor)(**({"feature_size": 80} if "Parakeet" in extractor else {})).save_pretrained(folder)
+        getattr(transformers, extractor)(**({"feature_size": 80} if "Parakeet" in extractor else {})).save_pretrained(
+            folder
+        )
         return folder, model
 
     return write
@@ -101,7 +129,14 @@ def test_it_is_found_kept_and_takes_any_length(written, tmp_path, family):
     torch.testing.assert_close(heard(again, 2 * RATE), found, atol=1e-4, rtol=1e-4)
 
 
-CODEC = {"hidden_size": 16, "num_filters": 4, "num_hidden_layers": 1, "intermediate_size": 32, "num_attention_heads": 2, "head_dim": 8}
+CODEC = {
+    "hidden_size": 16,
+    "num_filters": 4,
+    "num_hidden_layers": 1,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "head_dim": 8,
+}
 CODEC |= {"num_key_value_heads": 2, "codebook_size": 16, "codebook_dim": 8, "vector_quantization_hidden_dimension": 8}
 
 
@@ -131,5 +166,7 @@ CODEC |= {"num_key_value_heads": 2, "codebook_size": 16, "codebook_dim": 8, "vec
 )
 def test_what_holds_none_is_refused_with_what_it_gives(written, kind, config, extractor, said):
     folder, _ = written(kind, config, extractor)
-    with pytest.raises(ConfigError, match=rf"^source: .* is a '.*' model, and no speech encoder.*{said}.*Name a model of a family"):
+    with pytest.raises(
+        ConfigError, match=rf"^source: .* is a '.*' model, and no speech encoder.*{said}.*Name a model of a family"
+    ):
         PretrainedEncoder(str(folder))

@@ -64,13 +64,17 @@ def test_an_encoder_in_a_format_of_its_own(tiny_encoder, tmp_path):
     torch.testing.assert_close(heard(encoder), heard(original))
     encoder.save(tmp_path / "again")
     torch.testing.assert_close(heard(ExportedEncoder(str(tmp_path / "again"))), heard(original))
-    assert not torch.allclose(heard(ExportedEncoder(str(tmp_path / "export"), pretrained=False))[0], heard(original)[0], atol=1e-2)
+    assert not torch.allclose(
+        heard(ExportedEncoder(str(tmp_path / "export"), pretrained=False))[0], heard(original)[0], atol=1e-2
+    )
 
 
 def test_weights_that_do_not_cover_it(export):
     folder, _ = export
     tensors = load_file(folder / "encoder.safetensors")
-    save_file({name: value for name, value in tensors.items() if not name.startswith("norm.")}, folder / "encoder.safetensors")
+    save_file(
+        {name: value for name, value in tensors.items() if not name.startswith("norm.")}, folder / "encoder.safetensors"
+    )
     with pytest.raises(ConfigError, match=r"^source: .*2 tensors of the model are missing \(norm\.bias"):
         ExportedEncoder(str(folder))
 
@@ -87,7 +91,10 @@ def test_a_class_that_is_no_encoder(export):
     [
         (lambda config: config.update({"weights": None}), r"has no weights\.encoder"),
         (lambda config: config.model.pop("encoder"), r"has no model\.encoder"),
-        (lambda config: config.model.encoder.init_args.conformer.update({"widht": 3}), r"takes no `widht`. Did you mean `width`"),
+        (
+            lambda config: config.model.encoder.init_args.conformer.update({"widht": 3}),
+            r"takes no `widht`. Did you mean `width`",
+        ),
     ],
 )
 def test_a_configuration_that_says_too_little(export, change, said):

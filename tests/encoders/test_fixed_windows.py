@@ -13,7 +13,13 @@ RATE, WINDOW = 16000, 2 * 16000
 def folder(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("qwen2_audio")
-    sizes = {"num_mel_bins": 80, "d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
+    sizes = {
+        "num_mel_bins": 80,
+        "d_model": 16,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+    }
     Qwen2AudioEncoder(Qwen2AudioEncoderConfig(**sizes, max_source_positions=100)).save_pretrained(folder)
     WhisperFeatureExtractor(chunk_length=2).save_pretrained(folder)
     return folder
@@ -28,7 +34,9 @@ def test_steps_are_those_of_the_recording_and_long_ones_go_on(folder):
         library = Qwen2AudioEncoder.from_pretrained(folder).eval()
         extractor = WhisperFeatureExtractor.from_pretrained(folder)
         whole = [
-            library(extractor(part.numpy(), sampling_rate=RATE, return_tensors="pt").input_features).last_hidden_state[0]
+            library(extractor(part.numpy(), sampling_rate=RATE, return_tensors="pt").input_features).last_hidden_state[
+                0
+            ]
             for part in (waveform[1, :WINDOW], waveform[1, WINDOW : WINDOW + RATE])
         ]
     assert encoder.frame_rate_hz == 25

@@ -78,13 +78,17 @@ def test_windows(bands):
     features = iter(front_end(waveform, num_samples)["input_features"])
     for row in rows:
         for window in row.split(RATE):
-            torch.testing.assert_close(next(features), extracted(extractor, window)["input_features"][0], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                next(features), extracted(extractor, window)["input_features"][0], atol=1e-4, rtol=1e-4
+            )
     assert next(features, None) is None
     assert front_end.num_steps(num_samples, None).tolist() == [-(-len(row) // 320) for row in rows]
 
 
 def test_windows_are_put_side_by_side_again():
-    front_end = WindowedFrontEnd(transformers.WhisperConfig(max_source_positions=50), transformers.WhisperFeatureExtractor(chunk_length=1))
+    front_end = WindowedFrontEnd(
+        transformers.WhisperConfig(max_source_positions=50), transformers.WhisperFeatureExtractor(chunk_length=1)
+    )
     num_samples = torch.tensor([RATE + 1, 0, 3 * RATE, 5])
     windows = torch.arange(7.0)[:, None, None].expand(7, 50, 2)
     whole = front_end.regroup(windows, num_samples)[:, ::50, 0]

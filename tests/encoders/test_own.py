@@ -55,7 +55,9 @@ def test_conformer_steps_of_short_audio(num_samples):
     assert torch.isfinite(features).all()
 
 
-@pytest.mark.parametrize(("settings", "message"), [({"width": 30, "heads": 4}, "multiple of heads"), ({"kernel": 4}, "kernel must be odd")])
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"width": 30, "heads": 4}, "multiple of heads"), ({"kernel": 4}, "kernel must be odd")]
+)
 def test_impossible_sizes(settings, message):
     with pytest.raises(ValueError, match=message):
         ConformerSettings(**settings)
@@ -64,18 +66,27 @@ def test_impossible_sizes(settings, message):
 def test_log_mel_against_librosa():
     import librosa
 
-    config = MelConfig(mel_bins=40)
+    config = MelConfig(n_mels=40)
     torch.manual_seed(0)
     wave = torch.randn(1, 8000) * 0.1
     mel, num_frames = LogMel(config)(wave, torch.tensor([8000]))
-    settings = {"sr": 16000, "n_fft": 1024, "hop_length": 200, "win_length": 800, "n_mels": 40, "fmin": 20, "fmax": 8000, "htk": True}
+    settings = {
+        "sr": 16000,
+        "n_fft": 1024,
+        "hop_length": 200,
+        "win_length": 800,
+        "n_mels": 40,
+        "fmin": 20,
+        "fmax": 8000,
+        "htk": True,
+    }
     power = librosa.feature.melspectrogram(y=wave[0].numpy(), power=1.0, norm=None, pad_mode="constant", **settings)
     expected = torch.tensor(power).clamp(min=config.floor).log().T[: int(num_frames[0])]
     assert int(num_frames[0]) == 40
     torch.testing.assert_close(mel[0], expected, atol=2e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("settings", [{"high_hz": 9000.0}, {"low_hz": -1.0}, {"mel_bins": 0}])
+@pytest.mark.parametrize("settings", [{"high_hz": 9000.0}, {"low_hz": -1.0}, {"n_mels": 0}])
 def test_impossible_spectrograms(settings):
     with pytest.raises(ValueError, match="mel"):
         MelConfig(**settings)

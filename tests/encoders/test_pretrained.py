@@ -34,7 +34,8 @@ def library(folder, layer="last", audio=None):
 
 
 @pytest.mark.parametrize(
-    ("family", "layer"), [(family, "last") for family in FAMILIES] + [(family, layer) for family in LAYERED for layer in (0, 1, LAYERS)]
+    ("family", "layer"),
+    [(family, "last") for family in FAMILIES] + [(family, layer) for family in LAYERED for layer in (0, 1, LAYERS)],
 )
 def test_every_row_of_a_padded_batch_is_what_the_library_gives_for_it_alone(tiny_encoder, family, layer):
     folder = tiny_encoder(family)
@@ -52,5 +53,7 @@ def test_every_row_of_a_padded_batch_is_what_the_library_gives_for_it_alone(tiny
             steps = min(int(num_steps[row]) - first, len(expected))
             assert steps > 0
             # The library pads what it hears to a whole window, and to an even number of frames, and hides that by its mask.
-            assert len(expected) - steps in ([0, 1] if family == "w2v_bert" else range(100) if "whisper" in family else [0])
+            assert len(expected) - steps in (
+                [0, 1] if family == "w2v_bert" else range(100) if "whisper" in family else [0]
+            )
             torch.testing.assert_close(features[row, first : first + steps], expected[:steps], atol=1e-4, rtol=1e-4)

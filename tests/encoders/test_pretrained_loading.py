@@ -43,7 +43,9 @@ def test_by_name_through_the_hubs_cache_without_a_network(tmp_path, monkeypatch)
     assert PretrainedEncoder("someone/tiny-hubert").model.config.model_type == "hubert"
     assert PretrainedEncoder("someone/tiny-hubert", revision="v2").model.config.model_type == "wavlm"
     assert PretrainedEncoder("someone/tiny-hubert", revision=second).model.config.model_type == "wavlm"
-    with pytest.raises(ConfigError, match=r"^source: 'someone/tiny-hubart' is not at hand.*HF_HUB_OFFLINE is set.*or give a folder"):
+    with pytest.raises(
+        ConfigError, match=r"^source: 'someone/tiny-hubart' is not at hand.*HF_HUB_OFFLINE is set.*or give a folder"
+    ):
         PretrainedEncoder("someone/tiny-hubart")
     with pytest.raises(ConfigError, match=r"'someone/tiny-hubert' at revision 'v3' is not at hand"):
         PretrainedEncoder("someone/tiny-hubert", revision="v3")
@@ -60,21 +62,29 @@ def test_pickled_weights_are_refused(copied):
 
 @pytest.mark.parametrize("extractor", [None, transformers.CLIPImageProcessor])
 def test_a_model_that_does_not_hear_is_refused(tmp_path, extractor):
-    config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
+    config = transformers.BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30
+    )
     transformers.BertModel(config).save_pretrained(tmp_path)
     if extractor:
         extractor().save_pretrained(tmp_path)
     with pytest.raises(
-        ConfigError, match=r"^source: .* is a 'bert' model without a prep.*Name a speech encoder|not say how a 'bert' model hears"
+        ConfigError,
+        match=r"^source: .* is a 'bert' model without a prep.*Name a speech encoder|not say how a 'bert' model hears",
     ):
         PretrainedEncoder(str(tmp_path))
 
 
 def test_a_text_model_with_an_audio_extractor_is_refused(tmp_path, tiny_encoder):
-    config = transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30)
+    config = transformers.BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=30
+    )
     transformers.BertModel(config).save_pretrained(tmp_path)
     shutil.copy(tiny_encoder("wav2vec2") / "preprocessor_config.json", tmp_path)
-    with pytest.raises(ConfigError, match=r"^source: .* is a 'bert' model.*the whole \(BertModel\) reads text.*Name a model of a family"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^source: .* is a 'bert' model.*the whole \(BertModel\) reads text.*Name a model of a family",
+    ):
         PretrainedEncoder(str(tmp_path))
 
 
@@ -94,7 +104,11 @@ def test_a_layer_that_is_not_there(tiny_encoder, family, layer):
 def test_weights_that_do_not_cover_the_encoder_are_refused(copied):
     folder = copied()
     tensors = load_file(folder / "model.safetensors")
-    save_file({k: v for k, v in tensors.items() if "layers.1.attention" not in k}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {k: v for k, v in tensors.items() if "layers.1.attention" not in k},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
     with pytest.raises(ConfigError, match=r"^source: .*lacks 8 tensors of its encoder \(encoder\.layers\.1\.attention"):
         PretrainedEncoder(str(folder))
 
@@ -111,7 +125,11 @@ def test_weights_of_another_size_are_refused(copied):
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("config.json", "{", r"config\.json is not JSON \(Expecting property name.*line 1 column 2.*Copy or fetch it again"),
+        (
+            "config.json",
+            "{",
+            r"config\.json is not JSON \(Expecting property name.*line 1 column 2.*Copy or fetch it again",
+        ),
         ("config.json", "[]", r"config\.json holds a JSON list"),
         ("preprocessor_config.json", "<html>", r"preprocessor_config\.json is not JSON \(Expecting value.*line 1"),
         ("preprocessor_config.json", "{}\xe9", r"preprocessor_config\.json is not JSON"),

@@ -33,7 +33,9 @@ def theirs(folder, kind, waveform):
     from hyperpyyaml import load_hyperpyyaml
     from speechbrain.utils.checkpoints import torch_parameter_transfer
 
-    text = (folder / "hyperparams.yaml").read_text().replace("sentencepiece.SentencePieceProcessor", "torch.nn.Identity")
+    text = (
+        (folder / "hyperparams.yaml").read_text().replace("sentencepiece.SentencePieceProcessor", "torch.nn.Identity")
+    )
     made = load_hyperpyyaml(text)
     for name, loadable in made["pretrainer"].loadables.items():
         if hasattr(loadable, "glob_mean"):
@@ -44,7 +46,9 @@ def theirs(folder, kind, waveform):
     whole = torch.ones(1)
     with torch.no_grad():
         if kind == "ecapa":
-            return modules["embedding_model"](modules["mean_var_norm"](modules["compute_features"](waveform), whole), whole)[0]
+            return modules["embedding_model"](
+                modules["mean_var_norm"](modules["compute_features"](waveform), whole), whole
+            )[0]
         features = modules["encoder"](waveform, whole)
         return features.flatten(2)[0]
 
@@ -98,7 +102,9 @@ NORM = "!new:speechbrain.processing.features.InputNormalization"
 )
 def test_what_could_run_code_is_refused(folders, tmp_path, tag):
     folder = changed(folders, tmp_path, NORM, tag)
-    with pytest.raises(ConfigError, match=r"^remote_code: .*allow it with|^source: .*could not determine a constructor"):
+    with pytest.raises(
+        ConfigError, match=r"^remote_code: .*allow it with|^source: .*could not determine a constructor"
+    ):
         built(folder)
 
 
@@ -111,7 +117,9 @@ def test_code_that_the_user_trusts(folders, tmp_path):
         built(folder)
     encoder = built(folder, remote_code=True)
     waveform, num_samples = audio()
-    torch.testing.assert_close(encoder.eval()(waveform, num_samples), built(folders["ecapa"]).eval()(waveform, num_samples))
+    torch.testing.assert_close(
+        encoder.eval()(waveform, num_samples), built(folders["ecapa"]).eval()(waveform, num_samples)
+    )
     arguments = encoder.save(tmp_path / "saved")
     assert (tmp_path / "saved" / "norm_of_mine.py").is_file()
     assert arguments["remote_code"]
@@ -138,7 +146,12 @@ class Evil:
 @pytest.mark.parametrize(
     ("kind", "old", "new", "said"),
     [
-        ("crdnn", "    encoder: !ref <encoder>\n", "    enc: !ref <enc>\n", r"^source: .*has the modules enc, lm_model"),
+        (
+            "crdnn",
+            "    encoder: !ref <encoder>\n",
+            "    enc: !ref <enc>\n",
+            r"^source: .*has the modules enc, lm_model",
+        ),
         ("crdnn", "rnn_neurons: 12", "rnn_neurons: 14", r"^source: .*size mismatch"),
         (
             "crdnn",
@@ -173,7 +186,9 @@ def test_what_is_saved_is_built_again(folders, tmp_path, kind):
 
 def test_statistics_are_kept_and_stand_in_the_state(folders):
     encoder = built(folders["crdnn"]).train()
-    before = {name: value.clone() for name, value in encoder.state_dict().items() if "glob" in name or "running" in name}
+    before = {
+        name: value.clone() for name, value in encoder.state_dict().items() if "glob" in name or "running" in name
+    }
     assert any("glob_mean" in name for name in before)
     features, _ = encoder(*audio())
     features.square().sum().backward()

@@ -65,8 +65,13 @@ def test_a_sum_of_layers_by_hand(tiny_encoder):
         encoder.layer_weights.copy_(torch.tensor([0.0, 1.0, -1.0, 2.0]))
         features, _ = encoder(*batch())
         shares = torch.tensor([1.0, 2.71828, 0.36788, 7.38906]) / 11.47522
-        layers = [PretrainedEncoder(str(tiny_encoder("hubert")), layer=layer).eval()(*batch())[0] for layer in range(LAYERS + 1)]
-    torch.testing.assert_close(features, sum(share * layer for share, layer in zip(shares, layers, strict=True)), atol=1e-4, rtol=1e-4)
+        layers = [
+            PretrainedEncoder(str(tiny_encoder("hubert")), layer=layer).eval()(*batch())[0]
+            for layer in range(LAYERS + 1)
+        ]
+    torch.testing.assert_close(
+        features, sum(share * layer for share, layer in zip(shares, layers, strict=True)), atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper", "w2v_bert", "sew", "data2vec", "speech_to_text"])
@@ -128,4 +133,6 @@ def test_rows_without_sound(tiny_encoder, family):
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_whispers_sinusoids_stay(tiny_encoder, pretrained):
     encoder = PretrainedEncoder(str(tiny_encoder("whisper")), pretrained=pretrained)
-    assert [name for name, parameter in encoder.named_parameters() if not parameter.requires_grad] == ["model.embed_positions.weight"]
+    assert [name for name, parameter in encoder.named_parameters() if not parameter.requires_grad] == [
+        "model.embed_positions.weight"
+    ]

@@ -17,7 +17,14 @@ from spectron.audio.io import write_wav
 from spectron.evaluation.sample import SpokenSample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
 QUIET += ["--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=30000"]
 # What the page says of itself once everything is loaded, left in an attribute for the test to read.
 CHECK = """
@@ -111,9 +118,16 @@ def stored_measures(lines: list[dict]) -> dict:
     errors, words = (sum(column) for column in zip(*used, strict=True)) if used else (0, 0)
     common = {"higher_is_better": False, "count": len(used), "skipped": len(lines) - len(used)}
     wer = common | {"value": errors / words if used else None, "unit": "errors/word", "weight": {"words": words}}
-    wer |= {"low": 0.125 if used else None, "high": 0.875 if used else None, "skipped_because": "" if used else "no word was heard"}
+    wer |= {
+        "low": 0.125 if used else None,
+        "high": 0.875 if used else None,
+        "skipped_because": "" if used else "no word was heard",
+    }
     mos = {"value": None, "count": 0, "skipped": len(lines), "skipped_because": "weights not present: " + NASTY}
-    return {"speech_wer": wer, "predicted_mos": mos | {"unit": "1 to 5", "higher_is_better": True, "low": None, "high": None, "weight": {}}}
+    return {
+        "speech_wer": wer,
+        "predicted_mos": mos | {"unit": "1 to 5", "higher_is_better": True, "low": None, "high": None, "weight": {}},
+    }
 
 
 @pytest.fixture
@@ -137,7 +151,11 @@ def make_evaluation(tmp_path):
         results = {
             "format": "spectron-evaluation/1",
             "suite": "continuation-mini",
-            "system": {"reference": f"runs/{name}", "class": "spectron.model.SpectronModel", "weights_sha256": "a" * 64},
+            "system": {
+                "reference": f"runs/{name}",
+                "class": "spectron.model.SpectronModel",
+                "weights_sha256": "a" * 64,
+            },
             "seed": 17,
             "code": {"version": "0.1.0", "commit": "c" * 40, "changed": True, "packages": {"torch": NASTY}},
             "normalizer_version": "1",
@@ -170,6 +188,10 @@ def open_in_browser(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         seen = re.search(r'data-seen="([^"]*)"', done.stdout)
         assert seen, f"the page did not finish loading: {done.stderr[-2000:]}"
-        return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line], json.loads(html.unescape(seen[1]))
+        return (
+            done.stdout,
+            [line for line in done.stderr.splitlines() if "CONSOLE" in line],
+            json.loads(html.unescape(seen[1])),
+        )
 
     return look

@@ -10,7 +10,13 @@ from spectron.errors import ConfigError
 from spectron.evaluation.evaluator import Judges, consult, judge_system, measures_by_split, spoken
 from spectron.evaluation.judges import QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
 from spectron.evaluation.judges.chunking import TOGETHER_SECONDS
-from spectron.evaluation.metrics import SpeechWordErrorRate, StoppedShare, WrittenAnswerAccuracy, all_metrics, mel_distance
+from spectron.evaluation.metrics import (
+    SpeechWordErrorRate,
+    StoppedShare,
+    WrittenAnswerAccuracy,
+    all_metrics,
+    mel_distance,
+)
 from spectron.evaluation.systems.answering import answer
 from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
 from spectron.heads import MelRegressionHead
@@ -190,7 +196,9 @@ def test_metrics_start_afresh_and_want_their_judges():
     for _ in range(2):
         measures = judge_system(Echo(TEXTS), batches(), Decoding(), Judges(), [metric], CPU).measures
         assert (measures[0].count, measures[0].value) == (3, pytest.approx(1 / 3))
-    with pytest.raises(ConfigError, match=r"SpeechWordErrorRate needs a judge that is not given: set transcriber, or leave"):
+    with pytest.raises(
+        ConfigError, match=r"SpeechWordErrorRate needs a judge that is not given: set transcriber, or leave"
+    ):
         judge_system(Echo(TEXTS), batches(), Decoding(), Judges(), [SpeechWordErrorRate()], CPU)
 
 
@@ -204,7 +212,9 @@ def test_answers_are_also_counted_for_each_split(make_sample):
 
 
 def test_groups_stay_under_what_a_judge_takes(make_sample):
-    samples = [make_sample(generated=torch.zeros(8000 * seconds), speech_rate_hz=8000) for seconds in (50, 3, 50, 50, 200, 3)]
+    samples = [
+        make_sample(generated=torch.zeros(8000 * seconds), speech_rate_hz=8000) for seconds in (50, 3, 50, 50, 200, 3)
+    ]
     groups = [[s.generated_seconds for s in group] for group, _, _ in spoken(samples)]
     assert groups == [[3, 3], [50, 50], [50], [200]]
     assert all(len(group) * group[-1] <= TOGETHER_SECONDS or len(group) == 1 for group in groups)
@@ -225,7 +235,10 @@ class Applause(QualityPredictor):
 
 def test_each_embedder_fills_fields_of_its_own(make_sample):
     """Samples of two rates are told apart, and speech too short for a judge is not shown to it."""
-    samples = [make_sample(generated=torch.ones(2000)), make_sample(prompt=torch.zeros(900), prompt_rate_hz=8000, generated=torch.ones(10))]
+    samples = [
+        make_sample(generated=torch.ones(2000)),
+        make_sample(prompt=torch.zeros(900), prompt_rate_hz=8000, generated=torch.ones(10)),
+    ]
     consult(samples, Judges(second_speaker_embedder=LengthEmbedder()), CPU)
     assert [sample.second_prompt_embedding.tolist() for sample in samples] == [[1600, 16000], [900, 8000]]
     assert samples[0].second_generated_embedding.tolist() == [2000, 16000]
@@ -234,7 +247,11 @@ def test_each_embedder_fills_fields_of_its_own(make_sample):
 
 
 def test_quality_is_predicted_where_the_predictor_is_here(make_sample):
-    samples = [make_sample(generated=torch.ones(2000)), make_sample(generated=torch.zeros(2000)), make_sample(generated=torch.ones(10))]
+    samples = [
+        make_sample(generated=torch.ones(2000)),
+        make_sample(generated=torch.zeros(2000)),
+        make_sample(generated=torch.ones(10)),
+    ]
     judge = Applause()
     judge.why = "weights not present: pip install applause"
     with pytest.warns(UserWarning, match="no opinion score is predicted: weights not present: pip install applause"):
@@ -248,14 +265,19 @@ def test_quality_is_predicted_where_the_predictor_is_here(make_sample):
 def test_rows_are_selected_with_all_their_columns():
     first, _, last = batches()
     taken = select(first, [1])
-    assert (taken.ids, taken.prompt_num_samples.tolist(), taken.speakers, taken.answers) == (["b"], [4000], ["t"], [["moo", "boo"]])
+    assert (taken.ids, taken.prompt_num_samples.tolist(), taken.speakers, taken.answers) == (
+        ["b"],
+        [4000],
+        ["t"],
+        [["moo", "boo"]],
+    )
     torch.testing.assert_close(taken.prompt, first.prompt[1:])
     assert (with_reference(first).ids, with_reference(last).ids, with_reference(last).answers) == (["a"], ["c"], [])
 
 
 def test_the_ceiling_is_the_recording_after_the_vocoder():
     """Its spectrogram is near the recording's, nearer than that of silence or of another recording, and its texts are the true ones."""
-    mel = MelConfig(mel_bins=40)
+    mel = MelConfig(n_mels=40)
     head, recorded = MelRegressionHead(8, mel), [batch for batch in map(with_reference, batches()) if batch.ids]
     time = torch.arange(9000) / 16000
     recorded[0].continuation[0] = 0.3 * torch.sin(2 * torch.pi * (300 + 500 * time) * time)

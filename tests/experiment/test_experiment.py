@@ -82,8 +82,12 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(first):
 
 
 def test_a_run_does_not_go_on_with_another_configuration(first):
-    changed = Experiment.read(TINY, ["model.speed.rate=0.5", "data.init_args.source=letters", "trainer.val_check_interval=1"])
-    with pytest.raises(ConfigError, match=r"(?s)data\.init_args\.source: numbers -> letters.*model\.speed\.rate: 0\.01 -> 0\.5") as caught:
+    changed = Experiment.read(
+        TINY, ["model.speed.rate=0.5", "data.init_args.source=letters", "trainer.val_check_interval=1"]
+    )
+    with pytest.raises(
+        ConfigError, match=r"(?s)data\.init_args\.source: numbers -> letters.*model\.speed\.rate: 0\.01 -> 0\.5"
+    ) as caught:
         fit(changed, resume=first.run_id)
     assert "val_check_interval" not in str(caught.value)
 
@@ -110,7 +114,10 @@ def test_a_module_comes_back_from_run_checkpoint_and_folder(first):
     [
         (lambda c: c["state_dict"].pop("model.end.linear.bias"), r"missing.*model\.end\.linear\.bias"),
         (lambda c: c["state_dict"].update(extra=torch.zeros(1)), r"left over.*extra"),
-        (lambda c: c["state_dict"].update({"model.end.linear.bias": torch.zeros(2)}), r"model\.end\.linear\.bias is \(2,\), not \(1,\)"),
+        (
+            lambda c: c["state_dict"].update({"model.end.linear.bias": torch.zeros(2)}),
+            r"model\.end\.linear\.bias is \(2,\), not \(1,\)",
+        ),
         (lambda c: c.pop(CONFIG_KEY), "holds no configuration"),
     ],
 )
@@ -149,7 +156,9 @@ def test_weights_fill_a_part_exactly(tmp_path):
     weights = f"weights.end={tmp_path / 'end.safetensors'}"
     module = Experiment.read(TINY, [weights]).module()
     assert torch.equal(module.model["end"].linear.weight, part.weight)
-    with pytest.raises(CheckpointError, match=r"weights\.end: .*differ in shape.*linear\.weight is \(1, 4\), not \(1, 5\)"):
+    with pytest.raises(
+        CheckpointError, match=r"weights\.end: .*differ in shape.*linear\.weight is \(1, 4\), not \(1, 5\)"
+    ):
         Experiment.read(TINY, [weights, "model.width=5"]).module()
     with pytest.raises(ConfigError, match=r"weights\.ende: the model has no such part\. Did you mean `end`"):
         Experiment.read(TINY, [weights.replace("end=", "ende=", 1)]).module()
@@ -170,7 +179,9 @@ def test_an_evaluation_with_changes_is_a_run_of_its_own(first):
     record = find_run(other.run_id)
     assert (record.experiment, record.params["data.init_args.source"]) == ("tiny-evaluation", "letters")
     assert record.tags["spectron.evaluates"] == str(source.path)
-    trained, evaluated = (open_store(TrackingSettings()).get_metric_history(run, "val/loss") for run in (first.run_id, other.run_id))
+    trained, evaluated = (
+        open_store(TrackingSettings()).get_metric_history(run, "val/loss") for run in (first.run_id, other.run_id)
+    )
     assert [metric.step for metric in evaluated] == [trained[-1].step], "metrics belong to the step of the checkpoint"
     assert trained[-1].step >= read_checkpoint(source.path)["global_step"] - 1 > 0
 
@@ -190,9 +201,13 @@ def test_a_value_that_a_part_refuses_names_the_part():
 def test_a_part_that_may_be_left_out_refuses_in_its_own_words():
     judge = "callbacks.speech.init_args.text_scorer"
     overrides = ["callbacks.speech.class_path=spectron.evaluation.callbacks.SpeechEvaluation"]
-    overrides += [f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer", f"{judge}.init_args.source=/nowhere/at/all"]
+    overrides += [
+        f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
+        f"{judge}.init_args.source=/nowhere/at/all",
+    ]
     with pytest.raises(
-        ConfigError, match=r"^callbacks\.speech\.init_args\.text_scorer\.init_args\.source: there is no folder /nowhere/at/all"
+        ConfigError,
+        match=r"^callbacks\.speech\.init_args\.text_scorer\.init_args\.source: there is no folder /nowhere/at/all",
     ):
         Experiment.read(TINY, overrides).callbacks()
 

@@ -41,11 +41,11 @@ model:
     init_args:
       config: {model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
       tokenizer: {text: CORPUS/text/train.txt, vocabulary_size: 300}
-  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: {mel_bins: 20}, frames_per_step: 2, post_net_width: 8}}
+  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: {n_mels: 20}, frames_per_step: 2, post_net_width: 8}}
   vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
 data:
   class_path: spectron.datamodules.SpokenQADataModule
-  init_args: {manifest: CORPUS/questions.jsonl, val_splits: [heldout_voices], batching: {batch_seconds: 10.0}}
+  init_args: {manifest: CORPUS/questions.jsonl, val_splits: [unseen_speakers], batching: {batch_seconds: 10.0}}
 trainer: {max_steps: 2, val_check_interval: 2, limit_val_batches: 1, num_sanity_val_steps: 0, accelerator: cpu, enable_progress_bar: false}
 """
 
@@ -67,8 +67,13 @@ def test_the_stored_configuration_tells_what_was_found(run, file):
     stored = yaml.safe_load((run.folder / "config.yaml").read_text())
     found = stored["resolved"]
     assert found["encoder"] == {"sample_rate_hz": 16000, "frame_rate_hz": 25.0, "output_dim": 24}
-    assert found["language_model"] == {"class": "LlamaForCausalLM", "width": 16, "vocabulary": 300, "max_positions": 2048}
-    assert (found["head"]["frames_per_step"], found["head"]["mel"]["mel_bins"]) == (2, 20)
+    assert found["language_model"] == {
+        "class": "LlamaForCausalLM",
+        "hidden_size": 16,
+        "vocabulary": 300,
+        "max_positions": 2048,
+    }
+    assert (found["head"]["frames_per_step"], found["head"]["mel"]["n_mels"]) == (2, 20)
     assert found["vocoder"]["mel"] == found["head"]["mel"]
     assert read_config(run.folder / "checkpoints" / "last.ckpt")["resolved"] == found
     assert find_run(run.run_id).params["resolved.encoder.output_dim"] == "24"
@@ -90,7 +95,11 @@ def test_a_stored_configuration_that_is_run_again_is_overwritten_and_the_differe
     logging.getLogger("lightning.pytorch.utilities.rank_zero").propagate = True
     with caplog.at_level(logging.INFO):
         experiment.module()
-    assert experiment.config["resolved"]["encoder"] == {"sample_rate_hz": 16000, "frame_rate_hz": 50.0, "output_dim": 24}
+    assert experiment.config["resolved"]["encoder"] == {
+        "sample_rate_hz": 16000,
+        "frame_rate_hz": 50.0,
+        "output_dim": 24,
+    }
     assert f"resolved.encoder.output_dim: 99 in {tmp_path / 'again.yaml'}, 24 now" in caplog.text
     assert "resolved.encoder.frame_rate_hz: 25.0" in caplog.text
     assert "resolved.head" not in caplog.text
@@ -105,7 +114,11 @@ def test_a_stored_configuration_that_is_run_again_is_overwritten_and_the_differe
             "output_dim is 9, and its features are 24",
         ),
         ("self.sample_rate_hz, self.chunk = 16000, chunk", "self.chunk = chunk", "sets no sample_rate_hz"),
-        ("        super().__init__()\n", "", r"my_encoder\.py, line 9: AttributeError: cannot assign module.*Call super"),
+        (
+            "        super().__init__()\n",
+            "",
+            r"my_encoder\.py, line 9: AttributeError: cannot assign module.*Call super",
+        ),
         (", -(-num_samples // self.chunk)\n", "\n", r"forward gives a tensor \(2, 75, 24\).*Return the pair"),
         (
             "self.layer(waveform.",
@@ -130,25 +143,41 @@ def test_trying_a_part_out_leaves_the_modes_as_they_were(file):
 
 
 def test_a_missing_manifest_and_missing_weights_name_key_file_and_cure(file, tmp_path):
-    for gone, whole in ((f"{tmp_path}/gone.jsonl", f"{tmp_path}/gone.jsonl"), ("gone.jsonl", f"{Path.cwd()}/gone.jsonl")):
+    for gone, whole in (
+        (f"{tmp_path}/gone.jsonl", f"{tmp_path}/gone.jsonl"),
+        ("gone.jsonl", f"{Path.cwd()}/gone.jsonl"),
+    ):
         message = rf"^data\.init_args\.manifest: there is no file {whole}: .*seen from the current folder.*\(in the command line\)$"
         with pytest.raises(DataError, match=message):
             inspect_experiment(Experiment.read(file, [f"data.init_args.manifest={gone}"]))
     (tmp_path / "encoder.safetensors").touch()
-    with pytest.raises(CheckpointError, match=r"^weights\.encoder: no such file: .*Did you mean \S+/encoder\.safetensors\? \(in the"):
+    with pytest.raises(
+        CheckpointError, match=r"^weights\.encoder: no such file: .*Did you mean \S+/encoder\.safetensors\? \(in the"
+    ):
         Experiment.read(file, [f"weights.encoder={tmp_path}/encodr.safetensors"]).module()
 
 
 @pytest.mark.parametrize("run", [inspect_experiment, fit])
-def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_before_a_run_is_opened(file, runs, tmp_path, run):
+def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_before_a_run_is_opened(
+    file, runs, tmp_path, run
+):
     before = len(list_runs())
     judge = "callbacks.speech.init_args.text_scorer"
     overrides = ["callbacks.speech.class_path=spectron.evaluation.callbacks.SpeechEvaluation"]
-    overrides += [f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer", f"{judge}.init_args.source={tmp_path}"]
-    with pytest.raises(ConfigError, match=rf"(?s)^{judge}\.init_args\.source: '{tmp_path}' .*no weights at all.*\(in the command line\)$"):
+    overrides += [
+        f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
+        f"{judge}.init_args.source={tmp_path}",
+    ]
+    with pytest.raises(
+        ConfigError,
+        match=rf"(?s)^{judge}\.init_args\.source: '{tmp_path}' .*no weights at all.*\(in the command line\)$",
+    ):
         run(Experiment.read(file, overrides))
     vocoders = ["callbacks.vocoder.class_path=spectron.evaluation.callbacks.VocoderEvaluation"]
-    with pytest.raises(ConfigError, match=r"^callbacks\.vocoder: VocoderEvaluation: needs a task that trains a vocoder .*command line\)$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^callbacks\.vocoder: VocoderEvaluation: needs a task that trains a vocoder .*command line\)$",
+    ):
         run(Experiment.read(file, vocoders))
     assert len(list_runs()) == before
 
@@ -166,7 +195,7 @@ def test_a_check_that_fails_ends_with_1_and_says_which(file, capsys):
 def test_a_part_built_alone_names_its_key_too(file, part):
     (file.parent / "refusing.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
-        "class Refusinghead(MelRegressionHead):\n  def __init__(self, width, source: str = ''):\n        raise OSError('source: no')\n\n\n"
+        "class Refusinghead(MelRegressionHead):\n  def __init__(self, hidden_size, source: str = ''):\n        raise OSError('source: no')\n\n\n"
         "class Refusingvocoder(GriffinLimVocoder):\n  def __init__(self, mel, source: str = ''):\n        raise OSError('source: no')\n"
     )
     experiment = Experiment.read(file, [f"model.{part}={file.parent}/refusing.py:Refusing{part}"])
@@ -174,7 +203,9 @@ def test_a_part_built_alone_names_its_key_too(file, part):
         list(named_parts(experiment, part)[0].verdicts())
 
 
-@pytest.mark.parametrize(("part", "given"), [("head", "the language model's width"), ("vocoder", "the speech head's MelConfig")])
+@pytest.mark.parametrize(
+    ("part", "given"), [("head", "the language model's width"), ("vocoder", "the speech head's MelConfig")]
+)
 def test_a_part_that_takes_nothing_of_what_it_is_given_is_told_so(file, part, given):
     (file.parent / "bare.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
@@ -196,8 +227,14 @@ def test_a_part_that_takes_nothing_of_what_it_is_given_is_told_so(file, part, gi
             "model.optimisation.freeze=['encoder.lajer.*']",
             r"freeze: 'encoder\.lajer\.\*' matches no parameter; did you mean 'encoder\.layer\.\*'\?",
         ),
-        ("model.optimisation.freeze=['encodr.*']", r"freeze: 'encodr\.\*' matches no parameter; did you mean 'encoder\.\*'\?"),
-        ("weights.encodr=encoder.safetensors", r"weights\.encodr: the model has no such part. Did you mean `encoder`\?"),
+        (
+            "model.optimisation.freeze=['encodr.*']",
+            r"freeze: 'encodr\.\*' matches no parameter; did you mean 'encoder\.\*'\?",
+        ),
+        (
+            "weights.encodr=encoder.safetensors",
+            r"weights\.encodr: the model has no such part. Did you mean `encoder`\?",
+        ),
     ],
 )
 def test_weights_and_frozen_names_that_match_nothing_stop_the_check_of_a_part(file, override, told):
@@ -213,8 +250,8 @@ def test_what_belongs_to_other_parts_or_to_the_task_is_no_mistake(file):
 
 def test_metrics_and_judges_named_in_callbacks_are_examined(file, tmp_path, capsys):
     (tmp_path / "rates.py").write_text(
-        "from spectron.evaluation.metrics import MetricName, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
-        "    label = MetricName('rate', 'words/s', None)\n\n"
+        "from spectron.evaluation.metrics import MetricSpec, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
+        "    label = MetricSpec('rate', 'words/s', None)\n\n"
         "    def parts(self, sample):\n        return len(sample.text.split()), sample.generated_seconds\n"
     )
     speech = "callbacks={speech: {class_path: spectron.evaluation.callbacks.SpeechEvaluation, init_args: {%s}}}"
@@ -225,10 +262,18 @@ def test_metrics_and_judges_named_in_callbacks_are_examined(file, tmp_path, caps
         "callbacks.speech.init_args.metrics.0: spectron.evaluation.metrics.StoppedShare\n✓ form                   stopped in share"
         in printed.out
     )
-    assert "✗ odd samples            one without speech alone: rate is inf; leave out a sample" in printed.out.replace("\n", " ")
-    assert printed.err.strip() == f"spectron: error: callbacks.speech.init_args.metrics.1: {tmp_path}/rates.py:Rate fails odd samples"
+    assert "✗ odd samples            one without speech alone: rate is inf; leave out a sample" in printed.out.replace(
+        "\n", " "
+    )
+    assert (
+        printed.err.strip()
+        == f"spectron: error: callbacks.speech.init_args.metrics.1: {tmp_path}/rates.py:Rate fails odd samples"
+    )
     assert main(["check", "--part", "judge", str(file), metrics]) == 1
-    assert "no judge is named in this experiment, and defaults are not examined; named are callbacks.speech." in capsys.readouterr().err
+    assert (
+        "no judge is named in this experiment, and defaults are not examined; named are callbacks.speech."
+        in capsys.readouterr().err
+    )
     embedder = speech % "speaker_embedder: spectron.evaluation.judges.ResemblyzerEmbedder"
     assert main(["check", "--part", "judge", str(file), embedder]) == 0
     assert "✓ odd items              answered: no voice, no voice" in capsys.readouterr().out

@@ -117,7 +117,9 @@ class Reader(Toy):
         super().validation_step(self.inputs(batch), batch_idx)
 
     def inputs(self, lines):
-        return torch.stack([torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed_of(line))) for line in lines])
+        return torch.stack(
+            [torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed_of(line))) for line in lines]
+        )
 
 
 def train(folder, events, resume=False, settings=None, steps=STEPS, width=WIDTH, end=None, kind=Toy, data=None):
@@ -179,7 +181,9 @@ def test_the_toy_would_show_a_difference(uninterrupted):
 
 
 # The checkpoint before the failure is written at the start, between validations, or right after one (steps 0, 2, 3, 6).
-@pytest.mark.parametrize(("every", "lost_at", "begins_at"), [(100, 5, 0), (2, 5, 4), (3, 7, 6), (3, 13, 12), (1, 12, 12), (1, 13, 12)])
+@pytest.mark.parametrize(
+    ("every", "lost_at", "begins_at"), [(100, 5, 0), (2, 5, 4), (3, 7, 6), (3, 13, 12), (1, 12, 12), (1, 13, 12)]
+)
 def test_a_failed_run_goes_on_exactly(tmp_path, uninterrupted, every, lost_at, begins_at):
     settings = CheckpointSettings(every_n_steps=every)
     with pytest.raises(RuntimeError, match="lost"):
@@ -242,7 +246,9 @@ def test_the_stream_of_a_data_module_goes_on_exactly(tmp_path, every, lost_at):
 
     def run(folder, events, **options):
         data = TextDataModule(str(lines), str(lines), batch_size=3)
-        train(folder, events, settings=CheckpointSettings(every_n_steps=every), steps=8, kind=Reader, data=data, **options)
+        train(
+            folder, events, settings=CheckpointSettings(every_n_steps=every), steps=8, kind=Reader, data=data, **options
+        )
 
     whole, events = Events(), Events()
     run(tmp_path / "whole", whole)
@@ -268,7 +274,9 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path):
 def test_killing_at_any_moment_leaves_a_checkpoint_that_loads(tmp_path):
     last = tmp_path / "last.ckpt"
     chance = random.Random(3)
-    process = subprocess.Popen([sys.executable, __file__, str(tmp_path), "700", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(tmp_path), "700", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not last.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -300,7 +308,14 @@ def run_until_killed(folder: Path, width: int, kill_at: int) -> None:
         log.flush()
 
     settings = CheckpointSettings(every_n_steps=2 if kill_at >= 0 else 1)
-    train(folder, events, settings=settings, steps=100_000, width=width, end=(kill_at, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+    train(
+        folder,
+        events,
+        settings=settings,
+        steps=100_000,
+        width=width,
+        end=(kill_at, lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    )
 
 
 if __name__ == "__main__":

@@ -17,9 +17,16 @@ FOLDER = ROOT / "experiments"
 EXPERIMENTS = sorted(
     path
     for path in FOLDER.rglob("*.yaml")
-    if not {"weights", "evaluation", "expected"} & set(path.parts) and "\nname:" in path.read_text() and "\nrows:" not in path.read_text()
+    if not {"weights", "evaluation", "expected"} & set(path.parts)
+    and "\nname:" in path.read_text()
+    and "\nrows:" not in path.read_text()
 )
-SHORT = ["trainer.max_steps=1", "trainer.val_check_interval=1", "trainer.limit_val_batches=1", "trainer.num_sanity_val_steps=0"]
+SHORT = [
+    "trainer.max_steps=1",
+    "trainer.val_check_interval=1",
+    "trainer.limit_val_batches=1",
+    "trainer.num_sanity_val_steps=0",
+]
 
 
 # The tiny models that stand for those on the hub, so that every family's real code runs.
@@ -84,26 +91,43 @@ def overrides_for(path: Path, corpus: Path) -> list[str]:
     """Point an experiment at the small corpus, and keep its panel short."""
     text, chosen = path.read_text(), list(SHORT)
     if path.parent.name == "librispeech" or "librispeech-mini" in text:
-        chosen += ["data.init_args.splitting.prompt_seconds=0.8", "data.init_args.splitting.min_continuation_seconds=0.5"]
+        chosen += [
+            "data.init_args.splitting.prompt_seconds=0.8",
+            "data.init_args.splitting.min_continuation_seconds=0.5",
+        ]
         if path.parent.name == "librispeech":  # the judges have been at work in the others
-            return [*chosen, *FEW_POSITIONS, "callbacks.speech=null", "data.init_args.batching.num_workers=0", *ONE_DEVICE]
+            return [
+                *chosen,
+                *FEW_POSITIONS,
+                "callbacks.speech=null",
+                "data.init_args.batching.num_workers=0",
+                *ONE_DEVICE,
+            ]
         return [*chosen, f"shared.scorer={FOLDER}/mini/weights/judge_text/language_model", *PANEL]
     if "RecordingsDataModule" in text:
         parts = [
-            f"data.init_args.{key}=[{{manifest: {corpus}/carriers.jsonl, split: {key.replace('val', 'dev')}}}]" for key in ("train", "val")
+            f"data.init_args.{key}=[{{manifest: {corpus}/carriers.jsonl, split: {key.replace('val', 'dev')}}}]"
+            for key in ("train", "val")
         ]
         panel = ["callbacks.vocoder.init_args.panel_size=2", "callbacks.vocoder.init_args.audio_items=1"]
         return [*chosen, *parts, *panel, "data.init_args.held_out=null", "data.init_args.corpus=null"]
     if "TextDataModule" in text or "extends: pretrain_text" in text:
-        files = {"train": "judge_train" if "judge" in text else "train", "val": "judge_dev" if "judge" in text else "dev"}
+        files = {
+            "train": "judge_train" if "judge" in text else "train",
+            "val": "judge_dev" if "judge" in text else "dev",
+        }
         chosen += [f"data.init_args.{key}={corpus / 'text' / name}.txt" for key, name in files.items()]
-        return [*chosen, "data.init_args.corpus=null", f"model.language_model.init_args.tokenizer.text={corpus / 'text' / 'train.txt'}"]
+        return [
+            *chosen,
+            "data.init_args.corpus=null",
+            f"model.language_model.init_args.tokenizer.text={corpus / 'text' / 'train.txt'}",
+        ]
     values = compose(path).values
     data = values["data"].get("init_args", {})
     manifest = "questions" if values["data"]["class_path"].endswith("SpokenQADataModule") else "carriers"
     chosen += [f"data.init_args.manifest={corpus / manifest}.jsonl", "data.init_args.corpus=null"]
-    if "also_continue" in data:
-        chosen.append(f"data.init_args.also_continue.manifest={corpus}/carriers.jsonl")
+    if "continuation_data" in data:
+        chosen.append(f"data.init_args.continuation_data.manifest={corpus}/carriers.jsonl")
     if "start" in values.get("shared", {}):
         chosen.append(f"shared.start={FOLDER}/mini/weights/spectron")
     if "text" in data:

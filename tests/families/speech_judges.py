@@ -11,36 +11,66 @@ VOCABULARY = {"vocab_size": len(SYMBOLS), "pad_token_id": 0, "bos_token_id": 1, 
 HEAD = {"tdnn_dim": [16, 16, 24], "tdnn_kernel": [5, 3, 1], "tdnn_dilation": [1, 2, 1], "xvector_output_dim": 20}
 LISTENING = {"do_normalize": True, "return_attention_mask": True}
 LOUD = 20
-WINDOW = {**WHISPER, "max_source_positions": 1500, "vocab_size": len(SYMBOLS) + 1, "max_target_positions": 24, "encoder_layers": 1}
+WINDOW = {
+    **WHISPER,
+    "max_source_positions": 1500,
+    "vocab_size": len(SYMBOLS) + 1,
+    "max_target_positions": 24,
+    "encoder_layers": 1,
+}
 
 # Each recogniser's class, configuration, feature extractor and its settings.
 CTC = {
     "wav2vec2": ("Wav2Vec2ForCTC", {"model_type": "wav2vec2", **WAVEFORM}, "Wav2Vec2FeatureExtractor", NORMALISED),
     "wav2vec2_large": ("Wav2Vec2ForCTC", {"model_type": "wav2vec2", **LARGE}, "Wav2Vec2FeatureExtractor", LISTENING),
     "hubert": ("HubertForCTC", {"model_type": "hubert", **LARGE}, "Wav2Vec2FeatureExtractor", LISTENING),
-    "wavlm": ("WavLMForCTC", {"model_type": "wavlm", **WAVEFORM, "num_buckets": 40}, "Wav2Vec2FeatureExtractor", AS_IT_IS),
+    "wavlm": (
+        "WavLMForCTC",
+        {"model_type": "wavlm", **WAVEFORM, "num_buckets": 40},
+        "Wav2Vec2FeatureExtractor",
+        AS_IT_IS,
+    ),
     "w2v_bert": ("Wav2Vec2BertForCTC", {"model_type": "wav2vec2-bert", **SIZE}, "SeamlessM4TFeatureExtractor", {}),
     "sew": ("SEWForCTC", {"model_type": "sew", **SQUEEZED}, "Wav2Vec2FeatureExtractor", NORMALISED),
-    "conformer": ("Wav2Vec2ConformerForCTC", {"model_type": "wav2vec2-conformer", **WAVEFORM}, "Wav2Vec2FeatureExtractor", LISTENING),
+    "conformer": (
+        "Wav2Vec2ConformerForCTC",
+        {"model_type": "wav2vec2-conformer", **WAVEFORM},
+        "Wav2Vec2FeatureExtractor",
+        LISTENING,
+    ),
 }
 WRITING = {
     "whisper": ("WhisperForConditionalGeneration", {"model_type": "whisper", **WINDOW}, "WhisperFeatureExtractor", {}),
     "speech_to_text": (
         "Speech2TextForConditionalGeneration",
-        {"model_type": "speech_to_text", **{k: v for k, v in WINDOW.items() if "positions" not in k}, "conv_channels": 32},
+        {
+            "model_type": "speech_to_text",
+            **{k: v for k, v in WINDOW.items() if "positions" not in k},
+            "conv_channels": 32,
+        },
         "Speech2TextFeatureExtractor",
         {},
     ),
 }
 SPEAKERS = {
-    "wavlm_speaker": ("WavLMForXVector", {"model_type": "wavlm", **WAVEFORM, **HEAD}, "Wav2Vec2FeatureExtractor", AS_IT_IS),
+    "wavlm_speaker": (
+        "WavLMForXVector",
+        {"model_type": "wavlm", **WAVEFORM, **HEAD},
+        "Wav2Vec2FeatureExtractor",
+        AS_IT_IS,
+    ),
     "wavlm_weighted_speaker": (
         "WavLMForXVector",
         {"model_type": "wavlm", **LARGE, **HEAD, "use_weighted_layer_sum": True},
         "Wav2Vec2FeatureExtractor",
         LISTENING,
     ),
-    "wav2vec2_speaker": ("Wav2Vec2ForXVector", {"model_type": "wav2vec2", **WAVEFORM, **HEAD}, "Wav2Vec2FeatureExtractor", NORMALISED),
+    "wav2vec2_speaker": (
+        "Wav2Vec2ForXVector",
+        {"model_type": "wav2vec2", **WAVEFORM, **HEAD},
+        "Wav2Vec2FeatureExtractor",
+        NORMALISED,
+    ),
     "unispeech_speaker": (
         "UniSpeechSatForXVector",
         {"model_type": "unispeech-sat", **LARGE, **HEAD},

@@ -13,7 +13,13 @@ from spectron.model import SpectronModel
 from spectron.vocoders import GriffinLimVocoder
 
 FAMILIES = {
-    "llama": {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+    "llama": {
+        "model_type": "llama",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    },
     "gpt2": {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2},
     "opt": {
         "model_type": "opt",
@@ -29,18 +35,20 @@ FAMILIES = {
 VOCODER = partial(GriffinLimVocoder, iterations=2)
 
 
-def tiny_model(folder, family="llama", mark=" | ", attention="both_ways", vocoder=VOCODER, own_past=0.0, **lm):
+def tiny_model(
+    folder, family="llama", mark=" | ", attention="bidirectional", vocoder=VOCODER, scheduled_sampling=0.0, **lm
+):
     text = folder / "text.txt"
     text.write_text("what is the capital of france\nthe capital of france is paris\n")
     torch.manual_seed(4)
     return SpectronModel(
         ConformerEncoder(ConformerSettings(width=32, layers=2, heads=2, feedforward=64, kernel=5)),
         CausalLanguageModel(config={**FAMILIES[family], **lm}, tokenizer=TokenizerSettings(str(text), 300)),
-        partial(MelRegressionHead, mel=MelConfig(mel_bins=20), frames_per_step=4, pre_net=PreNetSettings(bottleneck=16)),
+        partial(MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=4, pre_net=PreNetSettings(bottleneck=16)),
         vocoder,
         attention,
         mark,
-        own_past=own_past,
+        scheduled_sampling=scheduled_sampling,
     ).eval()
 
 
@@ -54,7 +62,11 @@ def ragged_batch() -> SpeechBatch:
         continuation=torch.randn(3, 12000) * 0.1,
         continuation_num_samples=torch.tensor([12000, 6500, 0]),
         continuation_text=["of france is paris", "", "is is is"],
-        continuation_words=[[Word("of", 0.05, 0.2), Word("france", 0.2, 0.5), Word("is", 0.5, 0.55), Word("paris", 0.6, 0.75)], [], []],
+        continuation_words=[
+            [Word("of", 0.05, 0.2), Word("france", 0.2, 0.5), Word("is", 0.5, 0.55), Word("paris", 0.6, 0.75)],
+            [],
+            [],
+        ],
     )
 
 

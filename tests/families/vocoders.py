@@ -6,12 +6,25 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-SIZES = {"upsample_rates": [8, 4], "upsample_kernel_sizes": [16, 8], "upsample_initial_channel": 16, "resblock_kernel_sizes": [3, 5]}
+SIZES = {
+    "upsample_rates": [8, 4],
+    "upsample_kernel_sizes": [16, 8],
+    "upsample_initial_channel": 16,
+    "resblock_kernel_sizes": [3, 5],
+}
 AUDIO = {"sampling_rate": 16000, "n_fft": 128, "hop_size": 32, "win_size": 128, "num_mels": 12, "fmin": 0, "fmax": None}
 
 
 # The settings of hifigan_v3_lj, which this can stand in for.
-LJ_SPEECH = {"sampling_rate": 22050, "n_fft": 1024, "hop_size": 256, "win_size": 1024, "num_mels": 80, "fmin": 0, "fmax": 8000}
+LJ_SPEECH = {
+    "sampling_rate": 22050,
+    "n_fft": 1024,
+    "hop_size": 256,
+    "win_size": 1024,
+    "num_mels": 80,
+    "fmin": 0,
+    "fmax": 8000,
+}
 LJ_SPEECH |= {"upsample_rates": [16, 16], "upsample_kernel_sizes": [32, 32]}
 
 
@@ -53,7 +66,13 @@ def write_transformers_hifigan(folder: Path, described: bool = True, **changes) 
     from transformers import SpeechT5FeatureExtractor, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
     torch.manual_seed(0)
-    config = {"model_in_dim": 12, **SIZES, "resblock_dilation_sizes": [[1, 3, 5]] * 2, "initializer_range": 0.3, **changes}
+    config = {
+        "model_in_dim": 12,
+        **SIZES,
+        "resblock_dilation_sizes": [[1, 3, 5]] * 2,
+        "initializer_range": 0.3,
+        **changes,
+    }
     generator = SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
     generator.mean.normal_()
     generator.scale.uniform_(0.5, 2.0)
@@ -106,7 +125,12 @@ def write_speechbrain_hifigan(folder: Path, normalized: str = "null") -> Path:
 
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = {"upsample_kernel_sizes": [16, 8], "upsample_initial_channel": 16, "upsample_factors": [8, 4], "resblock_kernel_sizes": [3, 5]}
+    sizes = {
+        "upsample_kernel_sizes": [16, 8],
+        "upsample_initial_channel": 16,
+        "upsample_factors": [8, 4],
+        "resblock_kernel_sizes": [3, 5],
+    }
     generator = HifiganGenerator(12, 1, "1", [[1, 3, 5], [1, 3, 5]], **sizes)
     torch.save(generator.state_dict(), folder / "generator.ckpt")
     (folder / "hyperparams.yaml").write_text(HYPERPARAMS.format(trap=folder / "trap", normalized=normalized))

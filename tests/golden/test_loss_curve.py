@@ -17,7 +17,7 @@ YAML = """
 name: golden
 seed: 5
 task: spectron.training.SpectronModule
-shared: {mel: {mel_bins: 40}}
+shared: {mel: {n_mels: 40}}
 model:
   encoder:
     class_path: spectron.encoders.ConformerEncoder
@@ -32,7 +32,7 @@ model:
   optimisation: {peak_learning_rate: 3.0e-3, warmup_steps: 4}
 data:
   class_path: spectron.datamodules.SpokenQADataModule
-  init_args: {manifest: CORPUS/questions.jsonl, val_splits: [heldout_voices], batching: {batch_seconds: 20.0}}
+  init_args: {manifest: CORPUS/questions.jsonl, val_splits: [unseen_speakers], batching: {batch_seconds: 20.0}}
 trainer: {max_steps: 24, val_check_interval: 8, limit_val_batches: 4, num_sanity_val_steps: 0, log_every_n_steps: 1, accelerator: cpu}
 """
 
@@ -73,4 +73,6 @@ def test_the_losses_are_those_written_down(whole):
 
 def test_a_run_broken_off_amid_a_pass_over_the_data_goes_on_with_the_same_losses(golden, whole):
     broken = golden(["trainer.max_steps=11"], [])
-    assert {name: dict(values) for name, values in broken.items()} == {name: dict(values) for name, values in whole.items()}
+    assert {name: dict(values) for name, values in broken.items()} == {
+        name: dict(values) for name, values in whole.items()
+    }

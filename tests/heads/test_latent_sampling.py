@@ -10,13 +10,15 @@ from spectron.audio.mel import MelConfig
 from spectron.heads import LatentSamplingHead, LatentSettings
 from spectron.randomness import RowRandom
 
-MEL = MelConfig(mel_bins=5)
+MEL = MelConfig(n_mels=5)
 
 
 @pytest.fixture
 def head():
     torch.manual_seed(0)
-    return LatentSamplingHead(8, LatentSettings(kl_weight=0.3, flux_weight=0.2), post_net_width=12, mel=MEL, frames_per_step=3).eval()
+    return LatentSamplingHead(
+        8, LatentSettings(kl_weight=0.3, flux_weight=0.2), post_net_width=12, mel=MEL, frames_per_step=3
+    ).eval()
 
 
 @pytest.fixture
@@ -30,11 +32,14 @@ def case(head):
 
 def test_divergence_is_that_of_torch(head, case):
     hidden, targets = case
-    by_frame = [value.reshape(2, -1, 5) for value in (head.post_net(hidden), (0.5 * head.log_variance(hidden)).exp(), targets.steps)]
-    mean, deviation, true = *by_frame[:2], (by_frame[2] - head.mean) / head.deviation
+    by_frame = [
+        value.reshape(2, -1, 5)
+        for value in (head.post_net(hidden), (0.5 * head.log_variance(hidden)).exp(), targets.steps)
+    ]
+    mean, std, true = *by_frame[:2], (by_frame[2] - head.mean) / head.std
     assert (targets.num_frames % 3).any(), "a last step that is not full"
     expected = sum(
-        kl_divergence(Normal(mean[row, :frames], deviation[row, :frames]), Normal(true[row, :frames], 1.0)).sum()
+        kl_divergence(Normal(mean[row, :frames], std[row, :frames]), Normal(true[row, :frames], 1.0)).sum()
         for row, frames in enumerate(targets.num_frames)
     )
     found = head.loss(hidden, targets)["kl"]
@@ -48,7 +53,7 @@ def test_flux_is_that_of_a_loop_over_frames(head, case):
     total = 0.0
     for row, frames in enumerate(targets.num_frames.tolist()):
         mean = head.post_net(hidden[row]).reshape(-1, 5)[:frames]
-        true = ((targets.steps[row] - head.mean) / head.deviation).reshape(-1, 5)[:frames]
+        true = ((targets.steps[row] - head.mean) / head.std).reshape(-1, 5)[:frames]
         for frame in range(1, len(mean)):
             total -= float((mean[frame] - true[frame - 1]).abs().sum())
     assert float(head.loss(hidden, targets)["flux"].total) == pytest.approx(total / 5, rel=1e-5)
@@ -56,7 +61,9 @@ def test_flux_is_that_of_a_loop_over_frames(head, case):
 
 def test_a_last_step_is_filled_with_silence_which_is_not_learnt(head):
     """Ten frames, three a step: of the last step two lie beyond the recording, and whatever stands there moves no weight."""
-    targets = head.targets(0.1 * torch.randn(2, 3000, generator=torch.Generator().manual_seed(1)), torch.tensor([2000, 3000]))
+    targets = head.targets(
+        0.1 * torch.randn(2, 3000, generator=torch.Generator().manual_seed(1)), torch.tensor([2000, 3000])
+    )
     assert (int(targets.num_frames[0]), int(targets.num_steps[0])) == (10, 4)
     torch.testing.assert_close(targets.steps[0, 3, 5:], torch.full((10,), math.log(MEL.floor)))
     hidden = torch.randn(2, targets.steps.shape[1], 8, generator=torch.Generator().manual_seed(2)).requires_grad_()
@@ -70,7 +77,12 @@ def test_a_last_step_is_filled_with_silence_which_is_not_learnt(head):
 
 def test_all_terms_are_in_what_is_minimised(head, case):
     terms = head.loss(*case)
-    expected = terms["spectrogram"].total + head.stop.weight * terms["stop"].total + 0.3 * terms["kl"].total + 0.2 * terms["flux"].total
+    expected = (
+        terms["spectrogram"].total
+        + head.stop.weight * terms["stop"].total
+        + 0.3 * terms["kl"].total
+        + 0.2 * terms["flux"].total
+    )
     torch.testing.assert_close(terms["speech"].total, expected)
 
 
@@ -80,11 +92,14 @@ def test_frames_are_drawn_in_training_and_while_generating_only(head, case):
     head.train()
     assert not head.loss(hidden, targets)["frames"].total.equal(head.loss(hidden, targets)["frames"].total)
     head.eval()
-    sure, drawn = head.step(hidden[:, 0])[0], [head.step(hidden[:, 0], RowRandom(seed, ["a", "b"]))[0] for seed in (0, 0, 1)]
+    sure, drawn = (
+        head.step(hidden[:, 0])[0],
+        [head.step(hidden[:, 0], RowRandom(seed, ["a", "b"]))[0] for seed in (0, 0, 1)],
+    )
     assert drawn[0].equal(drawn[1])
     assert not drawn[0].equal(drawn[2])
     assert not drawn[0].equal(sure)
-    head.latent.deviation_at_inference = 0.0
+    head.latent.std_at_inference = 0.0
     torch.testing.assert_close(head.step(hidden[:, 0], RowRandom(0, ["a", "b"]))[0], sure)
 
 
@@ -94,7 +109,7 @@ def test_the_drawn_deviation_is_the_predicted_one(head):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
     hidden = torch.randn(1, 8, generator=torch.Generator().manual_seed(2)).expand(4000, 8)
-    drawn = (head.step(hidden, RowRandom(0, [str(row) for row in range(4000)]))[0] - head.mean) / head.deviation
+    drawn = (head.step(hidden, RowRandom(0, [str(row) for row in range(4000)]))[0] - head.mean) / head.std
     expected = (0.5 * head.log_variance(hidden[0])).exp()
     torch.testing.assert_close(drawn.std(0), expected, atol=0.0, rtol=0.08)
     torch.testing.assert_close(drawn.mean(0), head.post_net(hidden[0]), atol=0.08, rtol=0.0)

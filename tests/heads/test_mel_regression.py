@@ -6,7 +6,7 @@ import torch
 from spectron.audio.mel import MelConfig
 from spectron.heads import MelRegressionHead, PreNetSettings
 
-MEL = MelConfig(mel_bins=5)
+MEL = MelConfig(n_mels=5)
 
 
 @pytest.mark.parametrize(("last", "seen"), [(None, 15), (3, 15), (1, 5), (2, 10)])
@@ -34,4 +34,4 @@ def test_history_dropout_hides_all_past_frames_of_some_utterances_and_only_in_tr
     seen = steps.grad.abs().sum(2) > 0
     assert (seen.all(1) | ~seen.any(1)).all(), "an utterance is hidden whole or not at all"
     assert 70 <= (~seen.any(1)).sum() <= 130
-    torch.testing.assert_close(head.eval().embed(steps), head.pre_net((steps - head.mean) / head.deviation, None))
+    torch.testing.assert_close(head.eval().embed(steps), head.pre_net((steps - head.mean) / head.std, None))

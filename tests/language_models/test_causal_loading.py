@@ -54,21 +54,29 @@ def test_saved_and_loaded_again(tmp_path):
     ids, _ = model.tokenize(["the cow is in paris"])
     assert ids.tolist() == again.tokenize(["the cow is in paris"])[0].tolist()
     assert (model.sos_id, model.eos_id) == (again.sos_id, again.eos_id)
-    embeddings, visible = model.embed(ids), visibility(torch.ones_like(ids, dtype=torch.bool), ids.shape[1])
+    embeddings, attention_mask = model.embed(ids), visibility(torch.ones_like(ids, dtype=torch.bool), ids.shape[1])
     positions = torch.arange(ids.shape[1])[None]
-    torch.testing.assert_close(model(embeddings, visible, positions)[0], again(again.embed(ids), visible, positions)[0])
+    torch.testing.assert_close(
+        model(embeddings, attention_mask, positions)[0], again(again.embed(ids), attention_mask, positions)[0]
+    )
 
 
 def test_fresh_weights_of_the_same_architecture(tiny_language_model):
     folder = str(tiny_language_model("gemma2"))
     torch.manual_seed(1)
     fresh, trained = CausalLanguageModel(source=folder, pretrained=False), CausalLanguageModel(source=folder)
-    assert {name: p.shape for name, p in fresh.named_parameters()} == {name: p.shape for name, p in trained.named_parameters()}
+    assert {name: p.shape for name, p in fresh.named_parameters()} == {
+        name: p.shape for name, p in trained.named_parameters()
+    }
     assert fresh.lm.config.final_logit_softcapping == trained.lm.config.final_logit_softcapping == 2.0
     assert fresh.tokenize(["the cow"])[0].tolist() == trained.tokenize(["the cow"])[0].tolist()
-    matrices = [(a.detach(), b.detach()) for a, b in zip(fresh.parameters(), trained.parameters(), strict=True) if a.ndim > 1]
+    matrices = [
+        (a.detach(), b.detach()) for a, b in zip(fresh.parameters(), trained.parameters(), strict=True) if a.ndim > 1
+    ]
     assert not any(torch.equal(a, b) for a, b in matrices)
-    assert all(float(a.std()) < 0.1 < float(b.std()) for a, b in matrices)  # the library's 0.02 against the tiny models' 0.25
+    assert all(
+        float(a.std()) < 0.1 < float(b.std()) for a, b in matrices
+    )  # the library's 0.02 against the tiny models' 0.25
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gpt2", "opt"])
@@ -86,9 +94,15 @@ def test_a_tokenizer_of_ones_own_is_read_as_it_was_written(family, tiny_language
     ("config", "message"),
     [
         ({"model_type": "lama"}, r"^config.model_type: .*'lama'. Did you mean 'llama'\?"),
-        ({"model_type": "gpt2", "n_embed": 32}, r"^config.n_embed: GPT2Config has no such key. Did you mean 'n_embd'\?"),
+        (
+            {"model_type": "gpt2", "n_embed": 32},
+            r"^config.n_embed: GPT2Config has no such key. Did you mean 'n_embd'\?",
+        ),
         ({"model_type": "llama", "qqq": 1}, r"^config.qqq: LlamaConfig has no such key. There are: "),
-        ({"model_type": "llama", "hidden_size": "wide"}, r"^config: .*cannot be read as a causal language model: .*hidden_size"),
+        (
+            {"model_type": "llama", "hidden_size": "wide"},
+            r"^config: .*cannot be read as a causal language model: .*hidden_size",
+        ),
         ({"model_type": "llama", "hidden_size": 30, "num_attention_heads": 4}, r"^config: "),
     ],
 )
@@ -102,10 +116,21 @@ def test_a_configuration_with_a_mistake(config, message, tmp_path):
 def test_a_configuration_in_the_familys_words_or_the_common_ones(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("a cow")
-    for config in ({"n_embd": 32, "n_layer": 1, "n_head": 2}, {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}):
-        model = CausalLanguageModel(config={"model_type": "gpt2", **config}, tokenizer=TokenizerSettings(str(text), 300))
-        assert (model.width, len(model.lm.transformer.h)) == (32, 1)
-    llama = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "rope_theta": 500.0}
+    for config in (
+        {"n_embd": 32, "n_layer": 1, "n_head": 2},
+        {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+    ):
+        model = CausalLanguageModel(
+            config={"model_type": "gpt2", **config}, tokenizer=TokenizerSettings(str(text), 300)
+        )
+        assert (model.hidden_size, len(model.lm.transformer.h)) == (32, 1)
+    llama = {
+        "model_type": "llama",
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "rope_theta": 500.0,
+    }
     model = CausalLanguageModel(config=llama, tokenizer=TokenizerSettings(str(text), 300))
     assert model.lm.config.rope_parameters["rope_theta"] == 500.0
 
@@ -128,7 +153,9 @@ def test_folders_that_lack_something(tiny_language_model, tmp_path):
     shutil.copytree(tiny_language_model("gpt2"), gpt2)
     for path in gpt2.glob("token*"):
         path.unlink()
-    with pytest.raises(ConfigError, match=r"^source: .* holds no tokenizer\. Copy"):  # where the library makes one that knows no word
+    with pytest.raises(
+        ConfigError, match=r"^source: .* holds no tokenizer\. Copy"
+    ):  # where the library makes one that knows no word
         CausalLanguageModel(source=str(gpt2))
     with pytest.raises(ConfigError, match=r"^source: .*cannot be read as"):
         CausalLanguageModel(source=without("config.json"))
@@ -137,18 +164,29 @@ def test_folders_that_lack_something(tiny_language_model, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ConfigError, match=r"^source: the safetensors .* lack 1 tensors of a LlamaForCausalLM .*up_proj.*pretrained: false"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^source: the safetensors .* lack 1 tensors of a LlamaForCausalLM .*up_proj.*pretrained: false",
+    ):
         CausalLanguageModel(source=str(folder))
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("model.safetensors", b"", r"/model\.safetensors is no whole safetensors file \(0 bytes; .*\)\. Fetch, copy or export it again"),
+        (
+            "model.safetensors",
+            b"",
+            r"/model\.safetensors is no whole safetensors file \(0 bytes; .*\)\. Fetch, copy or export it again",
+        ),
         ("config.json", b'{"model_type": ', r"/config\.json is not JSON \(.*\)\. Copy or fetch it again"),
         ("tokenizer_config.json", b"[]", r"/tokenizer_config\.json holds a JSON list"),
         ("tokenizer.json", b"\xff", r"/tokenizer\.json is not JSON"),
-        ("config.json", b'{"model_type": "t5"}', r"holds a t5 model, which is no causal language model\. Name one, such as gpt2$"),
+        (
+            "config.json",
+            b'{"model_type": "t5"}',
+            r"holds a t5 model, which is no causal language model\. Name one, such as gpt2$",
+        ),
     ],
 )
 def test_folders_with_a_broken_file(file, content, message, tiny_language_model, tmp_path):
@@ -161,7 +199,10 @@ def test_folders_with_a_broken_file(file, content, message, tiny_language_model,
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper"])
 def test_a_model_that_hears_belongs_elsewhere(family, tmp_path):
     folder = write_speech_encoder(family, tmp_path / family)
-    with pytest.raises(ConfigError, match=rf"^source: .* holds a {family} model, .*belongs under model\.encoder, as a spectron\.encoders"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"^source: .* holds a {family} model, .*belongs under model\.encoder, as a spectron\.encoders",
+    ):
         CausalLanguageModel(source=str(folder))
 
 
@@ -172,7 +213,9 @@ def test_a_near_miss_of_a_folder_is_not_only_a_name_of_the_hub(source, tmp_path,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     near = "weights/gpt2_small" if "/" in source else "weights"
-    with pytest.raises(ConfigError, match=rf"^source: there is no folder {source}; did you mean {near}\? .*HF_HUB_OFFLINE is set"):
+    with pytest.raises(
+        ConfigError, match=rf"^source: there is no folder {source}; did you mean {near}\? .*HF_HUB_OFFLINE is set"
+    ):
         CausalLanguageModel(source=source)
     with pytest.raises(ConfigError, match=r"^source: 'someone/else' is not at hand"):
         CausalLanguageModel(source="someone/else")
@@ -185,28 +228,28 @@ def test_half_the_memory_inside_and_32_bits_outside(dtype, tiny_language_model, 
     model, whole = CausalLanguageModel(source=folder, dtype=dtype).eval(), CausalLanguageModel(source=folder).eval()
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
     ids = torch.arange(3, 15)[None]
-    visible, places = visibility(torch.ones_like(ids, dtype=torch.bool), 12), torch.arange(12)[None]
-    hidden, _ = model(model.embed(ids), visible, places)
+    attention_mask, places = visibility(torch.ones_like(ids, dtype=torch.bool), 12), torch.arange(12)[None]
+    hidden, _ = model(model.embed(ids), attention_mask, places)
     logits = model.logits(hidden)
     assert model.embed(ids).dtype == hidden.dtype == logits.dtype == torch.float32
-    expected = whole.logits(whole(whole.embed(ids), visible, places)[0])
+    expected = whole.logits(whole(whole.embed(ids), attention_mask, places)[0])
     assert (logits - expected).abs().max() < 0.05 * expected.abs().max()
     assert model.save(tmp_path / "saved") == {"dtype": dtype}
     again = CausalLanguageModel(source=str(tmp_path / "saved"), dtype=dtype).eval()
-    assert torch.equal(again.logits(again(again.embed(ids), visible, places)[0]), logits)
+    assert torch.equal(again.logits(again(again.embed(ids), attention_mask, places)[0]), logits)
     # A trainer's precision of bf16-true converts the model as a whole, and nothing may come back in another type.
     assert whole.to(torch.bfloat16).embed(ids).dtype == torch.bfloat16
 
 
 def test_in_training_nothing_is_cached_and_activations_can_be_computed_again(tiny_language_model):
     ids = torch.arange(3, 15)[None]
-    visible, places = visibility(torch.ones_like(ids, dtype=torch.bool), 12), torch.arange(12)[None]
+    attention_mask, places = visibility(torch.ones_like(ids, dtype=torch.bool), 12), torch.arange(12)[None]
     gradients = []
     for checkpointing in (False, True):
         model = CausalLanguageModel(source=str(tiny_language_model("qwen3")), gradient_checkpointing=checkpointing)
         calls = []
         model.lm.model.layers[0].self_attn.register_forward_hook(lambda *_, calls=calls: calls.append(1))
-        hidden, past = model(model.embed(ids), visible, places)
+        hidden, past = model(model.embed(ids), attention_mask, places)
         assert past is None
         model.logits(hidden).square().mean().backward()
         assert len(calls) == 1 + checkpointing

@@ -57,27 +57,35 @@ def test_step_by_step_gives_what_the_whole_gives(model):
 @torch.no_grad()
 def test_a_prefix_is_seen_both_ways_or_the_model_says_that_it_cannot(model):
     ids = some_ids()
-    visible = visibility(torch.ones(1, LENGTH, dtype=torch.bool), LENGTH)
-    visible[:, :4, :4] = True
+    attention_mask = visibility(torch.ones(1, LENGTH, dtype=torch.bool), LENGTH)
+    attention_mask[:, :4, :4] = True
     positions = torch.arange(LENGTH)[None]
     embeddings = model.embed(ids)
     changed = embeddings.clone()
     changed[:, 3] *= -1
-    difference = (model(changed, visible, positions)[0] - model(embeddings, visible, positions)[0]).abs().amax(-1)[0]
-    assert bool((difference[:3] > 1e-4).all()) == model.sees_ahead
+    difference = (
+        (model(changed, attention_mask, positions)[0] - model(embeddings, attention_mask, positions)[0])
+        .abs()
+        .amax(-1)[0]
+    )
+    assert bool((difference[:3] > 1e-4).all()) == model.bidirectional
     changed = embeddings.clone()
     changed[:, 4] *= -1
-    difference = (model(changed, visible, positions)[0] - model(embeddings, visible, positions)[0]).abs().amax(-1)[0]
+    difference = (
+        (model(changed, attention_mask, positions)[0] - model(embeddings, attention_mask, positions)[0])
+        .abs()
+        .amax(-1)[0]
+    )
     assert float(difference[:4].max()) == 0  # beyond the prefix nothing is seen ahead
 
 
 @pytest.mark.parametrize("family", ["bloom", "gpt_neo"])
 def test_families_that_cannot_look_ahead(family, tiny_language_model):
-    assert not CausalLanguageModel(source=str(tiny_language_model(family))).sees_ahead
+    assert not CausalLanguageModel(source=str(tiny_language_model(family))).bidirectional
 
 
 def test_most_families_can_look_ahead(tiny_language_model):
-    assert CausalLanguageModel(source=str(tiny_language_model("gpt2"))).sees_ahead
+    assert CausalLanguageModel(source=str(tiny_language_model("gpt2"))).bidirectional
 
 
 @torch.no_grad()

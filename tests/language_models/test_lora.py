@@ -78,7 +78,9 @@ def test_in_training_dropout_acts_in_the_adapters_alone(tiny_language_model):
 
 def test_a_target_that_is_no_layer_names_those_that_are(tiny_language_model):
     folder = str(tiny_language_model("llama"))
-    with pytest.raises(ConfigError, match=r"^lora.targets: no layer is named 'q_porj'. Did you mean 'q_proj'\? There are: .*v_proj"):
+    with pytest.raises(
+        ConfigError, match=r"^lora.targets: no layer is named 'q_porj'. Did you mean 'q_proj'\? There are: .*v_proj"
+    ):
         CausalLanguageModel(source=folder, lora=LoraSettings(targets=["v_proj", "q_porj"]))
     with pytest.raises(ConfigError, match=r"^lora.targets: the list is empty"):
         CausalLanguageModel(source=folder, lora=LoraSettings(targets=[]))
@@ -92,7 +94,9 @@ def test_gradients_are_the_same_when_activations_are_computed_again(tiny_languag
     def gradients(checkpointing):
         torch.manual_seed(0)
         lora = LoraSettings(rank=2)
-        model = CausalLanguageModel(source=str(tiny_language_model("llama")), lora=lora, gradient_checkpointing=checkpointing)
+        model = CausalLanguageModel(
+            source=str(tiny_language_model("llama")), lora=lora, gradient_checkpointing=checkpointing
+        )
         model.train()
         calls = []
         model.lm.model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))

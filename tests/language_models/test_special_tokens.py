@@ -32,7 +32,9 @@ def lower_casing():
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(LINES, trainers.BpeTrainer(vocab_size=290, initial_alphabet=alphabet, show_progress=False))
+    tokenizer.train_from_iterator(
+        LINES, trainers.BpeTrainer(vocab_size=290, initial_alphabet=alphabet, show_progress=False)
+    )
     return tokenizer
 
 
@@ -49,7 +51,9 @@ def with_tokenizer(source, folder, tokenizer, rows=None, **special):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", ["llama", "llama_tied", "gpt2", "phi"])  # tied, untied, and with a bias in the output layer
+@pytest.mark.parametrize(
+    "family", ["llama", "llama_tied", "gpt2", "phi"]
+)  # tied, untied, and with a bias in the output layer
 def test_a_missing_end_of_text_is_added_and_nothing_else_changes(family, tiny_language_model, tmp_path):
     source = with_tokenizer(tiny_language_model(family), tmp_path / "model", lower_casing())
     before, tokenizer = AutoModelForCausalLM.from_pretrained(source), AutoTokenizer.from_pretrained(source)
@@ -89,9 +93,14 @@ def test_a_start_is_the_models_own_or_its_end(tiny_language_model, tmp_path):
     assert model.sos_id == model.eos_id == model.pad_id == model.tokenizer.convert_tokens_to_ids("!")
 
 
-@pytest.mark.parametrize("text", ["the cow says moo", "the cow , says ' moo '", "paris", "", "where do you go | my lovely", "naïve über"])
+@pytest.mark.parametrize(
+    "text", ["the cow says moo", "the cow , says ' moo '", "paris", "", "where do you go | my lovely", "naïve über"]
+)
 def test_plain_text_comes_back(text, tiny_language_model, tmp_path):
-    folders = [tiny_language_model("gpt2"), with_tokenizer(tiny_language_model("llama"), tmp_path / "spm", sentencepiece_like())]
+    folders = [
+        tiny_language_model("gpt2"),
+        with_tokenizer(tiny_language_model("llama"), tmp_path / "spm", sentencepiece_like()),
+    ]
     for folder in folders:
         model = CausalLanguageModel(source=str(folder))
         ids, num_tokens = model.tokenize([text])
@@ -99,6 +108,8 @@ def test_plain_text_comes_back(text, tiny_language_model, tmp_path):
 
 
 def test_what_a_tokenizer_lower_cases_comes_back_so(tiny_language_model, tmp_path):
-    model = CausalLanguageModel(source=str(with_tokenizer(tiny_language_model("llama"), tmp_path / "model", lower_casing())))
+    model = CausalLanguageModel(
+        source=str(with_tokenizer(tiny_language_model("llama"), tmp_path / "model", lower_casing()))
+    )
     ids, _ = model.tokenize(["  The Cow "])
     assert model.detokenize(ids.tolist()) == ["the cow"]

@@ -8,7 +8,13 @@ import torch
 from tiny_spectron import tiny_model
 
 from spectron.batch import Word
-from spectron.losses import NAMINGS, SpectrogramLoss, SpectrogramLossSettings, spoken_tokens, text_cross_entropy
+from spectron.losses import (
+    ALIGNMENT_LOSSES,
+    SpectrogramLoss,
+    SpectrogramLossSettings,
+    frame_level_targets,
+    text_cross_entropy,
+)
 
 
 def test_text_cross_entropy_by_hand():
@@ -26,7 +32,12 @@ def test_spectrogram_loss_by_hand():
     """
     error = torch.tensor([[[1.0, 3.0], [0.0, 2.0]]])
     terms = SpectrogramLoss(SpectrogramLossSettings())(error, torch.zeros_like(error), torch.tensor([2]))
-    assert {name: float(term.total) for name, term in terms.items()} == {"frames": 10.0, "frequency": 6.0, "time": 2.0, "spectrogram": 18.0}
+    assert {name: float(term.total) for name, term in terms.items()} == {
+        "frames": 10.0,
+        "frequency": 6.0,
+        "time": 2.0,
+        "spectrogram": 18.0,
+    }
     assert float(terms["spectrogram"].mean) == 9.0
     weighted = SpectrogramLoss(SpectrogramLossSettings(frame_weight=0.0, frequency_weight=2.0, time_weight=0.5))
     assert float(weighted(error, torch.zeros_like(error), torch.tensor([2]))["spectrogram"].total) == 13.0
@@ -42,7 +53,9 @@ def test_spectrogram_loss_against_a_numpy_loop(reading, order, lengths):
         error = predicted[row, :frames] - target[row, :frames]
         pieces = [error, np.diff(error, axis=1)]
         for k in range(1, order + 1):
-            pieces.append(np.diff(error, n=k, axis=0) if reading == "composed" else error[k:] - error[: max(frames - k, 0)])
+            pieces.append(
+                np.diff(error, n=k, axis=0) if reading == "composed" else error[k:] - error[: max(frames - k, 0)]
+            )
         expected += sum(np.abs(piece).sum() + (piece**2).sum() for piece in pieces) / 4
     loss = SpectrogramLoss(SpectrogramLossSettings(time_order=order, time_delta=reading))
     term = loss(torch.tensor(predicted), torch.tensor(target), torch.tensor(lengths))["spectrogram"]
@@ -84,12 +97,12 @@ def test_spoken_tokens_by_hand(tmp_path):
     assert whole[0] == the
     assert len(rest) > 1
     words = [Word("the", 0.1, 0.3), Word("zebra", 0.42, 0.42 + 0.2 * len(rest))]
-    ids, said = spoken_tokens(lm, [words, []], 16, 10.0, NAMINGS["alignment"])
+    ids, said = frame_level_targets(lm, [words, []], 16, 10.0, ALIGNMENT_LOSSES["alignment"])
     expected = [None, the, the, None, *(token for token in rest for _ in range(2))]
     found = [int(token) if there else None for token, there in zip(ids[0], said[0], strict=True)]
     assert found == (expected + [None] * 16)[:16]
     assert not said[1].any()
-    assert spoken_tokens(lm, [], 5, 10.0, NAMINGS["alignment"])[0].shape == (0, 5)
+    assert frame_level_targets(lm, [], 5, 10.0, ALIGNMENT_LOSSES["alignment"])[0].shape == (0, 5)
 
 
 def test_spelt_letters_by_hand(tmp_path):
@@ -98,7 +111,7 @@ def test_spelt_letters_by_hand(tmp_path):
     letters = {letter: int(lm.tokenize([letter])[0][0, -1]) for letter in "theox"}
     assert len(set(letters.values())) == 5
     words = [Word("the", 0.0, 0.6), Word("", 0.6, 0.7), Word("ox", 0.7, 0.9)]
-    ids, said = spoken_tokens(lm, [words, [], [Word("", 0.0, 1.0)]], 10, 10.0, NAMINGS["spelling"])
+    ids, said = frame_level_targets(lm, [words, [], [Word("", 0.0, 1.0)]], 10, 10.0, ALIGNMENT_LOSSES["spelling"])
     assert ids[0][said[0]].tolist() == [letters[letter] for letter in "tthheeox"]
     assert said[0].tolist() == [True] * 6 + [False] + [True] * 2 + [False]
     assert not said[1:].any()
@@ -106,7 +119,9 @@ def test_spelt_letters_by_hand(tmp_path):
 
 def test_a_word_said_within_a_longer_one_has_no_step_of_its_own(tmp_path):
     lm = tiny_model(tmp_path).language_model
-    ids, said = spoken_tokens(lm, [[Word("is", 0.06, 0.14), Word("the", 0.14, 0.3)]], 3, 10.0, NAMINGS["alignment"])
+    ids, said = frame_level_targets(
+        lm, [[Word("is", 0.06, 0.14), Word("the", 0.14, 0.3)]], 3, 10.0, ALIGNMENT_LOSSES["alignment"]
+    )
     assert said[0].tolist() == [False, True, True]
     assert lm.detokenize([ids[0, 1:].tolist()]) == ["the the"]
 
@@ -115,6 +130,6 @@ def test_the_very_end_of_a_word_belongs_to_its_last_token(tmp_path):
     """The middle of the step, 0.05, is the last number before the word's end; so long after its beginning, the share is rounded to 1."""
     lm = tiny_model(tmp_path).language_model
     end = torch.tensor(0.05).nextafter(torch.tensor(1.0)).item()
-    ids, said = spoken_tokens(lm, [[Word("zebra", -1000.0, end)]], 1, 10.0, NAMINGS["alignment"])
+    ids, said = frame_level_targets(lm, [[Word("zebra", -1000.0, end)]], 1, 10.0, ALIGNMENT_LOSSES["alignment"])
     assert said.all()
     assert int(ids) == int(lm.tokenize(["zebra"])[0][0, -1])

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 
 from spectron.errors import TrackingError
 from spectron.tracking.logger import RunLogger
-from spectron.tracking.measure import Measure, flatten
+from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.outbox import send_backlog
 from spectron.tracking.store import TrackingSettings, find_run, list_runs, open_store
 
@@ -57,7 +57,12 @@ class Server:
 
     def start(self):
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--artifacts-destination", f"{self.folder}/artifacts"]
+        command += [
+            "--backend-store-uri",
+            f"sqlite:///{self.folder}/mlflow.db",
+            "--artifacts-destination",
+            f"{self.folder}/artifacts",
+        ]
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         quiet = subprocess.DEVNULL
         # In a session of its own, so that its workers can be stopped with it.
@@ -99,7 +104,7 @@ def test_a_server_that_goes_away_loses_nothing_and_stops_nothing(server, tmp_pat
     picture.write_bytes(b"as it was")
     for step in range(2, 200):
         logger.log_metrics({"loss": 5.0 / step}, step=step)
-    logger.log_measures([Measure("val/wer", 0.25, 8, low=0.1, high=0.4)], step=199)
+    logger.log_measures([MetricValue("val/wer", 0.25, 8, low=0.1, high=0.4)], step=199)
     logger.log_artifact(picture, "panel")
     picture.unlink()
     assert time.monotonic() - began < 3, "training stalled"
@@ -127,7 +132,9 @@ def test_a_server_that_goes_away_loses_nothing_and_stops_nothing(server, tmp_pat
 
 def test_an_unreachable_server_is_an_error_before_training(tmp_path):
     began = time.monotonic()
-    with pytest.raises(TrackingError, match=r"http://127.0.0.1:\d+ cannot be opened: .*Cure: start the server") as caught:
+    with pytest.raises(
+        TrackingError, match=r"http://127.0.0.1:\d+ cannot be opened: .*Cure: start the server"
+    ) as caught:
         RunLogger("demo", TrackingSettings(folder=str(tmp_path), uri=f"http://me:secret@127.0.0.1:{free_port()}"))
     assert time.monotonic() - began < 10
     assert "secret" not in str(caught.value)
@@ -135,16 +142,16 @@ def test_an_unreachable_server_is_an_error_before_training(tmp_path):
 
 def test_a_record_that_fails_is_sent_again_after_the_pause_and_in_order(settings, monkeypatch):
     logger = RunLogger("retry", settings)
-    backlog, real = logger._backlog, logger._backlog.client.log_batch
-    monkeypatch.setattr(backlog.client, "log_batch", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone")))
+    outbox, real = logger._outbox, logger._outbox.client.log_batch
+    monkeypatch.setattr(outbox.client, "log_batch", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone")))
     logger.log_metrics({"x": 1.0}, step=1)
-    monkeypatch.setattr(backlog.client, "log_batch", real)
+    monkeypatch.setattr(outbox.client, "log_batch", real)
     logger.log_metrics({"x": 2.0}, step=2)
     assert history(settings, logger.run_id, "x") == []
-    with backlog.file.open("a") as file:
+    with outbox.file.open("a") as file:
         file.write('{"kind": "metr')
-    monkeypatch.setattr(backlog, "next_try", 0.0)
-    backlog.flush()
+    monkeypatch.setattr(outbox, "next_try", 0.0)
+    outbox.flush()
     logger.log_metrics({"x": 3.0}, step=3)
     assert history(settings, logger.run_id, "x") == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
@@ -161,7 +168,9 @@ def test_parameters_are_whole_and_changed_ones_are_known(settings, tmp_path):
     long, too_long = "x" * 5900, "y" * 6100
     logger = RunLogger("params", settings)
     with pytest.warns(UserWarning, match="parameter notes has 6100 characters"):
-        logger.log_hyperparams({"model": {"name": long, "sizes": [1, 2]}, "parts": [{"a": None}], "notes": too_long, "steps": 10})
+        logger.log_hyperparams(
+            {"model": {"name": long, "sizes": [1, 2]}, "parts": [{"a": None}], "notes": too_long, "steps": 10}
+        )
     logger.log_hyperparams({f"many.{index}": index for index in range(250)})
     resumed = RunLogger("params", settings, run_id=logger.run_id)
     resumed.log_hyperparams({"steps": 20, "new": 1})
@@ -177,12 +186,21 @@ def test_parameters_are_whole_and_changed_ones_are_known(settings, tmp_path):
 
 def test_measures_carry_counts_intervals_and_directions(settings):
     logger = RunLogger("measures", settings)
-    logger.log_measures([Measure("val/accuracy", 0.5, 40, "", True, 0.35, 0.65), Measure("val/none", math.nan, 0)], step=3)
-    logger.log_measures([Measure("val/rate", 2.0, 7, "s", None)], step=4)
+    logger.log_measures(
+        [MetricValue("val/accuracy", 0.5, 40, "", True, 0.35, 0.65), MetricValue("val/none", math.nan, 0)], step=3
+    )
+    logger.log_measures([MetricValue("val/rate", 2.0, 7, "s", None)], step=4)
     record = find_run(logger.run_id, settings)
     counts = {"val/accuracy.count": 40, "val/none.count": 0, "val/rate.count": 7}
-    assert record.metrics == {"val/accuracy": 0.5, "val/accuracy.low": 0.35, "val/accuracy.high": 0.65, "val/rate": 2.0} | counts
-    assert json.loads(record.tags["spectron.measures"]) == {"val/accuracy": ["", True], "val/none": ["", None], "val/rate": ["s", None]}
+    assert (
+        record.metrics
+        == {"val/accuracy": 0.5, "val/accuracy.low": 0.35, "val/accuracy.high": 0.65, "val/rate": 2.0} | counts
+    )
+    assert json.loads(record.tags["spectron.measures"]) == {
+        "val/accuracy": ["", True],
+        "val/none": ["", None],
+        "val/rate": ["s", None],
+    }
     assert list(logger.measures) == ["val/accuracy", "val/none", "val/rate"]
 
 
@@ -264,7 +282,13 @@ def test_places_follow_the_environment(monkeypatch, tmp_path):
 
 
 def test_flatten():
-    assert flatten({"a": {"b": 1, "c": {}}, "d": [1, [2]], "e": True}) == {"a.b": "1", "a.c": "{}", "d.0": "1", "d.1": "[2]", "e": "True"}
+    assert flatten({"a": {"b": 1, "c": {}}, "d": [1, [2]], "e": True}) == {
+        "a.b": "1",
+        "a.c": "{}",
+        "d.0": "1",
+        "d.1": "[2]",
+        "e": "True",
+    }
 
 
 def test_the_store_starts_quietly(tmp_path, capfd):

@@ -1,4 +1,4 @@
-"""Expected curves: written from runs, looked at by later ones, silent where they do not belong."""
+"""Reference curves: written from runs, looked at by later ones, silent where they do not belong."""
 
 import sys
 
@@ -9,7 +9,7 @@ from places import TINY
 from spectron.cli.parser import main
 from spectron.evaluation.study.study import training_of
 from spectron.experiment.experiment import Experiment
-from spectron.tracking.reference_curves import ExpectedCurve, band, curves_of, stretch_of
+from spectron.tracking.reference_curves import ReferenceCurve, band, curves_of, stretch_of
 from spectron.tracking.store import TrackingSettings, find_run
 
 
@@ -21,18 +21,35 @@ def beside_the_task(monkeypatch):
 @pytest.fixture(scope="module")
 def file(runs, tmp_path_factory):
     """Written from two runs of two seeds."""
-    path = tmp_path_factory.mktemp("expected") / "new" / "tiny.yaml"
+    path = tmp_path_factory.mktemp("curves") / "new" / "tiny.yaml"
     for seed in (3, 4):
-        assert main(["fit", str(TINY), f"seed={seed}", "name=curved", "trainer.max_steps=200", "trainer.val_check_interval=100"]) == 0
+        assert (
+            main(
+                [
+                    "fit",
+                    str(TINY),
+                    f"seed={seed}",
+                    "name=curved",
+                    "trainer.max_steps=200",
+                    "trainer.val_check_interval=100",
+                ]
+            )
+            == 0
+        )
     from spectron.tracking.store import list_runs
 
-    assert main(["expect", *(run.run_id for run in list_runs("curved")), "-o", str(path)]) == 0
+    assert main(["reference-curve", *(run.run_id for run in list_runs("curved")), "-o", str(path)]) == 0
     return path
 
 
 def fit(tmp_path, file, *overrides):
     recipe = {"extends": str(TINY), "name": "curved", "trainer": {"max_steps": 200, "val_check_interval": 100}}
-    recipe["callbacks"] = {"expected": {"class_path": "spectron.tracking.reference_curves.ExpectedCurve", "init_args": {"file": str(file)}}}
+    recipe["callbacks"] = {
+        "reference_curve": {
+            "class_path": "spectron.tracking.reference_curves.ReferenceCurve",
+            "init_args": {"file": str(file)},
+        }
+    }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return main(["fit", str(tmp_path / "recipe.yaml"), *overrides])
 
@@ -50,8 +67,10 @@ def test_a_bands_least_width_is_a_share_of_its_curves_way(file, monkeypatch, tmp
 
     monkeypatch.setattr("spectron.tracking.reference_curves.NOISE", 10.0)
     wide = tmp_path / "wide.yaml"
-    assert main(["expect", *(run.run_id for run in list_runs("curved")[:2]), "-o", str(wide)]) == 0
-    (first, last), (wide_first, wide_last) = (list(yaml.safe_load(one.read_text())["bands"]["val/loss"].values()) for one in (file, wide))
+    assert main(["reference-curve", *(run.run_id for run in list_runs("curved")[:2]), "-o", str(wide)]) == 0
+    (first, last), (wide_first, wide_last) = (
+        list(yaml.safe_load(one.read_text())["bands"]["val/loss"].values()) for one in (file, wide)
+    )
     assert wide_last[1] - wide_last[0] > 10 * abs(sum(first) - sum(last)) / 2
     assert wide_first[1] - wide_first[0] > last[1] - last[0]
 
@@ -67,20 +86,28 @@ def test_a_validation_loss_has_the_way_of_its_training_loss(runs, tmp_path):
     for step, value in ((99, 0.1), (199, 0.01)):
         logger.log_metrics({"val/text": value}, step)
     logger.finalize("success")
-    assert main(["expect", "fallen", "-o", str(tmp_path / "f.yaml")]) == 0
+    assert main(["reference-curve", "fallen", "-o", str(tmp_path / "f.yaml")]) == 0
     bands = yaml.safe_load((tmp_path / "f.yaml").read_text())["bands"]
-    assert bands["val/text"] == {100: pytest.approx([-0.1, 0.3]), 200: pytest.approx([-0.19, 0.21])}, "2 % of 5, twice for a run alone"
+    assert bands["val/text"] == {100: pytest.approx([-0.1, 0.3]), 200: pytest.approx([-0.19, 0.21])}, (
+        "2 % of 5, twice for a run alone"
+    )
 
 
 def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
     from spectron.tracking.logger import RunLogger
-    from spectron.tracking.measure import Measure
+    from spectron.tracking.measure import MetricValue
 
     logger = RunLogger("measured", TrackingSettings(str(runs)))
     logger.log_hyperparams({"trainer": {"max_steps": 10, "val_check_interval": 10}})
-    logger.log_measures([Measure("val/accuracy", 0.5, 11, low=0.2, high=0.7), Measure("val/wer", 1.0, 900, low=0.99, high=1.01)], 9)
+    logger.log_measures(
+        [
+            MetricValue("val/accuracy", 0.5, 11, low=0.2, high=0.7),
+            MetricValue("val/wer", 1.0, 900, low=0.99, high=1.01),
+        ],
+        9,
+    )
     logger.finalize("success")
-    assert main(["expect", "measured", "-o", str(tmp_path / "m.yaml")]) == 0
+    assert main(["reference-curve", "measured", "-o", str(tmp_path / "m.yaml")]) == 0
     bands = yaml.safe_load((tmp_path / "m.yaml").read_text())["bands"]
     assert bands == {"val/accuracy": {10: [0.2, 0.7]}, "val/wer": {10: [0.7, 1.3]}}
 
@@ -89,7 +116,7 @@ def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
 def test_a_run_again_has_the_very_means_that_its_file_was_written_from(logged, file, tmp_path, monkeypatch):
     """Both are of the steps that are logged, each or every tenth, and not the one of these and the other of all."""
     seen = []
-    monkeypatch.setattr(ExpectedCurve, "look", lambda self, name, step, value: seen.append((name, step, value)))
+    monkeypatch.setattr(ReferenceCurve, "look", lambda self, name, step, value: seen.append((name, step, value)))
     assert fit(tmp_path, file, "seed=4", f"trainer.log_every_n_steps={logged}") == 0
     curves = curves_of(find_run("curved"), TrackingSettings())
     assert {(name, step) for name, step, _ in seen} >= {("train/loss", 100), ("train/loss", 200), ("val/loss", 200)}
@@ -99,19 +126,23 @@ def test_a_run_again_has_the_very_means_that_its_file_was_written_from(logged, f
 def test_a_run_of_the_recipe_stays_in_its_bands(file, tmp_path, caplog, recwarn):
     with caplog.at_level("INFO"):
         assert fit(tmp_path, file, "seed=4") == 0
-    told = [record.getMessage() for record in caplog.records if "expected curves" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if "reference curves" in record.getMessage()]
     assert len(told) == 1
     assert f"looked at ({file}), and at the end all are inside their bands" in told[0]
-    assert "expected curves" not in "".join(str(warning.message) for warning in recwarn)
+    assert "reference curves" not in "".join(str(warning.message) for warning in recwarn)
 
 
 def test_a_run_that_leaves_its_band_is_told_once_a_curve(file, tmp_path, recwarn):
     content = yaml.safe_load(file.read_text())
-    content["bands"] = {name: {step: [10.0, 20.0] for step in steps} for name, steps in content["bands"].items() if name.endswith("/loss")}
+    content["bands"] = {
+        name: {step: [10.0, 20.0] for step in steps}
+        for name, steps in content["bands"].items()
+        if name.endswith("/loss")
+    }
     other = tmp_path / "other.yaml"
     other.write_text(yaml.safe_dump(content))
     assert fit(tmp_path, other) == 0
-    told = [str(warning.message) for warning in recwarn if "expected curves" in str(warning.message)]
+    told = [str(warning.message) for warning in recwarn if "reference curves" in str(warning.message)]
     assert len(told) == 2
     assert any("val/loss is" in line and "at step 100, where" in line and "expects 10 to 20" in line for line in told)
     assert any("train/loss is" in line for line in told)
@@ -121,7 +152,16 @@ def test_a_recipe_may_be_run_under_other_names(file, tmp_path, recwarn):
     content = yaml.safe_load(file.read_text())
     content["bands"] = {"val/loss": {100: [10.0, 20.0]}}
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(content))
-    assert fit(tmp_path, tmp_path / "other.yaml", "name=row", "callbacks.expected.init_args.also=[row]", "trainer.max_steps=200") == 0
+    assert (
+        fit(
+            tmp_path,
+            tmp_path / "other.yaml",
+            "name=row",
+            "callbacks.reference_curve.init_args.also=[row]",
+            "trainer.max_steps=200",
+        )
+        == 0
+    )
     assert [warning for warning in recwarn if "val/loss is" in str(warning.message)]
 
 
@@ -132,49 +172,53 @@ def test_other_runs_are_not_held_against_it(override, file, tmp_path, recwarn, c
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(content))
     with caplog.at_level("INFO"):
         assert fit(tmp_path, tmp_path / "other.yaml", override) == 0
-    assert not [warning for warning in recwarn if "expected curves" in str(warning.message)]
-    assert "expected curves: not looked at" in caplog.text
+    assert not [warning for warning in recwarn if "reference curves" in str(warning.message)]
+    assert "reference curves: not looked at" in caplog.text
 
 
 def test_a_key_turns_it_off(file, tmp_path, recwarn):
-    assert fit(tmp_path, file, "callbacks.expected=null", "name=curved") == 0
-    assert not [warning for warning in recwarn if "expected curves" in str(warning.message)]
+    assert fit(tmp_path, file, "callbacks.reference_curve=null", "name=curved") == 0
+    assert not [warning for warning in recwarn if "reference curves" in str(warning.message)]
 
 
 def test_it_may_be_turned_off_where_a_run_goes_on_and_is_no_part_of_what_a_study_trains(file, tmp_path):
     assert fit(tmp_path, file, "name=apart", "trainer.max_steps=100") == 0
-    assert fit(tmp_path, file, "name=apart", "--resume", "callbacks.expected=null") == 0
+    assert fit(tmp_path, file, "name=apart", "--resume", "callbacks.reference_curve=null") == 0
     recipe = tmp_path / "recipe.yaml"
-    with_it, without = (training_of(Experiment.read(recipe, overrides).config) for overrides in ([], ["callbacks.expected=null"]))
+    with_it, without = (
+        training_of(Experiment.read(recipe, overrides).config) for overrides in ([], ["callbacks.reference_curve=null"])
+    )
     assert with_it == without
 
 
 HEAD = "experiment: x\nmax_steps: 3\nstretch: 100\n"
 
 
-@pytest.mark.parametrize("content", [None, "- a list", "experiment: x\n", f"{HEAD}bands: {{a: 1}}", f"{HEAD}bands: {{a: {{1: [2]}}}}"])
+@pytest.mark.parametrize(
+    "content", [None, "- a list", "experiment: x\n", f"{HEAD}bands: {{a: 1}}", f"{HEAD}bands: {{a: {{1: [2]}}}}"]
+)
 def test_what_is_no_file_of_curves_is_refused(content, tmp_path, capsys):
     file = tmp_path / "curves.yaml"
     if content is not None:
         file.write_text(content)
     assert fit(tmp_path, file) == 1
-    assert f"{file} is no file of expected curves" in capsys.readouterr().err
+    assert f"{file} is no file of reference curves" in capsys.readouterr().err
 
 
 def test_runs_of_several_experiments_make_no_curve(file, runs, tmp_path, capsys):
     assert main(["fit", str(TINY), "name=other"]) == 0
     capsys.readouterr()
-    assert main(["expect", "curved", "other", "-o", str(tmp_path / "x.yaml")]) == 1
+    assert main(["reference-curve", "curved", "other", "-o", str(tmp_path / "x.yaml")]) == 1
     assert "curved (200 steps), other (4 steps)" in capsys.readouterr().err
 
 
 def test_a_run_named_twice_is_one(file, tmp_path):
-    assert main(["expect", "curved", "curved", "-o", str(tmp_path / "once.yaml")]) == 0
+    assert main(["reference-curve", "curved", "curved", "-o", str(tmp_path / "once.yaml")]) == 0
     assert yaml.safe_load((tmp_path / "once.yaml").read_text())["runs"] == 1
 
 
 def test_a_place_that_cannot_be_written_is_told(file, tmp_path, capsys):
-    assert main(["expect", "curved", "-o", str(tmp_path)]) == 1
+    assert main(["reference-curve", "curved", "-o", str(tmp_path)]) == 1
     assert f"-o {tmp_path}: cannot be written" in capsys.readouterr().err
 
 
@@ -185,7 +229,7 @@ def test_a_length_that_is_none_makes_no_curve(runs, tmp_path, capsys):
     logger.log_hyperparams({"trainer": {"max_steps": None, "val_check_interval": None}})
     logger.log_metrics({"val/loss": 1.0}, 9)
     logger.finalize("success")
-    assert main(["expect", "endless", "-o", str(tmp_path / "x.yaml")]) == 1
+    assert main(["reference-curve", "endless", "-o", str(tmp_path / "x.yaml")]) == 1
     assert "endless has none: set trainer.max_steps" in capsys.readouterr().err
 
 
@@ -213,7 +257,7 @@ def test_what_is_left_at_the_end_is_no_stretch(file):
 
 
 def test_a_curve_that_comes_back_is_told(file, caplog):
-    curve = ExpectedCurve(str(file))
+    curve = ReferenceCurve(str(file))
     curve.bands = {"val/loss": {100: [0.0, 1.0], 200: [0.0, 1.0]}}
     with pytest.warns(UserWarning, match=r"val/loss is 2 at step 100"):
         curve.look("val/loss", 100, 2.0)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from spectron.errors import TrackingError
 from spectron.tracking.logger import RunLogger
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 from spectron.tracking.run_comparison import MOST_RUNS, compare, evaluation_folders, render
 from spectron.tracking.store import TrackingSettings, find_run
 
@@ -24,9 +24,15 @@ def runs(settings):
     small, large = RunLogger("size", settings), RunLogger("size", settings)
     small.log_hyperparams({"seed": 1, "model": {"layers": 2, "only_here": "[bold]x"}})
     large.log_hyperparams({"seed": 1, "model": {"layers": 12}})
-    small.log_measures([Measure("val/wer", 0.9, 10, "", False, 0.8, 1.0), Measure("val/accuracy", 0.5, 40, "", True)], step=1)
-    small.log_measures([Measure("val/wer", 0.5, 10, "", False, 0.4, 0.6), Measure("val/empty", math.nan, 0, "s", True)], step=2)
-    large.log_measures([Measure("val/wer", 0.25, 12, "", False, 0.2, 0.3), Measure("val/accuracy", 0.5, 40, "", True)], step=2)
+    small.log_measures(
+        [MetricValue("val/wer", 0.9, 10, "", False, 0.8, 1.0), MetricValue("val/accuracy", 0.5, 40, "", True)], step=1
+    )
+    small.log_measures(
+        [MetricValue("val/wer", 0.5, 10, "", False, 0.4, 0.6), MetricValue("val/empty", math.nan, 0, "s", True)], step=2
+    )
+    large.log_measures(
+        [MetricValue("val/wer", 0.25, 12, "", False, 0.2, 0.3), MetricValue("val/accuracy", 0.5, 40, "", True)], step=2
+    )
     large.log_metrics({"val/loss": 1.0, "train/speed": 3.0, "epoch": 0}, step=2)
     small.log_metrics({"val/loss": 2.0, "train/speed": 4.0, "epoch": 0}, step=2)
     small.finalize("success")
@@ -103,9 +109,12 @@ def test_one_run_is_not_enough(settings, runs):
 def test_counts_and_ties_do_not_bury_the_measures(settings):
     for wer in (0.5, 0.4):
         logger = RunLogger("details", settings)
-        measures = [Measure("val/wer", wer, 10, "", False), Measure("val/wer.words", 90, 10, "words")]
-        measures += [Measure("val/wer.skipped", 0, 10, "items", False), Measure("val/mel.skipped", 2 * wer, 10, "items", False)]
-        logger.log_measures([*measures, Measure("val/stopped", 1.0, 10, "", True)], step=1)
+        measures = [MetricValue("val/wer", wer, 10, "", False), MetricValue("val/wer.words", 90, 10, "words")]
+        measures += [
+            MetricValue("val/wer.skipped", 0, 10, "items", False),
+            MetricValue("val/mel.skipped", 2 * wer, 10, "items", False),
+        ]
+        logger.log_measures([*measures, MetricValue("val/stopped", 1.0, 10, "", True)], step=1)
         logger.finalize("success")
     rows = {row.name: [cell.best for cell in row.cells] for row in compare(["details"], settings).rows}
     assert rows == {"val/mel.skipped": [True, False], "val/stopped": [False, False], "val/wer": [True, False]}

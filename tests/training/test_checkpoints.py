@@ -12,7 +12,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
 from spectron.errors import CheckpointError
-from spectron.tracking.measure import Measure
+from spectron.tracking.measure import MetricValue
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
 
@@ -103,7 +103,9 @@ def test_a_measure_that_a_later_callback_takes_can_be_monitored(tmp_path):
         """Measures after ``Checkpoints`` has seen the end of the validation."""
 
         def on_validation_end(self, trainer, pl_module):
-            trainer.logger.measures = {"val/wer": Measure("val/wer", {1: 0.5, 2: 0.2, 3: 0.4}[trainer.global_step], 3)}
+            trainer.logger.measures = {
+                "val/wer": MetricValue("val/wer", {1: 0.5, 2: 0.2, 3: 0.4}[trainer.global_step], 3)
+            }
 
     class Measuring(DummyLogger):
         measures, log_dir = None, None
@@ -121,7 +123,9 @@ def test_a_validation_without_the_monitored_value_is_told(tmp_path):
 
 
 def test_a_limit_of_time_saves_too(tmp_path):
-    trainer = fit(Toy(), Checkpoints(CheckpointSettings(every_n_steps=10**6), tmp_path), -1, max_time=timedelta(seconds=0.3))
+    trainer = fit(
+        Toy(), Checkpoints(CheckpointSettings(every_n_steps=10**6), tmp_path), -1, max_time=timedelta(seconds=0.3)
+    )
     assert steps_in(tmp_path) == {"last.ckpt": trainer.global_step}
     assert trainer.global_step > 0
 

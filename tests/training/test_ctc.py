@@ -15,7 +15,13 @@ def batch(texts: list[str]) -> SpeechBatch:
     rows = len(texts)
     lengths = torch.full((rows,), 16000)
     return SpeechBatch(
-        [str(i) for i in range(rows)], torch.randn(rows, 16000) * 0.1, lengths, texts, torch.zeros(rows, 0), lengths * 0, [""] * rows
+        [str(i) for i in range(rows)],
+        torch.randn(rows, 16000) * 0.1,
+        lengths,
+        texts,
+        torch.zeros(rows, 0),
+        lengths * 0,
+        [""] * rows,
     )
 
 
@@ -32,7 +38,9 @@ def test_loss_is_minus_the_sum_over_all_paths():
     module.model.forward = lambda waveform, lengths: (p.log(), torch.tensor([2]))
     module.train()
     term = module.loss_terms(batch(["a"]))["ctc"]
-    assert float(term.total) == pytest.approx(-torch.tensor(0.75 * 0.5 + 0.75 * 0.5 + 0.25 * 0.5).log().item(), rel=1e-5)
+    assert float(term.total) == pytest.approx(
+        -torch.tensor(0.75 * 0.5 + 0.75 * 0.5 + 0.25 * 0.5).log().item(), rel=1e-5
+    )
     assert int(term.count) == 1
 
 
@@ -40,7 +48,10 @@ def test_character_error_rate_counts_edits_over_characters():
     assert [edits("moo", "mo"), edits("", "mo"), edits("cow", "cow")] == [1, 2, 0]
     module = CTCModule(FrameStackEncoder(8), "ab").eval()
     path = torch.tensor([[1, 1, 0, 2]])  # "ab"
-    module.model.forward = lambda waveform, lengths: (torch.nn.functional.one_hot(path, 3).float().clamp(min=1e-3).log(), torch.tensor([4]))
+    module.model.forward = lambda waveform, lengths: (
+        torch.nn.functional.one_hot(path, 3).float().clamp(min=1e-3).log(),
+        torch.tensor([4]),
+    )
     term = module.loss_terms(batch(["aa"]))["character_error_rate"]
     assert (float(term.total), float(term.count)) == (1.0, 2.0)
 
@@ -49,7 +60,8 @@ def test_text_loss_is_that_of_transformers(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the cow says moo\nthe capital of france is paris\n")
     lm = CausalLanguageModel(
-        config={"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}, tokenizer=TokenizerSettings(str(text), 300)
+        config={"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2},
+        tokenizer=TokenizerSettings(str(text), 300),
     )
     module = TextModule(lm).eval()
     lines = ["the cow says moo", "paris"]

@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from spectron.errors import ConfigError, TrainingError
-from spectron.training.optimisation import Optimisation, freeze, keep_frozen_in_eval, learning_rate_factor, parameter_groups, require_finite
+from spectron.training.optimisation import (
+    Optimisation,
+    freeze,
+    keep_frozen_in_eval,
+    learning_rate_factor,
+    parameter_groups,
+    require_finite,
+)
 
 
 def model() -> nn.ModuleDict:
@@ -14,7 +21,12 @@ def model() -> nn.ModuleDict:
 
 def test_inverse_square_root_by_hand():
     settings = Optimisation(warmup_steps=4)
-    assert [learning_rate_factor(step, settings, 0) for step in (0, 3, 4, 15)] == [0.25, 1.0, pytest.approx((4 / 5) ** 0.5), 0.5]
+    assert [learning_rate_factor(step, settings, 0) for step in (0, 3, 4, 15)] == [
+        0.25,
+        1.0,
+        pytest.approx((4 / 5) ** 0.5),
+        0.5,
+    ]
 
 
 def test_cosine_ends_at_zero():
@@ -39,12 +51,17 @@ def test_a_pattern_that_matches_nothing_is_an_error():
         freeze(model(), ["encodr.*"])
     with pytest.raises(ConfigError, match=r"'encoder\.1\.\*' matches no parameter; did you mean 'encoder\.0\.\*'"):
         freeze(model(), ["encoder.1.*"])
-    with pytest.raises(ConfigError, match=r"'qqq' matches no parameter; the model's parts are encoder, head: freeze one with `<part>\.\*`"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'qqq' matches no parameter; the model's parts are encoder, head: freeze one with `<part>\.\*`",
+    ):
         freeze(model(), ["head.*", "qqq"])
 
 
 def test_learning_rates_by_part_and_decay_of_matrices_only():
-    groups = parameter_groups(model(), Optimisation(peak_learning_rate=1.0, weight_decay=0.1, part_factors={"encoder": 0.5}))
+    groups = parameter_groups(
+        model(), Optimisation(peak_learning_rate=1.0, weight_decay=0.1, part_factors={"encoder": 0.5})
+    )
     by_kind = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in groups}
     assert by_kind == {(0.5, 0.1): 1, (0.5, 0.0): 1, (1.0, 0.1): 1, (1.0, 0.0): 1}
     with pytest.raises(ConfigError, match="names 'encode', which is no part"):

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from spectron.batch import SpeechBatch
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import TrainingError
-from spectron.losses import NAMINGS
+from spectron.losses import ALIGNMENT_LOSSES
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings
 from spectron.training.ctc import CTCModule
 from spectron.training.optimisation import Optimisation
@@ -23,7 +23,9 @@ def batch(name: str, seconds: float = 0.5, rows: int = 2) -> SpeechBatch:
     lengths = torch.full((rows,), samples)
     speech = torch.randn(rows, samples, generator=generator) * 0.1
     texts = ["a b", "ab"][:rows]
-    return SpeechBatch([f"{name}{i}" for i in range(rows)], speech, lengths, texts, torch.zeros(rows, 0), lengths * 0, [""] * rows)
+    return SpeechBatch(
+        [f"{name}{i}" for i in range(rows)], speech, lengths, texts, torch.zeros(rows, 0), lengths * 0, [""] * rows
+    )
 
 
 def loader(batches: list[SpeechBatch]) -> DataLoader:
@@ -32,12 +34,24 @@ def loader(batches: list[SpeechBatch]) -> DataLoader:
 
 def module(**optimisation) -> CTCModule:
     torch.manual_seed(0)
-    return CTCModule(FrameStackEncoder(8), " ab", Optimisation(**{"peak_learning_rate": 1e-2, "warmup_steps": 1} | optimisation))
+    return CTCModule(
+        FrameStackEncoder(8), " ab", Optimisation(**{"peak_learning_rate": 1e-2, "warmup_steps": 1} | optimisation)
+    )
 
 
 def trainer(folder, *callbacks, **settings) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    settings |= {"accelerator": "cpu", "default_root_dir": folder, "callbacks": list(callbacks), "plugins": [AtomicCheckpointIO()]}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    settings |= {
+        "accelerator": "cpu",
+        "default_root_dir": folder,
+        "callbacks": list(callbacks),
+        "plugins": [AtomicCheckpointIO()],
+    }
     return Trainer(**quiet, **settings)
 
 
@@ -55,7 +69,9 @@ def test_frozen_parts_are_in_eval_from_the_first_batch_on(tmp_path):
     net, modes = module(freeze=["encoder.*"]), Modes()
     before = [parameter.detach().clone() for parameter in net.model.encoder.parameters()]
     settings = {"max_steps": 3, "val_check_interval": 1, "num_sanity_val_steps": 1}
-    trainer(tmp_path, modes, **settings).fit(net, loader([batch("one"), batch("three"), batch("four")]), loader([batch("five")]))
+    trainer(tmp_path, modes, **settings).fit(
+        net, loader([batch("one"), batch("three"), batch("four")]), loader([batch("five")])
+    )
     assert modes.seen == [(False, True)] * 3
     assert all(torch.equal(old, new) for old, new in zip(before, net.model.encoder.parameters(), strict=True))
 
@@ -64,8 +80,12 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(tmp
     bad = batch("bad")
     bad.prompt[:] = torch.nan
     checkpoints = Checkpoints(CheckpointSettings(every_n_steps=1), folder=tmp_path)
-    with pytest.raises(TrainingError, match=r"the loss is nan at step 2, batch: bad0, bad1\. The last checkpoint is good"):
-        trainer(tmp_path, checkpoints, max_steps=5).fit(module(), loader([batch("one"), batch("three"), bad, batch("four")]))
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan at step 2, batch: bad0, bad1\. The last checkpoint is good"
+    ):
+        trainer(tmp_path, checkpoints, max_steps=5).fit(
+            module(), loader([batch("one"), batch("three"), bad, batch("four")])
+        )
     saved = read_checkpoint(tmp_path / "last.ckpt")
     assert saved["global_step"] == 2
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
@@ -110,7 +130,9 @@ def test_frozen_parts_do_not_move_and_stay_in_eval(tmp_path):
     net.model.encoder.register_forward_pre_hook(lambda encoder, _: modes.append(encoder.training))
     trainer(tmp_path, max_steps=2).fit(net.train(), loader([batch("one"), batch("two")]))
     assert modes == [False, False]
-    moved = {name.split(".")[0] for name, value in net.model.state_dict().items() if not torch.equal(value, before[name])}
+    moved = {
+        name.split(".")[0] for name, value in net.model.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert moved == {"output"}
 
 
@@ -122,6 +144,8 @@ def test_what_is_said_is_weighed_and_left_out_at_zero(weights, tmp_path):
     with torch.no_grad():
         means = {name: float(term.mean) for name, term in net.loss_terms(ragged_batch()).items()}
         total = float(net.total({name: torch.tensor(value) for name, value in means.items()}))
-    assert means.keys() & NAMINGS.keys() == weights.keys()
-    assert total == pytest.approx(2.0 * means["text"] + 0.3 * means["speech"] + sum(w * means[what] for what, w in weights.items()))
+    assert means.keys() & ALIGNMENT_LOSSES.keys() == weights.keys()
+    assert total == pytest.approx(
+        2.0 * means["text"] + 0.3 * means["speech"] + sum(w * means[what] for what, w in weights.items())
+    )
     assert all(means[what] > 0 for what in weights)

@@ -12,7 +12,7 @@ from spectron.training.vocoding import VocoderLossWeights, VocoderModule, consta
 from spectron.vocoders import VocosSettings, VocosVocoder
 from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings, PeriodDiscriminator
 
-MEL = MelConfig(mel_bins=20)
+MEL = MelConfig(n_mels=20)
 JUDGES = DiscriminatorSettings(periods=[2, 3], period_channels=[4, 4], resolutions=[256], resolution_channels=4)
 
 
@@ -136,7 +136,9 @@ def test_it_learns_one_recording(draft_rounds):
     """From nothing it comes much nearer in sixty steps; from a draft it comes nearer than the draft is."""
     torch.manual_seed(0)
     settings = VocosSettings(width=16, layers=2, feedforward=24, draft_rounds=draft_rounds)
-    task = VocoderModule(lambda mel: VocosVocoder(mel, vocos=settings), MEL, JUDGES, VocoderLossWeights(adversarial_from_step=10_000))
+    task = VocoderModule(
+        lambda mel: VocosVocoder(mel, vocos=settings), MEL, JUDGES, VocoderLossWeights(adversarial_from_step=10_000)
+    )
     time = torch.arange(6400) / 16000
     data = batch((6400,))
     data.continuation = (0.3 * torch.sin(2 * torch.pi * 440 * time) + 0.01 * torch.randn(6400))[None]

@@ -21,4 +21,6 @@ def test_its_speech_has_the_spectrogram_that_it_was_given(mel):
     spoken, num_samples = GriffinLimVocoder(mel)(given, num_frames)
     again, _ = LogMel(mel)(spoken, num_samples)
     assert float((again - given)[:, 3:-3].abs().mean()) < 0.25
-    assert float((again - given)[:, 3:-3].mean().abs()) < 0.1  # a filter bank of another normalisation would be off by its width
+    assert (
+        float((again - given)[:, 3:-3].mean().abs()) < 0.1
+    )  # a filter bank of another normalisation would be off by its width

@@ -11,7 +11,13 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from vocoders import LJ_SPEECH, hifigan_config, write_authors_hifigan, write_speechbrain_hifigan, write_transformers_hifigan
+from vocoders import (
+    LJ_SPEECH,
+    hifigan_config,
+    write_authors_hifigan,
+    write_speechbrain_hifigan,
+    write_transformers_hifigan,
+)
 
 from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
@@ -22,7 +28,11 @@ from spectron.weights.exporting import export_parts
 MEL = MelConfig(16000, 2.0, 8.0, 12, 0.0, 8000.0, 1e-5, "slaney", True)  # hop 32, window and FFT 128
 LJ = MelConfig(22050, 11.61, 46.44, 80, 0.0, 8000.0, 1e-5, "slaney", True)
 DATA = Path(os.environ.get("SPECTRON_DATA", ""))
-FOLDERS = {"authors": write_authors_hifigan, "transformers": write_transformers_hifigan, "speechbrain": write_speechbrain_hifigan}
+FOLDERS = {
+    "authors": write_authors_hifigan,
+    "transformers": write_transformers_hifigan,
+    "speechbrain": write_speechbrain_hifigan,
+}
 
 
 def authors_generator(mel: torch.Tensor, tensors: dict[str, torch.Tensor], config: dict) -> torch.Tensor:
@@ -30,7 +40,9 @@ def authors_generator(mel: torch.Tensor, tensors: dict[str, torch.Tensor], confi
 
     def parts(name: str) -> tuple[torch.Tensor, torch.Tensor]:
         direction = tensors[f"{name}.weight_v"]
-        return tensors[f"{name}.weight_g"] * direction / direction.norm(dim=(1, 2), keepdim=True), tensors[f"{name}.bias"]
+        return tensors[f"{name}.weight_g"] * direction / direction.norm(dim=(1, 2), keepdim=True), tensors[
+            f"{name}.bias"
+        ]
 
     def convolve(x: torch.Tensor, name: str, dilation: int = 1) -> torch.Tensor:
         weight, bias = parts(name)
@@ -38,7 +50,9 @@ def authors_generator(mel: torch.Tensor, tensors: dict[str, torch.Tensor], confi
 
     x = convolve(mel, "conv_pre")
     for stage, (rate, kernel) in enumerate(zip(config["upsample_rates"], config["upsample_kernel_sizes"], strict=True)):
-        x = functional.conv_transpose1d(functional.leaky_relu(x, 0.1), *parts(f"ups.{stage}"), stride=rate, padding=(kernel - rate) // 2)
+        x = functional.conv_transpose1d(
+            functional.leaky_relu(x, 0.1), *parts(f"ups.{stage}"), stride=rate, padding=(kernel - rate) // 2
+        )
         blocks = []
         for block, dilations in enumerate(config["resblock_dilation_sizes"]):
             y, name = x, f"resblocks.{stage * 2 + block}"
@@ -54,7 +68,7 @@ def authors_generator(mel: torch.Tensor, tensors: dict[str, torch.Tensor], confi
 
 
 def spectrogram(frames: int = 30, mel: MelConfig = MEL) -> torch.Tensor:
-    return torch.randn(1, frames, mel.mel_bins, generator=torch.Generator().manual_seed(1)) * 2 - 3
+    return torch.randn(1, frames, mel.n_mels, generator=torch.Generator().manual_seed(1)) * 2 - 3
 
 
 def vocode(vocoder: HiFiGANVocoder, mel: torch.Tensor) -> torch.Tensor:
@@ -114,7 +128,12 @@ def test_speechbrain_folder_gives_its_librarys_numbers_and_runs_no_tag(tmp_path)
     from speechbrain.lobes.models.HifiGAN import HifiganGenerator
 
     folder = write_speechbrain_hifigan(tmp_path / "hifigan")
-    sizes = {"upsample_kernel_sizes": [16, 8], "upsample_initial_channel": 16, "upsample_factors": [8, 4], "resblock_kernel_sizes": [3, 5]}
+    sizes = {
+        "upsample_kernel_sizes": [16, 8],
+        "upsample_initial_channel": 16,
+        "upsample_factors": [8, 4],
+        "resblock_kernel_sizes": [3, 5],
+    }
     generator = HifiganGenerator(12, 1, "1", [[1, 3, 5], [1, 3, 5]], **sizes)
     generator.load_state_dict(torch.load(folder / "generator.ckpt", weights_only=True))
     mel = spectrogram()
@@ -147,7 +166,10 @@ def test_an_export_speaks_as_before(name, half, tmp_path):
     head = replace(MEL, floor=1e-10) if name == "transformers" else replace(MEL, area_norm=False)
     model = torch.nn.Module()
     model.vocoder = HiFiGANVocoder(head, source, bridge="exact")
-    config = {"task": "none", "model": {"vocoder": {"class_path": "spectron.vocoders.HiFiGANVocoder", "init_args": {"source": source}}}}
+    config = {
+        "task": "none",
+        "model": {"vocoder": {"class_path": "spectron.vocoders.HiFiGANVocoder", "init_args": {"source": source}}},
+    }
     export_parts(model, config, tmp_path, half)
     arguments = yaml.safe_load((tmp_path / "config.yaml").read_text())["model"]["vocoder"]["init_args"]
     assert arguments["source"] == "${here}/vocoder"
@@ -158,13 +180,17 @@ def test_an_export_speaks_as_before(name, half, tmp_path):
 
 def test_an_undescribed_generator_asks_for_its_settings_and_keeps_them(tmp_path):
     folder = str(write_transformers_hifigan(tmp_path / "hifigan", described=False))
-    with pytest.raises(ConfigError, match=r"^trained_on: .*State them.*trained_on: \{sample_rate_hz: 16000, frame_shift_ms: 16.0"):
+    with pytest.raises(
+        ConfigError, match=r"^trained_on: .*State them.*trained_on: \{sample_rate_hz: 16000, frame_shift_ms: 16.0"
+    ):
         HiFiGANVocoder(MEL, folder)
     vocoder = HiFiGANVocoder(MEL, folder, trained_on=MEL, mel_format=MelFormat(log="natural"))
     arguments = vocoder.save(tmp_path / "again")
-    assert arguments["trained_on"]["mel_bins"] == 12
+    assert arguments["trained_on"]["n_mels"] == 12
     assert arguments["mel_format"]["log"] == "natural"
-    with pytest.raises(ConfigError, match=r"^source: .* makes 32 samples of a frame, where its spectrogram settings say 64"):
+    with pytest.raises(
+        ConfigError, match=r"^source: .* makes 32 samples of a frame, where its spectrogram settings say 64"
+    ):
         HiFiGANVocoder(MEL, folder, trained_on=replace(MEL, frame_shift_ms=4.0))
 
 
@@ -175,7 +201,9 @@ def test_settings_are_not_stated_twice(tmp_path):
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_another_spectrogram_is_refused(name, tmp_path):
-    with pytest.raises(ConfigError, match=r"^source: .*mel_bins is 12, the head has 128.*model\.head\.init_args\.mel: \{"):
+    with pytest.raises(
+        ConfigError, match=r"^source: .*n_mels is 12, the head has 128.*model\.head\.init_args\.mel: \{"
+    ):
         HiFiGANVocoder(MelConfig(), str(FOLDERS[name](tmp_path / "hifigan")))
 
 
@@ -195,31 +223,57 @@ def test_a_generator_learns(tmp_path):
 
 def edit_config(folder: Path, **changes) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in (config | changes).items() if value != "gone"}))
+    (folder / "config.json").write_text(
+        json.dumps({key: value for key, value in (config | changes).items() if value != "gone"})
+    )
 
 
 BROKEN = {
     "no format": (write_authors_hifigan, lambda f: (f / "config.json").unlink(), "is no HiFi-GAN: it needs"),
     "a missing key": (write_authors_hifigan, lambda f: edit_config(f, win_size="gone"), "KeyError: 'win_size'"),
-    "an odd FFT": (write_authors_hifigan, lambda f: edit_config(f, n_fft=256), "FFT of 256 samples around a window of 128"),
-    "another size": (write_authors_hifigan, lambda f: edit_config(f, upsample_initial_channel=32), "tensors differ in shape"),
-    "no weights": (write_authors_hifigan, lambda f: (f / "generator.safetensors").unlink(), r"holds no \*\.safetensors"),
+    "an odd FFT": (
+        write_authors_hifigan,
+        lambda f: edit_config(f, n_fft=256),
+        "FFT of 256 samples around a window of 128",
+    ),
+    "another size": (
+        write_authors_hifigan,
+        lambda f: edit_config(f, upsample_initial_channel=32),
+        "tensors differ in shape",
+    ),
+    "no weights": (
+        write_authors_hifigan,
+        lambda f: (f / "generator.safetensors").unlink(),
+        r"holds no \*\.safetensors",
+    ),
     "two files": (
         write_authors_hifigan,
         lambda f: shutil.copy(f / "generator.safetensors", f / "b.safetensors"),
         "holds 2 files of weights",
     ),
-    "broken weights": (write_authors_hifigan, lambda f: (f / "generator.safetensors").write_bytes(b"no"), "is no whole safetensors file"),
+    "broken weights": (
+        write_authors_hifigan,
+        lambda f: (f / "generator.safetensors").write_bytes(b"no"),
+        "is no whole safetensors file",
+    ),
     "no checkpoint": (write_speechbrain_hifigan, lambda f: (f / "generator.ckpt").unlink(), "hf download"),
-    "a pickle": (write_speechbrain_hifigan, lambda f: torch.save(Path("/"), f / "generator.ckpt"), "cannot be read as a HiFi-GAN"),
+    "a pickle": (
+        write_speechbrain_hifigan,
+        lambda f: torch.save(Path("/"), f / "generator.ckpt"),
+        "cannot be read as a HiFi-GAN",
+    ),
     "power": (
         write_speechbrain_hifigan,
-        lambda f: (f / "hyperparams.yaml").write_text((f / "hyperparams.yaml").read_text().replace("power: 1", "power: 2")),
+        lambda f: (f / "hyperparams.yaml").write_text(
+            (f / "hyperparams.yaml").read_text().replace("power: 1", "power: 2")
+        ),
         "spectrograms of power 2 with a logarithm",
     ),
     "another class": (
         write_speechbrain_hifigan,
-        lambda f: (f / "hyperparams.yaml").write_text((f / "hyperparams.yaml").read_text().replace("HifiganGen", "UnitHifiganGen")),
+        lambda f: (f / "hyperparams.yaml").write_text(
+            (f / "hyperparams.yaml").read_text().replace("HifiganGen", "UnitHifiganGen")
+        ),
         "UnitHifiganGenerator, not an unconditioned HifiganGenerator",
     ),
 }
@@ -234,7 +288,9 @@ def test_a_broken_folder_is_named_with_what_is_wrong(case, tmp_path):
         HiFiGANVocoder(MEL, str(folder))
 
 
-@pytest.mark.skipif(not (DATA / "hifigan_v3_lj").is_dir(), reason="SPECTRON_DATA names no folder with hifigan_v3_lj and ljspeech_mini")
+@pytest.mark.skipif(
+    not (DATA / "hifigan_v3_lj").is_dir(), reason="SPECTRON_DATA names no folder with hifigan_v3_lj and ljspeech_mini"
+)
 def test_real_weights_speak_as_the_recording_did():
     vocoder = HiFiGANVocoder(LJ, str(DATA / "hifigan_v3_lj"))
     first = json.loads((DATA / "ljspeech_mini" / "manifest.jsonl").read_text().splitlines()[0])

@@ -42,15 +42,27 @@ def heads_mel(config: MelConfig, waveform: torch.Tensor) -> torch.Tensor:
 
 def magnitudes(config: MelConfig, waveform: torch.Tensor, **options) -> torch.Tensor:
     """Mel magnitudes (T, M) straight from torchaudio, before any floor or logarithm."""
-    sizes = {"n_fft": config.fft_size, "win_length": config.window_samples, "hop_length": config.hop_samples, "n_mels": config.mel_bins}
+    sizes = {
+        "n_fft": config.fft_size,
+        "win_length": config.window_samples,
+        "hop_length": config.hop_samples,
+        "n_mels": config.n_mels,
+    }
     edges = {"f_min": config.low_hz, "f_max": config.high_hz, "norm": "slaney" if config.area_norm else None}
-    spectrogram = MelSpectrogram(RATE, power=1.0, mel_scale=config.mel_scale, pad_mode="constant", **sizes, **edges, **options)
+    spectrogram = MelSpectrogram(
+        RATE, power=1.0, mel_scale=config.mel_scale, pad_mode="constant", **sizes, **edges, **options
+    )
     return spectrogram(waveform).T[: -(-len(waveform) // config.hop_samples)]
 
 
 CONVERSIONS = {
     "log10": (VOCODER, VOCODER, MelFormat(log="log10"), lambda w: magnitudes(VOCODER, w).log10()),
-    "decibel": (VOCODER, VOCODER, MelFormat(log="decibel"), lambda w: amplitude_to_DB(magnitudes(VOCODER, w), 20.0, 1e-10, 0.0)),
+    "decibel": (
+        VOCODER,
+        VOCODER,
+        MelFormat(log="decibel"),
+        lambda w: amplitude_to_DB(magnitudes(VOCODER, w), 20.0, 1e-10, 0.0),
+    ),
     "area norm of the vocoder": (PLAIN, VOCODER, MelFormat(), lambda w: magnitudes(VOCODER, w).log()),
     "area norm of the head": (VOCODER, PLAIN, MelFormat(log="log10"), lambda w: magnitudes(PLAIN, w).log10()),
     "gain": (
@@ -59,10 +71,12 @@ CONVERSIONS = {
         MelFormat(gain=float(torch.hann_window(1024).square().sum().rsqrt())),
         lambda w: magnitudes(VOCODER, w, normalized=True).log(),
     ),
-    "mean and deviation": (
+    "mean and std": (
         PLAIN,
         VOCODER,
-        MelFormat(log="log10", mean=[0.01 * band - 3 for band in range(80)], deviation=[0.5 + 0.01 * band for band in range(80)]),
+        MelFormat(
+            log="log10", mean=[0.01 * band - 3 for band in range(80)], std=[0.5 + 0.01 * band for band in range(80)]
+        ),
         lambda w: (magnitudes(VOCODER, w).log10() - 0.01 * torch.arange(80) + 3) / (0.5 + 0.01 * torch.arange(80)),
     ),
 }
@@ -73,7 +87,9 @@ def test_the_bridge_gives_what_the_other_spectrogram_is(name, waveform):
     head, trained_on, wanted, direct = CONVERSIONS[name]
     # Floors out of the way: below one of them there is nothing left to convert.
     bridge = MelBridge(replace(head, floor=1e-12), replace(trained_on, floor=1e-12), wanted)
-    torch.testing.assert_close(bridge(heads_mel(replace(head, floor=1e-12), waveform)), direct(waveform), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(
+        bridge(heads_mel(replace(head, floor=1e-12), waveform)), direct(waveform), atol=1e-4, rtol=1e-5
+    )
 
 
 def test_a_higher_floor_is_exact_and_a_lower_one_exact_above_the_heads(waveform, caplog):
@@ -96,7 +112,9 @@ def test_a_late_frame_is_the_frame_of_speech_half_a_hop_later(waveform):
     assert late == 128
     margin = (1024 - 256) // 2
     padded = torch.nn.functional.pad(torch.nn.functional.pad(waveform, (late, 0)), (margin, margin))
-    spectrum = torch.stft(padded, 1024, 256, window=torch.hann_window(1024), center=False, return_complex=True).abs()  # (F, T)
+    spectrum = torch.stft(
+        padded, 1024, 256, window=torch.hann_window(1024), center=False, return_complex=True
+    ).abs()  # (F, T)
     theirs = (spectrum.T @ VOCODER.filter_bank()).clamp(min=1e-5).log()
     ours = heads_mel(VOCODER, waveform)
     torch.testing.assert_close(ours[3:-3], theirs[3 : len(ours) - 3], atol=1e-4, rtol=1e-5)
@@ -124,18 +142,30 @@ def test_every_difference_is_named_with_the_cure_in_yaml():
     with pytest.raises(ConfigError, match=r"^source: 'folder'") as failure:
         require_same_mel(head, VOCODER, "folder")
     message = str(failure.value)
-    for key, theirs, ours in (("sample_rate_hz", "22050", "16000"), ("frame_shift_ms", "11.6 (256 samples)", "12.5 (200 samples)")):
+    for key, theirs, ours in (
+        ("sample_rate_hz", "22050", "16000"),
+        ("frame_shift_ms", "11.6 (256 samples)", "12.5 (200 samples)"),
+    ):
         assert f"{key} is {theirs}, the head has {ours}" in message
     assert set(differences(head, VOCODER)) == {
-        *("sample_rate_hz", "frame_shift_ms", "window_ms", "mel_bins", "low_hz", "mel_scale", "area_norm")
+        *("sample_rate_hz", "frame_shift_ms", "window_ms", "n_mels", "low_hz", "mel_scale", "area_norm")
     }
     cure = message.partition("model.head.init_args.mel: ")[2].partition("}")[0] + "}"
     require_same_mel(MelConfig(**yaml.safe_load(cure)), VOCODER, "folder")
 
 
-@pytest.mark.parametrize("key", ["sample_rate_hz", "frame_shift_ms", "window_ms", "mel_bins", "low_hz", "high_hz", "mel_scale"])
+@pytest.mark.parametrize(
+    "key", ["sample_rate_hz", "frame_shift_ms", "window_ms", "n_mels", "low_hz", "high_hz", "mel_scale"]
+)
 def test_what_decides_frames_and_bands_is_never_bridged(key):
-    other = {"sample_rate_hz": 24000, "frame_shift_ms": 10.0, "window_ms": 40.0, "mel_bins": 64, "low_hz": 40.0, "high_hz": 7600.0}
+    other = {
+        "sample_rate_hz": 24000,
+        "frame_shift_ms": 10.0,
+        "window_ms": 40.0,
+        "n_mels": 64,
+        "low_hz": 40.0,
+        "high_hz": 7600.0,
+    }
     head = replace(VOCODER, **{key: other.get(key, "htk")}, area_norm=False)
     with pytest.raises(ConfigError, match=f"{key} is") as failure:
         require_same_mel(head, VOCODER, "folder", "exact")

@@ -14,8 +14,8 @@ from spectron.errors import CheckpointError, ConfigError
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 from spectron.vocoders.vocos_network import Backbone, Draft, Frames, InverseSTFTHead
 
-MEL = MelConfig(mel_bins=12, frame_shift_ms=2.0, window_ms=8.0)  # hop 32, window 128
-PADDED = MelConfig(mel_bins=12, frame_shift_ms=1.25, window_ms=6.25)  # hop 20, window 100 in frames of 128
+MEL = MelConfig(n_mels=12, frame_shift_ms=2.0, window_ms=8.0)  # hop 32, window 128
+PADDED = MelConfig(n_mels=12, frame_shift_ms=1.25, window_ms=6.25)  # hop 20, window 100 in frames of 128
 SMALL = VocosSettings(width=16, layers=2, feedforward=24)
 
 
@@ -45,8 +45,12 @@ def test_frames_are_torchs_stft():
     waveform = torch.randn(2, 40 * 20)
     spectra = frames.split(waveform)
     window = torch.hann_window(100)
-    expected = torch.stft(waveform, 128, 20, 100, window, pad_mode="constant", return_complex=True).transpose(1, 2)[:, :40]
-    turn = torch.polar(torch.ones(65), -2 * torch.pi * torch.arange(65) * 14 / 128)  # torch centres the window: 14 zeros before it
+    expected = torch.stft(waveform, 128, 20, 100, window, pad_mode="constant", return_complex=True).transpose(1, 2)[
+        :, :40
+    ]
+    turn = torch.polar(
+        torch.ones(65), -2 * torch.pi * torch.arange(65) * 14 / 128
+    )  # torch centres the window: 14 zeros before it
     torch.testing.assert_close(spectra * turn, expected, atol=1e-4, rtol=1e-4)
     again = frames.join(spectra, torch.zeros(2, 40, dtype=torch.bool))
     torch.testing.assert_close(again, waveform, atol=1e-4, rtol=1e-4)
@@ -105,10 +109,14 @@ def test_backbone_against_its_equations():
 
         x = normed(convolved(mel, backbone.embed), backbone.norm).transpose(1, 2)
         for block in backbone.convnext:
-            y = nn.functional.gelu(normed(convolved(x, block.dwconv), block.norm) @ block.pwconv1.weight.T + block.pwconv1.bias)
+            y = nn.functional.gelu(
+                normed(convolved(x, block.dwconv), block.norm) @ block.pwconv1.weight.T + block.pwconv1.bias
+            )
             x = x + (block.gamma * (y @ block.pwconv2.weight.T + block.pwconv2.bias)).transpose(1, 2)
         expected = normed(x, backbone.final_layer_norm)
-        torch.testing.assert_close(backbone(mel, torch.zeros(1, 1, 11, dtype=torch.bool)), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            backbone(mel, torch.zeros(1, 1, 11, dtype=torch.bool)), expected, atol=1e-5, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("draft_rounds", [0, 3])
@@ -139,7 +147,9 @@ def test_saved_and_built_again(tmp_path, half, draft_rounds):
 
 def test_another_spectrogram_is_refused_or_bridged(tmp_path):
     small().save(tmp_path / "vocos")
-    with pytest.raises(ConfigError, match=r"^source: .*frame_shift_ms is 2\.0 \(32 samples\), the head has 4\.0 \(64 samples\)"):
+    with pytest.raises(
+        ConfigError, match=r"^source: .*frame_shift_ms is 2\.0 \(32 samples\), the head has 4\.0 \(64 samples\)"
+    ):
         VocosVocoder(replace(MEL, frame_shift_ms=4.0), source=str(tmp_path / "vocos"))
     with pytest.raises(ConfigError, match="bridge: exact"):
         VocosVocoder(replace(MEL, area_norm=True), source=str(tmp_path / "vocos"))

@@ -41,7 +41,8 @@ def test_a_language_model_is_exported_with_its_tokenizer(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the cow says moo\n")
     lm = CausalLanguageModel(
-        config={"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1}, tokenizer=TokenizerSettings(str(text), 300)
+        config={"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1},
+        tokenizer=TokenizerSettings(str(text), 300),
     )
     config = {"task": "t", "model": {"language_model": {"class_path": "spectron.language_models.CausalLanguageModel"}}}
     export_parts(nn.ModuleDict({"language_model": lm}), config, tmp_path / "out", half=True)
@@ -89,8 +90,14 @@ def test_missing_and_broken_files(tmp_path):
     save_file({"weight": torch.zeros(1, 1), "bias": torch.zeros(1)}, tmp_path / "broken.safetensors")
     whole = (tmp_path / "broken.safetensors").read_bytes()
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n"
-    for content, cure in ((whole[:-4], "Fetch, copy or export it again"), (b"", "Fetch, copy"), (pointer, "run `git lfs pull`")):
+    for content, cure in (
+        (whole[:-4], "Fetch, copy or export it again"),
+        (b"", "Fetch, copy"),
+        (pointer, "run `git lfs pull`"),
+    ):
         (tmp_path / "broken.safetensors").write_bytes(content)
-        said = rf"^weights\.encoder: .*/broken\.safetensors is no whole safetensors file \({len(content)} bytes; .*{cure}"
+        said = (
+            rf"^weights\.encoder: .*/broken\.safetensors is no whole safetensors file \({len(content)} bytes; .*{cure}"
+        )
         with pytest.raises(CheckpointError, match=said):
             load_part(nn.Linear(1, 1), tmp_path / "broken.safetensors", "encoder")

@@ -19,8 +19,8 @@ if [ -n "${SPECTRON_DATA:-}" ]; then
   cp runs/mini-vocoder/export/vocoder/* experiments/mini/weights/vocoder/
 fi
 # The model in the box starts from all of these, and goes on five times from where it was.
-for name in spectron spectron_denials spectron_voice spectron_spelling spectron_lists spectron_own_past; do
+for name in spectron spectron_negated_carriers spectron_voice spectron_spelling spectron_word_lists spectron_scheduled_sampling; do
   "$spectron" fit "experiments/mini/$name.yaml"
   "$spectron" export "mini-${name//_/-}" "runs/mini-${name//_/-}/export"
 done
-"$spectron" export mini-spectron-own-past experiments/mini/weights/spectron --half
+"$spectron" export mini-spectron-scheduled-sampling experiments/mini/weights/spectron --half

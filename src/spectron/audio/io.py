@@ -45,7 +45,9 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is an empty file: copy it again, or leave it out") from error
-        raise DataError(f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or leave it out") from error
+        raise DataError(
+            f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or leave it out"
+        ) from error
     if len(samples) < num_samples:
         wanted = f"{num_samples} samples from sample {start}"
         raise DataError(f"{path} holds {len(samples)} samples where {wanted} were asked for: it is empty or cut short")
@@ -53,7 +55,9 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
         raise DataError(f"{path} holds no sample: it is empty or cut short. Record it again, or leave it out")
     if whole and start + len(samples) < promised - TOLERANCE_SECONDS * rate:
         told, held = promised / rate, (start + len(samples)) / rate
-        raise DataError(f"{path} is cut short: its header tells of {told:.2f} s, and it holds {held:.2f} s. Copy it again, or leave it out")
+        raise DataError(
+            f"{path} is cut short: its header tells of {told:.2f} s, and it holds {held:.2f} s. Copy it again, or leave it out"
+        )
     waveform = torch.from_numpy(samples.mean(axis=1))
     if not torch.isfinite(waveform).all():
         raise DataError(f"{path} holds samples that are not finite numbers: convert it again")

@@ -17,7 +17,7 @@ class MelConfig:
         sample_rate_hz: Waveform rate.
         frame_shift_ms: Time between frames.
         window_ms: Length of the analysis window.
-        mel_bins: Bands M.
+        n_mels: Bands M.
         low_hz: Lower edge of the first band.
         high_hz: Upper edge of the last band, at most half the sample rate.
         floor: Smallest magnitude before the logarithm.
@@ -28,7 +28,7 @@ class MelConfig:
     sample_rate_hz: int = 16000
     frame_shift_ms: float = 12.5
     window_ms: float = 50.0
-    mel_bins: int = 128
+    n_mels: int = 128
     low_hz: float = 20.0
     high_hz: float = 8000.0
     floor: float = 1.0e-5
@@ -37,9 +37,11 @@ class MelConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
-            raise ValueError(f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, got {self.low_hz} to {self.high_hz}")
-        if min(self.frame_shift_ms, self.window_ms, self.mel_bins, self.floor) <= 0:
-            raise ValueError(f"frame_shift_ms, window_ms, mel_bins and floor must be above 0: {self}")
+            raise ValueError(
+                f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, got {self.low_hz} to {self.high_hz}"
+            )
+        if min(self.frame_shift_ms, self.window_ms, self.n_mels, self.floor) <= 0:
+            raise ValueError(f"frame_shift_ms, window_ms, n_mels and floor must be above 0: {self}")
 
     @property
     def hop_samples(self) -> int:
@@ -66,7 +68,9 @@ class MelConfig:
         from torchaudio.functional import melscale_fbanks
 
         norm = "slaney" if self.area_norm else None
-        return melscale_fbanks(self.fft_size // 2 + 1, self.low_hz, self.high_hz, self.mel_bins, self.sample_rate_hz, norm, self.mel_scale)
+        return melscale_fbanks(
+            self.fft_size // 2 + 1, self.low_hz, self.high_hz, self.n_mels, self.sample_rate_hz, norm, self.mel_scale
+        )
 
     def num_frames(self, num_samples: Tensor) -> Tensor:
         """Frames of a recording: one centred on its first sample and one every hop after; none where there is no sample."""
@@ -93,7 +97,7 @@ class LogMel(nn.Module):
             hop_length=config.hop_samples,
             f_min=config.low_hz,
             f_max=config.high_hz,
-            n_mels=config.mel_bins,
+            n_mels=config.n_mels,
             power=1.0,
             norm="slaney" if config.area_norm else None,
             mel_scale=config.mel_scale,

@@ -45,12 +45,22 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
     FigureCanvasAgg(figure)
     longest = max(panel.mel.shape[0] / panel.frame_rate_hz for panel in panels)
     filled = [panel.mel for panel in panels if panel.mel.numel()]
-    low, high = (min(mel.min().item() for mel in filled), max(mel.max().item() for mel in filled)) if filled else (0.0, 1.0)
+    low, high = (
+        (min(mel.min().item() for mel in filled), max(mel.max().item() for mel in filled)) if filled else (0.0, 1.0)
+    )
     for axes, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
         seconds = panel.mel.shape[0] / panel.frame_rate_hz
         if panel.mel.numel():
             image = panel.mel.detach().float().cpu().T.numpy()  # (M, T)
-            axes.imshow(image, origin="lower", aspect="auto", extent=(0, seconds, 0, panel.mel.shape[1]), vmin=low, vmax=high, cmap="magma")
+            axes.imshow(
+                image,
+                origin="lower",
+                aspect="auto",
+                extent=(0, seconds, 0, panel.mel.shape[1]),
+                vmin=low,
+                vmax=high,
+                cmap="magma",
+            )
         else:
             axes.text(0.5, 0.5, "no speech", transform=axes.transAxes, ha="center", va="center")
         axes.set_xlim(0, max(longest, 1e-3))
@@ -59,7 +69,9 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
         axes.set_ylabel("mel band", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_formatter("{x:g} s")
-        axes.set_xlabel("\n".join(textwrap.wrap(printable(panel.caption), LINE_CHARACTERS)), fontsize=9, parse_math=False)
+        axes.set_xlabel(
+            "\n".join(textwrap.wrap(printable(panel.caption), LINE_CHARACTERS)), fontsize=9, parse_math=False
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # it draws a box, which says enough

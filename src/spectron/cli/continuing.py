@@ -74,14 +74,21 @@ def output_files(prompts: list[Path], output: Path) -> list[Path]:
     if len(prompts) == 1 and not output.is_dir():
         files = [output if suffix == ".wav" else output.with_name(output.name + ".wav")]
     elif suffix == ".wav":
-        raise ConfigError(f"-o {output}: {len(prompts)} prompts need a folder for their answers, not one file. Leave out the .wav")
+        raise ConfigError(
+            f"-o {output}: {len(prompts)} prompts need a folder for their answers, not one file. Leave out the .wav"
+        )
     else:
         names = [path.stem for path in prompts]
-        files = [output / (f"{name}.wav" if names.count(name) == 1 else f"{name}-{place}.wav") for place, name in enumerate(names)]
+        files = [
+            output / (f"{name}.wav" if names.count(name) == 1 else f"{name}-{place}.wav")
+            for place, name in enumerate(names)
+        ]
     taken = {path.resolve() for path in prompts}
     for place, file in enumerate(files):
         if file.resolve() in taken:
-            raise ConfigError(f"-o {output}: the answer to {prompts[place]} would be written over {file}. Name another folder or file")
+            raise ConfigError(
+                f"-o {output}: the answer to {prompts[place]} would be written over {file}. Name another folder or file"
+            )
         taken.add(file.resolve())
     return files
 
@@ -102,16 +109,25 @@ def speak(module: LightningModule, prompts: list[Recording], files: list[Path], 
     """
     model: Any = getattr(module, "model", None)
     if not isinstance(model, SpokenLanguageModel):
-        raise CheckpointError(f"this is a {type(module).__name__}, which cannot continue speech. Give a run of a SpectronModule.")
+        raise CheckpointError(
+            f"this is a {type(module).__name__}, which cannot continue speech. Give a run of a SpectronModule."
+        )
     waveforms = [resample(prompt.waveform, prompt.sample_rate_hz, model.prompt_rate_hz) for prompt in prompts]
     lengths = torch.tensor([len(waveform) for waveform in waveforms], device=module.device)
-    batch = Prompts([prompt.path.name for prompt in prompts], pad_sequence(waveforms, batch_first=True).to(module.device), lengths)
+    batch = Prompts(
+        [prompt.path.name for prompt in prompts], pad_sequence(waveforms, batch_first=True).to(module.device), lengths
+    )
     if isinstance(model, SpectronModel):
-        model.require_room(batch)
-        told = [SpokenLength(prompt.path.name, len(prompt.waveform) / prompt.sample_rate_hz, 0.0, ("", "")) for prompt in prompts]
+        model.require_fits_context(batch)
+        told = [
+            SpokenLength(prompt.path.name, len(prompt.waveform) / prompt.sample_rate_hz, 0.0, ("", ""))
+            for prompt in prompts
+        ]
         require_room_for_decoding(model, told, decoding)
     answer = model.continue_speech(batch, decoding)
-    return [_write(model, prompt, file, answer, row) for row, (prompt, file) in enumerate(zip(prompts, files, strict=True))]
+    return [
+        _write(model, prompt, file, answer, row) for row, (prompt, file) in enumerate(zip(prompts, files, strict=True))
+    ]
 
 
 def _write(model: Any, prompt: Recording, wav: Path, answer: Continuation, row: int) -> Spoken:
@@ -125,8 +141,15 @@ def _write(model: Any, prompt: Recording, wav: Path, answer: Continuation, row: 
     prompt_mel, _ = LogMel(model.head.mel)(heard, torch.tensor([heard.shape[1]]))
     rate = model.head.mel.frame_rate_hz
     panels = [
-        MelPanel(f"Prompt: {prompt.path.name}", prompt_mel[0], rate, "" if transcript is None else f"heard: {transcript}"),
-        MelPanel("Continuation", answer.mel[row, :num_frames], rate, f"written: {text if continuation is None else continuation}"),
+        MelPanel(
+            f"Prompt: {prompt.path.name}", prompt_mel[0], rate, "" if transcript is None else f"heard: {transcript}"
+        ),
+        MelPanel(
+            "Continuation",
+            answer.mel[row, :num_frames],
+            rate,
+            f"written: {text if continuation is None else continuation}",
+        ),
     ]
     picture = mel_picture(wav.with_suffix(".png"), panels)
     seconds = num_samples / answer.sample_rate_hz

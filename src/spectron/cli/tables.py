@@ -8,15 +8,17 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from spectron.conformance import Verdict
-from spectron.tracking.measure import ARROWS, COUNTED, SKIPPED, VALIDATION, Measure, flatten, number
+from spectron.conformance import CheckResult
+from spectron.tracking.measure import ARROWS, COUNTED, SKIPPED, VALIDATION, MetricValue, flatten, number
 from spectron.tracking.provenance import trainable_line
 
 
-def measures_table(measures: list[Measure]) -> Table:
+def measures_table(measures: list[MetricValue]) -> Table:
     """Every measure with its 95 % interval, unit, direction and counts; what counts, or is compared with, another one stands in its row."""
     named = {measure.name: measure for measure in measures}
-    compared = [prefix for prefix in dict.fromkeys(name.partition("/")[0] for name in named) if prefix + "/" != VALIDATION]
+    compared = [
+        prefix for prefix in dict.fromkeys(name.partition("/")[0] for name in named) if prefix + "/" != VALIDATION
+    ]
     table = Table(title="Validation", title_justify="left", min_width=36)
     table.add_column("metric", overflow="fold")
     for heading in ("value", "95 % interval"):
@@ -37,17 +39,25 @@ def measures_table(measures: list[Measure]) -> Table:
     return table
 
 
-def _row(named: dict[str, Measure], measure: Measure) -> list[Text | str]:
+def _row(named: dict[str, MetricValue], measure: MetricValue) -> list[Text | str]:
     """The cells of a measure itself."""
     name = measure.name
     items = [str(measure.count)] if measure.count else []
     items += [f"{named[f'{name}.{thing}'].value:.0f} {thing}" for thing in COUNTED if f"{name}.{thing}" in named]
     skipped = named.get(f"{name}.{SKIPPED}")
     unit, arrow = Text(measure.unit), ARROWS[measure.higher_is_better]
-    return [Text(name), number(measure.value), _interval(measure), unit, arrow, ", ".join(items), number(skipped.value) if skipped else ""]
+    return [
+        Text(name),
+        number(measure.value),
+        _interval(measure),
+        unit,
+        arrow,
+        ", ".join(items),
+        number(skipped.value) if skipped else "",
+    ]
 
 
-def _with_interval(measure: Measure) -> str:
+def _with_interval(measure: MetricValue) -> str:
     """Value and interval in one cell."""
     interval = _interval(measure)
     return number(measure.value) + (f" ({interval})" if interval else "")
@@ -77,7 +87,7 @@ def resolved_table(resolved: dict[str, Any]) -> Table:
     return table
 
 
-def verdict_line(verdict: Verdict) -> Text:
+def verdict_line(verdict: CheckResult) -> Text:
     """One check of a part: whether it passed, its name, what was measured or seen."""
     mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}[verdict.passed]
     return Text.assemble((mark, colour), f" {verdict.name:<22} ", verdict.detail)
@@ -93,7 +103,7 @@ def shapes_table(shapes: dict[str, tuple[int, ...]]) -> Table:
     return table
 
 
-def _interval(measure: Measure) -> str:
+def _interval(measure: MetricValue) -> str:
     """The 95 % interval, where there is one."""
     if measure.low is None or measure.high is None or math.isnan(measure.low):
         return ""

@@ -45,11 +45,15 @@ def evaluate(options: argparse.Namespace) -> None:
 
     for option in ("device", "resume"):
         if getattr(options, option) is not None:
-            raise ConfigError(f"--{option} is for a suite, and there is none: name one behind the model, or leave --{option} out")
+            raise ConfigError(
+                f"--{option} is for a suite, and there is none: name one behind the model, or leave --{option} out"
+            )
 
     source = _source(options)
     if source.is_export:
-        raise ConfigError(f"{source.path} describes a model without data to evaluate it on. Write a YAML that extends it, and fit that.")
+        raise ConfigError(
+            f"{source.path} describes a model without data to evaluate it on. Write a YAML that extends it, and fit that."
+        )
     overrides = [*options.overrides, *([f"tracking.folder={options.runs}"] if options.runs else [])]
     _print_outcome(evaluate(load_experiment(source, overrides), source, changed=bool(options.overrides)))
 
@@ -103,14 +107,20 @@ def _means(options: argparse.Namespace) -> tuple[Decoding, device, Source]:
     from spectron.devices import device_called
 
     try:
-        decoding = Decoding(max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain)
+        decoding = Decoding(
+            max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain
+        )
     except ValueError as error:
         raise ConfigError(f"decoding: {error}") from error
     return decoding, device_called(options.device), _source(options)
 
 
 def _speak(
-    options: argparse.Namespace, means: tuple[Decoding, device, Source], prompts: list[Recording], files: list[Path], asked: str = ""
+    options: argparse.Namespace,
+    means: tuple[Decoding, device, Source],
+    prompts: list[Recording],
+    files: list[Path],
+    asked: str = "",
 ) -> None:
     """Load the model, continue the prompts, and tell what was said, and where that is not what was ``asked``."""
     import importlib
@@ -129,7 +139,9 @@ def _speak(
         else:
             print(f"Transcript:   {spoken.transcript or '(none)'}")
             if asked and normalize(asked) != normalize(spoken.transcript):
-                print(f"Asked:        {asked} (heard otherwise: a model hears such questions as it was trained on, in their words)")
+                print(
+                    f"Asked:        {asked} (heard otherwise: a model hears such questions as it was trained on, in their words)"
+                )
             print(f"Continuation: {spoken.continuation or '(none)'}")
         cut = "" if spoken.stopped else ", cut off at --max-seconds"
         print(f"Speech:       {spoken.wav} ({spoken.seconds:.2f} s{cut})\nPicture:      {spoken.picture}")
@@ -145,7 +157,9 @@ def compare(options: argparse.Namespace) -> None:
         _compare_evaluations(folders, options)
         return
     if options.output or options.anyway:
-        raise ConfigError(f"--output and --anyway are for evaluations, and {', '.join(options.references)} holds none: leave them out")
+        raise ConfigError(
+            f"--output and --anyway are for evaluations, and {', '.join(options.references)} holds none: leave them out"
+        )
     console().print(render(compare(options.references, _tracking(options))))
 
 
@@ -232,14 +246,17 @@ def prepare(options: argparse.Namespace) -> None:
     for name, reason in list(done.skipped.items())[:LEFT_OUT_SHOWN]:
         print(f"Left out: {name}: {reason}")
     if done.skipped:
-        print(f"{len(done.skipped)} left out" + (f", the first {LEFT_OUT_SHOWN} shown" if len(done.skipped) > LEFT_OUT_SHOWN else ""))
+        print(
+            f"{len(done.skipped)} left out"
+            + (f", the first {LEFT_OUT_SHOWN} shown" if len(done.skipped) > LEFT_OUT_SHOWN else "")
+        )
 
 
-def expect(options: argparse.Namespace) -> None:
-    """Write the expected curves of a recipe."""
-    from spectron.tracking.reference_curves import write_expected
+def reference_curve(options: argparse.Namespace) -> None:
+    """Write the reference curves of a recipe."""
+    from spectron.tracking.reference_curves import write_reference_curve
 
-    print(write_expected(options.references, options.output, _tracking(options)))
+    print(write_reference_curve(options.references, options.output, _tracking(options)))
 
 
 def export(options: argparse.Namespace) -> None:

@@ -18,7 +18,9 @@ from spectron.config.user_classes import to_dotted, to_references
 from spectron.errors import ConfigError, DataError
 
 
-def parser_of(section: str, hint: Any, arguments_of: bool = False, left_out: Iterable[str] = (), built: bool = True) -> ArgumentParser:
+def parser_of(
+    section: str, hint: Any, arguments_of: bool = False, left_out: Iterable[str] = (), built: bool = True
+) -> ArgumentParser:
     """A parser of one section of a configuration.
 
     Args:
@@ -76,10 +78,14 @@ def explaining(section: Section, where: Callable[[KeyPath], str]) -> Iterator[No
     except Exception as error:
         if explanation := explained(error, section):
             path, told = explanation
-            raise type(told)(f"{told} (in {where((*path, 'class_path'))})") from error  # of a whole part, the file that chose its class
+            raise type(told)(
+                f"{told} (in {where((*path, 'class_path'))})"
+            ) from error  # of a whole part, the file that chose its class
         if isinstance(error, ConfigError) and section.within and str(error).startswith(f"{section.name}: "):
             # Of a part that refuses the arguments themselves no method was ever at work.
-            raise ConfigError(f"{'.'.join(section.within)}.{error} (in {where((*section.path, 'class_path'))})") from error
+            raise ConfigError(
+                f"{'.'.join(section.within)}.{error} (in {where((*section.path, 'class_path'))})"
+            ) from error
         if isinstance(error, ArgumentError | ValueError | OSError):
             raise ConfigError(f"{'.'.join(section.path)}: {_last_line(error)} (in {where(section.path)})") from error
         raise

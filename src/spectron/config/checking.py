@@ -69,19 +69,27 @@ def import_class(class_path: str) -> type:
     if is_reference(class_path):
         return load_class(class_path)
     if class_path.endswith(".py"):
-        raise ConfigError(f"`{class_path}` names a file, and no class in it. Write file.py:Class, such as `{class_path}:MyEncoder`.")
+        raise ConfigError(
+            f"`{class_path}` names a file, and no class in it. Write file.py:Class, such as `{class_path}:MyEncoder`."
+        )
     module_name, _, name = class_path.rpartition(".")
     if not module_name:
-        raise ConfigError(f"`{class_path}` is not the dotted path of a class, such as package.module.{class_path or 'Class'}")
+        raise ConfigError(
+            f"`{class_path}` is not the dotted path of a class, such as package.module.{class_path or 'Class'}"
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
             raise ConfigError(f"`{class_path}`: importing {module_name} failed: {error}.") from error
-        missing = f"there is no module `{error.name}` among the installed ones, in the YAML's folder or in the current one"
+        missing = (
+            f"there is no module `{error.name}` among the installed ones, in the YAML's folder or in the current one"
+        )
         raise ConfigError(missing) from error
     except Exception as error:  # whatever a user's module raises while it is imported
-        raise ConfigError(f"`{class_path}`: importing {module_name} failed: {type(error).__name__}: {error}.") from error
+        raise ConfigError(
+            f"`{class_path}`: importing {module_name} failed: {type(error).__name__}: {error}."
+        ) from error
     found = getattr(module, name, None)
     if not isinstance(found, type):
         raise ConfigError(f"`{module_name}` has no class `{name}`")
@@ -96,7 +104,9 @@ def part_hints(hint: Any) -> list[PartHint]:
         return part_hints(get_args(hint)[0])
     if get_origin(hint) in (Callable, _CALLABLE) and len(get_args(hint)) == 2:
         arguments, result = get_args(hint)
-        return [PartHint(part.base, len(arguments)) for part in part_hints(result)] if isinstance(arguments, list) else []
+        return (
+            [PartHint(part.base, len(arguments)) for part in part_hints(result)] if isinstance(arguments, list) else []
+        )
     if isinstance(hint, type) and get_origin(hint) is None and not is_dataclass(hint) and not issubclass(hint, Enum):
         return [] if hint.__module__.split(".")[0] in sys.stdlib_module_names else [PartHint(hint)]
     return []
@@ -115,7 +125,9 @@ class Checker:
 
     where: Callable[[KeyPath], str]
 
-    def arguments(self, values: Any, accepted: Mapping[str, Parameter], path: KeyPath, owner: str, known: Iterable[str] = ()) -> None:
+    def arguments(
+        self, values: Any, accepted: Mapping[str, Parameter], path: KeyPath, owner: str, known: Iterable[str] = ()
+    ) -> None:
         """Check a mapping of arguments: all known, none missing (``known`` are given elsewhere), each of its type."""
         if not isinstance(values, dict):
             raise self.error(path, f"{owner} expects keys and values, got {values!r}")
@@ -143,7 +155,9 @@ class Checker:
         if isinstance(value, list):
             for option in options:
                 if get_origin(option) is list:
-                    return self._items({str(index): item for index, item in enumerate(value)}, get_args(option)[0], path)
+                    return self._items(
+                        {str(index): item for index, item in enumerate(value)}, get_args(option)[0], path
+                    )
         if value is None and type(None) not in options and hint not in (Any, object, inspect.Parameter.empty):
             raise self.error(path, f"expects {shown(hint)}, got null")
         if parts and value is not None and not (isinstance(value, str) and str in options):
@@ -170,7 +184,11 @@ class Checker:
         accepted = parameters(cls, hint.supplied)
         for key in spec:
             if key not in PART_KEYS:
-                cure = f"Write it under `init_args`: {'.'.join((*path, 'init_args', key))}" if key in accepted else nearest(key, PART_KEYS)
+                cure = (
+                    f"Write it under `init_args`: {'.'.join((*path, 'init_args', key))}"
+                    if key in accepted
+                    else nearest(key, PART_KEYS)
+                )
                 raise self.error((*path, key), f"beside class_path only init_args may stand. {cure}")
         self.arguments(spec.get("init_args") or {}, accepted, (*path, "init_args"), cls.__name__)
 
@@ -178,12 +196,18 @@ class Checker:
         """The class of a path, which has to be one of those asked for, and the hint that it fits."""
         wanted = " or ".join(hint.base.__name__ for hint in hints)
         if not isinstance(class_path, str):
-            raise self.error(path, f"expects the dotted path of a {wanted}, got {class_path!r}. {_nearest_part('', hints)}".rstrip())
+            raise self.error(
+                path, f"expects the dotted path of a {wanted}, got {class_path!r}. {_nearest_part('', hints)}".rstrip()
+            )
         try:
             cls = import_class(class_path)
         except ConfigError as error:
             # In whole sentences it holds its cure; otherwise the name is wrong, and the nearest right one is the cure.
-            told = str(error) if str(error).endswith((".", "?")) else f"{error}. {_nearest_part(class_path, hints)}".rstrip()
+            told = (
+                str(error)
+                if str(error).endswith((".", "?"))
+                else f"{error}. {_nearest_part(class_path, hints)}".rstrip()
+            )
             raise self.error(path, told) from error.__cause__
         hint = next((hint for hint in hints if issubclass(cls, hint.base)), None)
         if hint is None:
@@ -257,13 +281,21 @@ def _nearest_part(class_path: str, hints: list[PartHint]) -> str:
     for cls in found:
         found += [sub for sub in _subclasses(cls) if sub not in found]
     # Bare names are compared: a likeness of the packages in front would drown the name's own.
-    public = {cls.__name__: _public_path(cls) for cls in found if not inspect.isabstract(cls) and "<locals>" not in cls.__qualname__}
+    public = {
+        cls.__name__: _public_path(cls)
+        for cls in found
+        if not inspect.isabstract(cls) and "<locals>" not in cls.__qualname__
+    }
     # Tables call a metric by its label, and so may whoever has read one.
     label_of = {cls.__name__: getattr(getattr(cls, "label", None), "name", None) for cls in found}
     labels = {label: public[name] for name, label in label_of.items() if label and name in public}
     wanted, named = re.split(r"[.:]", class_path)[-1], labels | public
     close = difflib.get_close_matches(wanted, named, n=1)
-    return f"Did you mean `{named[close[0]]}`?" if close else (public and f"There are: {', '.join(sorted(public.values())[:12])}.") or ""
+    return (
+        f"Did you mean `{named[close[0]]}`?"
+        if close
+        else (public and f"There are: {', '.join(sorted(public.values())[:12])}.") or ""
+    )
 
 
 def _subclasses(cls: type) -> list[type]:

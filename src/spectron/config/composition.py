@@ -145,25 +145,38 @@ def _parse_override(item: str) -> dict[str, Any]:
     """``a.b=value`` to ``{"a": {"b": value}}``, the value read as YAML."""
     key, equals, text = item.partition("=")
     if not equals or not re.fullmatch(r"[\w/-]+(\.[\w/-]+)*", key):
-        raise ConfigError(f"{item!r} on the command line is not an override. Write key=value, for example trainer.max_steps=100.")
+        raise ConfigError(
+            f"{item!r} on the command line is not an override. Write key=value, for example trainer.max_steps=100."
+        )
     if key.split(".")[0] == "extends":
         raise ConfigError("extends: a base cannot be named on the command line. Write a YAML that extends both.")
     try:
         value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index,call-overload]
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{item!r} on the command line: the value is not YAML: {error}. Quote it for the shell.") from error
+        raise ConfigError(
+            f"{item!r} on the command line: the value is not YAML: {error}. Quote it for the shell."
+        ) from error
     for name in reversed(key.split(".")):
         value = {name: value}
     return _place(value, Path.cwd())
 
 
-def _merge(base: dict[str, Any], delta: dict[str, Any], path: KeyPath, origin: str, origins: dict[KeyPath, str]) -> None:
+def _merge(
+    base: dict[str, Any], delta: dict[str, Any], path: KeyPath, origin: str, origins: dict[KeyPath, str]
+) -> None:
     """Merge ``delta`` deep into ``base``, in place; lists are replaced whole."""
-    if "class_path" in delta and not same_class(str(base.get("class_path", delta["class_path"])), str(delta["class_path"])):
+    if "class_path" in delta and not same_class(
+        str(base.get("class_path", delta["class_path"])), str(delta["class_path"])
+    ):
         base.pop("init_args", None)  # they belong to the class that is no more
     for key, value in delta.items():
         here = (*path, key)
-        if isinstance(value, dict) and isinstance(base.get(key), str) and "init_args" in value and "class_path" not in value:
+        if (
+            isinstance(value, dict)
+            and isinstance(base.get(key), str)
+            and "init_args" in value
+            and "class_path" not in value
+        ):
             base[key] = {"class_path": base[key]}  # the short form of a part, a class path alone, takes arguments
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             origins.setdefault(here, origin)
@@ -174,7 +187,9 @@ def _merge(base: dict[str, Any], delta: dict[str, Any], path: KeyPath, origin: s
             _merge(base[key], value, here, origin, origins)
         elif value is None and path in REMOVABLE:
             if key not in base:
-                raise ConfigError(f"{'.'.join(here)} (in {origin}): there is no `{key}` to remove. {nearest(key, base)}")
+                raise ConfigError(
+                    f"{'.'.join(here)} (in {origin}): there is no `{key}` to remove. {nearest(key, base)}"
+                )
             del base[key]
         else:
             for below in [path for path in origins if path[: len(here)] == here]:
@@ -199,12 +214,18 @@ def _resolve(composition: Composition) -> dict[str, Any]:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = str(error.full_key)
-        raise ConfigError(f"{key}: has no value yet, in {composition.where(_key_path(key))}. Give it: {key}=VALUE") from error
+        raise ConfigError(
+            f"{key}: has no value yet, in {composition.where(_key_path(key))}. Give it: {key}=VALUE"
+        ) from error
     except OmegaConfBaseException as error:
         key = str(error.full_key)
         said = str(error).splitlines()[0]
         variable = re.search(r"[Ee]nvironment variable '(\w+)'", said)
-        cure = f"Set it: export {variable[1]}=... (or override the key: {key}=...)." if variable else f"Override the key: {key}=..."
+        cure = (
+            f"Set it: export {variable[1]}=... (or override the key: {key}=...)."
+            if variable
+            else f"Override the key: {key}=..."
+        )
         what = f"the environment variable {variable[1]} is not set" if variable else said
         raise ConfigError(f"{key}: {what}, in {composition.where(_key_path(key))}. {cure}") from error
     assert isinstance(values, dict)

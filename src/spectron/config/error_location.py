@@ -80,7 +80,9 @@ def is_users_own(cls: type) -> bool:
     return module not in (*OURS, *sys.stdlib_module_names, "torch", "lightning", "transformers", "torchmetrics")
 
 
-def _worded(path: KeyPath, cls: type, said: str, section: Section, kind: type[SpectronError]) -> tuple[KeyPath, SpectronError]:
+def _worded(
+    path: KeyPath, cls: type, said: str, section: Section, kind: type[SpectronError]
+) -> tuple[KeyPath, SpectronError]:
     said = said.removeprefix(f"{cls.__name__}.").removeprefix(f"{cls.__name__}: ").removeprefix(f"{cls.__name__} ")
     arguments = path if cls is section.arguments_of and path == section.path else (*path, "init_args")
     named = re.match(r"(\w+)((?:\.\w+)*)(:?) ", said)
@@ -96,7 +98,11 @@ def _settable(cls: type, path: KeyPath, section: Section) -> set[str]:
     if cls is section.arguments_of:
         return set(parameters(cls))
     given = next(arguments for where, part, arguments in section.parts() if where == path)
-    return {name for name, parameter in parameters(cls).items() if name in given or parameter.default is not inspect.Parameter.empty}
+    return {
+        name
+        for name, parameter in parameters(cls).items()
+        if name in given or parameter.default is not inspect.Parameter.empty
+    }
 
 
 def _said(error: Exception, cls: type) -> str:
@@ -108,7 +114,9 @@ def _said(error: Exception, cls: type) -> str:
         return said
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     line = line_of(error, Path(file)) if file else ""
-    unready = any(sign in said for sign in ("Module.__init__() call", "attribute '_modules'", "attribute '_parameters'"))
+    unready = any(
+        sign in said for sign in ("Module.__init__() call", "attribute '_modules'", "attribute '_parameters'")
+    )
     cure = ". Call super().__init__() first in its constructor" if unready else ""
     return f"{f'{Path(file).name}, {line}' if file and line else ''}{type(error).__name__}: {said}{cure}"
 
@@ -121,7 +129,9 @@ def _blamed(error: BaseException, section: Section) -> tuple[KeyPath, type] | No
         places = [(path, cls, arguments) for path, cls, arguments in named if cls is type(owner)]
         if places:
             # Of two parts of one class, the one with these arguments.
-            fits = [place for place in places if all(given.get(name, value) == value for name, value in place[2].items())]
+            fits = [
+                place for place in places if all(given.get(name, value) == value for name, value in place[2].items())
+            ]
             path, cls, _ = (fits or places)[0]
             found = path, cls
     return found

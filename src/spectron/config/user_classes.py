@@ -93,7 +93,9 @@ def code_files(tree: Any) -> dict[str, Path]:
     """The files that nested values refer to, each under a name of its own among them."""
     named: dict[str, Path] = {}
     for path in files_in(tree):
-        name = path.name if path.name not in named else f"{hashlib.sha256(str(path).encode()).hexdigest()[:6]}-{path.name}"
+        name = (
+            path.name if path.name not in named else f"{hashlib.sha256(str(path).encode()).hexdigest()[:6]}-{path.name}"
+        )
         named[name] = path
     return named
 
@@ -123,7 +125,9 @@ def _load(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises while it is imported
         del sys.modules[name]
-        raise ConfigError(f"{path} cannot be imported: {line_of(error, path)}{type(error).__name__}: {error}.") from error
+        raise ConfigError(
+            f"{path} cannot be imported: {line_of(error, path)}{type(error).__name__}: {error}."
+        ) from error
     _modules[path] = module
     return module
 

@@ -1,14 +1,22 @@
 """Whether a part does what its contract says: one function a check, for the platform's own parts and for a user's alike."""
 
-from spectron.conformance.result import Check, DoesNotApply, Trial, Verdict, Violation, require, require_close
+from spectron.conformance.result import (
+    Check,
+    CheckResult,
+    ContractViolation,
+    DoesNotApply,
+    Trial,
+    require,
+    require_close,
+)
 from spectron.conformance.runner import examine, malformed, register, suite_of
 
 __all__ = [
     "Check",
+    "CheckResult",
+    "ContractViolation",
     "DoesNotApply",
     "Trial",
-    "Verdict",
-    "Violation",
     "examine",
     "malformed",
     "register",

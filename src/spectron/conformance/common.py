@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spectron.conformance.result import FINITE, DoesNotApply, Trial, Violation, require, require_close
+from spectron.conformance.result import FINITE, ContractViolation, DoesNotApply, Trial, require, require_close
 
 REACHED_SHARE = 0.95  # of trainable numbers; a library's model may hold a few that only its own pre-training uses
 PATIENCE_SECONDS = 3.0
@@ -60,11 +60,13 @@ def state_dict_round_trip(trial: Trial, output: Output) -> str:
     except RuntimeError as error:
         told = str(error).splitlines()[-1].strip()
         cure = "build every module and buffer in the constructor, of sizes that its arguments alone decide"
-        raise Violation(f"its state dict does not load into the same part built anew: {told} {cure}") from error
+        raise ContractViolation(f"its state dict does not load into the same part built anew: {told} {cure}") from error
     cure = "Register every tensor that it needs as a parameter, a buffer or a module"
     seen = f"built anew and filled from its state dict it gives something else ({cure})"
     require_close(output(other, trial.device), output(trial.part, trial.device), seen)
-    return f"{len(state)} tensors, {sum(tensor.numel() * tensor.element_size() for tensor in state.values()) / 1e6:.3g} MB"
+    return (
+        f"{len(state)} tensors, {sum(tensor.numel() * tensor.element_size() for tensor in state.values()) / 1e6:.3g} MB"
+    )
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spectron.conformance.inputs import garbled, noise, ragged
-from spectron.conformance.result import FINITE, Check, Trial, Violation, require, require_close
+from spectron.conformance.result import FINITE, Check, ContractViolation, Trial, require, require_close
 from spectron.contracts import SpeechEncoder
 
 STEP_TOLERANCE = 2.5  # encoder steps that windows may add or take at the ends of a recording
@@ -32,15 +32,23 @@ def lengths(trial: Trial) -> str:
     waveform, num_samples = ragged(encoder.sample_rate_hz, trial.device)
     num_steps = encoder(waveform, num_samples)[1]
     expected = num_samples / encoder.sample_rate_hz * encoder.frame_rate_hz
-    seen = ", ".join(f"{steps} ({wanted:.1f})" for steps, wanted in zip(num_steps.tolist(), expected.tolist(), strict=True))
+    seen = ", ".join(
+        f"{steps} ({wanted:.1f})" for steps, wanted in zip(num_steps.tolist(), expected.tolist(), strict=True)
+    )
     off = bool(((num_steps - expected).abs() > STEP_TOLERANCE).any())
-    cure = "Count num_steps from each row's num_samples, not from the padded tensor, and let frame_rate_hz tell the same"
+    cure = (
+        "Count num_steps from each row's num_samples, not from the padded tensor, and let frame_rate_hz tell the same"
+    )
     require(not off, f"steps of the rows, expected by frame_rate_hz in brackets: {seen}. {cure}")
     longest = int(num_samples.argmax())
     made = encoder(waveform[longest : longest + 1], num_samples[longest : longest + 1])[0].shape[1]
     uncounted = made - int(num_steps[longest])
     # It may be meant, for a last step that is not whole; it may as well be a slip that loses the end of every recording.
-    hint = f"; {made} steps are made of the longest, and {uncounted} of them not counted: is that meant?" if uncounted else ""
+    hint = (
+        f"; {made} steps are made of the longest, and {uncounted} of them not counted: is that meant?"
+        if uncounted
+        else ""
+    )
     return f"steps of the rows, expected in brackets: {seen}{hint}"
 
 
@@ -76,14 +84,20 @@ def short_audio(trial: Trial) -> str:
     features, num_steps = _encoded(trial, waveform, num_samples)
     negative = f"recordings of {num_samples.tolist()} samples have {num_steps.tolist()} steps: clamp them at 0"
     require(bool((num_steps >= 0).all()), negative)
-    empty_cure = "clamp lengths at 1 before dividing by them, and mask attention with a large negative number, not with -inf"
+    empty_cure = (
+        "clamp lengths at 1 before dividing by them, and mask attention with a large negative number, not with -inf"
+    )
     seen = f"an empty row in a batch makes features NaN or infinite: {empty_cure}"
     require(bool(torch.isfinite(_valid(features, num_steps)).all()), seen)
     alone, steps = trial.part(waveform[:1, : rate // 2], num_samples[:1])
-    require_close(features[0, : steps[0]], alone[0, : steps[0]], f"an empty row in a batch changes another row: {WAVEFORM_CURE}")
+    require_close(
+        features[0, : steps[0]], alone[0, : steps[0]], f"an empty row in a batch changes another row: {WAVEFORM_CURE}"
+    )
     for row in (2, 3):
         short, steps = _encoded(trial, waveform[row : row + 1, : num_samples[row]], num_samples[row : row + 1])
-        counts = f"{int(num_samples[row])} samples have {int(num_steps[row])} steps in a batch and {int(steps[0])} alone"
+        counts = (
+            f"{int(num_samples[row])} samples have {int(num_steps[row])} steps in a batch and {int(steps[0])} alone"
+        )
         require(int(steps[0]) == int(num_steps[row]), f"{counts}: {COUNT_CURE}")
         seen = f"{int(num_samples[row])} samples alone make features NaN or infinite: pad what is shorter than a window with zeros"
         require(bool(torch.isfinite(short[:, : steps[0]]).all()), seen)
@@ -96,7 +110,9 @@ def _encoded(trial: Trial, waveform: Tensor, num_samples: Tensor) -> tuple[Tenso
         return trial.part(waveform, num_samples)
     except (RuntimeError, ValueError, IndexError) as error:
         cure = "pad the waveform with zeros to what one step looks at, and count the steps of num_samples alone"
-        raise Violation(f"{num_samples.tolist()} samples cannot be encoded ({type(error).__name__}: {error}): {cure}") from error
+        raise ContractViolation(
+            f"{num_samples.tolist()} samples cannot be encoded ({type(error).__name__}: {error}): {cure}"
+        ) from error
 
 
 def output(encoder: SpeechEncoder, device: torch.device) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass
-class Verdict:
+class CheckResult:
     """One line of an examination: ``passed`` is None where the check does not apply; ``detail`` says what was measured or seen."""
 
     name: str
@@ -19,7 +19,7 @@ class Verdict:
     detail: str
 
 
-class Violation(Exception):
+class ContractViolation(Exception):
     """What a part does against its contract: what was seen, and the likely cure."""
 
 
@@ -52,16 +52,16 @@ FINITE = "clamp whatever it divides by or takes a logarithm or root of"
 
 
 def require(held: bool, seen: str) -> None:
-    """Raise a ``Violation`` that says what was seen unless the rule held."""
+    """Raise a ``ContractViolation`` that says what was seen unless the rule held."""
     if not held:
-        raise Violation(seen)
+        raise ContractViolation(seen)
 
 
 def require_close(found: Tensor, wanted: Tensor, seen: str) -> float:
     """The largest difference of two outputs.
 
     Raises:
-        Violation: ``seen`` and the difference, where it is more than rounding can make of numbers of their size and type.
+        ContractViolation: ``seen`` and the difference, where it is more than rounding can make of numbers of their size and type.
     """
     require(found.shape == wanted.shape, f"{seen}: {tuple(found.shape)} against {tuple(wanted.shape)}")
     if not wanted.numel():
@@ -71,5 +71,8 @@ def require_close(found: Tensor, wanted: Tensor, seen: str) -> float:
     size = max(1.0, float(wanted.square().mean().sqrt()))
     difference = float((found - wanted).abs().max())
     # A difference that is no number is not close either.
-    require(difference <= (5e-2 if half else 1e-4) * size, f"{seen}: values of size {size:.3g} differ by up to {difference:.3g}")
+    require(
+        difference <= (5e-2 if half else 1e-4) * size,
+        f"{seen}: values of size {size:.3g} differ by up to {difference:.3g}",
+    )
     return difference

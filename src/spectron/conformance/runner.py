@@ -15,7 +15,7 @@ from torch import nn
 from spectron.config.user_classes import line_of
 from spectron.conformance import encoder, language_model, speech_head, vocoder
 from spectron.conformance.common import Output, determinism_in_eval, gradient_or_frozen, state_dict_round_trip, timed
-from spectron.conformance.result import Check, DoesNotApply, Trial, Verdict, Violation
+from spectron.conformance.result import Check, CheckResult, ContractViolation, DoesNotApply, Trial
 from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.errors import SpectronError
 
@@ -40,7 +40,7 @@ def register(contract: type, kind: str, checks: Iterable[Check], form: str) -> N
     SUITES[contract] = Suite(kind, _named(checks), form)
 
 
-def examine(part: nn.Module, fresh: Callable[[], nn.Module], seconds: float = 4.0) -> Iterator[Verdict]:
+def examine(part: nn.Module, fresh: Callable[[], nn.Module], seconds: float = 4.0) -> Iterator[CheckResult]:
     """Every verdict on a part, as soon as it is known.
 
     Args:
@@ -49,7 +49,7 @@ def examine(part: nn.Module, fresh: Callable[[], nn.Module], seconds: float = 4.
         seconds: Length of each recording that its speed is measured on.
     """
     if "_modules" not in vars(part):
-        yield Verdict("set up", False, "its constructor does not call super().__init__(). Call it first")
+        yield CheckResult("set up", False, "its constructor does not call super().__init__(). Call it first")
         return
     suite = suite_of(type(part))
     if suite is None:
@@ -57,7 +57,9 @@ def examine(part: nn.Module, fresh: Callable[[], nn.Module], seconds: float = 4.
     trial = Trial(part.eval(), fresh, seconds)
     formed = True
     for name, check in suite.checks.items():
-        verdict = _verdict(name, check, trial) if formed else Verdict(name, None, f"not tried: mend {suite.form} first")
+        verdict = (
+            _verdict(name, check, trial) if formed else CheckResult(name, None, f"not tried: mend {suite.form} first")
+        )
         formed = formed and (name != suite.form or verdict.passed is True)
         yield verdict
 
@@ -80,37 +82,43 @@ def suite_of(cls: type) -> Suite | None:
     return next((suite for contract, suite in SUITES.items() if issubclass(cls, contract)), None)
 
 
-def _verdict(name: str, check: Check, trial: Trial) -> Verdict:
+def _verdict(name: str, check: Check, trial: Trial) -> CheckResult:
     try:
         with torch.set_grad_enabled(name == "gradient or frozen"):
-            return Verdict(name, True, check(trial))
+            return CheckResult(name, True, check(trial))
     except DoesNotApply as reason:
-        return Verdict(name, None, str(reason))
-    except (Violation, SpectronError) as seen:
-        return Verdict(name, False, str(seen))
+        return CheckResult(name, None, str(reason))
+    except (ContractViolation, SpectronError) as seen:
+        return CheckResult(name, False, str(seen))
     except Exception as error:  # whatever the part under examination raises is what is wrong with it
         file = getattr(sys.modules.get(type(trial.part).__module__), "__file__", None)
         line = line_of(error, Path(file)) if file else ""
         where = f"{Path(file).name}, {line}" if file and line else ""
-        return Verdict(name, False, f"{where}{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        return CheckResult(name, False, f"{where}{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 
-def _hearing_speed(trial: Trial, work: Callable[[Any, torch.device, float], tuple[Any, ...]], run: Callable[..., object]) -> str:
+def _hearing_speed(
+    trial: Trial, work: Callable[[Any, torch.device, float], tuple[Any, ...]], run: Callable[..., object]
+) -> str:
     arguments = work(trial.part, trial.device, trial.seconds)
     taken = timed(lambda: run(trial.part, *arguments), trial.device)
     return f"{4 * trial.seconds / taken:,.0f} x real time, {1000 * taken:.1f} ms for 4 x {trial.seconds:g} s on {_device(trial.device)}"
 
 
 def _reading_speed(trial: Trial) -> str:
-    embeddings, visible, positions = language_model.work(trial.part, trial.device)
-    taken = timed(lambda: trial.part(embeddings, visible, positions), trial.device)
+    embeddings, attention_mask, positions = language_model.work(trial.part, trial.device)
+    taken = timed(lambda: trial.part(embeddings, attention_mask, positions), trial.device)
     places = embeddings.shape[0] * embeddings.shape[1]
     size = f"4 x {embeddings.shape[1]}"
     return f"{places / taken:,.0f} places/s, {1000 * taken:.1f} ms for {size} places on {_device(trial.device)}"
 
 
 def _device(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} with {torch.get_num_threads()} threads"
+    return (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{device.type} with {torch.get_num_threads()} threads"
+    )
 
 
 def _named(checks: Iterable[Check]) -> dict[str, Check]:

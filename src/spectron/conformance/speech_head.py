@@ -12,7 +12,9 @@ from spectron.contracts import SpeechHead
 from spectron.randomness import RowRandom
 
 ROWS = ["a", "b", "c"]
-LENGTH_CURE = "Count num_frames from each row's num_samples, and let self.mel be the settings that targets are made with"
+LENGTH_CURE = (
+    "Count num_frames from each row's num_samples, and let self.mel be the settings that targets are made with"
+)
 INVERSE_CURE = "undo in spectrogram what targets does to the frames"
 
 
@@ -29,13 +31,19 @@ def shapes(trial: Trial) -> str:
     )
     inputs = head.embed(targets.steps)
     kept = inputs.shape[:2] == targets.steps.shape[:2] and inputs.ndim == 3
-    require(kept, f"embed makes {tuple(inputs.shape)} of steps {tuple(targets.steps.shape)}: give (B, K, D), an LM input a step")
+    require(
+        kept,
+        f"embed makes {tuple(inputs.shape)} of steps {tuple(targets.steps.shape)}: give (B, K, D), an LM input a step",
+    )
     values, stop = head.step(_hidden(trial, targets)[:, 0], RowRandom(0, ROWS))
     wanted_shape = tuple(targets.steps[:, 0].shape)
     told = f"step gives values {tuple(values.shape)}, and targets hold {wanted_shape}: give the next step in the form of targets.steps"
     require(tuple(values.shape) == wanted_shape, told)
     within = stop.shape == (3,) and bool(((stop >= 0) & (stop <= 1)).all())
-    require(within, f"stop probabilities are {stop.tolist()}, not 3 within 0 and 1: put logits through a sigmoid, and give (B,)")
+    require(
+        within,
+        f"stop probabilities are {stop.tolist()}, not 3 within 0 and 1: put logits through a sigmoid, and give (B,)",
+    )
     steps = " x ".join(map(str, targets.steps.shape))
     return f"{head.mel.sample_rate_hz} Hz -> {steps} steps of {r} frames -> LM inputs {inputs.shape[-1]} wide"
 
@@ -46,7 +54,9 @@ def lengths(trial: Trial) -> str:
     _, num_samples = ragged(mel.sample_rate_hz, trial.device)
     targets = _targets(trial)
     expected = num_samples / mel.sample_rate_hz * mel.frame_rate_hz
-    seen = ", ".join(f"{n} ({wanted:.1f})" for n, wanted in zip(targets.num_frames.tolist(), expected.tolist(), strict=True))
+    seen = ", ".join(
+        f"{n} ({wanted:.1f})" for n, wanted in zip(targets.num_frames.tolist(), expected.tolist(), strict=True)
+    )
     require(
         bool(((targets.num_frames - expected).abs() <= 1.5).all()),
         f"frames of the rows, expected by mel in brackets: {seen}. {LENGTH_CURE}",
@@ -61,7 +71,10 @@ def spectrogram(trial: Trial) -> str:
     largest = 0.0
     seen = f"another spectrogram comes back: {INVERSE_CURE}"
     for row, frames in enumerate(targets.num_frames.tolist()):
-        require(int(num_frames[row]) >= frames, f"row {row}: {int(num_frames[row])} frames of {frames} come back: {INVERSE_CURE}")
+        require(
+            int(num_frames[row]) >= frames,
+            f"row {row}: {int(num_frames[row])} frames of {frames} come back: {INVERSE_CURE}",
+        )
         largest = max(largest, require_close(mel[row, :frames], targets.mel[row, :frames], f"row {row}: {seen}"))
     return f"spectrograms differ by {largest:.1e}"
 
@@ -95,7 +108,9 @@ def batch_against_single(trial: Trial) -> str:
         require_close(targets.steps[row, :steps], alone.steps[0, :steps], seen)
         total = total + _total(head, hidden[row : row + 1, :steps], alone)
     whole = _total(head, hidden, targets)
-    difference = require_close(total, whole, "losses of single rows do not add up to the batch's: give sums and counts, not means")
+    difference = require_close(
+        total, whole, "losses of single rows do not add up to the batch's: give sums and counts, not means"
+    )
     return f"the rows' losses add up to {float(whole):.5g}, to {difference:.1e}"
 
 
@@ -113,10 +128,14 @@ def short_audio(trial: Trial) -> str:
     waveform, num_samples = noise([head.mel.sample_rate_hz // 2, 0, 1], trial.device)
     targets = head.targets(waveform, num_samples)
     require(
-        int(targets.num_steps[1]) == 0, f"an empty row has {int(targets.num_steps[1])} steps, and should have 0: count from num_samples"
+        int(targets.num_steps[1]) == 0,
+        f"an empty row has {int(targets.num_steps[1])} steps, and should have 0: count from num_samples",
     )
     total = _total(head, _hidden(trial, targets), targets)
-    require(bool(torch.isfinite(total).all()), f"an empty row makes the loss {float(total)}: sum over valid steps alone; {FINITE}")
+    require(
+        bool(torch.isfinite(total).all()),
+        f"an empty row makes the loss {float(total)}: sum over valid steps alone; {FINITE}",
+    )
     return f"steps of 0 and 1 samples: {targets.num_steps[1:].tolist()}"
 
 

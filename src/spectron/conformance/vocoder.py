@@ -10,7 +10,9 @@ from spectron.conformance.inputs import garbled, noise, ragged
 from spectron.conformance.result import FINITE, Check, Trial, require, require_close
 from spectron.contracts import Vocoder
 
-PADDING_CURE = "mask frames behind num_frames before every layer that looks at neighbours (convolution, attention, normalisation)"
+PADDING_CURE = (
+    "mask frames behind num_frames before every layer that looks at neighbours (convolution, attention, normalisation)"
+)
 COUNT_CURE = "give mel.hop_samples samples for each valid frame, and count num_samples from num_frames"
 
 
@@ -22,11 +24,17 @@ def shapes(trial: Trial) -> str:
     mel, num_frames = _spectrograms(trial)
     audio, num_samples = vocoder(mel, num_frames)
     require(
-        audio.ndim == 2 and len(audio) == len(mel), f"{tuple(mel.shape)} log-mel becomes {tuple(audio.shape)}, not (B, S): give one channel"
+        audio.ndim == 2 and len(audio) == len(mel),
+        f"{tuple(mel.shape)} log-mel becomes {tuple(audio.shape)}, not (B, S): give one channel",
     )
     counts = num_samples.shape == (len(mel),) and not num_samples.is_floating_point()
-    require(counts, f"num_samples is {tuple(num_samples.shape)} of {num_samples.dtype}, not (B,) integers: {COUNT_CURE}")
-    require(int(num_samples.max()) <= audio.shape[1], f"{int(num_samples.max())} valid samples of {audio.shape[1]}: {COUNT_CURE}")
+    require(
+        counts, f"num_samples is {tuple(num_samples.shape)} of {num_samples.dtype}, not (B,) integers: {COUNT_CURE}"
+    )
+    require(
+        int(num_samples.max()) <= audio.shape[1],
+        f"{int(num_samples.max())} valid samples of {audio.shape[1]}: {COUNT_CURE}",
+    )
     require(bool(torch.isfinite(audio).all()), f"the waveform is NaN or infinite: {FINITE}")
     return f"{' x '.join(map(str, mel.shape))} log-mel -> {' x '.join(map(str, audio.shape))} samples at {vocoder.mel.sample_rate_hz} Hz"
 
@@ -38,7 +46,10 @@ def lengths(trial: Trial) -> str:
     num_samples = trial.part(*_spectrograms(trial))[1]
     seen = ", ".join(f"{n} ({samples})" for n, samples in zip(num_samples.tolist(), wanted.tolist(), strict=True))
     near = bool(((num_samples - wanted).abs() <= 2 * config.hop_samples).all())
-    require(near, f"samples of the rows, expected in brackets, to two hops: {seen}: {COUNT_CURE} (mel.hop_samples is {config.hop_samples})")
+    require(
+        near,
+        f"samples of the rows, expected in brackets, to two hops: {seen}: {COUNT_CURE} (mel.hop_samples is {config.hop_samples})",
+    )
     return f"samples of the rows, those of the recordings in brackets: {seen}"
 
 
@@ -72,7 +83,10 @@ def short_speech(trial: Trial) -> str:
     audio, num_samples = trial.part(mel, frames)
     require(bool((num_samples >= 0).all()), f"0, 1 and 2 frames become {num_samples.tolist()} samples: clamp them at 0")
     cure = "pad what is shorter than a window with zeros"
-    require(bool(torch.isfinite(_valid(audio, num_samples)).all()), f"short rows in a batch make the waveform NaN or infinite: {cure}")
+    require(
+        bool(torch.isfinite(_valid(audio, num_samples)).all()),
+        f"short rows in a batch make the waveform NaN or infinite: {cure}",
+    )
     for row in (1, 2):
         alone, _ = trial.part(mel[row : row + 1, :row], frames[row : row + 1])
         require(bool(torch.isfinite(alone).all()), f"{row} frames alone make the waveform NaN or infinite: {cure}")

@@ -35,7 +35,9 @@ def read_config(folder: Path, settings: Reading) -> tuple[Any, Any]:
     from transformers import AutoConfig
 
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"source: {settings.source!r} ({folder}) holds no config.json: it is no model of transformers. Correct `source`")
+        raise ConfigError(
+            f"source: {settings.source!r} ({folder}) holds no config.json: it is no model of transformers. Correct `source`"
+        )
     require_allowed_code(read_json(folder / "config.json"), settings)
     with reading(settings.source, "a model of transformers"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.remote_code)
@@ -70,10 +72,14 @@ def read_extractor(folder: Path, model_type: str, settings: Reading) -> Any:
             "repository there, or name a speech encoder"
         ) from error
     if not isinstance(extractor, SequenceFeatureExtractor):
-        raise ConfigError(f"source: {source!r} is a {model_type!r} model, and its {type(extractor).__name__} reads no audio")
+        raise ConfigError(
+            f"source: {source!r} is a {model_type!r} model, and its {type(extractor).__name__} reads no audio"
+        )
     rate: Any = extractor.sampling_rate
     if isinstance(rate, bool) or not isinstance(rate, int) or rate <= 0:
-        raise ConfigError(f"source: {files[0]} says `sampling_rate` {rate!r}. Write the rate in Hz as a whole number, such as 16000")
+        raise ConfigError(
+            f"source: {files[0]} says `sampling_rate` {rate!r}. Write the rate in Hz as a whole number, such as 16000"
+        )
     return extractor
 
 

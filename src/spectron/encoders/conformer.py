@@ -40,13 +40,15 @@ class ConformerSettings:
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
-            raise ValueError(f"width must be even and a multiple of heads, got width {self.width} with {self.heads} heads")
+            raise ValueError(
+                f"width must be even and a multiple of heads, got width {self.width} with {self.heads} heads"
+            )
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {self.kernel}")
 
 
 SIZE = ConformerSettings()
-MEL = MelConfig(frame_shift_ms=10.0, window_ms=25.0, mel_bins=80)
+MEL = MelConfig(frame_shift_ms=10.0, window_ms=25.0, n_mels=80)
 SPEC_AUGMENT = SpecAugmentSettings()
 
 
@@ -104,11 +106,12 @@ class ConformerEncoder(SpeechEncoder):
         self.output_dim = c.width
         self.log_mel = LogMel(mel)
         self.spec_augment = SpecAugment(spec_augment) if spec_augment else None
-        self.subsampling = Subsampling(mel.mel_bins, c.width)
+        self.subsampling = Subsampling(mel.n_mels, c.width)
         self.positions = RelPosEncXL(c.width)
         self.dropout = nn.Dropout(c.dropout)
         self.blocks = nn.ModuleList(
-            ConformerEncoderLayer(c.width, c.feedforward, c.heads, kernel_size=c.kernel, dropout=c.dropout) for _ in range(c.layers)
+            ConformerEncoderLayer(c.width, c.feedforward, c.heads, kernel_size=c.kernel, dropout=c.dropout)
+            for _ in range(c.layers)
         )
         for block in self.blocks:
             block.convolution_module = MaskedConvolution(c.width, c.kernel, dropout=c.dropout)

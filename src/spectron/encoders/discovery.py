@@ -57,7 +57,9 @@ def find_encoder(model: Any, extractor: Any) -> Found:
             seen.append(f"{f'its `{name}`' if name else 'the whole'} ({type(part).__name__}) {reason}")
             continue
         return Found(part, name, front_end)
-    raise Unfit("; ".join(seen) or f"no part of {type(model).__name__} is called {', '.join(PARTS[:-1])} or {PARTS[-1]}")
+    raise Unfit(
+        "; ".join(seen) or f"no part of {type(model).__name__} is called {', '.join(PARTS[:-1])} or {PARTS[-1]}"
+    )
 
 
 def candidates(model: Any, extractor: Any) -> list[tuple[str, Any]]:
@@ -73,7 +75,9 @@ def candidates(model: Any, extractor: Any) -> list[tuple[str, Any]]:
     ]
     if not model.config.is_encoder_decoder:
         parts.append(("", model))
-    return sorted(parts, key=lambda entry: extractor.model_input_names[0] not in inspect.signature(entry[1].forward).parameters)
+    return sorted(
+        parts, key=lambda entry: extractor.model_input_names[0] not in inspect.signature(entry[1].forward).parameters
+    )
 
 
 def shortest(encoder: Any, front_end: LibraryFrontEnd) -> int:
@@ -90,7 +94,9 @@ def shortest(encoder: Any, front_end: LibraryFrontEnd) -> int:
     reason = try_on_noise(encoder, front_end, rate)
     if reason:
         raise Unfit(reason)
-    return next(rate * tenths // 10 for tenths in range(1, 11) if not try_on_noise(encoder, front_end, rate * tenths // 10))
+    return next(
+        rate * tenths // 10 for tenths in range(1, 11) if not try_on_noise(encoder, front_end, rate * tenths // 10)
+    )
 
 
 @torch.no_grad()
@@ -109,7 +115,9 @@ def try_on_noise(encoder: Any, front_end: LibraryFrontEnd, num_samples: int) -> 
         return f"gives features of shape {tuple(features.shape)}, not (recordings, steps, width)"
     names = list(output) if hasattr(output, "keys") else [type(output).__name__]
     makes_audio = not AUDIO.isdisjoint(names)
-    return f"gives {', '.join(names)}, not features{': it makes audio, as codecs and vocoders do' if makes_audio else ''}"
+    return (
+        f"gives {', '.join(names)}, not features{': it makes audio, as codecs and vocoders do' if makes_audio else ''}"
+    )
 
 
 def refusal(source: str, model_type: str, seen: list[str]) -> ConfigError:

@@ -35,7 +35,9 @@ class ExportedEncoder(SpeechEncoder):
         super().__init__()
         folder = locate(source)
         if not (folder / FILE).is_file():
-            raise ConfigError(f"source: {source!r} ({folder}) holds no {FILE}: `spectron export` did not write it. Correct `source`")
+            raise ConfigError(
+                f"source: {source!r} ({folder}) holds no {FILE}: `spectron export` did not write it. Correct `source`"
+            )
         try:
             self.spec, self.encoder = read_encoder(folder / FILE, pretrained)
         except SpectronError as error:

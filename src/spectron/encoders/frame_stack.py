@@ -31,13 +31,13 @@ class FrameStackEncoder(SpeechEncoder):
         super().__init__()
         if stack < 1:
             raise ValueError(f"stack must be at least 1 frame, got {stack}")
-        mel = mel or MelConfig(frame_shift_ms=10.0, window_ms=25.0, mel_bins=80)
+        mel = mel or MelConfig(frame_shift_ms=10.0, window_ms=25.0, n_mels=80)
         self.sample_rate_hz = mel.sample_rate_hz
         self.frame_rate_hz = mel.frame_rate_hz / stack
         self.output_dim = output_dim
         self.stack = stack
         self.log_mel = LogMel(mel)
-        self.project = nn.Linear(stack * mel.mel_bins, output_dim)
+        self.project = nn.Linear(stack * mel.n_mels, output_dim)
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Encode (B, S) audio with (B,) valid samples into (B, U, D) and (B,)."""

@@ -116,7 +116,9 @@ class FilterBankFrontEnd(FrontEnd):
 
     def num_steps(self, num_samples: Tensor, model: Any) -> Tensor:
         """Steps (B,) of whole strides: the library masks a last one that is not full."""
-        return ((num_samples - KALDI_WINDOW).div(KALDI_SHIFT, rounding_mode="floor") + 1).div(self.stride, rounding_mode="floor")
+        return ((num_samples - KALDI_WINDOW).div(KALDI_SHIFT, rounding_mode="floor") + 1).div(
+            self.stride, rounding_mode="floor"
+        )
 
 
 class WindowedFrontEnd(FrontEnd):

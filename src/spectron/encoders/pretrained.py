@@ -69,7 +69,9 @@ class PretrainedEncoder(SpeechEncoder):
         self.sample_rate_hz = int(found.extractor.sampling_rate)
         self.lengths = Lengths()
         if self.row_by_row:
-            log.info("%s: recordings are encoded one at a time, because padding would change what this encoder hears", source)
+            log.info(
+                "%s: recordings are encoded one at a time, because padding would change what this encoder hears", source
+            )
         else:
             hide_padding(self.model, self.lengths)
             tile_convolutions(self.model)
@@ -118,7 +120,9 @@ class PretrainedEncoder(SpeechEncoder):
         num_steps = self.front_end.num_steps(heard, self.model)
         self.lengths.num_samples, self.lengths.num_steps = heard, num_steps
         features = self._choose(self._states(self.front_end(waveform, num_samples), heard))
-        return self.front_end.regroup(features, num_samples)[:, : int(num_steps.max())], num_steps.masked_fill(num_samples == 0, 0)
+        return self.front_end.regroup(features, num_samples)[:, : int(num_steps.max())], num_steps.masked_fill(
+            num_samples == 0, 0
+        )
 
     def _alone(self, waveform: Tensor, num_samples: int) -> Tensor:
         """Features (U, D) of one recording (1, S); in successive windows where the library's extractor fills windows of one length."""
@@ -127,7 +131,9 @@ class PretrainedEncoder(SpeechEncoder):
             return self._window(waveform, num_samples)
         pieces = waveform.split(window, dim=1)
         features = [self._window(piece, piece.shape[1]) for piece in pieces]
-        return torch.cat([row[: -(-len(row) * piece.shape[1] // window)] for row, piece in zip(features, pieces, strict=True)])
+        return torch.cat(
+            [row[: -(-len(row) * piece.shape[1] // window)] for row, piece in zip(features, pieces, strict=True)]
+        )
 
     def _window(self, waveform: Tensor, num_samples: int) -> Tensor:
         """Features (U, D) of one recording (1, S) as a whole."""
@@ -144,7 +150,9 @@ class PretrainedEncoder(SpeechEncoder):
             return (self.model(**inputs).last_hidden_state,)
         states = getattr(self.model(**inputs, output_hidden_states=True), "hidden_states", None)
         if not states:
-            raise ConfigError(f"layer: {type(self.model).__name__} gives its last hidden state alone. Take `layer: last`")
+            raise ConfigError(
+                f"layer: {type(self.model).__name__} gives its last hidden state alone. Take `layer: last`"
+            )
         return states
 
     def _choose(self, states: tuple[Tensor, ...]) -> Tensor:
@@ -167,13 +175,18 @@ class PretrainedEncoder(SpeechEncoder):
             if self.settings.layer == "weighted":
                 if len({state.shape for state in states}) > 1:
                     shapes = ", ".join(sorted({f"{state.shape[1]} x {state.shape[2]}" for state in states}))
-                    raise ConfigError(f"layer: weighted needs layers of one shape, and these are {shapes}. Take `last` or a number")
+                    raise ConfigError(
+                        f"layer: weighted needs layers of one shape, and these are {shapes}. Take `last` or a number"
+                    )
                 self.layer_weights = nn.Parameter(stored_weights(folder / LAYER_WEIGHTS, len(states)))
             rest_unused(self, self._choose(states))
         if self.row_by_row:
             self.output_dim, self.frame_rate_hz = sizes(self._alone, self.sample_rate_hz)
         else:
-            self.output_dim, self.frame_rate_hz = int(self.model.config.hidden_size), self.sample_rate_hz / self.front_end.hop_samples
+            self.output_dim, self.frame_rate_hz = (
+                int(self.model.config.hidden_size),
+                self.sample_rate_hz / self.front_end.hop_samples,
+            )
         if hasattr(self.model, "masked_spec_embed"):  # what stands where the library's masking hides something
             self.model.masked_spec_embed.requires_grad_(self.settings.spec_augment)
 
@@ -188,7 +201,9 @@ class PretrainedEncoder(SpeechEncoder):
         states = self._states(self.front_end(noise(int(num_samples)), num_samples), num_samples)
         if any(state.ndim != 3 for state in states):
             shapes = [tuple(state.shape) for state in states]
-            raise ConfigError(f"source: {self.settings.source!r} makes no steps of one width (B, U, D) but {shapes}: no speech encoder")
+            raise ConfigError(
+                f"source: {self.settings.source!r} makes no steps of one width (B, U, D) but {shapes}: no speech encoder"
+            )
         return states
 
 
@@ -202,5 +217,7 @@ def stored_weights(path: Path, layers: int) -> Tensor:
         return torch.zeros(layers)
     weights = load_file(path)["layer_weights"].float()
     if len(weights) != layers:
-        raise ConfigError(f"source: {path} holds weights of {len(weights)} layers, and the model beside it has {layers}. Remove the file")
+        raise ConfigError(
+            f"source: {path} holds weights of {len(weights)} layers, and the model beside it has {layers}. Remove the file"
+        )
     return weights

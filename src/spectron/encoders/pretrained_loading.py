@@ -19,7 +19,17 @@ from spectron.weights.hub import reading, require_safetensors
 # Families by transformers' model type, each with the feature extractor that it is trained with.
 FRONT_ENDS: dict[str, tuple[str, type[FrontEnd]]] = {
     **dict.fromkeys(
-        ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "sew", "sew-d", "wav2vec2-conformer"),
+        (
+            "wav2vec2",
+            "hubert",
+            "wavlm",
+            "data2vec-audio",
+            "unispeech",
+            "unispeech-sat",
+            "sew",
+            "sew-d",
+            "wav2vec2-conformer",
+        ),
         ("Wav2Vec2FeatureExtractor", WaveformFrontEnd),
     ),
     "wav2vec2-bert": ("SeamlessM4TFeatureExtractor", FilterBankFrontEnd),
@@ -64,7 +74,11 @@ def read_encoder(folder: Path, settings: Reading) -> Pretrained:
         config, extractor = read_config(folder, settings)
         known = type(extractor).__name__ == FRONT_ENDS.get(config.model_type, ("", None))[0]
         prepare(config, settings, known)
-        return read_known(folder, config, extractor, settings) if known else read_unknown(folder, config, extractor, settings)
+        return (
+            read_known(folder, config, extractor, settings)
+            if known
+            else read_unknown(folder, config, extractor, settings)
+        )
 
 
 def read_known(folder: Path, config: Any, extractor: Any, settings: Reading) -> Pretrained:
@@ -76,7 +90,9 @@ def read_known(folder: Path, config: Any, extractor: Any, settings: Reading) -> 
     model, told = build_model(WhisperEncoder if whisper else AutoModel, folder, config, settings)
     require_weights(told, "", folder, settings)
     if whisper and settings.pretrained:
-        model.embed_positions.requires_grad_(False)  # sinusoids, which the library fixes when it makes them and not when it loads them
+        model.embed_positions.requires_grad_(
+            False
+        )  # sinusoids, which the library fixes when it makes them and not when it loads them
     if settings.spec_augment and not hasattr(model, "_mask_hidden_states"):
         raise no_masking(config)
     front_end = FRONT_ENDS[config.model_type][1](config, extractor)
@@ -193,7 +209,11 @@ def require_weights(told: dict[str, Any], prefix: str, folder: Path, settings: R
     """
     cure = "Give a folder whose files belong together, or `pretrained: false` for fresh weights"
     where = f"source: {settings.source!r} ({folder})"
-    missing = [name for name in told.get("missing_keys", ()) if name.startswith(prefix) and not name.endswith("masked_spec_embed")]
+    missing = [
+        name
+        for name in told.get("missing_keys", ())
+        if name.startswith(prefix) and not name.endswith("masked_spec_embed")
+    ]
     if missing:
         listed = ", ".join(sorted(missing)[:4])
         raise ConfigError(
@@ -211,12 +231,18 @@ def require_weights(told: dict[str, Any], prefix: str, folder: Path, settings: R
 
 def no_masking(config: Any) -> ConfigError:
     """The error for ``spec_augment`` where the library's masking is not known."""
-    return ConfigError(f"spec_augment: {config.model_type!r} encoders have no known masking of the library's. Remove the key")
+    return ConfigError(
+        f"spec_augment: {config.model_type!r} encoders have no known masking of the library's. Remove the key"
+    )
 
 
 def hears_padding(config: Any) -> bool:
     """Whether the padding of a batch would reach valid steps of a known encoder, whatever mask it is given."""
-    return config.model_type in SEE_PADDING or getattr(config, "add_adapter", False) or getattr(config, "conv_pos_batch_norm", False)
+    return (
+        config.model_type in SEE_PADDING
+        or getattr(config, "add_adapter", False)
+        or getattr(config, "conv_pos_batch_norm", False)
+    )
 
 
 @contextmanager

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def one_by_one(encode: Callable[[Tensor, int], Tensor], waveform: Tensor, num_samples: Tensor, shortest: int) -> tuple[Tensor, Tensor]:
+def one_by_one(
+    encode: Callable[[Tensor, int], Tensor], waveform: Tensor, num_samples: Tensor, shortest: int
+) -> tuple[Tensor, Tensor]:
     """Encode every row as if it were alone, whatever an encoder makes of padding.
 
     Args:
@@ -22,7 +24,10 @@ def one_by_one(encode: Callable[[Tensor, int], Tensor], waveform: Tensor, num_sa
         Features (B, U, D), padded with 0, and steps (B,) that the encoder made of each row; none where there was no sample.
     """
     waveform = nn.functional.pad(waveform, (0, max(shortest - waveform.shape[1], 0)))
-    rows = [encode(row[None, : max(samples, shortest)], samples) for row, samples in zip(waveform, num_samples.tolist(), strict=True)]
+    rows = [
+        encode(row[None, : max(samples, shortest)], samples)
+        for row, samples in zip(waveform, num_samples.tolist(), strict=True)
+    ]
     num_steps = torch.tensor([len(row) for row in rows], device=num_samples.device).masked_fill(num_samples == 0, 0)
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), num_steps
 
@@ -42,7 +47,9 @@ def noise(num_samples: int) -> Tensor:
 def keep_statistics(encoder: nn.Module) -> None:
     """Put norms over the whole batch back into eval mode after a ``train()``: with new statistics, rows would mix."""
     for module in encoder.modules():
-        if isinstance(module, _BatchNorm) or hasattr(module, "update_until_epoch"):  # the latter is speechbrain's global norm
+        if isinstance(module, _BatchNorm) or hasattr(
+            module, "update_until_epoch"
+        ):  # the latter is speechbrain's global norm
             module.eval()
 
 

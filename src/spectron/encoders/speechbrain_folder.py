@@ -41,19 +41,28 @@ class SpeechBrainEncoder(SpeechEncoder):
         ConfigError: beginning with the argument's name.
     """
 
-    def __init__(self, source: str, sample_rate_hz: int | None = None, remote_code: bool = False, pretrained: bool = True) -> None:
+    def __init__(
+        self, source: str, sample_rate_hz: int | None = None, remote_code: bool = False, pretrained: bool = True
+    ) -> None:
         super().__init__()
         self.remote_code = remote_code
         self.folder = folder = locate(source)
         if not (folder / FILE).is_file():
-            raise ConfigError(f"source: {source!r} ({folder}) holds no {FILE}: it is no model of speechbrain. Correct `source`")
+            raise ConfigError(
+                f"source: {source!r} ({folder}) holds no {FILE}: it is no model of speechbrain. Correct `source`"
+            )
         self.hyperparams = (folder / FILE).read_text(encoding="utf-8")
         if remote_code and str(folder) not in sys.path:
             sys.path.append(str(folder))
         with reading(source, "a model of speechbrain"):
             parameters = Hyperparams(self.hyperparams, remote_code)
-            self.parts = nn.ModuleDict({name: parameters.make("modules", name) for name in encoder_modules(parameters, source)})
-            self.loadables = {name: parameters.make("pretrainer", "loadables", name) for name in loadables(parameters, list(self.parts))}
+            self.parts = nn.ModuleDict(
+                {name: parameters.make("modules", name) for name in encoder_modules(parameters, source)}
+            )
+            self.loadables = {
+                name: parameters.make("pretrainer", "loadables", name)
+                for name in loadables(parameters, list(self.parts))
+            }
         self.files = {name: weights_file(folder, parameters, name) for name in self.loadables}
         self.sample_rate_hz = agreed_rate(sample_rate_hz, parameters.make("sample_rate"))
         for name, loadable in self.loadables.items():
@@ -113,7 +122,11 @@ def encoder_modules(parameters: Hyperparams, source: str) -> list[str]:
     names = parameters.keys("modules")
     if "encoder" in names:
         # The older Transformer recognisers encode in two halves.
-        return ["encoder", "transformer"] if parameters.make("transformer_beam_search") and "transformer" in names else ["encoder"]
+        return (
+            ["encoder", "transformer"]
+            if parameters.make("transformer_beam_search") and "transformer" in names
+            else ["encoder"]
+        )
     if set(CLASSIFIER) <= set(names):
         return list(CLASSIFIER)
     raise ConfigError(
@@ -125,7 +138,11 @@ def encoder_modules(parameters: Hyperparams, source: str) -> list[str]:
 def loadables(parameters: Hyperparams, modules: list[str]) -> list[str]:
     """What the pretrainer loads that holds an object of the encoder's; a language model's weights are left alone."""
     wanted = {identity for name in modules for identity in parameters.objects("modules", name)}
-    return [name for name in parameters.keys("pretrainer", "loadables") if wanted & parameters.objects("pretrainer", "loadables", name)]
+    return [
+        name
+        for name in parameters.keys("pretrainer", "loadables")
+        if wanted & parameters.objects("pretrainer", "loadables", name)
+    ]
 
 
 def weights_file(folder: Path, parameters: Hyperparams, name: str) -> Path:
@@ -137,7 +154,9 @@ def weights_file(folder: Path, parameters: Hyperparams, name: str) -> Path:
     path = folder / Path(str(parameters.make("pretrainer", "paths", name) or f"{name}.ckpt")).name
     if not path.is_file():
         there = ", ".join(sorted(file.name for file in folder.glob("*.ckpt"))) or "none"
-        raise ConfigError(f"source: {folder} lacks {path.name}, which its {FILE} loads into `{name}` (.ckpt files there: {there}). Add it")
+        raise ConfigError(
+            f"source: {folder} lacks {path.name}, which its {FILE} loads into `{name}` (.ckpt files there: {there}). Add it"
+        )
     return path
 
 
@@ -153,14 +172,18 @@ def load_weights(module: Any, path: Path, source: str) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         said = " ".join(str(error).split())[:200]
-        raise ConfigError(f"source: {path} holds no plain tensors, and anything else could run code ({said})") from error
+        raise ConfigError(
+            f"source: {path} holds no plain tensors, and anything else could run code ({said})"
+        ) from error
     with reading(source, f"weights of speechbrain ({path.name})"):
         if hasattr(module, "_load_statistics_dict"):
             module._load_statistics_dict(state)
             return
         missing = module.load_state_dict(hook_on_loading_state_dict_checkpoint(state), strict=False).missing_keys
     if missing:
-        raise ConfigError(f"source: {path} lacks {len(missing)} tensors ({', '.join(missing[:4])}, ...): it belongs to another {FILE}")
+        raise ConfigError(
+            f"source: {path} lacks {len(missing)} tensors ({', '.join(missing[:4])}, ...): it belongs to another {FILE}"
+        )
 
 
 def stored(value: Any, half: bool) -> Any:
@@ -178,7 +201,9 @@ def agreed_rate(given: int | None, stated: Any) -> int:
         ConfigError: if there is none, or there are two.
     """
     if stated is None and given is None:
-        raise ConfigError(f"sample_rate_hz: {FILE} has no `sample_rate`. Give the rate that the model was trained at, most often 16000")
+        raise ConfigError(
+            f"sample_rate_hz: {FILE} has no `sample_rate`. Give the rate that the model was trained at, most often 16000"
+        )
     if stated is not None and given is not None and int(stated) != given:
         raise ConfigError(f"sample_rate_hz: {FILE} says {stated}, not {given}. Remove the key")
     return int(stated or given or 0)

@@ -50,7 +50,9 @@ def in_tiles(layers: list[Any], frames: Tensor) -> Tensor:
     for begin in range(0, num_steps, together):
         tile = frames[:, begin * stride : (min(begin + together, num_steps) - 1) * stride + receptive]
         for layer, weight in zip(layers, weights, strict=True):
-            tile = layer.activation(layer.layer_norm(nn.functional.linear(windows(tile, layer.conv), weight, layer.conv.bias)))
+            tile = layer.activation(
+                layer.layer_norm(nn.functional.linear(windows(tile, layer.conv), weight, layer.conv.bias))
+            )
         tiles.append(tile)
     return torch.cat(tiles, dim=1)
 

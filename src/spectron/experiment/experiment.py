@@ -29,10 +29,24 @@ from spectron.weights.state_dicts import load_part
 
 # What the platform decides itself: where a run is kept, and what makes it resumable.
 OWNED_TRAINER_KEYS = frozenset(
-    ("logger", "callbacks", "fast_dev_run", "enable_checkpointing", "default_root_dir", "plugins", "barebones", "model_registry")
+    (
+        "logger",
+        "callbacks",
+        "fast_dev_run",
+        "enable_checkpointing",
+        "default_root_dir",
+        "plugins",
+        "barebones",
+        "model_registry",
+    )
 )
 # Data are one endless stream that shares itself among ranks; validation is counted in steps of it.
-TRAINER_DEFAULTS = {"max_epochs": -1, "check_val_every_n_epoch": None, "use_distributed_sampler": False, "enable_model_summary": False}
+TRAINER_DEFAULTS = {
+    "max_epochs": -1,
+    "check_val_every_n_epoch": None,
+    "use_distributed_sampler": False,
+    "enable_model_summary": False,
+}
 
 SECTIONS = {
     "name": Parameter(str),
@@ -79,7 +93,11 @@ class Experiment:
         checker = Checker(self.where)
         sections = {key: section for key, section in SECTIONS.items() if not model_only or key in MODEL_SECTIONS}
         # An empty section, "trainer:" and nothing after it, says as little as none.
-        values = {key: value for key, value in composition.values.items() if value is not None and (not model_only or key in sections)}
+        values = {
+            key: value
+            for key, value in composition.values.items()
+            if value is not None and (not model_only or key in sections)
+        }
         checked = {key: value for key, value in values.items() if key not in FREE}
         checker.arguments(checked, sections, (), "an experiment", known=set(values))
         self.task: type = checker.kind(values["task"], [PartHint(LightningModule)], ("task",))[0]
@@ -114,7 +132,9 @@ class Experiment:
     def part_classes(self) -> dict[str, str]:
         """The class paths of the model's parts."""
         return {
-            key: value["class_path"] for key, value in self.config["model"].items() if isinstance(value, dict) and "class_path" in value
+            key: value["class_path"]
+            for key, value in self.config["model"].items()
+            if isinstance(value, dict) and "class_path" in value
         }
 
     def part_class(self, name: str) -> str:
@@ -125,7 +145,9 @@ class Experiment:
         """
         parts = self.part_classes
         if name not in parts:
-            raise ConfigError(f"model.{name}: this experiment's {self.task.__name__} has no such part. {nearest(name, parts)}")
+            raise ConfigError(
+                f"model.{name}: this experiment's {self.task.__name__} has no such part. {nearest(name, parts)}"
+            )
         return parts[name]
 
     def module(self, weights: bool = True) -> LightningModule:
@@ -145,7 +167,9 @@ class Experiment:
             self.load_weights(parts[name], name)
         for name, part in parts.items():
             if is_users_own(type(part)) and (seen := malformed(part)):
-                raise ConfigError(f"model.{name}: {type(part).__name__}: {seen} (in {self.where(('model', name, 'class_path'))})")
+                raise ConfigError(
+                    f"model.{name}: {type(part).__name__}: {seen} (in {self.where(('model', name, 'class_path'))})"
+                )
         self._resolve(parts)
         return module
 
@@ -208,7 +232,9 @@ class Experiment:
             names |= source.measure_names() if hasattr(source, "measure_names") else set()
         if monitor is not None and names and monitor not in names:
             path = ("checkpoints", "monitor")
-            raise ConfigError(f"checkpoints.monitor: nothing logs `{monitor}`. {nearest(monitor, names)} (in {self.where(path)})")
+            raise ConfigError(
+                f"checkpoints.monitor: nothing logs `{monitor}`. {nearest(monitor, names)} (in {self.where(path)})"
+            )
 
     def _resolve(self, parts: dict[str, nn.Module]) -> None:
         """Write down what the parts turned out to be; a configuration that has run before may say what they once were."""
@@ -216,7 +242,9 @@ class Experiment:
         was, now = flatten(self._resolved_before), flatten(found)
         for key in sorted(was.keys() & now.keys()):
             if was[key] != now[key]:
-                rank_zero_info(f"resolved.{key}: {was[key]} in {self.where(('resolved', *key.split('.')))}, {now[key]} now")
+                rank_zero_info(
+                    f"resolved.{key}: {was[key]} in {self.where(('resolved', *key.split('.')))}, {now[key]} now"
+                )
 
     def _build(self, name: str, arguments_of: type | None = None) -> Any:
         return build(Section(name, self.config[name], arguments_of), self._parsers[name], self.where)
@@ -225,10 +253,14 @@ class Experiment:
         """Check the trainer, and make the parsers of all that surrounds the model."""
         accepted = {key: value for key, value in parameters(Trainer).items() if key not in OWNED_TRAINER_KEYS}
         for key in OWNED_TRAINER_KEYS & set(self.config["trainer"]):
-            raise checker.error(("trainer", key), "the platform sets this itself. Remove the key; see callbacks, checkpoints, tracking")
+            raise checker.error(
+                ("trainer", key), "the platform sets this itself. Remove the key; see callbacks, checkpoints, tracking"
+            )
         checker.arguments(self.config["trainer"], accepted, ("trainer",), "Trainer")
         self.config["trainer"] = TRAINER_DEFAULTS | self.config["trainer"]
-        self._parsers["trainer"] = parser_of("trainer", Trainer, arguments_of=True, left_out=OWNED_TRAINER_KEYS, built=False)
+        self._parsers["trainer"] = parser_of(
+            "trainer", Trainer, arguments_of=True, left_out=OWNED_TRAINER_KEYS, built=False
+        )
         for name in ("data", "callbacks", "checkpoints", "tracking"):
             self._parsers[name] = parser_of(name, sections[name].hint)
 
@@ -240,7 +272,11 @@ def _require_more_than_a_model(composition: Composition) -> None:
         ConfigError: with what can be done with an export.
     """
     values, file = composition.values, composition.files[-1] if composition.files else Path()
-    if file.name != "config.yaml" or {"name", "data"} & values.keys() or not {"task", "model", "weights"} <= values.keys():
+    if (
+        file.name != "config.yaml"
+        or {"name", "data"} & values.keys()
+        or not {"task", "model", "weights"} <= values.keys()
+    ):
         return
     raise ConfigError(
         f"{file} describes an exported model, not an experiment: it has no data, no trainer and no name. Speak with it, "

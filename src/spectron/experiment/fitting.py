@@ -24,7 +24,7 @@ from spectron.experiment.experiment import Experiment
 from spectron.experiment.loading import CONFIG_KEY, YAML_FOLDER_TAG, Source, read_config, restore
 from spectron.experiment.preflight import require_ready, require_sources
 from spectron.tracking.logger import RunLogger
-from spectron.tracking.measure import Measure, flatten
+from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.provenance import (
     device_name,
     fingerprint,
@@ -40,7 +40,10 @@ from spectron.weights.checkpoint_files import read_checkpoint
 
 # What may differ when a run goes on: how long it lasts, how often it is looked at, and where it is recorded.
 FREE_TO_CHANGE = (
-    *(f"trainer.{key}" for key in ("max_steps", "max_time", "val_check_interval", "limit_val_batches", "num_sanity_val_steps")),
+    *(
+        f"trainer.{key}"
+        for key in ("max_steps", "max_time", "val_check_interval", "limit_val_batches", "num_sanity_val_steps")
+    ),
     *(f"trainer.{key}" for key in ("log_every_n_steps", "enable_progress_bar", "enable_model_summary")),
     "tracking",
     "shared",
@@ -65,7 +68,7 @@ class Outcome:
 
     run_id: str
     folder: Path
-    measures: list[Measure]
+    measures: list[MetricValue]
     headlines: list[Path]
     ui_command: str
 
@@ -95,7 +98,7 @@ def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
         Interrupted: if the user stopped it.
     """
     run, checkpoint = find_resumable(experiment, resume) if resume is not None else (None, None)
-    callbacks, data = small_things(experiment, weights=run is None), data_at_hand(experiment)
+    callbacks, data = cheap_checks(experiment, weights=run is None), prepared_data(experiment)
     module = experiment.module(weights=run is None)
     experiment.require_monitored(module, callbacks)
     rank_zero_only(require_ready)(experiment, module, callbacks)
@@ -127,14 +130,16 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     Raises:
         SpectronError: for whatever a user can mend.
     """
-    callbacks, data = small_things(experiment, weights=False), data_at_hand(experiment)
+    callbacks, data = cheap_checks(experiment, weights=False), prepared_data(experiment)
     module = restore(experiment, source)
     rank_zero_only(require_ready)(experiment, module, callbacks)
     trainer = experiment.trainer(callbacks)
     set_up_data(experiment, trainer, module, data, "validate")
     own_run = changed or source.run is None
     name = f"{experiment.name}-evaluation" if own_run else experiment.name
-    logger = RunLogger(name, experiment.tracking(), run_id=None if own_run or not source.run else source.run.run_id, training=own_run)
+    logger = RunLogger(
+        name, experiment.tracking(), run_id=None if own_run or not source.run else source.run.run_id, training=own_run
+    )
     if own_run:
         record(experiment, module, data, trainer, logger)
         logger.set_tags({"spectron.evaluates": str(source.path)})
@@ -155,7 +160,7 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
     Raises:
         SpectronError: for whatever a user can mend.
     """
-    callbacks, data = small_things(experiment), data_at_hand(experiment)
+    callbacks, data = cheap_checks(experiment), prepared_data(experiment)
     module = experiment.module()
     experiment.require_monitored(module, callbacks)
     rank_zero_only(require_ready)(experiment, module, callbacks)
@@ -173,13 +178,13 @@ def close(trainer: Trainer, logger: RunLogger) -> None:
         logger.finalize("failed")
 
 
-def small_things(experiment: Experiment, weights: bool = True) -> list[Callback]:
+def cheap_checks(experiment: Experiment, weights: bool = True) -> list[Callback]:
     """Look at what costs little, before data are made and parts are built, which may take minutes; gives the callbacks."""
     require_sources(experiment, weights)
     return experiment.callbacks()
 
 
-def data_at_hand(experiment: Experiment) -> LightningDataModule:
+def prepared_data(experiment: Experiment) -> LightningDataModule:
     """Build the data module and let it make what it needs, before any part is built: a tokenizer may be trained on its text.
 
     Raises:
@@ -198,7 +203,9 @@ def attach(trainer: Trainer, module: LightningModule, data: LightningDataModule)
     data.trainer = trainer
 
 
-def set_up_data(experiment: Experiment, trainer: Trainer, module: LightningModule, data: LightningDataModule, stage: str) -> None:
+def set_up_data(
+    experiment: Experiment, trainer: Trainer, module: LightningModule, data: LightningDataModule, stage: str
+) -> None:
     """Have the data module read and check its manifests before anything is recorded.
 
     Raises:
@@ -210,7 +217,7 @@ def set_up_data(experiment: Experiment, trainer: Trainer, module: LightningModul
         data.setup(stage)
     if isinstance(module, ChecksRoom):
         decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]
-        module.require_room(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])
+        module.require_fits_context(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])
 
 
 def find_resumable(experiment: Experiment, reference: str) -> tuple[RunRecord, Path]:
@@ -225,18 +232,26 @@ def find_resumable(experiment: Experiment, reference: str) -> tuple[RunRecord, P
     if reference:
         run = find_run(reference, tracking)
     else:
-        runs = [run for run in list_runs(experiment.name, tracking) if (run.folder / "checkpoints" / "last.ckpt").is_file()]
+        runs = [
+            run for run in list_runs(experiment.name, tracking) if (run.folder / "checkpoints" / "last.ckpt").is_file()
+        ]
         if not runs:
-            raise TrackingError(f"no run of `{experiment.name}` has a checkpoint to go on from. Start one, without --resume.")
+            raise TrackingError(
+                f"no run of `{experiment.name}` has a checkpoint to go on from. Start one, without --resume."
+            )
         run = runs[0]
     checkpoint = run.folder / "checkpoints" / "last.ckpt"
     if not checkpoint.is_file():
-        raise CheckpointError(f"run {run.run_id} has no checkpoint to go on from: {checkpoint} is missing. Leave out --resume.")
+        raise CheckpointError(
+            f"run {run.run_id} has no checkpoint to go on from: {checkpoint} is missing. Leave out --resume."
+        )
     require_same(read_config(checkpoint), experiment.config, run.run_id)
     for name, path in code_files(experiment.config).items():
         before = run.folder / CODE / name
         if before.is_file() and before.read_text(encoding="utf-8") != path.read_text(encoding="utf-8"):
-            rank_zero_warn(f"{path} has changed since run {run.run_id} began, which goes on with it as it is now; before it was {before}")
+            rank_zero_warn(
+                f"{path} has changed since run {run.run_id} began, which goes on with it as it is now; before it was {before}"
+            )
     return run, checkpoint
 
 
@@ -257,7 +272,9 @@ def require_same(before: dict[str, Any], now: dict[str, Any], run_id: str) -> No
 
 
 @rank_zero_only
-def record(experiment: Experiment, module: LightningModule, data: LightningDataModule, trainer: Trainer, logger: RunLogger) -> None:
+def record(
+    experiment: Experiment, module: LightningModule, data: LightningDataModule, trainer: Trainer, logger: RunLogger
+) -> None:
     """Store what makes the run: configuration, code, packages, device, data."""
     counts = parameter_counts(getattr(module, "model", module))
     commit, patch = git_state()
@@ -275,9 +292,14 @@ def record(experiment: Experiment, module: LightningModule, data: LightningDataM
     logger.log_hyperparams(experiment.config)
     folder = {YAML_FOLDER_TAG: str(experiment.folder)} if experiment.folder else {}
     logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
-    files = {"config.yaml": yaml.safe_dump(experiment.config, sort_keys=False), "facts.json": json.dumps(facts, indent=2)}
+    files = {
+        "config.yaml": yaml.safe_dump(experiment.config, sort_keys=False),
+        "facts.json": json.dumps(facts, indent=2),
+    }
     files |= {"diff.patch": patch} if patch else {}
-    files |= {f"{CODE}/{name}": path.read_text(encoding="utf-8") for name, path in code_files(experiment.config).items()}
+    files |= {
+        f"{CODE}/{name}": path.read_text(encoding="utf-8") for name, path in code_files(experiment.config).items()
+    }
     for name, text in files.items():
         path = logger.folder / name
         path.parent.mkdir(exist_ok=True)
@@ -292,8 +314,10 @@ def outcome(trainer: Trainer, module: LightningModule, logger: RunLogger) -> Out
     for name, value in trainer.callback_metrics.items():
         if name.startswith("val/") and name not in logger.measures:
             term = sums.get(name.removeprefix("val/"))
-            measures.append(Measure(name, float(value), int(term.count) if term else 0))
-    return Outcome(logger.run_id, logger.folder, [*measures, *logger.measures.values()], logger.headlines, logger.ui_command)
+            measures.append(MetricValue(name, float(value), int(term.count) if term else 0))
+    return Outcome(
+        logger.run_id, logger.folder, [*measures, *logger.measures.values()], logger.headlines, logger.ui_command
+    )
 
 
 def _is_free(key: str) -> bool:

@@ -52,7 +52,9 @@ def find_source(reference: str, tracking: TrackingSettings | None = None) -> Sou
     if path.is_dir():
         return Source(_checkpoint_in(path))
     if path.suffix in (".ckpt", ".yaml") or reference.startswith((".", "/", "~")):
-        raise CheckpointError(f"{reference}: there is no such file. Give a checkpoint, a run's id, or an exported folder.")
+        raise CheckpointError(
+            f"{reference}: there is no such file. Give a checkpoint, a run's id, or an exported folder."
+        )
     try:
         run = find_run(reference, tracking)
     except TrackingError as error:
@@ -96,7 +98,9 @@ def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: b
     return Experiment(composition, model_only)
 
 
-def load_module(reference: str | Source, tracking: TrackingSettings | None = None, overrides: Sequence[str] = ()) -> LightningModule:
+def load_module(
+    reference: str | Source, tracking: TrackingSettings | None = None, overrides: Sequence[str] = ()
+) -> LightningModule:
     """The trained task, in eval mode on the CPU.
 
     Args:
@@ -141,4 +145,6 @@ def _checkpoint_in(folder: Path) -> Path:
     for name in ("checkpoints/last.ckpt", "last.ckpt", "config.yaml"):
         if (folder / name).is_file() and not (name == "config.yaml" and (folder / "checkpoints").is_dir()):
             return folder / name
-    raise CheckpointError(f"{folder} holds neither a checkpoint nor an exported model. A run that was stopped early has none.")
+    raise CheckpointError(
+        f"{folder} holds neither a checkpoint nor an exported model. A run that was stopped early has none."
+    )

@@ -16,11 +16,11 @@ from spectron.config.building import build, explaining, parser_of
 from spectron.config.checking import parameters, part_hints
 from spectron.config.composition import KeyPath
 from spectron.config.error_location import Section
-from spectron.conformance import Verdict, examine, suite_of
+from spectron.conformance import CheckResult, examine, suite_of
 from spectron.devices import device_called
 from spectron.errors import ConfigError
 from spectron.experiment.experiment import Experiment
-from spectron.model import made
+from spectron.model import build_part
 from spectron.training.optimisation import freeze
 
 # Kinds that stand below `callbacks`, with a key under which one may be named; any other name is a key below `model`.
@@ -41,7 +41,7 @@ class NamedPart:
     class_path: str
     build: Callable[[int], nn.Module]
 
-    def verdicts(self) -> Iterator[Verdict]:
+    def verdicts(self) -> Iterator[CheckResult]:
         """Every verdict on it, on a GPU where there is one.
 
         Raises:
@@ -66,12 +66,16 @@ def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
         if suite is not None and suite.kind in found:
             value = _at(experiment.config, path)
             section = Section(path[-1], value, within=path[:-1])
-            found[suite.kind].append(NamedPart(".".join(path), value["class_path"], partial(_build_alone, experiment, section, cls)))
+            found[suite.kind].append(
+                NamedPart(".".join(path), value["class_path"], partial(_build_alone, experiment, section, cls))
+            )
     if not found[name]:
         others = [part.key for parts in found.values() for part in parts]
         cure = f"Name one by its class_path, at callbacks.speech.init_args.{IN_CALLBACKS[name]} for example"
         found_instead = f"; named are {', '.join(others)}" if others else ""
-        raise ConfigError(f"callbacks: no {name} is named in this experiment, and defaults are not examined{found_instead}. {cure}")
+        raise ConfigError(
+            f"callbacks: no {name} is named in this experiment, and defaults are not examined{found_instead}. {cure}"
+        )
     return found[name]
 
 
@@ -91,7 +95,11 @@ def _build_model_part(experiment: Experiment, name: str, seed_offset: int) -> nn
     part = _built(experiment, name)
     experiment.load_weights(part, name)
     names = [f"{name}.{key}" for key, _ in part.named_parameters()]
-    own = [pattern for pattern in _freeze_patterns(experiment) if pattern.split(".")[0] == name or fnmatch.filter(names, pattern)]
+    own = [
+        pattern
+        for pattern in _freeze_patterns(experiment)
+        if pattern.split(".")[0] == name or fnmatch.filter(names, pattern)
+    ]
     try:
         freeze(nn.ModuleDict({name: part}), own)
     except ConfigError as error:
@@ -122,11 +130,11 @@ def _built(experiment: Experiment, name: str) -> Any:
     if not any(hint.supplied for hint in part_hints(takes[name].hint)):
         return part
     if name == "head":
-        supplied = _built(experiment, "language_model").width
+        supplied = _built(experiment, "language_model").hidden_size
     else:
         supplied = _built(experiment, "head").mel if "head" in takes else MelConfig(**experiment.config["model"]["mel"])
     with explaining(section, experiment.where):
-        return made(name, part, supplied)
+        return build_part(name, part, supplied)
 
 
 def _at(config: Any, path: KeyPath) -> Any:

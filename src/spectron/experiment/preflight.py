@@ -53,7 +53,10 @@ def require_sources(experiment: Experiment, weights: bool = True) -> None:
         ConfigError: naming the key of a source that is not there.
         CheckpointError: naming the key of a file that is not there.
     """
-    sections = [Section("model", experiment.config["model"], experiment.task), Section("callbacks", experiment.config["callbacks"])]
+    sections = [
+        Section("model", experiment.config["model"], experiment.task),
+        Section("callbacks", experiment.config["callbacks"]),
+    ]
     for path, cls, arguments in (part for section in sections for part in section.parts()):
         if arguments.get("source") is None or is_users_own(cls):
             continue

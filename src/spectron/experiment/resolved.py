@@ -24,7 +24,11 @@ def resolved(parts: Mapping[str, nn.Module], config: Mapping[str, Any]) -> dict[
     for name, part in parts.items():
         arguments = (config.get(name) or {}).get("init_args") or {} if isinstance(config.get(name), dict) else {}
         values = _described(part)
-        if values and arguments.get("source") and (commit := revision_of(arguments["source"], arguments.get("revision"))):
+        if (
+            values
+            and arguments.get("source")
+            and (commit := revision_of(arguments["source"], arguments.get("revision")))
+        ):
             values["revision"] = commit
         if values:
             found[name] = values
@@ -34,10 +38,19 @@ def resolved(parts: Mapping[str, nn.Module], config: Mapping[str, Any]) -> dict[
 def _described(part: nn.Module) -> dict[str, Any]:
     """What its neighbours need to know of a part."""
     if isinstance(part, SpeechEncoder):
-        return {"sample_rate_hz": part.sample_rate_hz, "frame_rate_hz": part.frame_rate_hz, "output_dim": part.output_dim}
+        return {
+            "sample_rate_hz": part.sample_rate_hz,
+            "frame_rate_hz": part.frame_rate_hz,
+            "output_dim": part.output_dim,
+        }
     if isinstance(part, LanguageModel):
         kind = type(getattr(part, "lm", part)).__name__  # of an adapter, the library's class
-        return {"class": kind, "width": part.width, "vocabulary": _vocabulary(part), "max_positions": part.max_positions}
+        return {
+            "class": kind,
+            "hidden_size": part.hidden_size,
+            "vocabulary": _vocabulary(part),
+            "max_positions": part.max_positions,
+        }
     if isinstance(part, SpeechHead):
         return {"frames_per_step": part.frames_per_step, "mel": asdict(part.mel)}
     return {"sample_rate_hz": part.mel.sample_rate_hz, "mel": asdict(part.mel)} if isinstance(part, Vocoder) else {}

@@ -26,12 +26,12 @@ class LatentSettings:
     Args:
         kl_weight: Weight of the divergence of the predicted Gaussian from one of variance 1 around the true frames.
         flux_weight: Weight of the reward for differing from the frame before, against frames that repeat.
-        deviation_at_inference: What the drawn deviation is multiplied by while generating; 0 takes the mean.
+        std_at_inference: What the drawn std is multiplied by while generating; 0 takes the mean.
     """
 
     kl_weight: float = 0.1
     flux_weight: float = 0.5
-    deviation_at_inference: float = 1.0
+    std_at_inference: float = 1.0
 
 
 LATENT = LatentSettings()
@@ -41,29 +41,31 @@ class LatentSamplingHead(MelRegressionHead):
     """As ``MelRegressionHead``, but a step draws a latent of its frames' size, from which a residual network makes the frames.
 
     Args:
-        width: Width D of the LM (supplied by the platform).
+        hidden_size: Width D of the LM (supplied by the platform).
         latent: The latent and its losses.
         post_net_width: Width of the hidden layer of the post-net, which gives the latent's mean, and of the residual network.
         **others: Those of ``MelRegressionHead``.
     """
 
-    def __init__(self, width: int, latent: LatentSettings = LATENT, post_net_width: int = 512, **others: Any) -> None:
-        super().__init__(width, post_net_width=post_net_width, **others)
+    def __init__(
+        self, hidden_size: int, latent: LatentSettings = LATENT, post_net_width: int = 512, **others: Any
+    ) -> None:
+        super().__init__(hidden_size, post_net_width=post_net_width, **others)
         self.latent = latent
-        step_width, inner = self.frames_per_step * self.mel.mel_bins, post_net_width
-        self.log_variance = nn.Linear(width, step_width)
+        step_width, inner = self.frames_per_step * self.mel.n_mels, post_net_width
+        self.log_variance = nn.Linear(hidden_size, step_width)
         self.refine = nn.Sequential(nn.Linear(step_width, inner), nn.GELU(), nn.Linear(inner, step_width))
 
     def frames(self, latent: Tensor) -> Tensor:
         """Latents (..., r * M) to log-mel frames of the same shape."""
-        return (latent + self.refine(latent)) * self.deviation + self.mean
+        return (latent + self.refine(latent)) * self.std + self.mean
 
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """As ``MelRegressionHead``, with ``kl`` and ``flux``. In training the frames are of a drawn latent, otherwise of its mean."""
         mean, log_variance = self.post_net(hidden).float(), self.log_variance(hidden).float()
         drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         terms = self.compare(self.frames(drawn.to(hidden.dtype)), hidden, targets)
-        true = (targets.steps - self.mean) / self.deviation
+        true = (targets.steps - self.mean) / self.std
         kl = self.by_frame(0.5 * (log_variance.exp() + (mean - true).square() - 1 - log_variance))
         # MELLE's equation 6, against the true frame before each; the first frame has none.
         before = functional.pad(self.by_frame(true), (0, 0, 1, 0))[:, :-1]
@@ -71,7 +73,7 @@ class LatentSamplingHead(MelRegressionHead):
         flux[:, 0] = 0
         # By frames, not by steps: the last step may hold frames beyond the recording.
         valid = ~padding_mask(targets.num_frames, kl.shape[1])[..., None]
-        bands, count = self.mel.mel_bins, targets.num_frames.sum()
+        bands, count = self.mel.n_mels, targets.num_frames.sum()
         terms["kl"] = LossTerm((kl * valid).sum() / bands, count)
         terms["flux"] = LossTerm((flux * valid).sum() / bands, count)
         weighted = self.latent.kl_weight * terms["kl"].total + self.latent.flux_weight * terms["flux"].total
@@ -82,6 +84,6 @@ class LatentSamplingHead(MelRegressionHead):
         """Hidden state (B, D) to frames (B, r * M) of a drawn latent (of its mean without ``random``) and stop probability (B,)."""
         latent = self.post_net(hidden)
         if random is not None:
-            deviation = (0.5 * self.log_variance(hidden)).exp() * self.latent.deviation_at_inference
-            latent = latent + deviation * random.normal(latent.shape[1], like=latent)
+            std = (0.5 * self.log_variance(hidden)).exp() * self.latent.std_at_inference
+            latent = latent + std * random.normal(latent.shape[1], like=latent)
         return self.frames(latent).float(), self.stop_net(hidden)[:, 0].float().sigmoid()

@@ -61,11 +61,13 @@ MEL, PRE_NET, LOSS, STOP = MelConfig(), PreNetSettings(), SpectrogramLossSetting
 class PreNet(nn.Module):
     """Two narrow ReLU layers with dropout, then up to the LM's width."""
 
-    def __init__(self, inputs: int, width: int, settings: PreNetSettings) -> None:
+    def __init__(self, inputs: int, hidden_size: int, settings: PreNetSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.narrow = nn.ModuleList([nn.Linear(inputs, settings.bottleneck), nn.Linear(settings.bottleneck, settings.bottleneck)])
-        self.widen = nn.Linear(settings.bottleneck, width)
+        self.narrow = nn.ModuleList(
+            [nn.Linear(inputs, settings.bottleneck), nn.Linear(settings.bottleneck, settings.bottleneck)]
+        )
+        self.widen = nn.Linear(settings.bottleneck, hidden_size)
 
     def forward(self, frames: Tensor, random: RowRandom | None) -> Tensor:
         """Frames (B, K, F), normalised, to LM inputs (B, K, D)."""
@@ -86,7 +88,7 @@ class MelRegressionHead(SpeechHead):
     """Regression of ``frames_per_step`` log-mel frames a decoding step.
 
     Args:
-        width: Width D of the LM (supplied by the platform).
+        hidden_size: Width D of the LM (supplied by the platform).
         mel: Spectrogram settings of the targets.
         frames_per_step: Frames r that one step predicts.
         pre_net: The way of past frames into the LM.
@@ -94,12 +96,12 @@ class MelRegressionHead(SpeechHead):
         loss: Weights and readings of the spectrogram loss.
         stop: The stop probability's loss.
         log_mel_mean: Typical log-mel value, subtracted inside the head so that its layers see numbers around 0.
-        log_mel_deviation: Typical deviation, divided by inside the head. The losses are on log-mel itself.
+        log_mel_std: Typical std, divided by inside the head. The losses are on log-mel itself.
     """
 
     def __init__(
         self,
-        width: int,
+        hidden_size: int,
         mel: MelConfig = MEL,
         frames_per_step: int = 1,
         pre_net: PreNetSettings = PRE_NET,
@@ -107,7 +109,7 @@ class MelRegressionHead(SpeechHead):
         loss: SpectrogramLossSettings = LOSS,
         stop: StopSettings = STOP,
         log_mel_mean: float = -1.5,
-        log_mel_deviation: float = 2.5,
+        log_mel_std: float = 2.5,
     ) -> None:
         super().__init__()
         if frames_per_step < 1:
@@ -115,16 +117,18 @@ class MelRegressionHead(SpeechHead):
         self.mel = mel
         self.frames_per_step = frames_per_step
         self.stop = stop
-        self.mean, self.deviation = log_mel_mean, log_mel_deviation
+        self.mean, self.std = log_mel_mean, log_mel_std
         self.log_mel = LogMel(mel)
-        step_width = frames_per_step * mel.mel_bins
+        step_width = frames_per_step * mel.n_mels
         seen = frames_per_step if pre_net.last_frames is None else pre_net.last_frames
         if not 1 <= seen <= frames_per_step:
             raise ValueError(f"pre_net.last_frames must be from 1 to frames_per_step ({frames_per_step}), got {seen}")
-        self.seen_width = seen * mel.mel_bins
-        self.pre_net = PreNet(self.seen_width, width, pre_net)
-        self.post_net = nn.Sequential(nn.Linear(width, post_net_width), nn.GELU(), nn.Linear(post_net_width, step_width))
-        self.stop_net = nn.Linear(width, 1)
+        self.seen_width = seen * mel.n_mels
+        self.pre_net = PreNet(self.seen_width, hidden_size, pre_net)
+        self.post_net = nn.Sequential(
+            nn.Linear(hidden_size, post_net_width), nn.GELU(), nn.Linear(post_net_width, step_width)
+        )
+        self.stop_net = nn.Linear(hidden_size, 1)
         self.loss_function = SpectrogramLoss(loss)
 
     def targets(self, waveform: Tensor, num_samples: Tensor) -> SpeechTargets:
@@ -138,7 +142,7 @@ class MelRegressionHead(SpeechHead):
 
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
         """Past frames (B, K, r * M) to LM inputs (B, K, D)."""
-        frames = (steps[..., -self.seen_width :] - self.mean) / self.deviation
+        frames = (steps[..., -self.seen_width :] - self.mean) / self.std
         noise, hidden = self.pre_net.settings.history_noise, self.pre_net.settings.history_dropout
         if self.training and noise > 0:
             frames = frames + noise * torch.randn_like(frames)
@@ -148,7 +152,7 @@ class MelRegressionHead(SpeechHead):
 
     def predict(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., D) to the frames of a step (..., r * M)."""
-        return self.post_net(hidden) * self.deviation + self.mean
+        return self.post_net(hidden) * self.std + self.mean
 
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """Spectrogram terms, ``stop``, and ``speech``, their weighted whole; each a sum with the number of valid frames."""
@@ -168,7 +172,9 @@ class MelRegressionHead(SpeechHead):
         stop = stop.masked_fill(padding_mask(targets.num_steps, hidden.shape[1]), 0.0).sum()
         # Counted in frames, like the spectrogram: a step's stop stands for each of its frames.
         terms["stop"] = LossTerm(stop * self.frames_per_step, targets.num_frames.sum())
-        terms["speech"] = LossTerm(terms["spectrogram"].total + self.stop.weight * terms["stop"].total, targets.num_frames.sum())
+        terms["speech"] = LossTerm(
+            terms["spectrogram"].total + self.stop.weight * terms["stop"].total, targets.num_frames.sum()
+        )
         return terms
 
     def step(self, hidden: Tensor, random: RowRandom | None = None) -> tuple[Tensor, Tensor]:

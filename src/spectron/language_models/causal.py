@@ -11,7 +11,13 @@ from torch import Tensor
 
 from spectron.contracts import LanguageModel
 from spectron.errors import ConfigError
-from spectron.language_models.causal_loading import build_from_config, fresh_model, load_model, load_tokenizer, require_language_model
+from spectron.language_models.causal_loading import (
+    build_from_config,
+    fresh_model,
+    load_model,
+    load_tokenizer,
+    require_language_model,
+)
 from spectron.language_models.driving import Past, find_driver, logits_of
 from spectron.language_models.lora import LoraSettings, add_adapters, merge_adapters, set_adapter_modes
 from spectron.language_models.special_tokens import ensure_end_of_text, require_vocabulary
@@ -58,7 +64,9 @@ class CausalLanguageModel(LanguageModel):
     ) -> None:
         super().__init__()
         if (source is None) == (config is None):
-            raise ConfigError("source: give either `source` (a name or folder) or `config` with `tokenizer`, exactly one of the two")
+            raise ConfigError(
+                "source: give either `source` (a name or folder) or `config` with `tokenizer`, exactly one of the two"
+            )
         if source is not None:
             folder = locate(source, revision, remote_code)
             require_language_model(folder, source)
@@ -66,7 +74,9 @@ class CausalLanguageModel(LanguageModel):
             self.lm = (load_model if pretrained else fresh_model)(folder, source, remote_code, getattr(torch, dtype))
         else:
             if tokenizer is None:
-                raise ConfigError("tokenizer: a model from `config` needs one: give `tokenizer: {text: <file>}` to train it on")
+                raise ConfigError(
+                    "tokenizer: a model from `config` needs one: give `tokenizer: {text: <file>}` to train it on"
+                )
             self.tokenizer, self.lm = build_from_config(dict(config or {}), tokenizer, getattr(torch, dtype))
         self.dtype, self.lora, self.checkpointing = dtype, lora, gradient_checkpointing
         # Lightning converts it with everything else where the trainer's precision asks for that: it tells the outside's type.
@@ -76,11 +86,11 @@ class CausalLanguageModel(LanguageModel):
     def _set_up(self, name: str) -> None:
         """Find out how the model is driven, complete its tokens, and give it what the settings add."""
         require_vocabulary(self.tokenizer, self.lm, name)
-        self.driver, self.sees_ahead = find_driver(self.lm, name)
+        self.driver, self.bidirectional = find_driver(self.lm, name)
         self.eos_id = ensure_end_of_text(self.tokenizer, self.lm)
         self.sos_id = self.eos_id if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
         self.pad_id = self.eos_id if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
-        self.width = self.lm.get_input_embeddings().embedding_dim
+        self.hidden_size = self.lm.get_input_embeddings().embedding_dim
         settings = self.lm.config.get_text_config()
         self.max_positions = next((getattr(settings, name) for name in LIMITS if getattr(settings, name, None)), None)
         if self.lora is not None:
@@ -89,7 +99,9 @@ class CausalLanguageModel(LanguageModel):
             try:
                 self.lm.activation_checkpointing_enable({"use_reentrant": False})
             except ValueError as error:
-                raise ConfigError(f"gradient_checkpointing: {name} does not know how to: {error}. Set it to false") from error
+                raise ConfigError(
+                    f"gradient_checkpointing: {name} does not know how to: {error}. Set it to false"
+                ) from error
         self.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them
 
     def train(self, mode: bool = True) -> CausalLanguageModel:
@@ -101,7 +113,9 @@ class CausalLanguageModel(LanguageModel):
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Texts to padded ids (B, N) and (B,) token counts, on the model's device."""
-        rows = [torch.tensor(ids, dtype=torch.long) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        rows = [
+            torch.tensor(ids, dtype=torch.long) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        ]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
         return ids.to(self.lm.device), torch.tensor([len(row) for row in rows], device=self.lm.device)
 
@@ -115,11 +129,13 @@ class CausalLanguageModel(LanguageModel):
         """Token ids (B, N) to embeddings (B, N, D)."""
         return self.lm.get_input_embeddings()(ids).to(self.outside.dtype)
 
-    def forward(self, embeddings: Tensor, visible: Tensor, positions: Tensor, cache: object | None = None) -> tuple[Tensor, object]:
+    def forward(
+        self, embeddings: Tensor, attention_mask: Tensor, positions: Tensor, cache: object | None = None
+    ) -> tuple[Tensor, object]:
         """Embeddings (B, L, D) to hidden states (B, L, D) and the cache; see ``LanguageModel.forward``."""
         past = cache if isinstance(cache, Past) else None
         inside = embeddings.to(self.lm.get_input_embeddings().weight.dtype)
-        hidden, past = self.driver(self.lm, inside, visible, positions, past)
+        hidden, past = self.driver(self.lm, inside, attention_mask, positions, past)
         return hidden.to(self.outside.dtype), past
 
     def logits(self, hidden: Tensor) -> Tensor:

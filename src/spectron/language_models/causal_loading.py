@@ -27,7 +27,9 @@ def load_tokenizer(folder: Path, source: str, remote_code: bool) -> Any:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    with reading(source, "a tokenizer (a folder saved by its save_pretrained, with tokenizer.json or the files of its kind)"):
+    with reading(
+        source, "a tokenizer (a folder saved by its save_pretrained, with tokenizer.json or the files of its kind)"
+    ):
         # For some model types AutoTokenizer puts a class of its own, and its splitting of words, in the place of the one written down.
         kind = PreTrainedTokenizerFast if _is_generic(folder) else AutoTokenizer
         tokenizer: Any = kind.from_pretrained(folder, trust_remote_code=remote_code)
@@ -121,7 +123,11 @@ def build_from_config(config: dict[str, Any], tokenizer: TokenizerSettings, dtyp
     known = configuration_class(keys.pop("model_type"))
     require_known(keys, known)
     trained = train_tokenizer(tokenizer)
-    special = {"bos_token_id": trained.bos_token_id, "eos_token_id": trained.eos_token_id, "pad_token_id": trained.pad_token_id}
+    special = {
+        "bos_token_id": trained.bos_token_id,
+        "eos_token_id": trained.eos_token_id,
+        "pad_token_id": trained.pad_token_id,
+    }
     with reading(str(config), "a causal language model", argument="config"):
         settings = known(**{"vocab_size": len(trained), **special, **keys})
         return trained, AutoModelForCausalLM.from_config(settings, dtype=dtype)
@@ -154,7 +160,9 @@ def require_known(keys: dict[str, Any], known: type) -> None:
     names = {*parameters, *getattr(known, "attribute_map", {}), *OLD_SPELLINGS}
     for key in keys:
         if key not in names:
-            raise ConfigError(f"config.{key}: {known.__name__} has no such key. {_nearest(key, names, ', '.join(sorted(parameters)[:12]))}")
+            raise ConfigError(
+                f"config.{key}: {known.__name__} has no such key. {_nearest(key, names, ', '.join(sorted(parameters)[:12]))}"
+            )
 
 
 def _nearest(name: str, names: Any, otherwise: str) -> str:

@@ -49,7 +49,9 @@ class Driver:
         self.body = body_name(lm)
         self.takes_positions = "position_ids" in inspect.signature(getattr(lm, self.body).forward).parameters
 
-    def __call__(self, lm: Any, embeddings: Tensor, visible: Tensor, positions: Tensor, past: Past | None) -> tuple[Tensor, Past | None]:
+    def __call__(
+        self, lm: Any, embeddings: Tensor, attention_mask: Tensor, positions: Tensor, past: Past | None
+    ) -> tuple[Tensor, Past | None]:
         """Embeddings (B, L, D) to hidden states (B, L, D) and the past to pass on, None in training."""
         from transformers import DynamicCache
 
@@ -59,7 +61,7 @@ class Driver:
         keys = torch.cat([past.positions, positions], dim=1) if past is not None else positions
         output = getattr(lm, self.body)(
             inputs_embeds=embeddings,
-            attention_mask=self.make_mask(visible, positions, keys, embeddings.dtype),
+            attention_mask=self.make_mask(attention_mask, positions, keys, embeddings.dtype),
             past_key_values=keys_values,
             use_cache=cached,
             **({"position_ids": positions} if self.takes_positions else {}),
@@ -134,7 +136,7 @@ def find_driver(lm: Any, name: str) -> tuple[Driver, bool]:
                 driver = Driver(lm, make_mask)
                 try:
                     trial.require_same(driver)
-                    return driver, trial.sees_ahead(driver)
+                    return driver, trial.bidirectional(driver)
                 except Exception as error:  # each family refuses what it does not take in its own way
                     reasons.append(f"{form}: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
     except Exception as error:  # a model that cannot even read a few ids
@@ -175,21 +177,27 @@ class Trial:
         self.lm = lm
         self.valid = torch.tensor(TRIED_VALID, dtype=torch.bool, device=device)
         # Far apart in the vocabulary, and the same every time: building must not draw random numbers.
-        self.ids = (torch.arange(self.valid.numel(), device=device) * 7919 % embedding.num_embeddings).reshape(self.valid.shape)
+        self.ids = (torch.arange(self.valid.numel(), device=device) * 7919 % embedding.num_embeddings).reshape(
+            self.valid.shape
+        )
         self.positions = (self.valid.long().cumsum(1) - 1).clamp(min=0)
         self.embeddings = embedding(self.ids)
-        self.own = torch.cat([lm(input_ids=row[valid][None]).logits[0] for row, valid in zip(self.ids, self.valid, strict=True)]).float()
+        self.own = torch.cat(
+            [lm(input_ids=row[valid][None]).logits[0] for row, valid in zip(self.ids, self.valid, strict=True)]
+        ).float()
         self.tolerance = TOLERANCE.get(self.embeddings.dtype, 0.05)
 
     def require_same(self, driver: Driver) -> None:
         """Raise where driving gives other logits than the model's own, at once or in two cached calls."""
         length, cut = self.ids.shape[1], FIRST_PART
         itself = torch.eye(length, dtype=torch.bool, device=self.ids.device)
-        visible = (self.valid[:, None] & torch.ones_like(itself).tril()) | itself
-        whole, _ = driver(self.lm, self.embeddings, visible, self.positions, None)
+        attention_mask = (self.valid[:, None] & torch.ones_like(itself).tril()) | itself
+        whole, _ = driver(self.lm, self.embeddings, attention_mask, self.positions, None)
         self._compare(whole, "at once")
-        begun, past = driver(self.lm, self.embeddings[:, :cut], visible[:, :cut, :cut], self.positions[:, :cut], None)
-        ended, _ = driver(self.lm, self.embeddings[:, cut:], visible[:, cut:], self.positions[:, cut:], past)
+        begun, past = driver(
+            self.lm, self.embeddings[:, :cut], attention_mask[:, :cut, :cut], self.positions[:, :cut], None
+        )
+        ended, _ = driver(self.lm, self.embeddings[:, cut:], attention_mask[:, cut:], self.positions[:, cut:], past)
         self._compare(torch.cat([begun, ended], dim=1), "with a cache")
 
     def _compare(self, hidden: Tensor, how: str) -> None:
@@ -198,7 +206,7 @@ class Trial:
         if not share <= self.tolerance:
             raise ValueError(f"read {how}, its logits differ by {share:.1%}")
 
-    def sees_ahead(self, driver: Driver) -> bool:
+    def bidirectional(self, driver: Driver) -> bool:
         """Whether the first place's hidden state changes when it may look at those after it."""
         rows, length = self.ids.shape
         everything = torch.ones(rows, length, length, dtype=torch.bool, device=self.ids.device)

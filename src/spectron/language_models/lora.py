@@ -49,14 +49,22 @@ def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:
         require_layers(lm, settings.targets)
     model_type = getattr(lm.config, "model_type", "")
     chosen = settings.targets or ("all-linear" if model_type not in PEFTS_CHOICE else list(PEFTS_CHOICE[model_type]))
-    transposed = any(isinstance(module, Conv1D) for module in lm.modules())  # GPT-2's layers keep their weights as (in, out)
+    transposed = any(
+        isinstance(module, Conv1D) for module in lm.modules()
+    )  # GPT-2's layers keep their weights as (in, out)
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules=chosen, fan_in_fan_out=transposed
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=chosen,
+        fan_in_fan_out=transposed,
     )
     try:
         inject_adapter_in_model(config, lm)
     except ValueError as error:
-        raise ConfigError(f"lora.targets: peft cannot adapt {chosen} of this model: {error}. Name linear layers") from error
+        raise ConfigError(
+            f"lora.targets: peft cannot adapt {chosen} of this model: {error}. Name linear layers"
+        ) from error
 
 
 def require_layers(lm: nn.Module, targets: list[str]) -> None:
@@ -65,10 +73,14 @@ def require_layers(lm: nn.Module, targets: list[str]) -> None:
     Raises:
         ConfigError: with the layers that there are.
     """
-    names = [name for name, module in lm.named_modules() if name and not any(module.children()) and hasattr(module, "weight")]
+    names = [
+        name for name, module in lm.named_modules() if name and not any(module.children()) and hasattr(module, "weight")
+    ]
     ends = sorted({name.rpartition(".")[2] for name in names})
     if not targets:
-        raise ConfigError(f"lora.targets: the list is empty. Leave it out for peft's choice, or name some of: {', '.join(ends)}")
+        raise ConfigError(
+            f"lora.targets: the list is empty. Leave it out for peft's choice, or name some of: {', '.join(ends)}"
+        )
     for target in targets:
         if not any(name == target or name.endswith("." + target) for name in names):
             close = difflib.get_close_matches(target, ends, n=1)

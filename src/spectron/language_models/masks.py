@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Makes what a model takes as ``attention_mask`` from visible (B, L, S), the positions of queries (B, L) and keys (B, S), and a dtype.
+# Makes what a model takes as ``attention_mask`` from attention_mask (B, L, S), the positions of queries (B, L) and keys (B, S), and a dtype.
 MaskMaker = Callable[[Tensor, Tensor, Tensor, torch.dtype], Any]
 
 WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
@@ -29,29 +29,33 @@ def mask_makers(config: Any) -> dict[str, MaskMaker]:
     if getattr(config, "sliding_window", None) is not None:
         makers["one mask with the model's window"] = lambda *seen: _of_kind(config, "sliding_attention", *seen)
     makers["one mask"] = lambda *seen: _of_kind(config, FULL, *seen)
-    makers["valid places alone"] = lambda visible, *_: valid_keys(visible).long()
+    makers["valid places alone"] = lambda attention_mask, *_: valid_keys(attention_mask).long()
     return makers
 
 
-def _of_kind(config: Any, kind: str, visible: Tensor, queries: Tensor, keys: Tensor, dtype: torch.dtype) -> Tensor:
+def _of_kind(
+    config: Any, kind: str, attention_mask: Tensor, queries: Tensor, keys: Tensor, dtype: torch.dtype
+) -> Tensor:
     """Additive mask (B, 1, L, S) of one kind of layer."""
     size = getattr(config, WINDOWS[kind]) if kind in WINDOWS else None
     if size is not None and kind == "sliding_attention":
-        visible = visible & ((queries[:, :, None] - keys[:, None]).abs() < size)
+        attention_mask = attention_mask & ((queries[:, :, None] - keys[:, None]).abs() < size)
     elif size is not None:
-        visible = visible & (queries[:, :, None] // size == keys[:, None] // size)
-    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return mask.masked_fill(~visible, torch.finfo(dtype).min)[:, None]
+        attention_mask = attention_mask & (queries[:, :, None] // size == keys[:, None] // size)
+    mask = torch.zeros(attention_mask.shape, dtype=dtype, device=attention_mask.device)
+    return mask.masked_fill(~attention_mask, torch.finfo(dtype).min)[:, None]
 
 
-def valid_keys(visible: Tensor) -> Tensor:
+def valid_keys(attention_mask: Tensor) -> Tensor:
     """Which keys count, (B, S), from who may look at whom, (B, L, S): those that another place sees, and the last.
 
     A padded place sees itself, so that its softmax is over something; that alone does not make it valid.
     """
-    new, length = visible.shape[1:]
-    itself = torch.arange(length - new, length, device=visible.device)[:, None] == torch.arange(length, device=visible.device)
-    valid = (visible & ~itself).any(1)
+    new, length = attention_mask.shape[1:]
+    itself = torch.arange(length - new, length, device=attention_mask.device)[:, None] == torch.arange(
+        length, device=attention_mask.device
+    )
+    valid = (attention_mask & ~itself).any(1)
     valid[:, -1] = True
     return valid
 

@@ -1,7 +1,13 @@
 """Losses: text cross-entropy; spectrogram regression with time and frequency deltas; naming what is being said."""
 
-from spectron.losses.alignment import NAMINGS, spoken_tokens
+from spectron.losses.alignment import ALIGNMENT_LOSSES, frame_level_targets
 from spectron.losses.cross_entropy import text_cross_entropy
 from spectron.losses.spectrogram import SpectrogramLoss, SpectrogramLossSettings
 
-__all__ = ["NAMINGS", "SpectrogramLoss", "SpectrogramLossSettings", "spoken_tokens", "text_cross_entropy"]
+__all__ = [
+    "ALIGNMENT_LOSSES",
+    "SpectrogramLoss",
+    "SpectrogramLossSettings",
+    "frame_level_targets",
+    "text_cross_entropy",
+]

@@ -18,12 +18,12 @@ from spectron.contracts import LanguageModel
 TokensOf = Callable[[LanguageModel, list[Word]], list[Tensor]]
 
 
-def spoken_tokens(
+def frame_level_targets(
     language_model: LanguageModel, words: list[list[Word]], num_steps: int, step_rate_hz: float, tokens_of: TokensOf
 ) -> tuple[Tensor, Tensor]:
     """The token that is said in the middle of every speech step: ids (B, K), and where there is one, (B, K).
 
-    The tokens of a word, of which ``tokens_of`` (one of ``NAMINGS``) decides, share its time evenly. Between words none is said, nor in
+    The tokens of a word, of which ``tokens_of`` (one of ``ALIGNMENT_LOSSES``) decides, share its time evenly. Between words none is said, nor in
     a row whose words are not known.
     """
     ids = torch.zeros(len(words), num_steps, dtype=torch.long)
@@ -34,7 +34,9 @@ def spoken_tokens(
             inside = (middles >= word.begin) & (middles < word.end)
             if len(tokens):
                 share = (middles[inside] - word.begin) / (word.end - word.begin)
-                ids[row, inside] = tokens[(share * len(tokens)).long().clamp(max=len(tokens) - 1)]  # a share may be rounded up to 1
+                ids[row, inside] = tokens[
+                    (share * len(tokens)).long().clamp(max=len(tokens) - 1)
+                ]  # a share may be rounded up to 1
                 said[row] |= inside
     return ids, said
 
@@ -53,8 +55,10 @@ def tokens_of_letters(language_model: LanguageModel, words: list[Word]) -> list[
     """A token for each letter of each word, however the text has them: the last one, where one that only begins a word goes before."""
     letters = sorted({letter for word in words for letter in word.text})
     rows, counts = language_model.tokenize(letters) if letters else (torch.zeros(0, 0), torch.zeros(0))
-    last = {letter: row[:count][-1:] for letter, row, count in zip(letters, rows.tolist(), counts.tolist(), strict=True)}
+    last = {
+        letter: row[:count][-1:] for letter, row, count in zip(letters, rows.tolist(), counts.tolist(), strict=True)
+    }
     return [torch.tensor([token for letter in word.text for token in last[letter]], dtype=torch.long) for word in words]
 
 
-NAMINGS: dict[str, TokensOf] = {"alignment": tokens_of_words, "spelling": tokens_of_letters}
+ALIGNMENT_LOSSES: dict[str, TokensOf] = {"alignment": tokens_of_words, "spelling": tokens_of_letters}

@@ -75,7 +75,11 @@ class SpectrogramLoss(nn.Module):
             "frequency": term(error.diff(dim=2), padding),
             # A difference of order k is valid where its last frame is: padding only ever follows.
             "time": error.new_zeros(())
-            + sum(term(time_delta(error, k, s.time_delta), padding[:, k:]) for k in range(1, s.time_order + 1) if error.shape[1] > k),
+            + sum(
+                term(time_delta(error, k, s.time_delta), padding[:, k:])
+                for k in range(1, s.time_order + 1)
+                if error.shape[1] > k
+            ),
         }
         weights = {"frames": s.frame_weight, "frequency": s.frequency_weight, "time": s.time_weight}
         whole = sum((weights[name] * value for name, value in sums.items()), error.new_zeros(()))

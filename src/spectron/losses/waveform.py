@@ -53,5 +53,7 @@ def discriminator_hinge(real: Sequence[Tensor], generated: Sequence[Tensor]) -> 
 def feature_matching(real: Sequence[list[Tensor]], generated: Sequence[list[Tensor]]) -> Tensor:
     """Mean absolute difference of the discriminators' features of a recording (a constant here) and of its vocoded copy."""
     pairs = zip(real, generated, strict=True)
-    layers = [(one.detach() - other).abs().mean() for ones, others in pairs for one, other in zip(ones, others, strict=True)]
+    layers = [
+        (one.detach() - other).abs().mean() for ones, others in pairs for one, other in zip(ones, others, strict=True)
+    ]
     return torch.stack(layers).mean()

@@ -16,9 +16,18 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from spectron.errors import TrackingError
-from spectron.tracking.measure import Measure, flatten
-from spectron.tracking.outbox import Backlog
-from spectron.tracking.store import CHANGED_TAG, FOLDER_TAG, MEASURES_TAG, TrackingSettings, find_run, open_store, reason_of, run_folder
+from spectron.tracking.measure import MetricValue, flatten
+from spectron.tracking.outbox import Outbox
+from spectron.tracking.store import (
+    CHANGED_TAG,
+    FOLDER_TAG,
+    MEASURES_TAG,
+    TrackingSettings,
+    find_run,
+    open_store,
+    reason_of,
+    run_folder,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +42,7 @@ class RunLogger(Logger):
     """Lightning logger of one MLflow run; ranks other than the first log nothing.
 
     A store that cannot be reached stops the start; one that goes away later does not stop training, nor are its records lost
-    (``backlog.py``).
+    (``outbox.py``).
 
     Args:
         experiment: Experiment's name.
@@ -51,17 +60,23 @@ class RunLogger(Logger):
         TrackingError: if the store cannot be reached, has no such run, or the experiment's name belongs to a deleted one.
     """
 
-    def __init__(self, experiment: str, settings: TrackingSettings | None = None, run_id: str | None = None, training: bool = True) -> None:
+    def __init__(
+        self,
+        experiment: str,
+        settings: TrackingSettings | None = None,
+        run_id: str | None = None,
+        training: bool = True,
+    ) -> None:
         super().__init__()
         self.experiment_name = experiment
         self.settings = settings or TrackingSettings()
         self.training = training
-        self.measures: dict[str, Measure] = {}
+        self.measures: dict[str, MetricValue] = {}
         self.headlines: list[Path] = []
         self.experiment_id = ""
         self.run_id = run_id or ""
         self.run_name = ""
-        self._backlog: Backlog | None = None
+        self._outbox: Outbox | None = None
         self._params: dict[str, str] = {}
         self._directions: dict[str, list[Any]] = {}
         self.folder = run_folder(self.settings, experiment, self.run_id)
@@ -101,9 +116,11 @@ class RunLogger(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log values at a step."""
-        self._send("metrics", values={name: float(value) for name, value in metrics.items()}, step=step or 0, time_ms=_now_ms())
+        self._send(
+            "metrics", values={name: float(value) for name, value in metrics.items()}, step=step or 0, time_ms=_now_ms()
+        )
 
-    def log_measures(self, measures: list[Measure], step: int) -> None:
+    def log_measures(self, measures: list[MetricValue], step: int) -> None:
         """Log measures with counts and intervals; a NaN is left out and its count stays."""
         if not measures:
             return
@@ -120,11 +137,15 @@ class RunLogger(Logger):
         for name, value in flat.items():
             if len(value) > LONGEST_PARAM:
                 flat[name] = f"({len(value)} characters, too long for MLflow: see config.yaml)"
-                rank_zero_warn(f"parameter {name} has {len(value)} characters, more than MLflow takes: it stands in config.yaml only")
+                rank_zero_warn(
+                    f"parameter {name} has {len(value)} characters, more than MLflow takes: it stands in config.yaml only"
+                )
         new = [(name, value) for name, value in flat.items() if name not in self._params]
         for start in range(0, len(new), PARAMS_PER_RECORD):
             self._send("params", values=dict(new[start : start + PARAMS_PER_RECORD]))
-        self.set_tags({CHANGED_TAG + name: value for name, value in flat.items() if self._params.get(name, value) != value})
+        self.set_tags(
+            {CHANGED_TAG + name: value for name, value in flat.items() if self._params.get(name, value) != value}
+        )
         self._params |= flat
 
     def log_artifact(self, path: Path, artifact_folder: str = "", headline: bool = False) -> None:
@@ -140,21 +161,21 @@ class RunLogger(Logger):
 
     def finalize(self, status: str) -> None:
         """Set the run's status from Lightning's (``success`` or ``failed``) and deliver what is left."""
-        if self._backlog is None:
+        if self._outbox is None:
             return
         if self.training:
             interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt | SIGTERMException)
             ended = "KILLED" if interrupted else "FAILED" if status == "failed" else "FINISHED"
             self._send("status", status=ended, time_ms=_now_ms())
-        if left := self._backlog.flush():
+        if left := self._outbox.flush():
             rank_zero_warn(
-                f"{left} records could not be sent to {self.settings.shown_uri}; they are kept in {self._backlog.file}. "
+                f"{left} records could not be sent to {self.settings.shown_uri}; they are kept in {self._outbox.file}. "
                 f"To send them when it answers again: python -m spectron.tracking.outbox {self.folder}"
             )
 
     def _send(self, kind: str, **content: Any) -> None:
-        if self._backlog is not None:
-            self._backlog.send({"kind": kind, **content})
+        if self._outbox is not None:
+            self._outbox.send({"kind": kind, **content})
 
     def _start(self) -> None:
         """Create the run, or go on in it after what it could not deliver before."""
@@ -164,7 +185,9 @@ class RunLogger(Logger):
         except TrackingError:
             raise
         except Exception as error:
-            raise TrackingError(f"the MLflow store {self.settings.shown_uri} takes no run: {reason_of(error)}") from error
+            raise TrackingError(
+                f"the MLflow store {self.settings.shown_uri} takes no run: {reason_of(error)}"
+            ) from error
         self.run_name, self.experiment_id = run.info.run_name, run.info.experiment_id
         self._params = dict(run.data.params) | _changed(run.data.tags)
         self._directions = json.loads(run.data.tags.get(MEASURES_TAG, "{}"))
@@ -184,19 +207,21 @@ class RunLogger(Logger):
             client.update_run(self.run_id, status="RUNNING")
         return client.get_run(self.run_id)
 
-    def _connect(self, client: MlflowClient, folder: Path) -> Backlog:
+    def _connect(self, client: MlflowClient, folder: Path) -> Outbox:
         self.folder = folder
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        self._backlog = Backlog(client, self.run_id, folder, self.settings.shown_uri)
+        self._outbox = Outbox(client, self.run_id, folder, self.settings.shown_uri)
         self.set_tags({FOLDER_TAG: str(folder)})
-        return self._backlog
+        return self._outbox
 
     def _experiment(self, client: MlflowClient) -> str:
         """Id of the experiment, made where it is new."""
         found = client.get_experiment_by_name(self.experiment_name)
         if found is None:
             folder = self.settings.runs_folder / "artifacts" / run_folder(self.settings, self.experiment_name, "").name
-            return client.create_experiment(self.experiment_name, artifact_location=None if self.settings.on_server else folder.as_uri())
+            return client.create_experiment(
+                self.experiment_name, artifact_location=None if self.settings.on_server else folder.as_uri()
+            )
         if found.lifecycle_stage != "active":
             raise TrackingError(
                 f"experiment '{self.experiment_name}' was deleted in {self.settings.shown_uri}. Cure: another `name`, or "

@@ -13,7 +13,7 @@ from rich.console import Console
 
 
 @dataclass
-class Measure:
+class MetricValue:
     """A measured quantity with what is needed to judge it.
 
     Args:
@@ -37,7 +37,9 @@ class Measure:
     def values(self) -> dict[str, float]:
         """What goes to MLflow: value, count and interval, those left out that are not numbers."""
         named = {"": self.value, ".low": self.low, ".high": self.high}
-        finite = {self.name + end: float(value) for end, value in named.items() if value is not None and math.isfinite(value)}
+        finite = {
+            self.name + end: float(value) for end, value in named.items() if value is not None and math.isfinite(value)
+        }
         return finite | {f"{self.name}.count": float(self.count)}
 
 
@@ -58,10 +60,15 @@ def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, str]]:
         yield prefix, str(tree)
 
 
-VALIDATION = "val/"  # what was trained; the same measure under another prefix, such as `ceiling/`, is what it is compared with
+VALIDATION = (
+    "val/"  # what was trained; the same measure under another prefix, such as `ceiling/`, is what it is compared with
+)
 
 
-COUNTED, SKIPPED = ("words", "characters", "tokens", "frames", "seconds"), "skipped"  # what stands behind a measure, as `<measure>.<this>`
+COUNTED, SKIPPED = (
+    ("words", "characters", "tokens", "frames", "seconds"),
+    "skipped",
+)  # what stands behind a measure, as `<measure>.<this>`
 
 
 ARROWS = {True: "↑", False: "↓", None: ""}

@@ -24,7 +24,7 @@ _NEVER_ACCEPTED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_E
 log = logging.getLogger(__name__)
 
 
-class Backlog:
+class Outbox:
     """Delivers records to one run.
 
     A record that fails is appended to ``unsent.jsonl`` in the run's folder, and so are all that follow, until the store answers
@@ -38,7 +38,9 @@ class Backlog:
         pause_s: Seconds before the store is asked again.
     """
 
-    def __init__(self, client: MlflowClient, run_id: str, folder: Path, store_uri: str, pause_s: float = FIRST_PAUSE_S) -> None:
+    def __init__(
+        self, client: MlflowClient, run_id: str, folder: Path, store_uri: str, pause_s: float = FIRST_PAUSE_S
+    ) -> None:
         self.client = client
         self.run_id = run_id
         self.folder = folder
@@ -168,7 +170,7 @@ def send_backlog(folder: Path, uri: str | None = None) -> int:
     if not file.is_file():
         raise TrackingError(f"nothing is waiting to be sent in {folder}: it has no unsent.jsonl.")
     waiting = sum(map(_whole, file.read_text().splitlines()))
-    left = Backlog(open_store(settings), folder.resolve().name, folder, settings.shown_uri).flush()
+    left = Outbox(open_store(settings), folder.resolve().name, folder, settings.shown_uri).flush()
     if left:
         raise TrackingError(f"{left} records of {file} are still unsent: {settings.shown_uri} did not take them.")
     return waiting

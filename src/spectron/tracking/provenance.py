@@ -57,8 +57,16 @@ def weights_sha256(module: nn.Module, files: Iterable[Path] = ()) -> str:
 
 def package_versions() -> dict[str, str]:
     """Versions of Python and of every package that this one requires."""
-    names = sorted({re.split(r"[^\w.-]", line)[0] for line in importlib.metadata.requires("spectron") or [] if "extra ==" not in line})
-    return {"python": platform.python_version(), "spectron": spectron.__version__} | {name: _version(name) for name in names}
+    names = sorted(
+        {
+            re.split(r"[^\w.-]", line)[0]
+            for line in importlib.metadata.requires("spectron") or []
+            if "extra ==" not in line
+        }
+    )
+    return {"python": platform.python_version(), "spectron": spectron.__version__} | {
+        name: _version(name) for name in names
+    }
 
 
 def device_name(device: torch.device) -> str:
@@ -98,7 +106,9 @@ def fingerprint(data: Any) -> dict[str, str]:
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", timeout=20)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired):  # no git, or no answer from it: a run is not stopped for that
         return ""
     return done.stdout if done.returncode == 0 else ""

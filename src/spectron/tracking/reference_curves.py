@@ -1,4 +1,4 @@
-"""Expected curves: how a recipe's losses and metrics ran when it was last known to be right, so that a bug can be told from impatience.
+"""Reference curves: how a recipe's losses and metrics ran when it was last known to be right, so that a bug can be told from impatience.
 
 A file holds, for losses of training as means over stretches of steps and for measures of validation at their steps, a band around what
 some runs of the recipe gave. It belongs to the recipe as it stands: runs under another name or of another length are not held against it.
@@ -28,11 +28,11 @@ ENDS = (".low", ".high")  # of a measure's interval, beside it in MLflow
 Bands = dict[str, dict[int, list[float]]]
 
 
-class ExpectedCurve(Callback):
-    """Says when a run leaves the band that its recipe is expected to keep to; removed by ``callbacks.expected=null``.
+class ReferenceCurve(Callback):
+    """Says when a run leaves the band that its recipe is expected to keep to; removed by ``callbacks.reference_curve=null``.
 
     Args:
-        file: What ``spectron expect`` wrote.
+        file: What ``spectron reference-curve`` wrote.
         also: Other names under which the same recipe is run, such as that of a study's row.
 
     Raises:
@@ -43,12 +43,16 @@ class ExpectedCurve(Callback):
         self.file = file
         try:
             content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-            self.experiment, self.max_steps, self.stretch = str(content["experiment"]), int(content["max_steps"]), int(content["stretch"])
+            self.experiment, self.max_steps, self.stretch = (
+                str(content["experiment"]),
+                int(content["max_steps"]),
+                int(content["stretch"]),
+            )
             self.bands: Bands = {name: bands_of(steps) for name, steps in content["bands"].items()}
         except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
             raise ConfigError(
-                f"ExpectedCurve.file: {file} is no file of expected curves ({error}): write one with `spectron expect RUN -o {file}`, or "
-                "remove it with callbacks.expected=null"
+                f"ReferenceCurve.file: {file} is no file of reference curves ({error}): write one with `spectron reference-curve RUN -o {file}`, or "
+                "remove it with callbacks.reference_curve=null"
             ) from error
         self.names = {self.experiment, *also}
         self.sums: dict[str, list[float]] = {}
@@ -67,11 +71,13 @@ class ExpectedCurve(Callback):
         if not self.applies(trainer):
             name = trainer.logger.name if trainer.logger else "without a name"
             rank_zero_info(
-                f"expected curves: not looked at, {self.file} is of {self.experiment} with {self.max_steps} steps, and this is {name} with "
+                f"reference curves: not looked at, {self.file} is of {self.experiment} with {self.max_steps} steps, and this is {name} with "
                 f"{trainer.max_steps}"
             )
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Add up the losses of the steps that are logged, which are those of the file, and look at the means of whole stretches."""
         if not self.applies(trainer) or trainer.global_step == self.seen:
             return
@@ -99,8 +105,12 @@ class ExpectedCurve(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how it went."""
         if self.applies(trainer) and self.looked:
-            kept = "all are inside their bands" if not self.outside else f"outside their bands: {', '.join(sorted(self.outside))}"
-            rank_zero_info(f"expected curves: {len(self.looked)} looked at ({self.file}), and at the end {kept}")
+            kept = (
+                "all are inside their bands"
+                if not self.outside
+                else f"outside their bands: {', '.join(sorted(self.outside))}"
+            )
+            rank_zero_info(f"reference curves: {len(self.looked)} looked at ({self.file}), and at the end {kept}")
 
     def look(self, name: str, step: int, value: float) -> None:
         """Warn when a curve goes out of its band, and tell when it comes back."""
@@ -112,21 +122,25 @@ class ExpectedCurve(Callback):
         inside = low <= value <= high
         if inside and name in self.outside:
             self.outside.remove(name)
-            rank_zero_info(f"expected curves: {name} is back in its band, {value:.4g} at step {step} ({low:.4g} to {high:.4g})")
+            rank_zero_info(
+                f"reference curves: {name} is back in its band, {value:.4g} at step {step} ({low:.4g} to {high:.4g})"
+            )
         elif not inside and name not in self.outside:
             self.outside.add(name)
             rank_zero_warn(
-                f"expected curves: {name} is {value:.4g} at step {step}, where {self.file} expects {low:.4g} to {high:.4g}. If the recipe "
-                "was not changed, something is wrong; callbacks.expected=null stops looking"
+                f"reference curves: {name} is {value:.4g} at step {step}, where {self.file} expects {low:.4g} to {high:.4g}. If the recipe "
+                "was not changed, something is wrong; callbacks.reference_curve=null stops looking"
             )
 
 
 def without_curve(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the curve that ``callbacks.expected`` names, which looks on and changes nothing."""
-    return config | {"callbacks": {name: value for name, value in config.get("callbacks", {}).items() if name != "expected"}}
+    """A configuration without the curve that ``callbacks.reference_curve`` names, which looks on and changes nothing."""
+    return config | {
+        "callbacks": {name: value for name, value in config.get("callbacks", {}).items() if name != "reference_curve"}
+    }
 
 
-def write_expected(references: list[str], file: Path, tracking: TrackingSettings | None = None) -> Path:
+def write_reference_curve(references: list[str], file: Path, tracking: TrackingSettings | None = None) -> Path:
     """Write the bands of finished runs of one experiment.
 
     Args:
@@ -142,11 +156,15 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     kinds = {(run.experiment, run.params.get("trainer.max_steps")) for run in runs}
     if len(kinds) != 1:
         listed = ", ".join(f"{name} ({steps} steps)" for name, steps in sorted(kinds, key=str))
-        raise TrackingError(f"expected curves are of one experiment and length, and these runs are of {listed}: give runs of one recipe")
+        raise TrackingError(
+            f"reference curves are of one experiment and length, and these runs are of {listed}: give runs of one recipe"
+        )
     experiment, told = kinds.pop()
     steps = whole(told)
     if steps is None:
-        raise TrackingError(f"expected curves are of a training of so many steps, and {experiment} has none: set trainer.max_steps")
+        raise TrackingError(
+            f"reference curves are of a training of so many steps, and {experiment} has none: set trainer.max_steps"
+        )
     stretch = stretch_of(steps)
     histories = [curves_of(run, tracking or TrackingSettings(), stretch) for run in runs]
     common = set.intersection(*(set(history) for history in histories))
@@ -154,7 +172,10 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
     for (name, _), value in (point for history in histories for point in history.items()):
         curves[name].append(value)
     # A validation is at few steps, and late ones: how far a loss comes is seen in training.
-    ways = {name: max(way_of(curve), way_of(curves.get(name.replace("val/", "train/"), curve))) for name, curve in curves.items()}
+    ways = {
+        name: max(way_of(curve), way_of(curves.get(name.replace("val/", "train/"), curve)))
+        for name, curve in curves.items()
+    }
     bands = {}
     for name, step in sorted(key for key in common if not key[0].endswith(ENDS)):
         low, high = band([history[name, step] for history in histories], ways[name])
@@ -162,7 +183,9 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
         measured = [history[key] for history in histories for end in ENDS if (key := (name + end, step)) in history]
         bands[name, step] = min([low, *measured]), max([high, *measured])
     if not bands:
-        raise TrackingError(f"{', '.join(references)}: no loss or metric was logged at the same step in all: give finished runs")
+        raise TrackingError(
+            f"{', '.join(references)}: no loss or metric was logged at the same step in all: give finished runs"
+        )
     shown: dict[str, dict[int, list[float]]] = defaultdict(dict)
     for (name, step), ends in bands.items():
         shown[name][step] = [float(f"{end:.4g}") for end in ends]
@@ -171,7 +194,9 @@ def write_expected(references: list[str], file: Path, tracking: TrackingSettings
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(yaml.safe_dump(about, sort_keys=False, default_flow_style=None, width=1000), encoding="utf-8")
     except OSError as error:
-        raise TrackingError(f"-o {file}: cannot be written ({error.strerror}): name a file in a folder that you may write to") from error
+        raise TrackingError(
+            f"-o {file}: cannot be written ({error.strerror}): name a file in a folder that you may write to"
+        ) from error
     return file
 
 
@@ -219,14 +244,20 @@ def curves_of(run: RunRecord, tracking: TrackingSettings, stretch: int = STRETCH
         beside = "." in rest and not rest.endswith(ENDS)
         if kind not in ("train", "val") or beside or rest in ("gradient_norm",):
             continue
-        history = [(point.step, point.value) for point in client.get_metric_history(run.run_id, name) if math.isfinite(point.value)]
+        history = [
+            (point.step, point.value)
+            for point in client.get_metric_history(run.run_id, name)
+            if math.isfinite(point.value)
+        ]
         if kind == "val":
             # Lightning logs what a validation found under the step before the one that it follows.
             curves |= {(name, step + (step % interval == interval - 1)): value for step, value in history}
             continue
         stretches: dict[int, list[float]] = defaultdict(list)
         for step, value in history:
-            stretches[math.ceil((step + 1) / stretch) * stretch].append(value)  # Lightning logs a step under the number before its own.
+            stretches[math.ceil((step + 1) / stretch) * stretch].append(
+                value
+            )  # Lightning logs a step under the number before its own.
         last = max((step + 1 for step, _ in history), default=0)
         curves |= {(name, end): sum(values) / len(values) for end, values in stretches.items() if end <= last}
     return curves

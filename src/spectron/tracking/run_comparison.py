@@ -33,7 +33,11 @@ class Measured:
 
     def __str__(self) -> str:
         interval = f" [{self.low:.4g}, {self.high:.4g}]" if self.low is not None and self.high is not None else ""
-        return f"{self.value:.4g}{interval}" + (f" n={self.count}" if self.count is not None else "") + (" *" if self.best else "")
+        return (
+            f"{self.value:.4g}{interval}"
+            + (f" n={self.count}" if self.count is not None else "")
+            + (" *" if self.best else "")
+        )
 
 
 @dataclass
@@ -94,7 +98,9 @@ def evaluation_folders(references: list[str], settings: TrackingSettings | None 
 
 
 def _evaluation_folder(reference: str, settings: TrackingSettings) -> Path | None:
-    return _evaluation_in(Path(reference) if Path(reference).is_dir() else find_run(reference, settings).folder, reference)
+    return _evaluation_in(
+        Path(reference) if Path(reference).is_dir() else find_run(reference, settings).folder, reference
+    )
 
 
 def _evaluation_in(folder: Path, reference: str) -> Path | None:
@@ -102,7 +108,9 @@ def _evaluation_in(folder: Path, reference: str) -> Path | None:
         return folder
     inside = sorted(path.parent for path in folder.rglob(EVALUATION))
     if len(inside) > 1:
-        raise TrackingError(f"{reference} holds {len(inside)} evaluations. Cure: name one of {', '.join(map(str, inside))}.")
+        raise TrackingError(
+            f"{reference} holds {len(inside)} evaluations. Cure: name one of {', '.join(map(str, inside))}."
+        )
     return inside[0] if inside else None
 
 
@@ -110,15 +118,21 @@ def _runs(references: list[str], settings: TrackingSettings) -> tuple[list[RunRe
     if len(references) == 1:
         named = find_run(references[0], settings)
         if references[0] != named.experiment:
-            raise TrackingError(f"there is nothing to compare run {named.run_id[:8]} with. Cure: name two runs, or an experiment.")
+            raise TrackingError(
+                f"there is nothing to compare run {named.run_id[:8]} with. Cure: name two runs, or an experiment."
+            )
         found = list_runs(named.experiment, settings)
         runs, left_out = found[:MOST_RUNS], len(found[MOST_RUNS:])
     else:
         found = [find_run(reference, settings) for reference in references]
         runs, left_out = list({run.run_id: run for run in found}.values()), 0
     if len(runs) < 2:
-        what = f"{', '.join(references) or 'no name'} means {len(runs)} run" + ("s" if not runs else f", {runs[0].run_id[:8]}")
-        raise TrackingError(f"a comparison needs at least two runs, and {what}. Cure: name two runs, or an experiment that has two.")
+        what = f"{', '.join(references) or 'no name'} means {len(runs)} run" + (
+            "s" if not runs else f", {runs[0].run_id[:8]}"
+        )
+        raise TrackingError(
+            f"a comparison needs at least two runs, and {what}. Cure: name two runs, or an experiment that has two."
+        )
     return runs, left_out
 
 
@@ -185,7 +199,9 @@ def render(comparison: Comparison) -> Group:
     arrows = {True: " (higher is better)", False: " (lower is better)", None: ""}
     for row in comparison.rows:
         title = row.name + (f", {row.unit}" if row.unit else "") + arrows[row.higher_is_better]
-        cells = ["-" if cell is None else Text(str(cell), style="bold green" if cell.best else "") for cell in row.cells]
+        cells = [
+            "-" if cell is None else Text(str(cell), style="bold green" if cell.best else "") for cell in row.cells
+        ]
         metrics.add_row(Text(title), *cells)
     return Group(settings, metrics)
 

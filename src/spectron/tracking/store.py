@@ -25,7 +25,11 @@ SHORTEST_PREFIX = 4
 SQLITE = "sqlite:///"
 
 # A server that does not answer must neither hold up the start nor stall training: what is not sent now is sent later.
-_QUICK_TO_FAIL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_DISABLE_TELEMETRY": "true"}
+_QUICK_TO_FAIL = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
 
 
 @dataclass
@@ -99,8 +103,14 @@ def open_store(settings: TrackingSettings) -> MlflowClient:
             client.search_experiments(max_results=1)
     except Exception as error:
         reason = reason_of(error)
-        cure = "start the server, or unset MLFLOW_TRACKING_URI to keep runs in a local file" if settings.on_server else "check the folder"
-        raise TrackingError(f"the MLflow store {settings.shown_uri} cannot be opened: {reason}. Cure: {cure}.") from error
+        cure = (
+            "start the server, or unset MLFLOW_TRACKING_URI to keep runs in a local file"
+            if settings.on_server
+            else "check the folder"
+        )
+        raise TrackingError(
+            f"the MLflow store {settings.shown_uri} cannot be opened: {reason}. Cure: {cure}."
+        ) from error
     return client
 
 
@@ -156,8 +166,12 @@ def find_run(reference: str, settings: TrackingSettings | None = None) -> RunRec
     runs = list_runs(settings=settings)
     by_id = [run for run in runs if len(reference) >= SHORTEST_PREFIX and run.run_id.startswith(reference.lower())]
     if len(by_id) > 1:
-        raise TrackingError(f"run id '{reference}' is the beginning of {len(by_id)} runs: {_shown(by_id)}. Cure: give more of the id.")
-    matches = by_id or [run for run in runs if run.name == reference] or [run for run in runs if run.experiment == reference]
+        raise TrackingError(
+            f"run id '{reference}' is the beginning of {len(by_id)} runs: {_shown(by_id)}. Cure: give more of the id."
+        )
+    matches = (
+        by_id or [run for run in runs if run.name == reference] or [run for run in runs if run.experiment == reference]
+    )
     if not matches:
         known = list(dict.fromkeys(name for run in runs for name in (run.experiment, run.name, run.run_id[:8])))
         raise _unknown("run", reference, known, settings, newest=_shown(runs[:3]))
@@ -183,7 +197,9 @@ def _record(run: Any, experiment: str, settings: TrackingSettings) -> RunRecord:
     # A parameter cannot be changed in MLflow: one that a resumed run was given anew stands among the tags.
     changed = {key.removeprefix(CHANGED_TAG): value for key, value in tags.items() if key.startswith(CHANGED_TAG)}
     params, metrics = dict(run.data.params) | changed, dict(run.data.metrics)
-    return RunRecord(info.run_id, info.run_name or "", experiment, info.status, info.start_time, folder, params, metrics, tags)
+    return RunRecord(
+        info.run_id, info.run_name or "", experiment, info.status, info.start_time, folder, params, metrics, tags
+    )
 
 
 def run_folder(settings: TrackingSettings, experiment: str, run_id: str) -> Path:

@@ -31,7 +31,9 @@ class TrainingModule(LightningModule, ABC):
         self.optimisation = optimisation
         self.sums: dict[str, LossTerm] = {}
         freeze(model, optimisation.freeze)
-        keep_frozen_in_eval(model)  # Lightning does not call ``train()`` when a fit begins: it takes the modes that it finds
+        keep_frozen_in_eval(
+            model
+        )  # Lightning does not call ``train()`` when a fit begins: it takes the modes that it finds
 
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, LossTerm]:
@@ -84,7 +86,10 @@ class TrainingModule(LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Divide once, over all batches and ranks."""
         reduce = self.trainer.strategy.reduce
-        sums = {n: LossTerm(reduce(t.total, reduce_op="sum"), reduce(t.count, reduce_op="sum")) for n, t in sorted(self.sums.items())}
+        sums = {
+            n: LossTerm(reduce(t.total, reduce_op="sum"), reduce(t.count, reduce_op="sum"))
+            for n, t in sorted(self.sums.items())
+        }
         if not sums:
             return
         means = {name: term.mean for name, term in sums.items()}

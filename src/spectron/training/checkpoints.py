@@ -48,7 +48,9 @@ class CheckpointSettings:
 
     def __post_init__(self) -> None:
         if self.every_n_steps < 1 or self.keep < 0:
-            raise ValueError(f"every_n_steps must be at least 1 and keep at least 0, got {self.every_n_steps} and {self.keep}")
+            raise ValueError(
+                f"every_n_steps must be at least 1 and keep at least 0, got {self.every_n_steps} and {self.keep}"
+            )
 
 
 class SeedEachStep(Callback):
@@ -107,7 +109,9 @@ class Checkpoints(Callback):
         if stage != "fit":
             return
         if not self.folder_given:
-            self.folder = trainer.strategy.broadcast(Path(trainer.logger.log_dir or ".") / "checkpoints" if trainer.logger else Path())
+            self.folder = trainer.strategy.broadcast(
+                Path(trainer.logger.log_dir or ".") / "checkpoints" if trainer.logger else Path()
+            )
         process = os.getpid()
         self._ended = self._stop_asked = False
         self._handler = previous = signal.getsignal(signal.SIGINT)
@@ -185,7 +189,9 @@ class Checkpoints(Callback):
             return
         _mark_between_steps(trainer, checkpoint["loops"]["fit_loop"])
         if not _accumulated(trainer):
-            gradients = {name: parameter.grad for name, parameter in pl_module.named_parameters() if parameter.grad is not None}
+            gradients = {
+                name: parameter.grad for name, parameter in pl_module.named_parameters() if parameter.grad is not None
+            }
             checkpoint["gradients"] = gradients
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -198,7 +204,13 @@ class Checkpoints(Callback):
         if name is None or not validated:
             return False
         measure = getattr(trainer.logger, "measures", {}).get(name)
-        value = float(trainer.callback_metrics[name]) if name in trainer.callback_metrics else measure.value if measure else float("nan")
+        value = (
+            float(trainer.callback_metrics[name])
+            if name in trainer.callback_metrics
+            else measure.value
+            if measure
+            else float("nan")
+        )
         if value != value:
             rank_zero_warn(f"checkpoints.monitor: this validation gave no value of {name}; best.ckpt stays as it is")
             return False

@@ -70,7 +70,9 @@ class CTCModule(TrainingModule):
 
     model: CTCModel
 
-    def __init__(self, encoder: SpeechEncoder, characters: str = LETTERS, optimisation: Optimisation = OPTIMISATION) -> None:
+    def __init__(
+        self, encoder: SpeechEncoder, characters: str = LETTERS, optimisation: Optimisation = OPTIMISATION
+    ) -> None:
         super().__init__()
         self.set_up(CTCModel(encoder, characters), optimisation)
 
@@ -87,14 +89,20 @@ class CTCModule(TrainingModule):
         log_probabilities, num_steps = self.model(batch.prompt, batch.prompt_num_samples)
         spelled = [self.model.spell(text) for text in batch.prompt_text]
         lengths = torch.tensor([len(row) for row in spelled], device=log_probabilities.device)
-        targets = torch.tensor([index for row in spelled for index in row], dtype=torch.long, device=log_probabilities.device)
-        loss = functional.ctc_loss(log_probabilities.transpose(0, 1), targets, num_steps, lengths, reduction="sum", zero_infinity=True)
+        targets = torch.tensor(
+            [index for row in spelled for index in row], dtype=torch.long, device=log_probabilities.device
+        )
+        loss = functional.ctc_loss(
+            log_probabilities.transpose(0, 1), targets, num_steps, lengths, reduction="sum", zero_infinity=True
+        )
         terms = {"ctc": LossTerm(loss, lengths.sum())}
         if not self.training:
             best = log_probabilities.argmax(-1)
             heard = [self.model.collapse(row[:n].tolist()) for row, n in zip(best, num_steps.tolist(), strict=True)]
             wrong = sum(edits(text, guess) for text, guess in zip(batch.prompt_text, heard, strict=True))
-            terms["character_error_rate"] = LossTerm(loss.new_tensor(wrong), loss.new_tensor(sum(map(len, batch.prompt_text))))
+            terms["character_error_rate"] = LossTerm(
+                loss.new_tensor(wrong), loss.new_tensor(sum(map(len, batch.prompt_text)))
+            )
         return terms
 
     def total(self, means: dict[str, Tensor]) -> Tensor:

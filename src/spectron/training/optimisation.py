@@ -60,7 +60,9 @@ def freeze(model: nn.Module, patterns: list[str]) -> None:
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise ConfigError(f"optimisation.freeze: {pattern!r} matches no parameter; {_nearest_pattern(pattern, names)}")
+            raise ConfigError(
+                f"optimisation.freeze: {pattern!r} matches no parameter; {_nearest_pattern(pattern, names)}"
+            )
     for name, parameter in model.named_parameters():
         if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
             parameter.requires_grad_(False)
@@ -71,7 +73,11 @@ def _nearest_pattern(pattern: str, names: list[str]) -> str:
     modules = [name.split(".")[:depth] for name in names for depth in range(1, name.count(".") + 1)]
     near = difflib.get_close_matches(pattern, sorted({".".join(parts) + ".*" for parts in modules}), 1)
     parts = sorted({name.split(".")[0] for name in names})
-    return f"did you mean {near[0]!r}?" if near else f"the model's parts are {', '.join(parts)}: freeze one with `<part>.*`"
+    return (
+        f"did you mean {near[0]!r}?"
+        if near
+        else f"the model's parts are {', '.join(parts)}: freeze one with `<part>.*`"
+    )
 
 
 def keep_frozen_in_eval(model: nn.Module) -> None:

@@ -55,7 +55,9 @@ class Progress(ProgressBar):
         """Start the clock again after a validation: only now has every callback done its part of it."""
         self._start_again()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Show the step where it is time."""
         pause = 0.2 if self.terminal else self.every_seconds
         if time.monotonic() - self._shown_at - self._paused >= pause:
@@ -71,7 +73,9 @@ class Progress(ProgressBar):
         """Leave a line with the validation's losses."""
         seconds = time.monotonic() - self._validation_began
         if _within_training(trainer):
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items() if name.startswith("val"))
+            shown = "  ".join(
+                f"{name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items() if name.startswith("val")
+            )
             self._write(f"step {trainer.global_step}  validated in {seconds:.1f} s  {shown}".rstrip(), final=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,7 +101,9 @@ class Progress(ProgressBar):
         if step > self._shown_step and seconds > 0:
             speed = (step - self._shown_step) / seconds
             # A terminal is rewritten so often that single intervals would make the speed flicker.
-            self._steps_per_second = 0.9 * self._steps_per_second + 0.1 * speed if self.terminal and self._steps_per_second else speed
+            self._steps_per_second = (
+                0.9 * self._steps_per_second + 0.1 * speed if self.terminal and self._steps_per_second else speed
+            )
         self._shown_at, self._shown_step, self._paused = now, step, 0.0
         self._write(self._line(trainer, pl_module), final)
 
@@ -105,10 +111,18 @@ class Progress(ProgressBar):
         step, steps = trainer.global_step, trainer.max_steps
         parts = [f"step {step}/{steps} ({step / steps:.0%})" if steps > 0 else f"step {step}"]
         # A validation's values stand on lines of their own.
-        values = {name: value for name, value in self.get_metrics(trainer, pl_module).items() if not name.startswith(("val", "v_num"))}
-        parts += [f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+        values = {
+            name: value
+            for name, value in self.get_metrics(trainer, pl_module).items()
+            if not name.startswith(("val", "v_num"))
+        }
+        parts += [
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+        ]
         if trainer.optimizers:
-            rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)  # parts may have their own; this is the schedule's
+            rate = max(
+                group["lr"] for group in trainer.optimizers[0].param_groups
+            )  # parts may have their own; this is the schedule's
             parts.append(f"lr {rate:.2e}")
         if self._steps_per_second:
             parts.append(f"{self._steps_per_second:.2f} steps/s")

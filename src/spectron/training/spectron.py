@@ -11,9 +11,15 @@ from torch import Tensor
 from spectron.audio.mel import MelConfig
 from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch, TeacherForced
-from spectron.context_length import TellsLengths, TellsLines, require_room_for_decoding, require_room_for_speech, require_room_for_text
+from spectron.context_length import (
+    TellsLengths,
+    TellsLines,
+    require_room_for_decoding,
+    require_room_for_speech,
+    require_room_for_text,
+)
 from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, Vocoder
-from spectron.losses import NAMINGS
+from spectron.losses import ALIGNMENT_LOSSES
 from spectron.model import SpectronModel, text_alone
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
@@ -46,9 +52,9 @@ class SpectronModule(TrainingModule):
         head: See ``SpectronModel``.
         vocoder: See ``SpectronModel``.
         prefix_attention: See ``SpectronModel``.
-        text_mark: See ``SpectronModel``.
+        text_separator: See ``SpectronModel``.
         chain: See ``SpectronModel``.
-        own_past: See ``SpectronModel``.
+        scheduled_sampling: See ``SpectronModel``.
         loss_weights: Weights of text and speech in the total.
         optimisation: Adam, its schedule, what is frozen.
     """
@@ -61,16 +67,21 @@ class SpectronModule(TrainingModule):
         language_model: LanguageModel,
         head: Callable[[int], SpeechHead],
         vocoder: Callable[[MelConfig], Vocoder],
-        prefix_attention: Literal["causal", "both_ways"] = "both_ways",
-        text_mark: str = " ",
-        chain: Literal["written", "none", "null"] = "written",
-        own_past: float = 0.0,
+        prefix_attention: Literal["causal", "bidirectional"] = "bidirectional",
+        text_separator: str = " ",
+        chain: Literal["written", "none", "filler"] = "written",
+        scheduled_sampling: float = 0.0,
         loss_weights: LossWeights = WEIGHTS,
         optimisation: Optimisation = OPTIMISATION,
     ) -> None:
         super().__init__()
         self.loss_weights = loss_weights
-        self.set_up(SpectronModel(encoder, language_model, head, vocoder, prefix_attention, text_mark, chain, own_past), optimisation)
+        self.set_up(
+            SpectronModel(
+                encoder, language_model, head, vocoder, prefix_attention, text_separator, chain, scheduled_sampling
+            ),
+            optimisation,
+        )
 
     def sample_rates(self) -> SampleRates:
         """Rates at which the data module should give prompts and continuations."""
@@ -78,10 +89,10 @@ class SpectronModule(TrainingModule):
 
     def measure_names(self) -> set[str]:
         """Validation losses that this task logs."""
-        names = {"loss", "text", "text_accuracy", "text_only", *NAMINGS} | self.model.speech_loss_names()
+        names = {"loss", "text", "text_accuracy", "text_only", *ALIGNMENT_LOSSES} | self.model.speech_loss_names()
         return {f"val/{name}" for name in names}
 
-    def require_room(self, data: Any, decodings: list[Decoding]) -> None:
+    def require_fits_context(self, data: Any, decodings: list[Decoding]) -> None:
         """See ``positions.ChecksRoom``."""
         if isinstance(data, TellsLengths):
             require_room_for_speech(self.model, data.lengths())
@@ -97,15 +108,19 @@ class SpectronModule(TrainingModule):
         predicted = self.model(batch)
         right = (predicted.text_logits.argmax(-1) == predicted.text_targets) & predicted.text_valid
         accuracy = LossTerm(right.sum().float(), predicted.text_valid.sum())
-        named = [name for name in NAMINGS if getattr(self.loss_weights, name) > 0]
-        return {**self.model.losses(predicted), "text_accuracy": accuracy, **self.model.naming_losses(predicted, batch, named)}
+        named = [name for name in ALIGNMENT_LOSSES if getattr(self.loss_weights, name) > 0]
+        return {
+            **self.model.losses(predicted),
+            "text_accuracy": accuracy,
+            **self.model.alignment_losses(predicted, batch, named),
+        }
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
         """L_CE plus the weighted speech loss (and namings); of a batch of text alone, its own, which validation keeps apart."""
         if "text" not in means:
             return self.loss_weights.text_only * means["text_only"]
         loss = self.loss_weights.text * means["text"] + self.loss_weights.speech * means["speech"]
-        return loss + sum(getattr(self.loss_weights, what) * means[what] for what in NAMINGS if what in means)
+        return loss + sum(getattr(self.loss_weights, what) * means[what] for what in ALIGNMENT_LOSSES if what in means)
 
     def teacher_forced_mel(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
         """The spectrogram (B, T, M) that the model predicts from the true past, and its (B,) valid frames."""

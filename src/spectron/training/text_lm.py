@@ -36,7 +36,7 @@ class TextModule(TrainingModule):
         """Cross-entropy in nats a token, the end token included."""
         return {"text": text_alone(cast(LanguageModel, self.model["language_model"]), batch)}
 
-    def require_room(self, data: Any, decodings: list[Decoding]) -> None:
+    def require_fits_context(self, data: Any, decodings: list[Decoding]) -> None:
         """See ``positions.ChecksRoom``."""
         if isinstance(data, TellsLines):
             require_room_for_text(cast(LanguageModel, self.model["language_model"]), data.lines())

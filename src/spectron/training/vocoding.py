@@ -19,7 +19,7 @@ from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.contracts import Vocoder
 from spectron.losses.waveform import discriminator_hinge, feature_matching, generator_hinge, stft_distances
-from spectron.model import made
+from spectron.model import build_part
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings
@@ -63,7 +63,11 @@ class VocoderModel(nn.Module):
         mel, num_frames = self.log_mel(waveform, num_samples)
         vocoded, _ = self.vocoder(mel, num_frames)
         # The last frame of a recording may reach beyond its end.
-        return mel, num_frames, vocoded[:, : waveform.shape[1]].masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
+        return (
+            mel,
+            num_frames,
+            vocoded[:, : waveform.shape[1]].masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0),
+        )
 
 
 class VocoderModule(TrainingModule):
@@ -89,7 +93,7 @@ class VocoderModule(TrainingModule):
     ) -> None:
         super().__init__()
         self.loss_weights = loss_weights
-        self.set_up(VocoderModel(made("vocoder", vocoder, mel), discriminators), optimisation)
+        self.set_up(VocoderModel(build_part("vocoder", vocoder, mel), discriminators), optimisation)
 
     def sample_rates(self) -> SampleRates:
         """The rate of the spectrogram (there is no prompt)."""
@@ -110,7 +114,8 @@ class VocoderModule(TrainingModule):
         pieces = [slice(None)] if self.training else [slice(row, row + 1) for row in range(len(recorded))]
         longest = [int(num_samples[piece].max()) for piece in pieces]
         distances = [
-            stft_distances(vocoded[piece, :length], recorded[piece, :length]) for piece, length in zip(pieces, longest, strict=True)
+            stft_distances(vocoded[piece, :length], recorded[piece, :length])
+            for piece, length in zip(pieces, longest, strict=True)
         ]
         whole = torch.cat([convergence + logarithmic for convergence, logarithmic in distances]).sum()
         terms["stft"] = LossTerm(whole, torch.tensor(len(recorded), device=recorded.device))
@@ -137,7 +142,13 @@ class VocoderModule(TrainingModule):
     def total(self, means: dict[str, Tensor]) -> Tensor:
         """The weighted sum of what is there; the discriminators' own loss has no weight, as nothing else moves them."""
         w = self.loss_weights
-        weights = {"mel": w.mel, "stft": w.stft, "generator": w.generator, "features": w.features, "discriminators": 1.0}
+        weights = {
+            "mel": w.mel,
+            "stft": w.stft,
+            "generator": w.generator,
+            "features": w.features,
+            "discriminators": 1.0,
+        }
         return torch.stack([weight * means[name] for name, weight in weights.items() if name in means]).sum()
 
     def shapes(self, batch: SpeechBatch) -> dict[str, tuple[int, ...]]:

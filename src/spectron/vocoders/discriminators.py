@@ -79,7 +79,13 @@ class ResolutionDiscriminator(Discriminator):
         super().__init__()
         c = channels
         # (inputs, kernel, stride): time first, frequency second; frequency is thinned out on the way.
-        shapes = [(1, (3, 9), (1, 2)), (c, (3, 9), (1, 2)), (c, (3, 9), (1, 2)), (c, (3, 9), (1, 2)), (c, (3, 3), (1, 1))]
+        shapes = [
+            (1, (3, 9), (1, 2)),
+            (c, (3, 9), (1, 2)),
+            (c, (3, 9), (1, 2)),
+            (c, (3, 9), (1, 2)),
+            (c, (3, 3), (1, 1)),
+        ]
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(inputs, c, kernel, stride=stride, padding=(kernel[0] // 2, kernel[1] // 2)))
             for inputs, kernel, stride in shapes

@@ -91,7 +91,9 @@ class HiFiGANVocoder(Vocoder):
         """Write it in the format that it came in, as 16-bit floats if ``half``; the arguments that build it again from there."""
         self.generator.save(folder, half)
         given = {key: value for key, value in self.arguments.items() if value is not None}
-        return {key: asdict(value) if isinstance(value, MelConfig | MelFormat) else value for key, value in given.items()}
+        return {
+            key: asdict(value) if isinstance(value, MelConfig | MelFormat) else value for key, value in given.items()
+        }
 
 
 def read_generator(folder: Path, source: str) -> HiFiGANFormat:

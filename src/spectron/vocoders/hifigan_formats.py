@@ -48,7 +48,9 @@ class HiFiGANFormat(nn.Module, ABC):
     def __init__(self, folder: Path, source: str) -> None:
         super().__init__()
         self.source = source
-        self.described = {name: (folder / name).read_text(encoding="utf-8") for name in self.files if (folder / name).is_file()}
+        self.described = {
+            name: (folder / name).read_text(encoding="utf-8") for name in self.files if (folder / name).is_file()
+        }
 
     @classmethod
     @abstractmethod
@@ -81,7 +83,10 @@ class HiFiGANFormat(nn.Module, ABC):
         for name, text in self.described.items():
             (folder / name).write_text(text, encoding="utf-8")
         dtype = torch.float16 if half else torch.float32
-        tensors = {self.published_name(name): value.detach().cpu().to(dtype) for name, value in self.network.state_dict().items()}
+        tensors = {
+            self.published_name(name): value.detach().cpu().to(dtype)
+            for name, value in self.network.state_dict().items()
+        }
         save_file({name: value.contiguous() for name, value in tensors.items()}, folder / self.weights_file)
 
 
@@ -112,7 +117,11 @@ class AuthorsFormat(HiFiGANFormat):
         kernels, rate = len(config["resblock_kernel_sizes"]), config["sampling_rate"]
         tensors = without_weight_norm(read_safetensors(folder, source))
         self.load({self.network_name(name, kernels): value for name, value in tensors.items()})
-        bands = {"mel_bins": config["num_mels"], "low_hz": float(config["fmin"]), "high_hz": float(config["fmax"] or rate / 2)}
+        bands = {
+            "n_mels": config["num_mels"],
+            "low_hz": float(config["fmin"]),
+            "high_hz": float(config["fmax"] or rate / 2),
+        }
         self.trained_on = slaney_mel(source, rate, config["hop_size"], config["win_size"], config["n_fft"], **bands)
         self.wanted = MelFormat(centred=False)
         self.hop_samples = config["hop_size"]
@@ -179,7 +188,7 @@ class TransformersFormat(HiFiGANFormat):
             sample_rate_hz=extractor["sampling_rate"],
             frame_shift_ms=float(extractor["hop_length"]),
             window_ms=float(extractor["win_length"]),
-            mel_bins=extractor["num_mel_bins"],
+            n_mels=extractor["num_mel_bins"],
             low_hz=float(extractor["fmin"]),
             high_hz=float(extractor["fmax"]),
             floor=extractor["mel_floor"],
@@ -213,7 +222,9 @@ def slaney_mel(source: str, rate_hz: int, hop: int, window: int, fft_size: int, 
         ConfigError: where the FFT is not the one that belongs to the window here.
     """
     norm = {"mel_scale": "slaney", "area_norm": True}
-    mel = MelConfig(rate_hz, frame_shift_ms=1000 * hop / rate_hz, window_ms=1000 * window / rate_hz, **{**norm, **bands})
+    mel = MelConfig(
+        rate_hz, frame_shift_ms=1000 * hop / rate_hz, window_ms=1000 * window / rate_hz, **{**norm, **bands}
+    )
     if mel.fft_size != fft_size:
         raise ConfigError(
             f"source: {source!r} was trained with an FFT of {fft_size} samples around a window of {window}; the speech head's has "
@@ -238,7 +249,9 @@ def read_safetensors(folder: Path, source: str) -> dict[str, Tensor]:
     require_safetensors(folder, source)
     files = sorted(folder.glob("*.safetensors"))
     if len(files) > 1:
-        raise ConfigError(f"source: {source!r} holds {len(files)} files of weights, {files[0].name} and others. Give a folder with one")
+        raise ConfigError(
+            f"source: {source!r} holds {len(files)} files of weights, {files[0].name} and others. Give a folder with one"
+        )
     return load_file(files[0])
 
 

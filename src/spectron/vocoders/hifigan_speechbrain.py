@@ -49,7 +49,9 @@ class SpeechbrainFormat(HiFiGANFormat):
         settings = dict(values["generator"])
         kind = settings.pop("class", "")
         if kind.rpartition(".")[2] != "HifiganGenerator" or settings.get("cond_channels"):
-            raise ConfigError(f"source: the generator of {source!r} is a {kind or 'nameless class'}, not an unconditioned HifiganGenerator")
+            raise ConfigError(
+                f"source: the generator of {source!r} is a {kind or 'nameless class'}, not an unconditioned HifiganGenerator"
+            )
         self.network = speechbrain_generator(**settings)
         self.load(without_weight_norm(read_weights(folder, source)))
         self.trained_on, gain = spectrogram_of(values, source)
@@ -110,7 +112,7 @@ def spectrogram_of(values: dict[str, Any], source: str) -> tuple[MelConfig | Non
         found["hop_length"],
         found["win_length"],
         found["n_fft"],
-        mel_bins=found["n_mels"],
+        n_mels=found["n_mels"],
         low_hz=float(found["f_min"]),
         high_hz=float(found["f_max"] or found["sample_rate"] / 2),
         mel_scale=found["mel_scale"],

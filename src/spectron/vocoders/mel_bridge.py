@@ -38,14 +38,14 @@ class MelFormat:
             of the samples that it stands for, as in the authors' HiFi-GAN.
         gain: What magnitudes are multiplied by before the logarithm.
         mean: Subtracted after the logarithm, one number or one a band.
-        deviation: Divided by after that, one number or one a band.
+        std: Divided by after that, one number or one a band.
     """
 
     log: Literal["natural", "log10", "decibel"] = "natural"
     centred: bool = True
     gain: float = 1.0
     mean: float | list[float] = 0.0
-    deviation: float | list[float] = 1.0
+    std: float | list[float] = 1.0
 
 
 HEADS_OWN = MelFormat()
@@ -69,7 +69,11 @@ def require_same_mel(head: MelConfig, trained_on: MelConfig, source: str, bridge
     if not differing:
         return
     listed = "; ".join(f"{key} is {theirs}, the head has {ours}" for key, (theirs, ours) in differing.items())
-    bridging = "" if set(differing) - set(CONVERTIBLE) else ", or set `bridge: exact` beside `source`, which converts that exactly"
+    bridging = (
+        ""
+        if set(differing) - set(CONVERTIBLE)
+        else ", or set `bridge: exact` beside `source`, which converts that exactly"
+    )
     kept = " (`bridge: exact` converts nothing but floor and area_norm)" if bridge == "exact" else ""
     raise ConfigError(
         f"source: {source!r} was trained on another spectrogram than the speech head's: {listed}{kept}. Give the head the vocoder's, "
@@ -115,7 +119,7 @@ class MelBridge(nn.Module):
 
     With x the head's natural logarithm of a band's magnitude, the vocoder's number is::
 
-        y = (u * max(x + ln(gain) + ln(a), ln(floor)) - mean) / deviation
+        y = (u * max(x + ln(gain) + ln(a), ln(floor)) - mean) / std
 
     ``u`` is the unit of the logarithm (1, 1 / ln 10, or 20 / ln 10 for decibels), ``a`` a constant a band: the vocoder's filter over the
     head's, 2 / (width of the band in Hz) where only the vocoder divides bands by their widths, its inverse where only the head does.
@@ -131,7 +135,7 @@ class MelBridge(nn.Module):
 
     offset: Tensor
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, head: MelConfig, trained_on: MelConfig, wanted: MelFormat = HEADS_OWN) -> None:
         super().__init__()
@@ -141,14 +145,16 @@ class MelBridge(nn.Module):
         self.lag_samples = 0 if wanted.centred else trained_on.hop_samples // 2
         self.register_buffer("offset", math.log(wanted.gain) + band_offsets(head, trained_on), persistent=False)  # (M,)
         self.register_buffer("mean", torch.as_tensor(wanted.mean, dtype=torch.float32), persistent=False)
-        self.register_buffer("deviation", torch.as_tensor(wanted.deviation, dtype=torch.float32), persistent=False)
+        self.register_buffer("std", torch.as_tensor(wanted.std, dtype=torch.float32), persistent=False)
         if head.floor > trained_on.floor * (1 + 1e-6):
-            told = "the speech head's mel.floor of %g is above the vocoder's %g: silence is spoken as loud as that floor"
+            told = (
+                "the speech head's mel.floor of %g is above the vocoder's %g: silence is spoken as loud as that floor"
+            )
             log.info(told, head.floor, trained_on.floor)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Log-mel (..., M) of the head to the vocoder's (..., M)."""
-        return (self.unit * (mel + self.offset).clamp(min=self.log_floor) - self.mean) / self.deviation
+        return (self.unit * (mel + self.offset).clamp(min=self.log_floor) - self.mean) / self.std
 
 
 def band_offsets(head: MelConfig, trained_on: MelConfig) -> Tensor:

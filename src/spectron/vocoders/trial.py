@@ -24,13 +24,15 @@ def require_waveform(vocoder: Vocoder) -> None:
     num_frames = torch.tensor(FRAMES, device=device)
     vocoder.eval()
     try:
-        result = vocoder(torch.zeros(len(FRAMES), max(FRAMES), vocoder.mel.mel_bins, device=device), num_frames)
+        result = vocoder(torch.zeros(len(FRAMES), max(FRAMES), vocoder.mel.n_mels, device=device), num_frames)
     finally:
         for module in was_training:
             module.training = True
     name, due = f"vocoder: {type(vocoder).__name__}", num_frames * vocoder.mel.hop_samples
     if not (isinstance(result, tuple) and len(result) == 2 and all(isinstance(tensor, Tensor) for tensor in result)):
-        raise ConfigError(f"{name}: forward gives a {type(result).__name__}. Return the pair waveform (B, S), num_samples (B,)")
+        raise ConfigError(
+            f"{name}: forward gives a {type(result).__name__}. Return the pair waveform (B, S), num_samples (B,)"
+        )
     waveform, num_samples = result
     if waveform.ndim != 2 or num_samples.shape != num_frames.shape or num_samples.is_floating_point():
         raise ConfigError(

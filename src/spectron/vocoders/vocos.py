@@ -56,13 +56,15 @@ class VocosVocoder(Vocoder):
     ) -> None:
         super().__init__()
         self.mel = mel
-        self.settings, tensors = (Settings(mel, vocos), {}) if source is None else read_vocos(locate(source, revision), source)
+        self.settings, tensors = (
+            (Settings(mel, vocos), {}) if source is None else read_vocos(locate(source, revision), source)
+        )
         if source is not None:
             require_same_mel(mel, self.settings.mel, source, bridge)
         vocos = self.settings.vocos
         self.bridge = MelBridge(mel, self.settings.mel) if mel != self.settings.mel else nn.Identity()
         self.draft = Draft(mel, vocos) if vocos.draft_rounds else None
-        self.backbone = Backbone(mel.mel_bins, vocos)
+        self.backbone = Backbone(mel.n_mels, vocos)
         self.head = InverseSTFTHead(mel, vocos)
         if source is not None:
             require_cover(self.state_dict(), tensors, f"source: {source!r}")
@@ -107,7 +109,9 @@ def read_vocos(folder: Path, source: str) -> tuple[Settings, dict[str, Tensor]]:
     if (folder / "vocoder" / SETTINGS_FILE).is_file():  # an export, with the vocoder among its parts
         folder = folder / "vocoder"
     if not (folder / SETTINGS_FILE).is_file() and not (folder / "config.yaml").is_file():
-        raise ConfigError(f"source: {source!r} ({folder}) holds neither {SETTINGS_FILE} nor a published Vocos' config.yaml. Name another")
+        raise ConfigError(
+            f"source: {source!r} ({folder}) holds neither {SETTINGS_FILE} nor a published Vocos' config.yaml. Name another"
+        )
     require_safetensors(folder, source)
     with reading(source, "a Vocos vocoder"):
         tensors = load_file(folder / WEIGHTS_FILE)
@@ -115,16 +119,24 @@ def read_vocos(folder: Path, source: str) -> tuple[Settings, dict[str, Tensor]]:
             stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
             return Settings(MelConfig(**stored["mel"]), VocosSettings(**stored["vocos"])), tensors
         config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        settings = published_settings(*(config[name]["init_args"] for name in ("feature_extractor", "backbone", "head")))
+        settings = published_settings(
+            *(config[name]["init_args"] for name in ("feature_extractor", "backbone", "head"))
+        )
         # The front end and the window are constants that the settings say.
-        kept = {name: value for name, value in tensors.items() if not name.startswith("feature_extractor.") and name != "head.istft.window"}
+        kept = {
+            name: value
+            for name, value in tensors.items()
+            if not name.startswith("feature_extractor.") and name != "head.istft.window"
+        }
         return settings, kept
 
 
 def published_settings(extractor: dict[str, Any], backbone: dict[str, Any], head: dict[str, Any]) -> Settings:
     """Spectrogram and size in the published configuration's words; the classes that it names are not looked at."""
     if extractor.get("padding", "center") != "center" or head.get("padding", "same") != "center":
-        raise ConfigError("its frames are not centred (padding: same), which the platform's spectrogram always is: take another one")
+        raise ConfigError(
+            "its frames are not centred (padding: same), which the platform's spectrogram always is: take another one"
+        )
     rate, hop, window = extractor["sample_rate"], extractor["hop_length"], extractor["n_fft"]
     if (head["hop_length"], head["n_fft"]) != (hop, window):
         raise ConfigError("its synthesis frames are not those of its spectrogram (n_fft, hop_length): take another one")

@@ -156,7 +156,9 @@ class Frames(nn.Module):
     def split(self, waveform: Tensor) -> Tensor:
         """Waveform (B, T * hop) to spectra (B, T, F)."""
         centre, length = len(self.window) // 2, len(self.window)
-        frames = functional.pad(waveform, (centre, length)).unfold(1, length, self.hop)[:, : waveform.shape[1] // self.hop]
+        frames = functional.pad(waveform, (centre, length)).unfold(1, length, self.hop)[
+            :, : waveform.shape[1] // self.hop
+        ]
         return torch.fft.rfft(frames * self.window, self.fft_size, dim=-1)
 
     def join(self, spectra: Tensor, padding: Tensor) -> Tensor:

@@ -28,7 +28,9 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}.")
     if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} is not a whole checkpoint: it was cut short or is a file of another kind. Cure: use another one.")
+        raise CheckpointError(
+            f"{path} is not a whole checkpoint: it was cut short or is a file of another kind. Cure: use another one."
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
@@ -37,7 +39,9 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
             f"{path} holds more than tensors and plain values and is not loaded, as it could run code ({reason})"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}. Cure: use another checkpoint.") from error
+        raise CheckpointError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}. Cure: use another checkpoint."
+        ) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}.")
     return checkpoint
@@ -61,9 +65,13 @@ class AtomicCheckpointIO(CheckpointIO):
                 # Without it the rename may reach the disk before the content does.
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"checkpoint {path} cannot be written: {error}. Cure: make room, or choose another folder.") from error
+            raise CheckpointError(
+                f"checkpoint {path} cannot be written: {error}. Cure: make room, or choose another folder."
+            ) from error
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Load ``path`` onto the CPU; tensors and plain values only, whatever ``weights_only`` says.
 
         Raises:

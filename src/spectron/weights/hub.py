@@ -45,7 +45,9 @@ def locate(source: str, revision: str | None = None, remote_code: bool = False, 
         extra = (CODE_FILES if remote_code else []) + (CHECKPOINTS if checkpoints else [])
         folder = _fetch(source, revision, DATA_FILES + extra)
     elif revision is not None:
-        raise ConfigError(f"revision: {source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model")
+        raise ConfigError(
+            f"revision: {source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model"
+        )
     for path in sorted(path for pattern in SETTINGS for path in folder.glob(pattern)):
         read_json(path)
     return folder
@@ -62,7 +64,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:  # UnicodeDecodeError is one as well
         raise ConfigError(f"source: {path} is not JSON ({error}). Copy or fetch it again, or correct it") from error
     if not isinstance(found, dict):
-        raise ConfigError(f"source: {path} holds a JSON {type(found).__name__}, not keys and values. Copy or fetch it again")
+        raise ConfigError(
+            f"source: {path} holds a JSON {type(found).__name__}, not keys and values. Copy or fetch it again"
+        )
     return found
 
 
@@ -93,7 +97,11 @@ def require_safetensors(folder: Path, source: str) -> None:
     if files:
         return
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-    found = f"only {', '.join(pickles)}, and pickled weights are not loaded because they can run code" if pickles else "no weights at all"
+    found = (
+        f"only {', '.join(pickles)}, and pickled weights are not loaded because they can run code"
+        if pickles
+        else "no weights at all"
+    )
     raise ConfigError(
         f"source: {source!r} ({folder}) holds no *.safetensors but {found}. Name a `revision` that has them (on the hub, converted weights "
         "often wait under refs/pr/1), or convert once where you trust the file: load it with transformers and save_pretrained(<folder>)"
@@ -125,15 +133,25 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=OTHER_COPIES))
     except HFValidationError as error:
-        raise ConfigError(f"{wrong}{name!r} is neither a folder nor a name of the hub ({error}); {looked}. Correct it") from error
+        raise ConfigError(
+            f"{wrong}{name!r} is neither a folder nor a name of the hub ({error}); {looked}. Correct it"
+        ) from error
     except GatedRepoError as error:
-        raise ConfigError(f"source: {name!r} asks for its terms to be accepted: do so on its page and log in (hf auth login)") from error
+        raise ConfigError(
+            f"source: {name!r} asks for its terms to be accepted: do so on its page and log in (hf auth login)"
+        ) from error
     except RevisionNotFoundError as error:
         raise ConfigError(f"revision: {name!r} has no revision {revision!r}. Correct or remove `revision`") from error
     except RepositoryNotFoundError as error:
-        raise ConfigError(f"{wrong}the hub has no {name!r} that you may read; {looked}. Correct the name, log in, {by_folder}") from error
+        raise ConfigError(
+            f"{wrong}the hub has no {name!r} that you may read; {looked}. Correct the name, log in, {by_folder}"
+        ) from error
     except Exception as error:  # no network shows itself in many ways, one for each library on the way to it
-        cause = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"the hub cannot be reached ({type(error).__name__})"
+        cause = (
+            "HF_HUB_OFFLINE is set"
+            if constants.HF_HUB_OFFLINE
+            else f"the hub cannot be reached ({type(error).__name__})"
+        )
         raise ConfigError(
             f"{wrong}{name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there is a network (hf download {name}) and "
             f"copy the cache, {by_folder}"

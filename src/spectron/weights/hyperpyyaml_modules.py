@@ -19,7 +19,13 @@ from torch import nn
 from spectron.errors import ConfigError
 
 # Not speechbrain.integrations, whose classes fetch and run other projects' models, nor its wrapper of fairseq.
-SAFE_MODULES = ("speechbrain.nnet.", "speechbrain.lobes.features", "speechbrain.lobes.models.", "speechbrain.processing.", "torch.nn.")
+SAFE_MODULES = (
+    "speechbrain.nnet.",
+    "speechbrain.lobes.features",
+    "speechbrain.lobes.models.",
+    "speechbrain.processing.",
+    "torch.nn.",
+)
 UNSAFE_MODULES = ("speechbrain.lobes.models.fairseq_wav2vec", "speechbrain.lobes.models.beats")
 FUNCTIONS = "torch.nn.functional"
 # These act while references are resolved, before any loader could refuse them.
@@ -52,14 +58,18 @@ class Hyperparams:
         if not remote_code:
             _refuse_early_tags(ruamel.yaml.YAML().compose(text))
         resolved = resolve_references(text)
-        self.loader = (AnyLoader if remote_code else ModuleLoader)(resolved if isinstance(resolved, str) else resolved.getvalue())
+        self.loader = (AnyLoader if remote_code else ModuleLoader)(
+            resolved if isinstance(resolved, str) else resolved.getvalue()
+        )
         self.root = self.loader.get_single_node()
 
     def node(self, *path: str) -> Any:
         """The node of a key path; None where there is none."""
         node = self.root
         for name in path:
-            entries = {key.value: value for key, value in node.value} if isinstance(node, ruamel.yaml.MappingNode) else {}
+            entries = (
+                {key.value: value for key, value in node.value} if isinstance(node, ruamel.yaml.MappingNode) else {}
+            )
             node = entries.get(name)
         return node
 

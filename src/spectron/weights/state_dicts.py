@@ -40,8 +40,14 @@ def require_whole(path: Path, key: str) -> None:
     except Exception as error:  # the library raises its own untyped error for a broken file
         with path.open("rb") as file:
             pointer = file.read(len(LFS_POINTER)) == LFS_POINTER
-        cure = "It stands for a file that git-lfs has not fetched: run `git lfs pull`" if pointer else "Fetch, copy or export it again"
-        raise CheckpointError(f"{key}: {path} is no whole safetensors file ({path.stat().st_size} bytes; {error}). {cure}") from error
+        cure = (
+            "It stands for a file that git-lfs has not fetched: run `git lfs pull`"
+            if pointer
+            else "Fetch, copy or export it again"
+        )
+        raise CheckpointError(
+            f"{key}: {path} is no whole safetensors file ({path.stat().st_size} bytes; {error}). {cure}"
+        ) from error
 
 
 def require_file(path: Path, name: str) -> None:
@@ -51,7 +57,9 @@ def require_file(path: Path, name: str) -> None:
         CheckpointError: with the likeliest file beside it.
     """
     if not path.is_file():
-        close = difflib.get_close_matches(path.name, sorted(file.name for file in path.parent.glob("*.safetensors")), n=1)
+        close = difflib.get_close_matches(
+            path.name, sorted(file.name for file in path.parent.glob("*.safetensors")), n=1
+        )
         cure = f"Did you mean {path.parent / close[0]}?" if close else "Correct the path"
         raise CheckpointError(f"weights.{name}: no such file: {path}. {cure}")
 

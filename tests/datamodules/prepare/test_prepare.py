@@ -22,7 +22,7 @@ from spectron.datamodules.prepare import (
     questions,
 )
 from spectron.datamodules.spoken_qa import SpokenQADataModule
-from spectron.datamodules.synthetic.voices import HELDOUT_VOICES
+from spectron.datamodules.synthetic.voices import UNSEEN_SPEAKERS
 from spectron.errors import DataError
 
 
@@ -44,7 +44,9 @@ def librispeech(tmp_path):
             if "LOST" not in line:
                 noise(chapter / f"{line.split()[0]}.flac", 2.0)
         (chapter / f"{speaker}-{chapter.name}.trans.txt").write_text("\n".join(lines) + "\n")
-    (root / "dev-clean/84/121/84-121.alignment.txt").write_text('84-121-0000 ",GO,DO,,YOU,HEAR," "0.3,0.6,0.9,1.0,1.2,1.7,2.0"\n')
+    (root / "dev-clean/84/121/84-121.alignment.txt").write_text(
+        '84-121-0000 ",GO,DO,,YOU,HEAR," "0.3,0.6,0.9,1.0,1.2,1.7,2.0"\n'
+    )
     return root
 
 
@@ -110,7 +112,7 @@ def test_recordings_of_one_name_are_told(tmp_path):
 def test_the_synthetic_corpus(corpus, tiny):
     prepared = prepare_synthetic(corpus, tiny)
     assert prepared.items == sum(len(manifest.read_text().splitlines()) for manifest in prepared.manifests)
-    assert prepared.splits["heldout_facts"] > 0
+    assert prepared.splits["unseen_facts"] > 0
     assert prepared.hours > 0
 
 
@@ -140,7 +142,12 @@ def test_llama_questions(llama_questions, tmp_path, capsys):
     assert "2 utterances, 0.00 hours (test 2)" in printed
     assert f"Left out: 4: no recording 4.wav in {llama_questions}" in printed
     first, second = lines_of(output)
-    assert (first["id"], first["text"], first["answers"], first["duration"]) == ("1", "What is the capital of France?", ["Paris"], 1.0)
+    assert (first["id"], first["text"], first["answers"], first["duration"]) == (
+        "1",
+        "What is the capital of France?",
+        ["Paris"],
+        1.0,
+    )
     assert (second["text"], second["answers"]) == ('Who wrote "The Raven"?', ["Edgar Allan Poe"])
     (output.parent / first["audio_filepath"]).resolve(strict=True)
 
@@ -175,7 +182,11 @@ def test_a_test_set_alone_is_validated_on(llama_questions, tmp_path):
 
 
 WEB = [
-    {"qId": "w1", "qText": "what does  jamaican people speak?", "answers": ["Jamaican Creole", "Jamaican  English", "Jamaican Creole"]},
+    {
+        "qId": "w1",
+        "qText": "what does  jamaican people speak?",
+        "answers": ["Jamaican Creole", "Jamaican  English", "Jamaican Creole"],
+    },
     {"qId": "w2", "qText": "where was Beyonc\u00e9 in 1999?", "answers": ["Houston"]},
 ]
 TRIVIA = {
@@ -197,7 +208,12 @@ def in_lines(records):
     ("content", "answers"),
     [
         (json.dumps(WEB), {"w1": ["Jamaican Creole", "Jamaican English"], "w2": ["Houston"]}),
-        (in_lines([{"id": "a", "question": "who?", "answers": ["x"], "split": "test"}, {"id": "b", "split": "train"}]), {"a": ["x"]}),
+        (
+            in_lines(
+                [{"id": "a", "question": "who?", "answers": ["x"], "split": "test"}, {"id": "b", "split": "train"}]
+            ),
+            {"a": ["x"]},
+        ),
         (in_lines(WEB[1:]), {"w2": ["Houston"]}),
         (json.dumps(TRIVIA), {"tc_1": ["Austen", "Jane Austen"]}),
     ],
@@ -210,7 +226,9 @@ def test_written_questions_are_spoken(tmp_path, content, answers):
     assert prepared.splits == {"test": len(answers)}
     entries = lines_of(output)
     assert {entry["id"]: entry["answers"] for entry in entries} == answers
-    assert all(entry["speaker"] in {voice.name for voice in HELDOUT_VOICES} and entry["duration"] > 0.3 for entry in entries)
+    assert all(
+        entry["speaker"] in {voice.name for voice in UNSEEN_SPEAKERS} and entry["duration"] > 0.3 for entry in entries
+    )
     assert len(read_manifest(output)) == len(answers)
 
 
@@ -243,7 +261,9 @@ def test_recordings_of_another_synthesizer(tmp_path):
     (tmp_path / "questions.json").write_text(json.dumps(WEB))
     noise(tmp_path / "tts" / "w2.FLAC", 2.0, 24000)
     noise(tmp_path / "tts" / "w2.mp3", 1.0, 24000)  # of two, the uncompressed one
-    prepared = prepare_questions(tmp_path / "questions.json", tmp_path / "spoken.jsonl", split="dev", speech=tmp_path / "tts")
+    prepared = prepare_questions(
+        tmp_path / "questions.json", tmp_path / "spoken.jsonl", split="dev", speech=tmp_path / "tts"
+    )
     assert prepared.splits == {"dev": 1}
     assert prepared.skipped == {"w1": f"no recording w1.wav, .flac, ... in {tmp_path / 'tts'}"}
     (entry,) = lines_of(tmp_path / "spoken.jsonl")
@@ -253,14 +273,20 @@ def test_recordings_of_another_synthesizer(tmp_path):
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        ('{"data": [], "version": 1}', "begins with an object with the keys data, version, which is none of the formats known"),
+        (
+            '{"data": [], "version": 1}',
+            "begins with an object with the keys data, version, which is none of the formats known",
+        ),
         ("[1, 2]", "begins with list of something else"),
         ("what?", "is not JSON"),
         ('{"id": "a", "question": "who?", "answers": ["x"]}\n{"id"', "json:2 is not JSON"),
         ('[{"qId": "../a", "qText": "who?", "answers": ["x"]}]', "question 1 has '../a' for its id"),
         ('[{"qId": "a", "qText": " ", "answers": ["x"]}]', "question 1 \\(a\\) has ' ' for its text"),
         ('[{"qId": "a", "qText": "who?", "answers": []}]', "question 1 \\(a\\) has no answer"),
-        ('{"Data": [{"QuestionId": "q", "Question": "who?"}]}', "question 1 \\(q\\) has no list of answers: take a part of the data"),
+        (
+            '{"Data": [{"QuestionId": "q", "Question": "who?"}]}',
+            "question 1 \\(q\\) has no list of answers: take a part of the data",
+        ),
         (
             '{"Data": [{"QuestionId": "q", "Question": "who?", "Answer": {"Value": "y", "Aliases": "yy"}}]}',
             "\\(q\\) has no list of answers",

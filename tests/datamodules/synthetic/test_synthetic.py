@@ -12,16 +12,24 @@ import torch
 
 from spectron.datamodules.synthetic.corpus import write_corpus
 from spectron.datamodules.synthetic.corpus_plan import CorpusSettings, plan_corpus
-from spectron.datamodules.synthetic.voices import HELDOUT_VOICES, JUDGE_VOICES, TRAINING_VOICES, Prosody, Voice, speak, word_times
+from spectron.datamodules.synthetic.voices import (
+    JUDGE_VOICES,
+    TRAINING_VOICES,
+    UNSEEN_SPEAKERS,
+    Prosody,
+    Voice,
+    speak,
+    word_times,
+)
 from spectron.datamodules.synthetic.world import (
     KINDS,
     carriers,
-    denials,
     facts,
-    heldout_facts,
     mismatches,
+    negated_carriers,
     slots,
     states_a_fact,
+    unseen_facts,
     vocabulary,
     word_lists,
 )
@@ -68,7 +76,7 @@ def test_every_entity_is_heard_in_the_words_of_questions():
     for fact in facts():
         for wording in KINDS[fact.kind].trained_wordings:
             assert sum(fact.question(wording) in sentence for sentence in sentences) >= 4, fact.question(wording)
-        assert not any(fact.question(KINDS[fact.kind].heldout_wording) in sentence for sentence in sentences)
+        assert not any(fact.question(KINDS[fact.kind].unseen_wording) in sentence for sentence in sentences)
 
 
 def test_wrong_answers_are_wrong():
@@ -83,11 +91,15 @@ def test_other_voices_ask_for_all_facts_and_change_nothing_else(plan):
     others = [question for question in with_others.questions if question.split.startswith("other_voices")]
     assert [question for question in with_others.questions if question not in others] == plan.questions
     assert with_others.carriers == plan.carriers
-    held = heldout_facts(0.2, 17)
+    held = unseen_facts(0.2, 17)
     for name in ("en-us-travis", "en-gb-scotland-lee"):
-        asked = Counter((question.split, question.answered.text) for question in others if question.asked.voice.name == name)
+        asked = Counter(
+            (question.split, question.answered.text) for question in others if question.asked.voice.name == name
+        )
         assert asked == {
-            ("other_voices_facts" if fact in held else "other_voices", fact.answer): len(KINDS[fact.kind].trained_wordings)
+            ("other_voices_facts" if fact in held else "other_voices", fact.answer): len(
+                KINDS[fact.kind].trained_wordings
+            )
             ** (fact in held)
             for fact in facts()
         }
@@ -99,20 +111,28 @@ def test_other_voices_ask_for_all_facts_and_change_nothing_else(plan):
 
 
 def test_denials_say_every_answers_words_but_no_fact(plan):
-    said = denials(17)
+    said = negated_carriers(17)
     assert len(said) == len(set(said)) > 2000
     assert not any(states_a_fact(sentence) for sentence in said)
-    assert all(word in vocabulary() | set(slots()["person"]) | {"not", "that"} for sentence in said for word in sentence.split())
+    assert all(
+        word in vocabulary() | set(slots()["person"]) | {"not", "that"}
+        for sentence in said
+        for word in sentence.split()
+    )
     for fact in facts():
         beginning = fact.answer.rpartition(" ")[0]
         assert sum(f"{beginning} " in sentence for sentence in said) >= 10, beginning
         assert sum(sentence.endswith(f" {fact.gold}") for sentence in said) >= 10, fact.gold
-    denied = plan_corpus(CorpusSettings(denials=30))
+    denied = plan_corpus(CorpusSettings(negated_carriers=30))
     added = [u for split, u in denied.carriers if u.text in said[:30] and split == "train"]
     assert len(added) == 30
     assert [one for one in denied.carriers if one[1] not in added] == plan.carriers, "all else stays as it is"
     assert (denied.questions, denied.texts) == (plan.questions, plan.texts)
-    twice = [u for split, u in plan_corpus(CorpusSettings(denials=len(said) + 20)).carriers if u.id.startswith("denial-")]
+    twice = [
+        u
+        for split, u in plan_corpus(CorpusSettings(negated_carriers=len(said) + 20)).carriers
+        if u.id.startswith("denial-")
+    ]
     again = twice[len(said) :]
     assert [u.text for u in again] == said[:20], "what there is comes again"
     assert all(u.voice != first.voice for u, first in zip(again, twice, strict=False)), "by other voices"
@@ -131,7 +151,7 @@ def test_word_lists_say_all_words_alike_in_no_order_and_no_fact(plan):
         assert max(said[word] for word in words) <= 1.3 * min(said[word] for word in words)
     places = Counter(place for row in rows for place, word in enumerate(row) if word in answers)
     assert max(places.values()) <= 1.1 * min(places.values()), "answers stand anywhere"
-    listed = plan_corpus(CorpusSettings(lists=30))
+    listed = plan_corpus(CorpusSettings(word_lists=30))
     added = [u for split, u in listed.carriers if u.id.startswith("list-") and split == "train"]
     assert [u.text for u in added] == [" ".join(row) for row in rows[:30]]
     assert [one for one in listed.carriers if one[1] not in added] == plan.carriers, "all else stays as it is"
@@ -140,11 +160,15 @@ def test_word_lists_say_all_words_alike_in_no_order_and_no_fact(plan):
 
 def test_a_small_corpus_has_something_of_everything():
     plan = plan_corpus(
-        CorpusSettings(carriers=20, dev_carriers=4, judge_carriers=10, judge_text_lines=10, text_lines=10, wordings_per_voice=99)
+        CorpusSettings(
+            carriers=20, dev_carriers=4, judge_carriers=10, judge_text_lines=10, text_lines=10, wordings_per_voice=99
+        )
     )
     assert [len(plan.texts[split]) for split in ("judge_train", "judge_dev")] == [5, 5]
     trained = [question for question in plan.questions if question.split == "train"]
-    assert len(trained) == len([q for q in plan_corpus(CorpusSettings(wordings_per_voice=0)).questions if q.split == "train"])
+    assert len(trained) == len(
+        [q for q in plan_corpus(CorpusSettings(wordings_per_voice=0)).questions if q.split == "train"]
+    )
 
 
 def test_splits_hold_out_what_they_say(plan):
@@ -153,25 +177,32 @@ def test_splits_hold_out_what_they_say(plan):
     trained_questions = {q.asked.text for q in by_split["train"]}
     voices = {q.asked.voice for q in by_split["train"]}
     assert len(voices) >= 8
-    assert {q.asked.voice for q in by_split["heldout_voices"]} == set(HELDOUT_VOICES)
-    assert {q.asked.text for q in by_split["heldout_voices"]} <= trained_questions
-    assert not {q.asked.text for q in by_split["heldout_wordings"]} & trained_questions
-    assert {q.answered.text for q in by_split["heldout_wordings"]} == trained
-    hidden = {q.answered.text for q in by_split["heldout_facts"]}
+    assert {q.asked.voice for q in by_split["unseen_speakers"]} == set(UNSEEN_SPEAKERS)
+    assert {q.asked.text for q in by_split["unseen_speakers"]} <= trained_questions
+    assert not {q.asked.text for q in by_split["unseen_wordings"]} & trained_questions
+    assert {q.answered.text for q in by_split["unseen_wordings"]} == trained
+    hidden = {q.answered.text for q in by_split["unseen_facts"]}
     assert not hidden & trained
     assert len(hidden) + len(trained) == len(facts())
     assert 0.15 < len(hidden) / len(facts()) < 0.25
-    assert {fact.answer for fact in heldout_facts(0.2, 17)} == hidden
+    assert {fact.answer for fact in unseen_facts(0.2, 17)} == hidden
     assert all(sum(answer in line for line in plan.texts["train"]) > 20 for answer in hidden)  # known from text
 
 
 def test_voices_and_sentences_are_disjoint(plan):
-    for one, other in ((TRAINING_VOICES, HELDOUT_VOICES), (TRAINING_VOICES, JUDGE_VOICES), (HELDOUT_VOICES, JUDGE_VOICES)):
+    for one, other in (
+        (TRAINING_VOICES, UNSEEN_SPEAKERS),
+        (TRAINING_VOICES, JUDGE_VOICES),
+        (UNSEEN_SPEAKERS, JUDGE_VOICES),
+    ):
         assert not {voice.variant for voice in one} & {voice.variant for voice in other}
     assert len(JUDGE_VOICES) >= 6
-    used = {split: {u.voice for s, u in plan.carriers if s == split} for split in ("train", "dev", "judge_train", "judge_dev")}
+    used = {
+        split: {u.voice for s, u in plan.carriers if s == split}
+        for split in ("train", "dev", "judge_train", "judge_dev")
+    }
     assert used["train"] == set(TRAINING_VOICES)
-    assert used["dev"] == set(HELDOUT_VOICES)
+    assert used["dev"] == set(UNSEEN_SPEAKERS)
     assert used["judge_train"] == used["judge_dev"] == set(JUDGE_VOICES)
     texts = [u.text for _, u in plan.carriers]
     assert len(texts) == len(set(texts))
@@ -185,7 +216,7 @@ def test_words_spoken_as_one_share_their_time():
     assert [time for _, *both in times for time in both] == pytest.approx([0.1, 0.3, 0.3, 0.6, 0.6, 1.0])
 
 
-@pytest.mark.parametrize("voice", TRAINING_VOICES + HELDOUT_VOICES + JUDGE_VOICES, ids=lambda voice: voice.name)
+@pytest.mark.parametrize("voice", TRAINING_VOICES + UNSEEN_SPEAKERS + JUDGE_VOICES, ids=lambda voice: voice.name)
 def test_speech_does_not_depend_on_what_was_spoken_before(voice):
     speech = [speak("the cow is in the garden", voice, Prosody(160, 50)) for _ in range(2)]
     speak("something else", TRAINING_VOICES[1], Prosody(190, 60))
@@ -232,7 +263,10 @@ def test_rate_and_pitch_are_heard():
 
 @pytest.mark.parametrize(
     ("voice", "said"),
-    [(Voice("en-us", "nobody", "F"), "no variant 'nobody' for a voice en-us-nobody"), (Voice("xx-yy", "m3", "M"), "no accent 'xx-yy'")],
+    [
+        (Voice("en-us", "nobody", "F"), "no variant 'nobody' for a voice en-us-nobody"),
+        (Voice("xx-yy", "m3", "M"), "no accent 'xx-yy'"),
+    ],
 )
 def test_unknown_voices(voice, said):
     with pytest.raises(DataError, match=said):
@@ -258,11 +292,13 @@ def test_the_corpus_on_disk(corpus):
 
 
 def test_a_corpus_of_some_splits_holds_what_the_whole_one_holds_of_them(tiny):
-    whole, part = plan_corpus(tiny), plan_corpus(replace(tiny, only=["carriers/dev", "questions/heldout_facts"]))
+    whole, part = plan_corpus(tiny), plan_corpus(replace(tiny, only=["carriers/dev", "questions/unseen_facts"]))
     assert part.carriers == [(split, utterance) for split, utterance in whole.carriers if split == "dev"]
-    assert part.questions == [question for question in whole.questions if question.split == "heldout_facts"]
+    assert part.questions == [question for question in whole.questions if question.split == "unseen_facts"]
     assert part.texts == whole.texts
-    every = [f"carriers/{split}" for split, _ in whole.carriers] + [f"questions/{question.split}" for question in whole.questions]
+    every = [f"carriers/{split}" for split, _ in whole.carriers] + [
+        f"questions/{question.split}" for question in whole.questions
+    ]
     assert plan_corpus(replace(tiny, only=sorted(set(every)))).fingerprint() == whole.fingerprint()
     with pytest.raises(ValueError, match=r"^only: there is no split carriers/tests\. Valid names: carriers/train, "):
         replace(tiny, only=["carriers/tests"])

@@ -91,14 +91,22 @@ class Modes(Callback):
 @pytest.fixture
 def module(tmp_path) -> SpectronModule:
     text = tmp_path / "text.txt"
-    text.write_text("what does the cow say | the cow says moo\nwhat is the capital of france | the capital of france is paris\n")
+    text.write_text(
+        "what does the cow say | the cow says moo\nwhat is the capital of france | the capital of france is paris\n"
+    )
     torch.manual_seed(0)
     return SpectronModule(
         FrameStackEncoder(16, stack=8),
         CausalLanguageModel(config=LM, tokenizer=TokenizerSettings(str(text), 300)),
-        partial(MelRegressionHead, mel=MelConfig(mel_bins=20), frames_per_step=8, pre_net=PreNetSettings(bottleneck=8), post_net_width=16),
+        partial(
+            MelRegressionHead,
+            mel=MelConfig(n_mels=20),
+            frames_per_step=8,
+            pre_net=PreNetSettings(bottleneck=8),
+            post_net_width=16,
+        ),
         partial(GriffinLimVocoder, iterations=2),
-        text_mark=" | ",
+        text_separator=" | ",
     )
 
 
@@ -116,7 +124,13 @@ def logger(run, tmp_path) -> RunLogger:
 
 
 def trainer_of(logger, *callbacks, **settings) -> Trainer:
-    defaults = {"max_steps": 4, "val_check_interval": 2, "check_val_every_n_epoch": None, "max_epochs": -1, "num_sanity_val_steps": 1}
+    defaults = {
+        "max_steps": 4,
+        "val_check_interval": 2,
+        "check_val_every_n_epoch": None,
+        "max_epochs": -1,
+        "num_sanity_val_steps": 1,
+    }
     return Trainer(
         accelerator="cpu", logger=logger, callbacks=[Modes(), *callbacks], enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, log_every_n_steps=1, **{**defaults, **settings},
@@ -153,13 +167,17 @@ def test_all_judges_of_a_suite_serve_in_training(module, logger):
 
 
 def test_a_run_with_files_measures_and_headlines(module, logger):
-    callback = SpeechEvaluation(Always(), speaker_embedder=ResemblyzerEmbedder(), decoding=Decoding(**CONFIG), panel_size=4, audio_items=2)
+    callback = SpeechEvaluation(
+        Always(), speaker_embedder=ResemblyzerEmbedder(), decoding=Decoding(**CONFIG), panel_size=4, audio_items=2
+    )
     trainer_of(logger, callback).fit(module, Questions())
     folders = sorted((logger.folder / "panel").iterdir())
     assert [folder.name for folder in folders] == ["step-0000002", "step-0000004"]  # none of the sanity check
     names = {path.name for path in folders[1].iterdir()}
     stems = ["01-question_200", "02-question_201"]
-    assert {f"{stem}{end}" for stem in stems for end in (".png", "-prompt.wav", "-generated.wav", "-reference.wav")} < names
+    assert {
+        f"{stem}{end}" for stem in stems for end in (".png", "-prompt.wav", "-generated.wav", "-reference.wav")
+    } < names
     rows = [json.loads(line) for line in (folders[1] / "samples.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["question/200", "question/201", "question/202", "question/203"]
     assert [row["scores"]["qa_accuracy"] for row in rows] == [1.0, 0.0, 1.0, 0.0]
@@ -227,7 +245,9 @@ def test_parts_go_back_to_the_mode_that_each_was_in():
 
 
 def test_validate_alone_evaluates_whatever_the_count(module, logger):
-    callback = SpeechEvaluation(Always(), decoding=Decoding(**CONFIG), panel_size=2, audio_items=1, every_n_validations=5, ceiling=False)
+    callback = SpeechEvaluation(
+        Always(), decoding=Decoding(**CONFIG), panel_size=2, audio_items=1, every_n_validations=5, ceiling=False
+    )
     trainer_of(logger, callback).validate(module, Questions(), verbose=False)
     assert (logger.folder / "panel" / "step-0000000" / "samples.jsonl").is_file()
     assert not any(name.startswith("ceiling/") for name in logger.measures)
@@ -238,8 +258,12 @@ def test_what_is_wrong_is_said_before_training(module, logger):
         SpeechEvaluation(panel_size=0)
     with pytest.raises(ConfigError, match="SpeechWordErrorRate needs a judge"):
         SpeechEvaluation(metrics=[SpeechWordErrorRate()])
-    with pytest.raises(ConfigError, match=r"Always shares weights .* layer.weight equals the model's model.encoder.project.weight"):
-        trainer_of(logger, SpeechEvaluation(Always(module.model.encoder.project.weight.detach().clone()))).fit(module, Questions())
+    with pytest.raises(
+        ConfigError, match=r"Always shares weights .* layer.weight equals the model's model.encoder.project.weight"
+    ):
+        trainer_of(logger, SpeechEvaluation(Always(module.model.encoder.project.weight.detach().clone()))).fit(
+            module, Questions()
+        )
     with pytest.raises(ConfigError, match=r"spectron\.tracking\.RunLogger"):
         trainer_of(False, SpeechEvaluation()).fit(module, Questions())
     with pytest.raises(ConfigError, match="needs a task whose `model` continues speech"):

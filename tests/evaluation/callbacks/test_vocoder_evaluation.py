@@ -22,7 +22,7 @@ from spectron.training.vocoding import VocoderLossWeights, VocoderModule
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 from spectron.vocoders.discriminators import DiscriminatorSettings
 
-MEL = MelConfig(mel_bins=40)
+MEL = MelConfig(n_mels=40)
 
 
 class Parrot(Transcriber):
@@ -43,7 +43,16 @@ def recordings() -> SpeechBatch:
     waves = torch.stack([0.3 * torch.sin(2 * torch.pi * (200 + 900 * time) * time), 0.1 * torch.randn(8000)])
     lengths, nothing = torch.tensor([8000, 6400]), torch.zeros(2, 0)
     waves[1, 6400:] = 0
-    return SpeechBatch(["a", "b"], nothing, torch.zeros(2, dtype=torch.long), ["", ""], waves, lengths, ["one two", "one two"], ["", ""])
+    return SpeechBatch(
+        ["a", "b"],
+        nothing,
+        torch.zeros(2, dtype=torch.long),
+        ["", ""],
+        waves,
+        lengths,
+        ["one two", "one two"],
+        ["", ""],
+    )
 
 
 class Recordings(LightningDataModule):
@@ -67,12 +76,19 @@ def vocoder_task():
 @pytest.fixture
 def outcome(tmp_path):
     logger = RunLogger("vocoder", TrackingSettings(folder=str(tmp_path / "runs")))
-    callback = VocoderEvaluation(Parrot(), {"griffin_lim": lambda mel: GriffinLimVocoder(mel, iterations=4)}, audio_items=1)
-    task = vocoder_task()
-    settings = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False, "accelerator": "cpu"}
-    Trainer(max_steps=2, val_check_interval=2, num_sanity_val_steps=0, logger=logger, callbacks=[callback], **settings).fit(
-        task, Recordings()
+    callback = VocoderEvaluation(
+        Parrot(), {"griffin_lim": lambda mel: GriffinLimVocoder(mel, iterations=4)}, audio_items=1
     )
+    task = vocoder_task()
+    settings = {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "accelerator": "cpu",
+    }
+    Trainer(
+        max_steps=2, val_check_interval=2, num_sanity_val_steps=0, logger=logger, callbacks=[callback], **settings
+    ).fit(task, Recordings())
     return task, callback, logger
 
 

@@ -59,14 +59,14 @@ def test_values_and_differences_on_the_same_items(make_evaluation):
 
 
 def test_what_stands_beside_the_system_does_not_keep_evaluations_apart(make_evaluation):
-    settings = [{"tasks": {"long": {"init_args": {"references": names}}}} for names in (["recording"], [])]
+    settings = [{"tasks": {"long": {"init_args": {"baselines": names}}}} for names in (["recording"], [])]
     folders = [make_evaluation(f"e{place}", settings=each) for place, each in enumerate(settings)]
     assert compare_evaluations(folders).different == []
     change(folders[1], ["seed"], 3)
     change(folders[1], ["tasks", "long", "fingerprint"], "0" * 64)
     with pytest.raises(ConfigError, match="seed is 17") as error:
         compare_evaluations(folders)
-    assert "references" not in str(error.value)
+    assert "baselines" not in str(error.value)
 
 
 def test_what_makes_an_item_hard_for_both_does_not_widen_the_interval():
@@ -80,10 +80,22 @@ def test_what_makes_an_item_hard_for_both_does_not_widen_the_interval():
     [
         (["normalizer_version"], "2", r"normalizer_version is 1 in the first and 2 in .*second"),
         (["seed"], 18, r"seed is 17 in the first and 18 in"),
-        (["scorers", "transcriber", "weights_sha256"], "9" * 64, r"scorers\.transcriber\.weights_sha256 is b+… in the first and 9+"),
+        (
+            ["scorers", "transcriber", "weights_sha256"],
+            "9" * 64,
+            r"scorers\.transcriber\.weights_sha256 is b+… in the first and 9+",
+        ),
         (["scorers", "text_scorer"], {"title": "gpt2"}, r"scorers\.text_scorer is none in the first and nothing in"),
-        (["settings", "decoding", "temperature"], 0.7, r"settings\.decoding\.temperature is 0\.0 in the first and 0\.7 in"),
-        (["tasks", "long", "data", "fingerprint"], {"manifest.jsonl": "0"}, r"tasks\.long\.data\.fingerprint\.manifest\.jsonl is d+"),
+        (
+            ["settings", "decoding", "temperature"],
+            0.7,
+            r"settings\.decoding\.temperature is 0\.0 in the first and 0\.7 in",
+        ),
+        (
+            ["tasks", "long", "data", "fingerprint"],
+            {"manifest.jsonl": "0"},
+            r"tasks\.long\.data\.fingerprint\.manifest\.jsonl is d+",
+        ),
         (["tasks", "short", "fingerprint"], "0" * 64, r"tasks\.short\.fingerprint is f+… in the first and 0+"),
     ],
 )
@@ -121,7 +133,9 @@ def test_only_shared_items_are_compared_and_the_rest_is_told(make_evaluation, tm
     task = compared.tasks[0]
     assert (task.items, task.left_out) == (4, [0, 2])
     wer = next(metric for metric in task.metrics if metric.name == "speech_wer")
-    assert [(measure.value, measure.count, measure.weight) for measure in wer.measures] == [(6 / 20, 4, {"words": 20.0})] * 2
+    assert [(measure.value, measure.count, measure.weight) for measure in wer.measures] == [
+        (6 / 20, 4, {"words": 20.0})
+    ] * 2
     assert wer.measures[1].low < 6 / 20 < wer.measures[1].high < 0.875  # not the interval of all six
     assert "4 items; left out: 2 of B" in shown(compared)
     assert "4 items; left out: 2 of B." in write_comparison(compared, tmp_path / "out")[2].read_text()
@@ -162,7 +176,9 @@ def test_the_command_compares_evaluations_and_says_what_does_not_fit(make_evalua
     assert f"{tmp_path / 'out' / 'comparison.html'}\n" in printed
     (tmp_path / "nothing").mkdir()
     assert main(["compare", str(tmp_path / "nothing"), "--anyway"]) == 1
-    assert f"--output and --anyway are for evaluations, and {tmp_path / 'nothing'} holds none" in capsys.readouterr().err
+    assert (
+        f"--output and --anyway are for evaluations, and {tmp_path / 'nothing'} holds none" in capsys.readouterr().err
+    )
 
 
 def test_files_hold_the_figures_and_the_page_plays_each_evaluation(make_evaluation, tmp_path, open_in_browser):
@@ -174,7 +190,9 @@ def test_files_hold_the_figures_and_the_page_plays_each_evaluation(make_evaluati
     assert [float(row[name]) for name in names] == [0.0, 0.125, 0.875, 6, -0.5, 6]
     assert next(row for row in rows if row["metric"] == "predicted_mos")["value"] == ""
     assert "- B: runs/sec\\|ond" in text.read_text()
-    written = r"\| speech_wer ↓, errors/word \| 0\.500 \[0\.125 to 0\.875\] n=6 \| .*<br>\u22120\.500 \[.*\] on 6, p .* \|"
+    written = (
+        r"\| speech_wer ↓, errors/word \| 0\.500 \[0\.125 to 0\.875\] n=6 \| .*<br>\u22120\.500 \[.*\] on 6, p .* \|"
+    )
     assert re.search(written, text.read_text())
     document, console, seen = open_in_browser(page)
     assert (console, seen["requests"], seen["errors"]) == ([], [], [None] * len(seen["durations"]))

@@ -38,7 +38,12 @@ def recordings(folder, count: int) -> list[tuple[torch.Tensor, str, str]]:
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
     rows = [row for row in rows if row["text"]][:count]
     return [
-        (torch.from_numpy(soundfile.read(folder / row["audio_filepath"], dtype="float32")[0]), row["text"], row["speaker"]) for row in rows
+        (
+            torch.from_numpy(soundfile.read(folder / row["audio_filepath"], dtype="float32")[0]),
+            row["text"],
+            row["speaker"],
+        )
+        for row in rows
     ]
 
 
@@ -47,7 +52,17 @@ def synthetic() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     noise = torch.randn(60000, generator=generator) * 0.05
     tone = 0.2 * torch.sin(torch.arange(50000) * 0.1)
-    return [tone, noise, noise * 4, noise * 0.01, noise[:25600], noise[:25601], noise[:38000], noise[:1700], tone[:5000]]
+    return [
+        tone,
+        noise,
+        noise * 4,
+        noise * 0.01,
+        noise[:25600],
+        noise[:25601],
+        noise[:38000],
+        noise[:1700],
+        tone[:5000],
+    ]
 
 
 def agrees_with_stock(waveforms: list[torch.Tensor]) -> None:
@@ -72,7 +87,9 @@ def test_the_silences_left_out_are_resemblyzers_to_the_sample(seed):
     resemblyzer = pytest.importorskip("resemblyzer")
     draw = numpy.random.default_rng(seed)
     pieces = [
-        (draw.normal(size=draw.integers(0, 9000)) * loud).clip(-1, 1) for _ in range(12) for loud in (draw.choice([0.02, 0.2, 0.9]), 0.0)
+        (draw.normal(size=draw.integers(0, 9000)) * loud).clip(-1, 1)
+        for _ in range(12)
+        for loud in (draw.choice([0.02, 0.2, 0.9]), 0.0)
     ]
     whole = numpy.concatenate(pieces).astype(numpy.float32)
     embedder = ResemblyzerEmbedder()
@@ -140,7 +157,13 @@ def test_pocketsphinx_hears_the_sentences_of_a_grammar_alone(tmp_path):
         assert judge.transcribe(waveforms[::-1], 16000)[::-1] == heard, "dithered alike, whatever was heard before"
         assert judge.transcribe([NOISE[0] * 0, waveforms[0]], 16000) == ["", heard[0]]
     assert sum(text == sentence for text, sentence in zip(heard, said, strict=True)) > len(said) * 2 / 3
-    assert len({word for text in heard for word in text.split()} - {word for fact in facts() for word in fact.answer.split()}) == 0
+    assert (
+        len(
+            {word for text in heard for word in text.split()}
+            - {word for fact in facts() for word in fact.answer.split()}
+        )
+        == 0
+    )
     assert judge.fingerprint() != PocketSphinxTranscriber().fingerprint()
     with pytest.raises(ConfigError, match="its dictionary lacks oink: give their phones as pronunciations"):
         PocketSphinxTranscriber(str(GRAMMAR)).prepare()
@@ -155,7 +178,9 @@ def test_the_grammar_of_answers_has_every_entity_with_every_answer_of_its_kind()
     rules = dict(line.rstrip(";").split(" = ", 1) for line in GRAMMAR.read_text().splitlines() if line.startswith("<"))
     assert {f"<{kind}>" for kind in KINDS} == set(rules)
     for kind, about in KINDS.items():
-        entities, golds = ({getattr(fact, slot) for fact in facts() if fact.kind == kind} for slot in ("entity", "gold"))
+        entities, golds = (
+            {getattr(fact, slot) for fact in facts() if fact.kind == kind} for slot in ("entity", "gold")
+        )
         pattern = re.escape(about.answer.format("!", "?")).replace("!", r"\( (.*) \)").replace(r"\?", r"\( (.*) \)")
         match = re.fullmatch(pattern, rules[f"<{kind}>"])
         assert [set(group.split(" | ")) for group in match.groups()] == [entities, golds]
@@ -163,7 +188,10 @@ def test_the_grammar_of_answers_has_every_entity_with_every_answer_of_its_kind()
 
 CTC = {
     "task": "spectron.training.CTCModule",
-    "model": {"encoder": {"class_path": "spectron.encoders.FrameStackEncoder", "init_args": {"output_dim": 64}}, "characters": "abc"},
+    "model": {
+        "encoder": {"class_path": "spectron.encoders.FrameStackEncoder", "init_args": {"output_dim": 64}},
+        "characters": "abc",
+    },
 }
 
 
@@ -207,12 +235,16 @@ def test_ctc_transcriber_hears_the_words_of_a_lexicon_alone(exported, tmp_path):
         assert [judge.transcribe([row], 16000)[0] for row in (NOISE[0], NOISE[1, :9000])] == heard
     assert set(" ".join(heard).split()) <= {"ab", "ba"}
     assert "ab" in heard[0] or "ba" in heard[0]
-    assert judge.fingerprint()["weights_sha256"] != free.fingerprint()["weights_sha256"], "the words make the judge, too"
+    assert judge.fingerprint()["weights_sha256"] != free.fingerprint()["weights_sha256"], (
+        "the words make the judge, too"
+    )
 
 
 def test_ctc_transcriber_refuses_another_kind_of_model(exported, monkeypatch):
     judge = CTCTranscriber(exported[1])
-    monkeypatch.setattr(CTCModule, "set_up", lambda module, model, optimisation: setattr(module, "model", model.encoder))
+    monkeypatch.setattr(
+        CTCModule, "set_up", lambda module, model, optimisation: setattr(module, "model", model.encoder)
+    )
     path = Path(judge.folder) / "config.yaml"
     path.write_text(path.read_text().split("weights:")[0])
     with pytest.raises(ConfigError, match=r"holds a FrameStackEncoder; a CTCModel is needed"):
@@ -224,8 +256,16 @@ def language_model(tmp_path) -> str:
     text = tmp_path / "text.txt"
     text.write_text("the cow says moo\nthe capital of france is paris\n")
     torch.manual_seed(0)
-    config = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    CausalLanguageModel(config={**config, "max_position_embeddings": 9}, tokenizer=TokenizerSettings(str(text), 300)).save(tmp_path / "lm")
+    config = {
+        "model_type": "llama",
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    CausalLanguageModel(
+        config={**config, "max_position_embeddings": 9}, tokenizer=TokenizerSettings(str(text), 300)
+    ).save(tmp_path / "lm")
     return str(tmp_path / "lm")
 
 
@@ -242,7 +282,13 @@ def slow_score(judge: TransformersTextScorer, text: str, room: int) -> tuple[flo
 def test_text_scores_are_those_of_a_slow_loop(language_model):
     """The longest text does not fit the model's nine positions and is scored in pieces of eight tokens."""
     judge = TransformersTextScorer(language_model)
-    texts = ["the cow says moo", "moo", "", " paris ", "the capital of france is paris and the cow says what the cow says"]
+    texts = [
+        "the cow says moo",
+        "moo",
+        "",
+        " paris ",
+        "the capital of france is paris and the cow says what the cow says",
+    ]
     with judge.at_work(CPU):
         scores = judge.score(texts)
         for text, (nll, num_tokens) in zip(texts, scores, strict=True):
@@ -327,5 +373,7 @@ def test_a_judge_that_knows_the_model_is_refused():
     model["norm"].weight = nn.Parameter(torch.ones(40, 30))
     require_independence([BareJudge(weights), BareJudge(torch.ones(40, 30))], model)
     model["encoder"].weight = nn.Parameter(weights.double())
-    with pytest.raises(ConfigError, match=r"BareJudge shares weights .* layer.weight equals the model's encoder.weight"):
+    with pytest.raises(
+        ConfigError, match=r"BareJudge shares weights .* layer.weight equals the model's encoder.weight"
+    ):
         require_independence([BareJudge(weights.clone())], model)

@@ -34,7 +34,10 @@ def test_the_likeliest_words_among_all_paths_are_found(seed):
 
 
 def test_the_cases_above_hold_words_and_more_than_one_of_them():
-    said = [slow_best((4 * torch.randn(6, 4, generator=torch.Generator().manual_seed(seed))).log_softmax(-1)) for seed in range(12)]
+    said = [
+        slow_best((4 * torch.randn(6, 4, generator=torch.Generator().manual_seed(seed))).log_softmax(-1))
+        for seed in range(12)
+    ]
     assert len(set(said)) > 5
     assert any(" " in words for words in said)
 

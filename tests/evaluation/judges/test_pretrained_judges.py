@@ -39,14 +39,20 @@ def brief_writing(monkeypatch):
 
 def library_text(folder, family: str, waveform: torch.Tensor) -> str:
     """The library's own pipeline, or its processor and model, on one recording."""
-    if family == "w2v_bert":  # the pipeline also spells the last step where that is half padding, which the library masks
-        extractor, model = transformers.AutoFeatureExtractor.from_pretrained(folder), transformers.AutoModelForCTC.from_pretrained(folder)
+    if (
+        family == "w2v_bert"
+    ):  # the pipeline also spells the last step where that is half padding, which the library masks
+        extractor, model = (
+            transformers.AutoFeatureExtractor.from_pretrained(folder),
+            transformers.AutoModelForCTC.from_pretrained(folder),
+        )
         inputs = extractor(waveform.numpy(), sampling_rate=RATE, return_tensors="pt")
         steps = model.eval()(**inputs).logits.argmax(-1)[inputs["attention_mask"].bool()]
         return transformers.AutoTokenizer.from_pretrained(folder).decode(steps).strip()
     if family == "whisper":  # the pipeline wants Whisper's own tokenizer, of fifty thousand tokens
         extractor, model = (
-            kind.from_pretrained(folder) for kind in (transformers.AutoFeatureExtractor, transformers.AutoModelForSpeechSeq2Seq)
+            kind.from_pretrained(folder)
+            for kind in (transformers.AutoFeatureExtractor, transformers.AutoModelForSpeechSeq2Seq)
         )
         tokens = model.generate(**extractor(waveform.numpy(), sampling_rate=RATE, return_tensors="pt"))
         return transformers.AutoTokenizer.from_pretrained(folder).decode(tokens[0], skip_special_tokens=True).strip()
@@ -129,7 +135,9 @@ def test_speechbrains_speaker_encoder_gives_its_own_embeddings(tmp_path):
     with judge.at_work(CPU):
         embeddings = judge.embed(SPEECH + NO_SPEECH, RATE)
         slower = judge.embed([NOISE], 8000)
-        expected = torch.cat([encoder(row[None], torch.tensor([len(row)]))[0][0] for row in [*SPEECH, resample(NOISE, 8000, RATE)]])
+        expected = torch.cat(
+            [encoder(row[None], torch.tensor([len(row)]))[0][0] for row in [*SPEECH, resample(NOISE, 8000, RATE)]]
+        )
     expected = torch.nn.functional.normalize(expected, dim=1)
     torch.testing.assert_close(torch.cat([embeddings[:4], slower]), expected, atol=1e-5, rtol=0)
     assert embeddings[4:].isnan().all()
@@ -166,7 +174,10 @@ def test_opinion_scores_are_those_of_speechmos():
 def test_an_absent_predictor_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     judge = DNSMOSPredictor()
-    assert judge.missing() == "DNSMOSPredictor needs speechmos and onnxruntime: pip install speechmos==0.0.1.1 onnxruntime==1.32.0"
+    assert (
+        judge.missing()
+        == "DNSMOSPredictor needs speechmos and onnxruntime: pip install speechmos==0.0.1.1 onnxruntime==1.32.0"
+    )
     with pytest.raises(ConfigError, match=r"pip install speechmos==0.0.1.1 onnxruntime==1.32.0"):
         judge.prepare()
 
@@ -236,7 +247,9 @@ def test_pieces_are_the_whole_and_each_fits(seed):
         assert all(len(piece) <= 2 * rate for piece in pieces)
     groups = list(alike([len(waveform) for waveform in waveforms], 3 * rate))
     assert sorted(place for group in groups for place in group) == list(range(len(waveforms)))
-    assert all(len(group) == 1 or len(group) * max(len(waveforms[place]) for place in group) <= 3 * rate for group in groups)
+    assert all(
+        len(group) == 1 or len(group) * max(len(waveforms[place]) for place in group) <= 3 * rate for group in groups
+    )
     found = by_pieces(waveforms, rate, rate, CPU, lambda pieces: [float(piece.sum()) for piece in pieces], 2.0)
     for waveform, heard in zip(waveforms, found, strict=True):
         if len(waveform) > rate / 2:
@@ -247,7 +260,14 @@ def test_pieces_are_the_whole_and_each_fits(seed):
 @pytest.mark.parametrize(("together_seconds", "most"), [(None, 12), (120.0, 120), (4.0, 4)])
 def test_a_judge_says_how_much_it_is_given_at_once(together_seconds, most):
     waveforms, given = [NOISE[: 2 * RATE]] * 80, []
-    by_pieces(waveforms, RATE, RATE, CPU, lambda pieces: given.append(len(pieces)) or pieces, together_seconds=together_seconds)
+    by_pieces(
+        waveforms,
+        RATE,
+        RATE,
+        CPU,
+        lambda pieces: given.append(len(pieces)) or pieces,
+        together_seconds=together_seconds,
+    )
     assert sum(given) == 80
     assert max(given) == most // 2
 

@@ -73,7 +73,9 @@ def test_paired_difference_is_that_of_a_slow_loop():
     pairs = [pair for pair in zip(first, second, strict=True) if pair[0] is not None]
     drawn = torch.randint(4, (1000, 4), generator=torch.Generator().manual_seed(0)).tolist()
     draws = [[pairs[i] for i in row] for row in drawn]
-    differences = torch.tensor([ratio([one for one, _ in row]) - ratio([other for _, other in row]) for row in draws], dtype=torch.double)
+    differences = torch.tensor(
+        [ratio([one for one, _ in row]) - ratio([other for _, other in row]) for row in draws], dtype=torch.double
+    )
     found = paired_bootstrap(first, second)
     assert (found.value, found.count) == (pytest.approx(8 / 12 - 3 / 13), 4)
     assert found.low == pytest.approx(float(differences.quantile(0.025)))
@@ -96,7 +98,9 @@ def test_alike_systems_and_chance():
     parts = [(float(n % 3), 3.0) for n in range(20)]
     assert paired_bootstrap(parts, parts) == PairedDifference(0.0, 0.0, 0.0, 1.0, 20)
     cosines = [(0.1 + 0.04 * n, 1.0) for n in range(20)]
-    assert paired_bootstrap(cosines, cosines) == PairedDifference(0.0, 0.0, 0.0, 1.0, 20), "the exact bound is of yes and no alone"
+    assert paired_bootstrap(cosines, cosines) == PairedDifference(0.0, 0.0, 0.0, 1.0, 20), (
+        "the exact bound is of yes and no alone"
+    )
     assert pooled_bootstrap([cosines], [cosines]).high == 0.0
     generator = torch.Generator().manual_seed(4)
     values = torch.rand(100, 2, 40, generator=generator).tolist()
@@ -127,7 +131,9 @@ def test_pooling_holds_the_spread_of_trainings():
     pooled = pooled_bootstrap([[(0.2, 1.0)] * 30, [(0.6, 1.0)] * 30])
     assert (pooled.value, pooled.low, pooled.high) == pytest.approx((0.4, 0.2, 0.6))
     same = pooled_bootstrap([[(0.2, 1.0)] * 30, [(0.6, 1.0)] * 30], [[(0.1, 1.0)] * 30, [(0.5, 1.0)] * 30])
-    assert (same.value, same.low, same.high) == pytest.approx((0.1, 0.1, 0.1)), "trainings are drawn for both kinds together"
+    assert (same.value, same.low, same.high) == pytest.approx((0.1, 0.1, 0.1)), (
+        "trainings are drawn for both kinds together"
+    )
 
 
 def test_pooled_differences_leave_out_what_one_of_both_lacks():
@@ -171,7 +177,11 @@ def test_trainings_that_disagree_are_told():
     assert not pooled_bootstrap([good, bad], [bad, good]).agree
     assert not pooled_bootstrap([good, good], [bad, good]).agree, "no difference is no agreement"
     clear = Pooled(0.5, 0.1, 0.9, 20, 2)
-    assert [is_better(one, True) for one in (clear, replace(clear, agree=False), replace(clear, count=5))] == [True, None, None]
+    assert [is_better(one, True) for one in (clear, replace(clear, agree=False), replace(clear, count=5))] == [
+        True,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(("items", "least"), [(2, 0.5), (5, 0.0625), (200, 2 / 1001)])

@@ -120,7 +120,9 @@ def test_word_error_rates_add_up_edits_and_words(make_sample):
     """Two samples, 1 of 4 and 1 of 1 words wrong: 2 / 5, and not the mean of the rates, 0.625."""
     samples = [make_sample(heard="the cow says who"), make_sample(continuation_text="moo", heard="mood")]
     metric = SpeechWordErrorRate()
-    measures = by_name(metric, [*samples, make_sample(continuation_text="", heard="mm"), make_sample(continuation_text=None)])
+    measures = by_name(
+        metric, [*samples, make_sample(continuation_text="", heard="mm"), make_sample(continuation_text=None)]
+    )
     assert measures["speech_wer"].value == float(metric.compute()) == pytest.approx(2 / 5)
     assert (measures["speech_wer"].count, measures["speech_wer"].higher_is_better) == (2, False)
     assert measures["speech_wer.words"].value == 5
@@ -131,23 +133,34 @@ def test_word_error_rates_add_up_edits_and_words(make_sample):
 
 def test_prompt_word_errors(make_sample):
     wrong = make_sample(transcript="what does a cow")
-    assert by_name(PromptWordErrorRate(), [wrong, make_sample(transcript=None)])["prompt_wer"].value == pytest.approx(2 / 5)
+    assert by_name(PromptWordErrorRate(), [wrong, make_sample(transcript=None)])["prompt_wer"].value == pytest.approx(
+        2 / 5
+    )
 
 
 def test_character_error_rates(make_sample):
     """One letter of 12 ("cow" for "cows") and one of 3 ("mo" for "moo"): 2 / 15. Of the prompt, " say" is missing of 21."""
-    samples = [make_sample(continuation_text="The cows moo.", heard="the cow moo"), make_sample(continuation_text="moo", heard="mo")]
+    samples = [
+        make_sample(continuation_text="The cows moo.", heard="the cow moo"),
+        make_sample(continuation_text="moo", heard="mo"),
+    ]
     speech = by_name(SpeechCharacterErrorRate(), [*samples, make_sample(continuation_text=None)])
     assert speech["speech_cer"].value == pytest.approx(2 / 15)
     assert (speech["speech_cer.characters"].value, speech["speech_cer.skipped"].value) == (15, 1)
-    prompt = by_name(PromptCharacterErrorRate(), [make_sample(transcript="what does the cow"), make_sample(transcript=None)])
+    prompt = by_name(
+        PromptCharacterErrorRate(), [make_sample(transcript="what does the cow"), make_sample(transcript=None)]
+    )
     assert prompt["prompt_cer"].value == pytest.approx(4 / 21)
     assert prompt["prompt_cer.skipped"].value == 1
 
 
 def test_log_perplexity_is_a_mean_over_tokens(make_sample):
     """3 nats on 1 token and 1 nat on 3: 4 / 4 = 1 nat a token, perplexity e; a mean of the samples' means would be 5 / 3."""
-    samples = [make_sample(nll_nats=3.0, num_tokens=1), make_sample(nll_nats=1.0, num_tokens=3), make_sample(nll_nats=0.0, num_tokens=0)]
+    samples = [
+        make_sample(nll_nats=3.0, num_tokens=1),
+        make_sample(nll_nats=1.0, num_tokens=3),
+        make_sample(nll_nats=0.0, num_tokens=0),
+    ]
     measures = by_name(LogPerplexity(), samples)
     assert measures["log_perplexity"].value == pytest.approx(1.0)
     assert measures["perplexity"].value == pytest.approx(math.e)
@@ -156,7 +169,12 @@ def test_log_perplexity_is_a_mean_over_tokens(make_sample):
 
 
 def test_answers_heard_and_written(make_sample):
-    samples = [make_sample(heard="the cow says boo"), make_sample(heard="moo"), make_sample(heard=""), make_sample(answers=[], heard="moo")]
+    samples = [
+        make_sample(heard="the cow says boo"),
+        make_sample(heard="moo"),
+        make_sample(heard=""),
+        make_sample(answers=[], heard="moo"),
+    ]
     spoken, written = by_name(SpokenAnswerAccuracy(), samples), by_name(WrittenAnswerAccuracy("substring"), samples)
     assert spoken["qa_accuracy"].value == pytest.approx(1 / 3)
     assert (spoken["qa_accuracy"].unit, spoken["qa_accuracy.skipped"].value) == ("share (tokens)", 1)
@@ -168,7 +186,9 @@ def test_answers_heard_and_written(make_sample):
 def test_similarity_skips_samples_without_a_voice(metric, prefix, make_sample):
     east, north, none = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.full((2,), torch.nan)
     pairs = [(east, east), (east, north), (east, none), (east, None)]
-    fields = [{prefix + "prompt_embedding": prompt, prefix + "generated_embedding": generated} for prompt, generated in pairs]
+    fields = [
+        {prefix + "prompt_embedding": prompt, prefix + "generated_embedding": generated} for prompt, generated in pairs
+    ]
     measures = by_name(metric, [make_sample(**changes) for changes in fields])
     assert measures[prefix + "speaker_similarity"].value == pytest.approx(0.5)
     assert measures[prefix + "speaker_similarity.skipped"].value == 2
@@ -176,9 +196,17 @@ def test_similarity_skips_samples_without_a_voice(metric, prefix, make_sample):
 
 def test_the_margin_of_a_voice_is_taken_from_other_speakers_prompts(make_sample):
     """Cosines 1 with its own prompt and 0 and 0.6 with b's; the first of b's is nearer to a; the last of c holds no voice."""
-    east, north, between, none = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0]), torch.tensor([0.6, 0.8]), torch.full((2,), torch.nan)
+    east, north, between, none = (
+        torch.tensor([2.0, 0.0]),
+        torch.tensor([0.0, 1.0]),
+        torch.tensor([0.6, 0.8]),
+        torch.full((2,), torch.nan),
+    )
     rows = [("a", east, east), ("b", north, east), ("b", between, 3 * between), ("c", north, none), ("", north, north)]
-    samples = [make_sample(speaker=speaker, prompt_embedding=prompt, generated_embedding=speech) for speaker, prompt, speech in rows]
+    samples = [
+        make_sample(speaker=speaker, prompt_embedding=prompt, generated_embedding=speech)
+        for speaker, prompt, speech in rows
+    ]
     margins = [1 - (0 + 0.6) / 2, 0 - 1, 1 - 0.6]
     measures = by_name(SpeakerSimilarityMargin(), samples)
     assert measures["speaker_similarity_margin"].value == pytest.approx(sum(margins) / 3)
@@ -190,7 +218,10 @@ def test_the_margin_of_a_voice_is_taken_from_other_speakers_prompts(make_sample)
 
 def test_one_voice_for_all_has_no_margin_and_one_speaker_none_to_be_told_from(make_sample):
     speech, prompts = torch.tensor([0.3, 0.9, -0.2]), torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
-    samples = [make_sample(speaker=str(n % 3), prompt_embedding=prompt, generated_embedding=speech) for n, prompt in enumerate(prompts)]
+    samples = [
+        make_sample(speaker=str(n % 3), prompt_embedding=prompt, generated_embedding=speech)
+        for n, prompt in enumerate(prompts)
+    ]
     assert by_name(SpeakerSimilarityMargin(), samples)["speaker_similarity_margin"].value == pytest.approx(0, abs=1e-6)
     alone = by_name(SpeakerSimilarityMargin(), samples[::3])
     assert (alone["speaker_similarity_margin"].count, alone["speaker_similarity_margin.skipped"].value) == (0, 2)
@@ -205,7 +236,9 @@ def test_predicted_scores_are_averaged(make_sample):
 def test_speaking_rate(make_sample):
     """3 words in 0.1 s, none in 0.2 s: 10 a second."""
     spoken = [make_sample(heard="Moo, the cow!"), make_sample(heard="", generated=torch.zeros(3200))]
-    measures = by_name(SpeakingRate(), [*spoken, make_sample(heard="", generated=torch.zeros(0)), make_sample(heard=None)])
+    measures = by_name(
+        SpeakingRate(), [*spoken, make_sample(heard="", generated=torch.zeros(0)), make_sample(heard=None)]
+    )
     assert measures["speaking_rate"].value == pytest.approx(10)
     assert (measures["speaking_rate.seconds"].value, measures["speaking_rate.skipped"].value) == (pytest.approx(0.3), 2)
 
@@ -213,7 +246,10 @@ def test_speaking_rate(make_sample):
 def test_behaviour(make_sample):
     """0.1 s for 0.2 s, and 0.3 s for 0.2 s: one second a second; the sample without recording does not count."""
     longer = make_sample(
-        generated=torch.zeros(4800), stopped=False, generated_mel=torch.ones(16, 4), teacher_forced_mel=torch.full((16, 4), 3.0)
+        generated=torch.zeros(4800),
+        stopped=False,
+        generated_mel=torch.ones(16, 4),
+        teacher_forced_mel=torch.full((16, 4), 3.0),
     )
     bare = make_sample(reference=torch.zeros(0), reference_mel=torch.zeros(0, 4))
     samples = [make_sample(), longer, bare]
@@ -250,7 +286,10 @@ def three(make_sample):
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: type(metric).__name__)
 def test_stored_parts_measure_what_the_samples_did(metric, three, make_sample):
     """Also through JSON, where a sample that cannot be used is a null."""
-    samples = [*three, make_sample(continuation_text=None, answers=[], transcript=None, heard="", reference=torch.zeros(0))]
+    samples = [
+        *three,
+        make_sample(continuation_text=None, answers=[], transcript=None, heard="", reference=torch.zeros(0)),
+    ]
     metric.reset()
     metric.update(samples)
     measured = metric.measures()

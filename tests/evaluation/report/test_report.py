@@ -28,15 +28,27 @@ def test_a_browser_plays_and_shows_everything_and_runs_no_text(make_evaluation, 
     assert min(seen["widths"]) > 0
     values = {float(value) for value in re.findall(r'<data value="([^"]+)"', document)}
     stored = read_evaluation(folder)
-    measures = [m for task in stored.tasks for name in stored.systems(task) for m in stored.measures(task, name).values()]
+    measures = [
+        m for task in stored.tasks for name in stored.systems(task) for m in stored.measures(task, name).values()
+    ]
     assert values == {measure.value for measure in measures if measure.value is not None}
     assert "document.title=&#39;hacked&#39;" in write_report(folder).read_text()
 
 
 def test_the_page_says_what_was_measured_and_what_was_not(make_evaluation):
     page = write_report(make_evaluation()).read_text()
-    text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(style|script|details).*?</\1>", "", page))))
-    for said in ("17", "0.1.0", "cccccccccccc", "with changes that are not committed", "ffffffffffff", "wav2vec2", "bbbbbbbbbbbb"):
+    text = re.sub(
+        r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(style|script|details).*?</\1>", "", page)))
+    )
+    for said in (
+        "17",
+        "0.1.0",
+        "cccccccccccc",
+        "with changes that are not committed",
+        "ffffffffffff",
+        "wav2vec2",
+        "bbbbbbbbbbbb",
+    ):
         assert said in text
     assert "speech_wer ↓ errors/word 0.233 0.125 to 0.875 n 6 · 30 words" in text
     assert "6 of 6 skipped: no word was heard" in text

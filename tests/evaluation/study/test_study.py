@@ -14,17 +14,27 @@ from places import ROOT
 from spectron.cli.parser import main
 from spectron.errors import ConfigError, TrackingError
 from spectron.evaluation.metrics.intervals import pooled_bootstrap
-from spectron.evaluation.study import cells
+from spectron.evaluation.study import jobs
 from spectron.evaluation.study import scheduling as running
 from spectron.evaluation.study.study import Claim, Row, Study
-from spectron.evaluation.study.table import ABSENT, EMPTY, FAILED, HELD, UNCLEAR, as_csv, as_markdown, table_of, verdict_lines
+from spectron.evaluation.study.table import (
+    ABSENT,
+    EMPTY,
+    FAILED,
+    HELD,
+    UNCLEAR,
+    as_csv,
+    as_markdown,
+    table_of,
+    verdict_lines,
+)
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.store import list_runs
 
 ROW = """
 name: row
 task: spectron.training.SpectronModule
-shared: {mel: {mel_bins: 20}}
+shared: {mel: {n_mels: 20}}
 model:
   encoder: {class_path: spectron.encoders.FrameStackEncoder, init_args: {output_dim: 8, mel: "${shared.mel}"}}
   language_model:
@@ -36,7 +46,7 @@ model:
   vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
 data:
   class_path: spectron.datamodules.SpokenQADataModule
-  init_args: {manifest: "CORPUS/questions.jsonl", val_splits: [heldout_voices]}
+  init_args: {manifest: "CORPUS/questions.jsonl", val_splits: [unseen_speakers]}
 trainer: {max_steps: 1, val_check_interval: 1, limit_val_batches: 1, accelerator: cpu, enable_progress_bar: false}
 """
 SUITE = """
@@ -48,10 +58,10 @@ tasks:
     init_args:
       data:
         class_path: spectron.datamodules.SpokenQADataModule
-        init_args: {manifest: CORPUS/questions.jsonl, val_splits: [heldout_voices]}
+        init_args: {manifest: CORPUS/questions.jsonl, val_splits: [unseen_speakers]}
       decoding: {max_text_tokens: 4, max_seconds: 0.3}
       num_items: 4
-      references: []
+      baselines: []
 """
 STUDY = {
     "name": "small",
@@ -93,32 +103,39 @@ def evaluations() -> list[str]:
     return [run.run_id for run in list_runs("put-to")]
 
 
-def over(cell) -> running.Working:
+def over(job) -> running.Working:
     """A process that is about to end well."""
-    log = (cell.folder / running.LOG).open("ab")
-    return running.Working(cell, subprocess.Popen([sys.executable, "-c", ""]), log, None, 0.0)
+    log = (job.folder / running.LOG).open("ab")
+    return running.Working(job, subprocess.Popen([sys.executable, "-c", ""]), log, None, 0.0)
 
 
 def test_a_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
-    """The cells work in this process: each in one of its own, as other tests have them, would import everything anew."""
+    """The jobs work in this process: each in one of its own, as other tests have them, would import everything anew."""
     seen = []
     table = place / "runs" / "studies" / "small" / "table.md"
 
-    def look_and_work(cell, fingerprint, device):
+    def look_and_work(job, fingerprint, device):
         seen.append(table.read_text() if table.is_file() else "")
-        cells.work(cell, fingerprint)
-        return over(cell)
+        jobs.work(job, fingerprint)
+        return over(job)
 
     monkeypatch.setattr(running, "start", look_and_work)
     assert main(["study", "study.yaml"]) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     whole = [("| whole | 1 |" in text, "| no text | 1 |" in text) for text in seen]
     assert whole == [(False, False), (True, False), (True, True)], "the table is there while later rows are at work"
-    assert "small: 3 cells, 0 done" in printed
+    assert "small: 3 jobs, 0 done" in printed
     assert "whole" in printed
     folder = place / "runs" / "studies" / "small"
-    assert {path.name for path in folder.iterdir()} == {"full-1", "silent-1", "short-1", "table.md", "table.csv", "table.png"}
-    noted = {name: json.loads((folder / f"{name}-1" / "cell.json").read_text()) for name in ("full", "silent", "short")}
+    assert {path.name for path in folder.iterdir()} == {
+        "full-1",
+        "silent-1",
+        "short-1",
+        "table.md",
+        "table.csv",
+        "table.png",
+    }
+    noted = {name: json.loads((folder / f"{name}-1" / "job.json").read_text()) for name in ("full", "silent", "short")}
     assert noted["short"]["run"] == noted["full"]["run"] != noted["silent"]["run"]
     assert len(list_runs("small-full")) == len(list_runs("small-silent")) == 1
     assert len(evaluations()) == 3
@@ -133,44 +150,59 @@ def test_a_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
     assert float(values["short", "questions/length_ratio"]) <= measured
 
     assert main(["study", "study.yaml"]) == 0
-    assert "small: 3 cells, 3 done" in capsys.readouterr().out
+    assert "small: 3 jobs, 3 done" in capsys.readouterr().out
     assert len(evaluations()) == 3, "nothing is done twice"
 
-    silent = {"title": "null tokens", "train": {"model": {"chain": "null"}}}
-    short = STUDY["rows"]["short"] | {"title": "fewer", "evaluate": {"tasks": {"questions": {"init_args": {"num_items": 3}}}}}
+    silent = {"title": "filler tokens", "train": {"model": {"chain": "filler"}}}
+    short = STUDY["rows"]["short"] | {
+        "title": "fewer",
+        "evaluate": {"tasks": {"questions": {"init_args": {"num_items": 3}}}},
+    }
     write(STUDY | {"rows": STUDY["rows"] | {"silent": silent, "short": short}})
     assert main(["study", "study.yaml"]) == 0, capsys.readouterr().err
-    assert "small: 3 cells, 1 done" in capsys.readouterr().out
+    assert "small: 3 jobs, 1 done" in capsys.readouterr().out
     assert (len(list_runs("small-full")), len(list_runs("small-silent"))) == (1, 2), "a changed row is trained anew"
     assert len(evaluations()) == 5, "what a row changes in the suite is evaluated again"
 
     write(STUDY)
-    cell = Study(Path("study.yaml")).cells()[1]
-    run = cells.trained_run(Experiment.read(cell.experiment))
+    job = Study(Path("study.yaml")).jobs()[1]
+    run = jobs.trained_run(Experiment.read(job.experiment))
     assert run.run_id == noted["silent"]["run"], "settings that were there before"
     stored = yaml.safe_load((run.folder / "config.yaml").read_text())
-    del stored["model"]["own_past"]
+    del stored["model"]["scheduled_sampling"]
     (run.folder / "config.yaml").write_text(yaml.safe_dump(stored))
-    assert cells.trained_run(Experiment.read(cell.experiment)).run_id == run.run_id, "from before there was a setting, which is as it was"
-    write(STUDY | {"rows": STUDY["rows"] | {"silent": {"title": "no text", "train": {"model": {"chain": "none", "text_mark": " | "}}}}})
-    cell = Study(Path("study.yaml")).cells()[1]
-    assert cells.trained_run(Experiment.read(cell.experiment)) is None, "no run of the same name and other settings"
+    assert jobs.trained_run(Experiment.read(job.experiment)).run_id == run.run_id, (
+        "from before there was a setting, which is as it was"
+    )
+    write(
+        STUDY
+        | {
+            "rows": STUDY["rows"]
+            | {"silent": {"title": "no text", "train": {"model": {"chain": "none", "text_separator": " | "}}}}
+        }
+    )
+    job = Study(Path("study.yaml")).jobs()[1]
+    assert jobs.trained_run(Experiment.read(job.experiment)) is None, "no run of the same name and other settings"
 
 
-def test_one_process_is_at_work_on_a_cell(place):
-    cell = Study(Path("study.yaml")).cells()[0]
-    with cells.alone(cell), pytest.raises(TrackingError, match="full, seed 1: another process is at work on it"), cells.alone(cell):
+def test_one_process_is_at_work_on_a_job(place):
+    job = Study(Path("study.yaml")).jobs()[0]
+    with (
+        jobs.alone(job),
+        pytest.raises(TrackingError, match="full, seed 1: another process is at work on it"),
+        jobs.alone(job),
+    ):
         pass
-    with cells.alone(cell):
+    with jobs.alone(job):
         pass
 
 
-def test_no_cell_works_on_when_its_study_has_ended(place, monkeypatch):
-    """The table fails after the first cell, which is soon over, while the second one is at work."""
+def test_no_job_works_on_when_its_study_has_ended(place, monkeypatch):
+    """The table fails after the first job, which is soon over, while the second one is at work."""
     processes = []
 
-    def keep(cell, *arguments, begin=running.start):
-        processes.append(begin(cell, *arguments) if processes else over(cell))
+    def keep(job, *arguments, begin=running.start):
+        processes.append(begin(job, *arguments) if processes else over(job))
         return processes[-1]
 
     def fail(*arguments):
@@ -179,7 +211,7 @@ def test_no_cell_works_on_when_its_study_has_ended(place, monkeypatch):
     monkeypatch.setattr(running, "start", keep)
     monkeypatch.setattr(running, "table_so_far", fail)
     with pytest.raises(ConfigError, match="no table"):
-        running.run_study(Path("study.yaml"), jobs=2)
+        running.run_study(Path("study.yaml"), at_once=2)
     assert len(processes) == 2
     assert all(one.process.poll() is not None and one.log.closed for one in processes)
     assert processes[1].process.returncode != 0, "stopped, and not waited for"
@@ -187,13 +219,13 @@ def test_no_cell_works_on_when_its_study_has_ended(place, monkeypatch):
 
 def test_a_number_of_jobs_is_at_least_one(place):
     with pytest.raises(ConfigError, match="--jobs 0: at least one"):
-        running.run_study(Path("study.yaml"), jobs=0)
+        running.run_study(Path("study.yaml"), at_once=0)
 
 
 def test_a_row_may_be_asked_for_by_itself(place, capsys):
     assert main(["study", "study.yaml", "--row", "silent"]) == 0, capsys.readouterr().err
     folder = place / "runs" / "studies" / "small"
-    assert [(folder / f"{row}-1" / "cell.json").is_file() for row in ("full", "silent", "short")] == [False, True, False]
+    assert [(folder / f"{row}-1" / "job.json").is_file() for row in ("full", "silent", "short")] == [False, True, False]
     assert "was not run: Short is shorter" in capsys.readouterr().out
     assert Study(Path("study.yaml")).with_trained(["short"]) == {"short", "full"}
     assert main(["study", "study.yaml", "--row", "slient"]) == 1
@@ -201,12 +233,15 @@ def test_a_row_may_be_asked_for_by_itself(place, capsys):
 
 
 def test_a_row_that_fails_does_not_stop_the_others(place, capsys):
-    rows = {"broken": {"title": "broken", "train": {"weights": {"encoder": "no.safetensors"}}}, "full": {"title": "whole"}}
+    rows = {
+        "broken": {"title": "broken", "train": {"weights": {"encoder": "no.safetensors"}}},
+        "full": {"title": "whole"},
+    }
     rows["of_it"] = {"title": "of the broken one", "trained_as": "broken"}
     write(STUDY | {"rows": rows, "claims": []})
     assert main(["study", "study.yaml"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("spectron: error: 2 of 3 cells failed")
+    assert said.startswith("spectron: error: 2 of 3 jobs failed")
     assert re.search(r"broken, seed 1: spectron: error: weights\.encoder: .*no\.safetensors", said)
     assert "of_it, seed 1: the row that it evaluates was not trained" in said
     assert "| whole | 1 |" in (place / "runs" / "studies" / "small" / "table.md").read_text()
@@ -215,11 +250,20 @@ def test_a_row_that_fails_does_not_stop_the_others(place, capsys):
 def test_what_a_row_trains_is_an_experiment_by_itself(place):
     (place / "row.yaml").write_text((place / "row.yaml").read_text() + "weights: {encoder: x.safetensors}\n")
     write(
-        STUDY | {"rows": {"full": {"title": "whole", "train": {"weights": {"encoder": None}, "trainer": {"max_steps": 7}}}}, "claims": []}
+        STUDY
+        | {
+            "rows": {"full": {"title": "whole", "train": {"weights": {"encoder": None}, "trainer": {"max_steps": 7}}}},
+            "claims": [],
+        }
     )
-    (cell,) = Study(Path("study.yaml")).cells()
-    config = Experiment.read(cell.experiment).config
-    assert (config["name"], config["seed"], config["weights"], config["trainer"]["max_steps"]) == ("small-full", 1, {}, 7)
+    (job,) = Study(Path("study.yaml")).jobs()
+    config = Experiment.read(job.experiment).config
+    assert (config["name"], config["seed"], config["weights"], config["trainer"]["max_steps"]) == (
+        "small-full",
+        1,
+        {},
+        7,
+    )
     assert config["tracking"]["folder"] is None
 
 
@@ -230,9 +274,15 @@ def test_what_a_row_trains_is_an_experiment_by_itself(place):
         ({"seeds": []}, "at least one seed"),
         ({"seeds": [1, 1]}, "each once"),
         ({"train": "rows.yaml"}, r"train: there is no file .*rows\.yaml"),
-        ({"claims": [{"says": "x", "row": "ful", "measure": "questions/length_ratio"}]}, "no row `ful`. Did you mean `full`"),
+        (
+            {"claims": [{"says": "x", "row": "ful", "measure": "questions/length_ratio"}]},
+            "no row `ful`. Did you mean `full`",
+        ),
         ({"claims": [{"says": "x", "row": "full", "measure": "questions/length"}]}, "no column `questions/length`"),
-        ({"rows": {"full": {"title": "x"}, "b": {"title": "b", "trained_as": "fulll"}}, "claims": []}, r"rows\.b\.trained_as.*`full`"),
+        (
+            {"rows": {"full": {"title": "x"}, "b": {"title": "b", "trained_as": "fulll"}}, "claims": []},
+            r"rows\.b\.trained_as.*`full`",
+        ),
         ({"rows": {"full": {"title": "x", "trained_as": "full"}}, "claims": []}, r"rows\.full\.trained_as"),
     ],
 )
@@ -251,7 +301,8 @@ def test_a_wrong_row_is_refused_before_anything_is_trained(place, capsys):
 
 
 @pytest.mark.parametrize(
-    ("column", "meant"), [("questions/length_ration", "length_ratio"), ("question/length_ratio/heldout", "length_ratio")]
+    ("column", "meant"),
+    [("questions/length_ration", "length_ratio"), ("question/length_ratio/heldout", "length_ratio")],
 )
 def test_a_column_that_nothing_stands_in_is_refused_before_anything_is_trained(column, meant, place, capsys):
     write(STUDY | {"columns": [column], "claims": []})
@@ -261,9 +312,11 @@ def test_a_column_that_nothing_stands_in_is_refused_before_anything_is_trained(c
         list_runs("small-full")
 
 
-def cells_of(folders: dict[tuple[str, int], Path]):
+def jobs_of(folders: dict[tuple[str, int], Path]):
     return [
-        SimpleNamespace(row=row, seed=seed, folder=Path(f"{row}-{seed}"), noted=lambda folder=folder: {"evaluation": str(folder)})
+        SimpleNamespace(
+            row=row, seed=seed, folder=Path(f"{row}-{seed}"), noted=lambda folder=folder: {"evaluation": str(folder)}
+        )
         for (row, seed), folder in folders.items()
     ]
 
@@ -288,7 +341,7 @@ def test_a_table_pools_seeds_and_judges_claims(make_evaluation):
         ("b", 1): make_evaluation("b1", skill=1.0),
         ("like", 1): make_evaluation("like1", skill=0.0),
     }
-    table = table_of(study_of(a="A", b="B", like="Like", gone="Gone"), cells_of(folders))
+    table = table_of(study_of(a="A", b="B", like="Like", gone="Gone"), jobs_of(folders))
     assert table.seeds == {"a": [1, 2], "b": [1], "like": [1], "gone": []}
     wer = {row: entries.get("long/speech_wer") for row, entries in table.entries.items()}
     one = [(float(number), 5.0) for number in range(6)]
@@ -310,15 +363,15 @@ def test_evaluations_of_one_row_must_be_alike(make_evaluation):
     results = json.loads((folders["a", 2] / "results.json").read_text())
     results["tasks"]["long"]["fingerprint"] = "0" * 64
     (folders["a", 2] / "results.json").write_text(json.dumps(results))
-    with pytest.raises(ConfigError, match=r"(?s)not made alike.*Cure: remove a-1/cell.json, a-2/cell.json and repeat"):
-        table_of(study_of(a="A", b="B", like="Like", gone="Gone"), cells_of(folders))
+    with pytest.raises(ConfigError, match=r"(?s)not made alike.*Cure: remove a-1/job.json, a-2/job.json and repeat"):
+        table_of(study_of(a="A", b="B", like="Like", gone="Gone"), jobs_of(folders))
 
 
 @pytest.mark.parametrize("name", ["claims", "speaking"])
 def test_the_projects_own_studies_compose(name, tmp_path):
     study = Study(ROOT / "experiments" / "mini" / f"{name}.yaml", [f"tracking.folder={tmp_path}"])
-    cells = study.cells()
-    assert len({cell.fingerprint() for cell in cells}) == len(cells) == len(study.seeds) * len(study.rows)
+    jobs = study.jobs()
+    assert len({job.fingerprint() for job in jobs}) == len(jobs) == len(study.seeds) * len(study.rows)
 
 
 def test_the_papers_ablation_is_in_the_study_of_its_claims(tmp_path):
@@ -328,7 +381,16 @@ def test_the_papers_ablation_is_in_the_study_of_its_claims(tmp_path):
 
 
 def test_a_row_may_take_another_class(place):
-    head = {"class_path": "spectron.heads.LatentSamplingHead", "init_args": {"mel": {"mel_bins": 20}, "frames_per_step": 2}}
-    write(STUDY | {"rows": {"full": {"title": "whole"}, "drawn": {"title": "drawn", "train": {"model": {"head": head}}}}, "claims": []})
-    config = Experiment.read(Study(Path("study.yaml")).cells()[1].experiment).config["model"]["head"]
+    head = {
+        "class_path": "spectron.heads.LatentSamplingHead",
+        "init_args": {"mel": {"n_mels": 20}, "frames_per_step": 2},
+    }
+    write(
+        STUDY
+        | {
+            "rows": {"full": {"title": "whole"}, "drawn": {"title": "drawn", "train": {"model": {"head": head}}}},
+            "claims": [],
+        }
+    )
+    config = Experiment.read(Study(Path("study.yaml")).jobs()[1].experiment).config["model"]["head"]
     assert (config["class_path"], config["init_args"]["post_net_width"]) == ("spectron.heads.LatentSamplingHead", 512)

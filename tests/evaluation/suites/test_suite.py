@@ -86,7 +86,7 @@ tasks:
     init_args:
       data:
         class_path: spectron.datamodules.SpokenQADataModule
-        init_args: {manifest: MANIFEST, val_splits: [train, heldout_voices], batching: {batch_seconds: 12.0}}
+        init_args: {manifest: MANIFEST, val_splits: [train, unseen_speakers], batching: {batch_seconds: 12.0}}
       num_items: 12
   continuation:
     class_path: spectron.evaluation.tasks.Continuation
@@ -94,7 +94,7 @@ tasks:
       data:
         class_path: spectron.datamodules.ContinuationDataModule
         init_args: {manifest: CARRIERS, val_split: dev, splitting: {prompt_seconds: 0.6, min_continuation_seconds: 0.3}}
-      references: [recording, silence]
+      baselines: [recording, silence]
 """
 
 
@@ -146,7 +146,7 @@ def test_a_suite_leaves_results_items_audio_and_a_report(place, capsys):
     assert questions["model"]["measures"]["speech_wer"]["value"] == 0
     ratio = sum(line["generated_seconds"] for line in own) / sum(line["reference_seconds"] for line in own)
     assert questions["model"]["measures"]["length_ratio"]["value"] == pytest.approx(ratio, abs=2e-3)
-    assert {"qa_accuracy/train", "qa_accuracy/heldout_voices"} <= questions["model"]["measures"].keys()
+    assert {"qa_accuracy/train", "qa_accuracy/unseen_speakers"} <= questions["model"]["measures"].keys()
     # Of silence one word is heard for the first second and each further one; its text is empty, so no word error can be counted.
     silence = questions["silence"]["measures"]["speech_wer"]
     assert (silence["value"], silence["count"], silence["skipped"]) == (None, 0, 12)
@@ -219,7 +219,10 @@ def test_two_processes_give_what_one_gives(place):
     (alone,) = evaluations(place)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "spectron.cli.parser"]
     done = subprocess.run(
-        [*command, "evaluate", "parrot.yaml", "suite.yaml"], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        [*command, "evaluate", "parrot.yaml", "suite.yaml"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     shared = evaluations(place)[-1]
@@ -239,7 +242,9 @@ def test_items_at_fault_are_counted_and_named_and_no_other_suffers(place):
     assert found["items"] == 12
     assert found["failures"] == [{"id": name, "reason": f"RuntimeError: {name} is too much for me"}]
     assert found["measures"]["speech_wer"]["count"] == 11
-    others = [line for line in lines_of(evaluations(place)[-1]) if (line["task"], line["system"]) == ("questions", "model")]
+    others = [
+        line for line in lines_of(evaluations(place)[-1]) if (line["task"], line["system"]) == ("questions", "model")
+    ]
     kept = {line["id"]: line["parts"] for line in others if line["failure"] is None}
     assert kept == {line["id"]: line["parts"] for line in lines if line["id"] != name}
 
@@ -264,7 +269,9 @@ def test_a_broken_recording_is_a_failure_with_its_reason(place, small_corpus):
 def test_a_judge_that_cannot_be_loaded_stops_before_the_first_item(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.transcriber.init_args.there=false"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(f"spectron: error: judges.transcriber.init_args.there: the weights are not here (in {place}/suite.yaml)")
+    assert said.startswith(
+        f"spectron: error: judges.transcriber.init_args.there: the weights are not here (in {place}/suite.yaml)"
+    )
     assert evaluations(place) == []
 
 
@@ -272,7 +279,10 @@ def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
     (place / "parts.py").write_text(PARTS + ABSENT)
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.quality_predictor.class_path=parts.py:Critic"]) == 0
     results = results_of(evaluations(place)[0])
-    assert results["scorers"]["quality_predictor"] == {"title": "Critic()", "missing": "the critic is on holiday: call her back"}
+    assert results["scorers"]["quality_predictor"] == {
+        "title": "Critic()",
+        "missing": "the critic is on holiday: call her back",
+    }
     found = results["tasks"]["questions"]["systems"]["model"]["measures"]["predicted_mos"]
     assert (found["value"], found["count"], found["skipped"]) == (None, 0, 12)
     assert found["skipped_because"] == "the critic is on holiday: call her back"

@@ -11,7 +11,11 @@ from spectron.evaluation.systems.transcript_split import split_at_prompt
 @pytest.mark.parametrize(
     ("text", "prompt", "halves"),
     [
-        ("what does the cow say the cow says moo", "what does the cow say", ("what does the cow say", "the cow says moo")),
+        (
+            "what does the cow say the cow says moo",
+            "what does the cow say",
+            ("what does the cow say", "the cow says moo"),
+        ),
         ("what does a cow say The cow", "What does the cow say?", ("what does a cow say", "The cow")),
         ("what does the cow moo moo", "what does the cow say", ("what does the cow moo", "moo")),
         ("a d e f x y", "a b c d e f", ("a d e f", "x y")),

@@ -67,7 +67,15 @@ def test_distance_is_librosas_spectrum_along_a_slow_path(make_sample):
     cepstra = []
     for waveform in (words(2), words(3, 5)):
         peaked = (waveform / waveform.abs().max()).numpy()
-        settings = {"sr": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 40, "fmin": 20, "fmax": 8000}
+        settings = {
+            "sr": 16000,
+            "n_fft": 512,
+            "win_length": 400,
+            "hop_length": 160,
+            "n_mels": 40,
+            "fmin": 20,
+            "fmax": 8000,
+        }
         mel = librosa.feature.melspectrogram(y=peaked, power=1.0, htk=True, norm=None, pad_mode="constant", **settings)
         log_mel = np.log(np.maximum(mel.T[: -(-len(waveform) // 160)], 0.01))
         cepstra.append(scipy.fft.dct(log_mel, norm="ortho")[:, 1:14] * math.sqrt(2 / 40))
@@ -110,7 +118,9 @@ def test_the_same_recording_louder_or_softer_is_no_distance_away(metric, gain, s
 def test_a_pause_is_aligned_away(metric, make_sample):
     """A longer pause before and behind the words costs little beside what other words cost."""
     recording, pause = words(4), torch.zeros(1600)
-    paused = make_sample(generated=torch.cat([pause, recording, pause]), reference=torch.cat([pause[:800], recording, pause[:800]]))
+    paused = make_sample(
+        generated=torch.cat([pause, recording, pause]), reference=torch.cat([pause[:800], recording, pause[:800]])
+    )
     assert value(metric, paused) < 0.1 * value(metric, make_sample(generated=words(5), reference=recording))
 
 

@@ -1,4 +1,4 @@
-"""Tasks on a tiny Spectron against slow ways to the same figures: pairs, toplines, references, stored speech."""
+"""Tasks on a tiny Spectron against slow ways to the same figures: pairs, toplines, baselines, stored speech."""
 
 import json
 
@@ -18,15 +18,21 @@ from spectron.evaluation.metrics import TeacherForcedMelError
 from spectron.evaluation.systems.baselines import exchanged, silences_of
 from spectron.evaluation.systems.text_topline import WrittenAnswers
 from spectron.evaluation.tasks import Bench, Continuation, LikelihoodPairs, SpokenQuestions
-from spectron.evaluation.tasks.speaking import require_room
+from spectron.evaluation.tasks.speaking import require_fits_context
 from spectron.generation import DecodingState
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.model import SpectronModel
 from spectron.vocoders import GriffinLimVocoder
 
-LLAMA = {"model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-MEL = MelConfig(mel_bins=20)
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+MEL = MelConfig(n_mels=20)
 CPU = torch.device("cpu")
 
 
@@ -42,7 +48,7 @@ def system(tmp_path_factory):
         lm,
         lambda width: MelRegressionHead(width, MEL, frames_per_step=2, post_net_width=8),
         lambda mel: GriffinLimVocoder(mel, iterations=2),
-        text_mark=" | ",
+        text_separator=" | ",
     )
     with torch.no_grad():
         for parameter in lm.parameters():
@@ -154,7 +160,9 @@ def slow_answer(system, question: str, tokens: int) -> list[int]:
     for _ in range(tokens):
         state = DecodingState(lm, 1, CPU)
         inputs = torch.tensor([sequence])
-        token = int(lm.logits(state.extend(lm.embed(inputs), torch.ones_like(inputs, dtype=torch.bool))[0, -1]).argmax())
+        token = int(
+            lm.logits(state.extend(lm.embed(inputs), torch.ones_like(inputs, dtype=torch.bool))[0, -1]).argmax()
+        )
         if token == lm.eos_id:
             break
         written.append(token)
@@ -183,8 +191,8 @@ class OneBatch(LightningDataModule):
     ("asked", "beside"),
     [
         ({}, ["recording", "vocoded", "silence", "shuffled", "written_question"]),
-        ({"references": []}, []),
-        ({"references": ["cascade", "written_question", "silence"]}, ["silence", "written_question"]),
+        ({"baselines": []}, []),
+        ({"baselines": ["cascade", "written_question", "silence"]}, ["silence", "written_question"]),
     ],
 )
 def test_beside_a_system_stands_what_was_asked_for(asked, beside, system):
@@ -194,13 +202,15 @@ def test_beside_a_system_stands_what_was_asked_for(asked, beside, system):
     assert Continuation(OneBatch(), **asked).systems(bench) == ["model", *(name for name in beside if "_" not in name)]
 
 
-@pytest.mark.parametrize(("chain", "counted"), [("written", True), ("given", True), ("none", False), ("null", False)])
+@pytest.mark.parametrize(("chain", "counted"), [("trained", True), ("given", True), ("none", False), ("filler", False)])
 def test_teacher_forcing_says_nothing_of_a_chain_without_its_text(chain, counted, system):
     def teacher_forced(batch):
         mel, num_frames = system.head.log_mel(batch.continuation, batch.continuation_num_samples)
         return mel + 1.0, num_frames
 
-    task = SpokenQuestions(OneBatch(), Decoding(max_text_tokens=3, max_seconds=0.2, chain=chain), [TeacherForcedMelError()])
+    task = SpokenQuestions(
+        OneBatch(), Decoding(max_text_tokens=3, max_seconds=0.2, chain=chain), [TeacherForcedMelError()]
+    )
     bench = Bench(system, Judges(), CPU, teacher_forced)
     task.batches = task.data.item_batches(None)
     parts = [record.parts["mel_l1_teacher_forced"] for record in task.judge("model", 0, bench)]
@@ -230,6 +240,8 @@ def test_what_is_judged_is_what_the_wav_holds(tmp_path):
 
 def test_an_item_beyond_the_positions_is_at_fault_and_not_the_suite(system):
     some = batch(["s", "t"], ["a", "b"])
-    require_room(system, some, Decoding(max_seconds=5.0))
-    with pytest.raises(DataError, match=r"max_text_tokens=64 and .* come to \d+ positions, and the language model has 2048"):
-        require_room(system, some, Decoding(max_seconds=60.0))
+    require_fits_context(system, some, Decoding(max_seconds=5.0))
+    with pytest.raises(
+        DataError, match=r"max_text_tokens=64 and .* come to \d+ positions, and the language model has 2048"
+    ):
+        require_fits_context(system, some, Decoding(max_seconds=60.0))

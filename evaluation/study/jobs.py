@@ -1,4 +1,4 @@
-"""One cell of a study in a process of its own: trains, or goes on training, then evaluates, and notes what it led to."""
+"""One job of a study in a process of its own: trains, or goes on training, then evaluates, and notes what it led to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spectron.errors import ConfigError, Interrupted, SpectronError, TrackingError
 from spectron.evaluation.results.summary import sha256_of
-from spectron.evaluation.study.study import Cell, training_of
+from spectron.evaluation.study.study import Job, training_of
 from spectron.evaluation.suites.evaluating import evaluate_suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
@@ -31,7 +31,10 @@ def trained_run(experiment: Experiment) -> RunRecord | None:
     except TrackingError:  # no run yet
         return None
     wanted = sha256_of(training_of(experiment.config))
-    return next((run for run in runs if (run.folder / "checkpoints" / "last.ckpt").is_file() and _settings_of(run) == wanted), None)
+    return next(
+        (run for run in runs if (run.folder / "checkpoints" / "last.ckpt").is_file() and _settings_of(run) == wanted),
+        None,
+    )
 
 
 def _settings_of(run: RunRecord) -> str:
@@ -43,47 +46,49 @@ def _settings_of(run: RunRecord) -> str:
         return ""
 
 
-def work(cell: Cell, fingerprint: str) -> None:
+def work(job: Job, fingerprint: str) -> None:
     """Train where that is needed, evaluate, and note what came of it.
 
     Args:
-        cell: The cell.
+        job: The job.
         fingerprint: Of its settings, noted with the result.
     """
-    experiment = Experiment.read(cell.experiment)
+    experiment = Experiment.read(job.experiment)
     run = trained_run(experiment)
     run_id = run.run_id if run else ""
-    if cell.trains and (run is None or run.status != FINISHED):
+    if job.trains and (run is None or run.status != FINISHED):
         run_id = fit(experiment, run.run_id if run else None).run_id
     elif run is None:
-        raise TrackingError(f"{cell.title}: the row whose models it evaluates has none for this seed: train that first")
-    outcome = evaluate_suite(run_id, cell.suite, cell.overrides, str(experiment.tracking().runs_folder))
+        raise TrackingError(f"{job.title}: the row whose models it evaluates has none for this seed: train that first")
+    outcome = evaluate_suite(run_id, job.suite, job.overrides, str(experiment.tracking().runs_folder))
     if outcome is not None:
-        cell.note({"fingerprint": fingerprint, "run": run_id, "evaluation": str(outcome.folder)})
+        job.note({"fingerprint": fingerprint, "run": run_id, "evaluation": str(outcome.folder)})
 
 
 @contextmanager
-def alone(cell: Cell) -> Iterator[None]:
-    """Keep other processes off a cell: two that train it would write into one run.
+def alone(job: Job) -> Iterator[None]:
+    """Keep other processes off a job: two that train it would write into one run.
 
     Raises:
         TrackingError: if one is at work on it.
     """
-    with (cell.folder / LOCK).open("w") as file:
+    with (job.folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise TrackingError(f"{cell.title}: another process is at work on it in {cell.folder}. Let it end, or stop it") from error
+            raise TrackingError(
+                f"{job.title}: another process is at work on it in {job.folder}. Let it end, or stop it"
+            ) from error
         yield
 
 
 def main(arguments: list[str]) -> int:
-    """Work on the cell that a study's process describes in JSON."""
+    """Work on the job that a study's process describes in JSON."""
     described = json.loads(arguments[0])
-    cell = Cell(**described["cell"] | {key: Path(described["cell"][key]) for key in ("folder", "suite")})
+    job = Job(**described["job"] | {key: Path(described["job"][key]) for key in ("folder", "suite")})
     try:
-        with alone(cell):
-            work(cell, described["fingerprint"])
+        with alone(job):
+            work(job, described["fingerprint"])
     except SpectronError as error:
         print(f"spectron: error: {error}", file=sys.stderr)
         return 1

@@ -6,8 +6,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spectron.batch import Prompts
 from spectron.contracts import Decoding
-from spectron.datamodules.synthetic.voices import HELDOUT_VOICES, Prosody, speak
-from spectron.datamodules.synthetic.world import facts, heldout_facts
+from spectron.datamodules.synthetic.voices import UNSEEN_SPEAKERS, Prosody, speak
+from spectron.datamodules.synthetic.world import facts, unseen_facts
 from spectron.evaluation.judges import CTCTranscriber
 from spectron.experiment.loading import EMBEDDED, load_module
 
@@ -17,11 +17,16 @@ JUDGE = EMBEDDED["mini"].parent / "judge_recogniser"
 @pytest.fixture(scope="module")
 def answers():
     """Question, right answer, what it wrote and what was heard, for ten facts of its training by voices that it never heard."""
-    spoken = [fact for fact in facts() if fact not in heldout_facts(0.2, 17)][::6][:10]
-    asked = [speak(fact.question(0), voice, Prosody(165, 50)) for fact, voice in zip(spoken, 2 * HELDOUT_VOICES, strict=False)]
+    spoken = [fact for fact in facts() if fact not in unseen_facts(0.2, 17)][::6][:10]
+    asked = [
+        speak(fact.question(0), voice, Prosody(165, 50))
+        for fact, voice in zip(spoken, 2 * UNSEEN_SPEAKERS, strict=False)
+    ]
     lengths = torch.tensor([len(question.waveform) for question in asked])
     waveforms = pad_sequence([question.waveform for question in asked], batch_first=True)
-    answer = load_module("mini").model.continue_speech(Prompts([fact.entity for fact in spoken], waveforms, lengths), Decoding())
+    answer = load_module("mini").model.continue_speech(
+        Prompts([fact.entity for fact in spoken], waveforms, lengths), Decoding()
+    )
     judge = CTCTranscriber(str(JUDGE), str(JUDGE / "words.txt"))
     judge.load()
     said = [waveform[:length] for waveform, length in zip(answer.waveform, answer.num_samples, strict=True)]
