@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from spectron.audio.resampling import resample
-from spectron.config.composition import nearest
-from spectron.errors import DataError
+from spectron.errors import DataError, did_you_mean
 
 SAMPLE_RATE_HZ = 16000
 MARGIN_SECONDS = 0.05
@@ -168,11 +167,11 @@ def _select(library: ctypes.CDLL, voice: Voice) -> None:
     variants = [file.name for file in (data / "voices" / "!v").iterdir()]
     if voice.variant not in variants:
         raise DataError(
-            f"espeak-ng has no variant {voice.variant!r} for a voice {voice.name}. {nearest(voice.variant, variants)}"
+            f"espeak-ng has no variant {voice.variant!r} for a voice {voice.name}. {did_you_mean(voice.variant, variants)}"
         )
     if library.espeak_SetVoiceByName(f"{voice.accent}+{voice.variant}".encode()) != 0:
         accents = [file.name.lower() for file in (data / "lang").rglob("en*")]
-        raise DataError(f"espeak-ng has no accent {voice.accent!r}. {nearest(voice.accent, accents)}")
+        raise DataError(f"espeak-ng has no accent {voice.accent!r}. {did_you_mean(voice.accent, accents)}")
 
 
 def speak(text: str, voice: Voice, prosody: Prosody) -> Speech:

@@ -12,9 +12,9 @@ import yaml
 
 from spectron.config.building import build, complete, parser_of
 from spectron.config.checking import Checker, Parameter
-from spectron.config.composition import compose, nearest
+from spectron.config.composition import compose
 from spectron.config.error_location import Section
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, did_you_mean
 from spectron.evaluation.results.summary import sha256_of
 from spectron.evaluation.suites.suite import Suite
 from spectron.experiment.experiment import Experiment
@@ -171,7 +171,7 @@ class Study:
         """
         for row in rows:
             if row not in self.rows:
-                raise ConfigError(f"--row {row}: there is no such row. {nearest(row, self.rows)}")
+                raise ConfigError(f"--row {row}: there is no such row. {did_you_mean(row, self.rows)}")
         named = set(rows or self.rows)
         return named | {trained for row in named if (trained := self.rows[row].trained_as)}
 
@@ -182,7 +182,9 @@ class Study:
             )
         for name, row in self.rows.items():
             if row.trained_as is not None and (row.train or self.rows.get(row.trained_as, row).trained_as is not None):
-                trained = nearest(row.trained_as, (other for other, its in self.rows.items() if not its.trained_as))
+                trained = did_you_mean(
+                    row.trained_as, (other for other, its in self.rows.items() if not its.trained_as)
+                )
                 raise ConfigError(
                     f"{self.where(('rows', name))}: rows.{name}.trained_as: {row.trained_as} must be a row that trains, and this one must "
                     f"not train itself (leave out `train`). {trained}"
@@ -191,11 +193,11 @@ class Study:
             for key in (claim.row, *([claim.than] if claim.than else [])):
                 if key not in self.rows:
                     raise ConfigError(
-                        f"{self.where(('claims',))}: claims: there is no row `{key}`. {nearest(key, self.rows)}"
+                        f"{self.where(('claims',))}: claims: there is no row `{key}`. {did_you_mean(key, self.rows)}"
                     )
             if claim.measure not in self.columns:
                 raise ConfigError(
-                    f"{self.where(('claims',))}: claims: there is no column `{claim.measure}`. {nearest(claim.measure, self.columns)}"
+                    f"{self.where(('claims',))}: claims: there is no column `{claim.measure}`. {did_you_mean(claim.measure, self.columns)}"
                 )
 
     def require_columns(self) -> None:
@@ -211,7 +213,7 @@ class Study:
         for column in self.columns:
             task_name, _, measure = column.partition("/")
             if measure.partition("/")[0] not in known.get(task_name, ()):
-                near = nearest(
+                near = did_you_mean(
                     column, (f"{name}/{measured}" for name, all_of_it in known.items() for measured in all_of_it)
                 )
                 raise ConfigError(f"{self.where(('columns',))}: columns: the suite measures no `{column}`. {near}")

@@ -1,7 +1,15 @@
-"""What can go wrong because of the user's input: each error says what, where, and the cure.
+"""Errors that a user can mend. Each states which value is wrong, where it stands, what is allowed and what to do.
 
-The command line prints these without a traceback (``--debug`` shows it); every other exception is a defect of ours.
+The command line prints them without a traceback (``--debug`` shows it). Every other exception is a defect of Spectron.
 """
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Self
+
+NAMES_SHOWN = 20  # names that an error lists before it counts the rest
 
 
 class SpectronError(Exception):
@@ -9,7 +17,26 @@ class SpectronError(Exception):
 
 
 class ConfigError(SpectronError):
-    """A YAML key, type or class is wrong; the message names the key path and the file."""
+    """A YAML key, type or class is wrong.
+
+    Args:
+        message: What is wrong, and the cure, without key and origin: ``str(error)`` adds both.
+        key: Dotted path of the key; a part names its own argument, and whoever builds the part adds the path before it.
+        origin: File that sets the key, or ``the command line``.
+        allowed: Names or values that would be accepted.
+    """
+
+    def __init__(self, message: str, *, key: str = "", origin: str = "", allowed: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.message, self.key, self.origin, self.allowed = message, key, origin, tuple(allowed)
+
+    def __str__(self) -> str:
+        return (f"{self.key}: " if self.key else "") + self.message + (f" (in {self.origin})" if self.origin else "")
+
+    def within(self, path: str, origin: str = "") -> Self:
+        """Return the same error with ``path`` before its key, and with ``origin`` unless it has one."""
+        key = ".".join(part for part in (path, self.key) if part)
+        return type(self)(self.message, key=key, origin=self.origin or origin, allowed=self.allowed)
 
 
 class DataError(SpectronError):
@@ -25,8 +52,18 @@ class TrackingError(SpectronError):
 
 
 class TrainingError(SpectronError):
-    """Training cannot go on: a loss that is not finite, or too many broken audio files."""
+    """Training cannot continue: a loss that is not finite, or too many broken audio files."""
 
 
 class Interrupted(Exception):
-    """The user stopped a run; the message says how to go on. Nothing is wrong, so it is no ``SpectronError``."""
+    """The user stopped a run; the message states how to resume it. Nothing is wrong, so it is no ``SpectronError``."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a sentence with the known name nearest to ``name``, or with the known names if none is near."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"Valid names: {', '.join(names[:NAMES_SHOWN])}{more}." if names else "Nothing is accepted here."

@@ -27,9 +27,9 @@ from jsonargparse import ArgumentError, ArgumentParser
 from jsonargparse._parameter_resolvers import get_signature_parameters
 
 import spectron
-from spectron.config.composition import KeyPath, nearest
+from spectron.config.composition import KeyPath
 from spectron.config.user_classes import is_reference, load_class, reference_of
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, did_you_mean
 
 PART_KEYS = ("class_path", "init_args")
 
@@ -133,7 +133,7 @@ class Checker:
             raise self.error(path, f"{owner} expects keys and values, got {values!r}")
         for key in {**values, **dict.fromkeys(known)}:
             if key not in accepted:
-                raise self.error((*path, key), f"{owner} takes no `{key}`. {nearest(key, accepted)}")
+                raise self.error((*path, key), f"{owner} takes no `{key}`. {did_you_mean(key, accepted)}")
         for key, value in values.items():
             if value is not None or accepted[key].default is not None:
                 self.value(value, accepted[key].hint, (*path, key))
@@ -187,7 +187,7 @@ class Checker:
                 cure = (
                     f"Write it under `init_args`: {'.'.join((*path, 'init_args', key))}"
                     if key in accepted
-                    else nearest(key, PART_KEYS)
+                    else did_you_mean(key, PART_KEYS)
                 )
                 raise self.error((*path, key), f"beside class_path only init_args may stand. {cure}")
         self.arguments(spec.get("init_args") or {}, accepted, (*path, "init_args"), cls.__name__)
@@ -232,7 +232,7 @@ class Checker:
             parser.parse_object({"value": copy.deepcopy(value)})
         except (ArgumentError, ValueError, TypeError) as error:
             names = [str(option) for option in get_args(hint)] if get_origin(hint) is Literal else []
-            cure = " " + nearest(str(value), names) if names else ""
+            cure = " " + did_you_mean(str(value), names) if names else ""
             raise self.error(path, f"expects {shown(hint)}, got {value!r}.{cure}") from error
 
     def error(self, path: KeyPath, message: str) -> ConfigError:

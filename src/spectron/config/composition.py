@@ -6,10 +6,9 @@ written in, ``${oc.env:NAME}`` for an environment variable, ``${a.b}`` for anoth
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,22 +18,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from spectron.config.user_classes import absolute, same_class
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "the command line"
 KeyPath = tuple[str, ...]
-SHOWN = 20  # names that an error lists before it counts the rest
 REMOVABLE = (("callbacks",), ("weights",), ("tasks",))  # sections of which a delta removes an entry by saying null
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """A sentence that names the valid name nearest to ``name``, or the valid names where none is near."""
-    names = sorted(set(valid))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean `{close[0]}`?"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"Valid names: {', '.join(names[:SHOWN])}{more}." if names else "Nothing is accepted here."
 
 
 @dataclass
@@ -109,7 +97,7 @@ def _nearest_file(path: Path, chain: tuple[Path, ...]) -> str:
     """The cure for a missing YAML; none of the files that led to it."""
     if not path.parent.is_dir():
         return f"The folder {path.parent} does not exist either."
-    return nearest(path.name, (file.name for file in path.parent.glob("*.yaml") if file.resolve() not in chain))
+    return did_you_mean(path.name, (file.name for file in path.parent.glob("*.yaml") if file.resolve() not in chain))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -188,7 +176,7 @@ def _merge(
         elif value is None and path in REMOVABLE:
             if key not in base:
                 raise ConfigError(
-                    f"{'.'.join(here)} (in {origin}): there is no `{key}` to remove. {nearest(key, base)}"
+                    f"{'.'.join(here)} (in {origin}): there is no `{key}` to remove. {did_you_mean(key, base)}"
                 )
             del base[key]
         else:

@@ -15,10 +15,10 @@ from torch import nn
 
 from spectron.config.building import build, complete, parser_of
 from spectron.config.checking import Checker, Parameter, PartHint, parameters
-from spectron.config.composition import Composition, compose, nearest
+from spectron.config.composition import Composition, compose
 from spectron.config.error_location import Section, is_users_own
 from spectron.conformance import malformed
-from spectron.errors import CheckpointError, ConfigError
+from spectron.errors import CheckpointError, ConfigError, did_you_mean
 from spectron.experiment.resolved import resolved
 from spectron.tracking.measure import flatten
 from spectron.tracking.store import TrackingSettings
@@ -146,7 +146,7 @@ class Experiment:
         parts = self.part_classes
         if name not in parts:
             raise ConfigError(
-                f"model.{name}: this experiment's {self.task.__name__} has no such part. {nearest(name, parts)}"
+                f"model.{name}: this experiment's {self.task.__name__} has no such part. {did_you_mean(name, parts)}"
             )
         return parts[name]
 
@@ -163,7 +163,9 @@ class Experiment:
         for name in self.config["weights"] if weights else ():
             if name not in parts:
                 where = self.where(("weights", name))
-                raise ConfigError(f"weights.{name}: the model has no such part. {nearest(name, parts)} (in {where})")
+                raise ConfigError(
+                    f"weights.{name}: the model has no such part. {did_you_mean(name, parts)} (in {where})"
+                )
             self.load_weights(parts[name], name)
         for name, part in parts.items():
             if is_users_own(type(part)) and (seen := malformed(part)):
@@ -233,7 +235,7 @@ class Experiment:
         if monitor is not None and names and monitor not in names:
             path = ("checkpoints", "monitor")
             raise ConfigError(
-                f"checkpoints.monitor: nothing logs `{monitor}`. {nearest(monitor, names)} (in {self.where(path)})"
+                f"checkpoints.monitor: nothing logs `{monitor}`. {did_you_mean(monitor, names)} (in {self.where(path)})"
             )
 
     def _resolve(self, parts: dict[str, nn.Module]) -> None:
