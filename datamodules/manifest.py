@@ -16,7 +16,7 @@ from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
 from spectron.batch import Word
-from spectron.errors import DataError
+from spectron.errors import DataError, about_file
 
 # A manifest's duration may be rounded; more than this is another file or one cut short.
 DURATION_TOLERANCE_SECONDS = 0.1
@@ -59,7 +59,8 @@ def missing(path: Path) -> DataError:
     # The whole path, because a relative one is seen from the current folder, which is seldom the YAML's.
     return DataError(
         f"there is no file {path.absolute()}: correct the path (a relative one is seen from the current folder, and `${{here}}` is the "
-        "YAML's), or set SPECTRON_DATA to the folder that holds your corpora"
+        "YAML's), or set SPECTRON_DATA to the folder that holds your corpora",
+        file=path,
     )
 
 
@@ -81,12 +82,11 @@ def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
             read or disagrees with the manifest. The message names file and line.
     """
     path = Path(path)
-    entries = [
-        _checked(entry)
-        for entry in read_entries(path, {"id": (str,), "audio_filepath": (str,), "text": (str, NoneType)})
-    ]
-    found = headers(path.parent, entries, ("", "answer_"))
-    return [_cut(path.parent, entry, found, lower_case) for entry in entries]
+    fields = {"id": (str,), "audio_filepath": (str,), "text": (str, NoneType)}
+    with about_file(path):
+        entries = [_checked(entry) for entry in read_entries(path, fields)]
+        found = headers(path.parent, entries, ("", "answer_"))
+        return [_cut(path.parent, entry, found, lower_case) for entry in entries]
 
 
 def read_entries(path: Path, fields: dict[str, tuple[type, ...]]) -> list[dict[str, Any]]:

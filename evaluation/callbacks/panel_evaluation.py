@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from spectron.batch import SpeechBatch
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, errors_of_part
 from spectron.evaluation.callbacks.panel_files import write_panel
 from spectron.evaluation.evaluator import Judged, Judges, require_judges
 from spectron.evaluation.judges import require_independence
@@ -45,7 +45,7 @@ class PanelEvaluation(Callback, ABC):
     ) -> None:
         for name, value in {"panel_size": panel_size, "every_n_validations": every_n_validations}.items():
             if value < 1:
-                raise ConfigError(f"{name}: must be at least 1, got {value}")
+                raise ConfigError(f"must be at least 1, got {value}", key=name)
         require_judges(metrics, judges)
         self.judges, self.metrics = judges, metrics
         self.panel_size = panel_size
@@ -85,8 +85,9 @@ class PanelEvaluation(Callback, ABC):
         """See that the task is of the right kind, load the judges, and see that none of them knows the model."""
         self.require_fitting(pl_module)
         with isolate_rng(), same_environment():
-            for judge in self.judges.present().values():
-                judge.prepare()
+            for name, judge in self.judges.present().items():
+                with errors_of_part(name, judge):
+                    judge.prepare()
         require_independence(list(self.judges.present().values()), pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

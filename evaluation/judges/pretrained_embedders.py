@@ -105,7 +105,8 @@ class SpeechBrainSpeakerEmbedder(HubJudge, SpeakerEmbedder):
         self.encoder = SpeechBrainEncoder(str(self.folder()), self.sample_rate_hz)
         if self.encoder.frame_rate_hz:
             raise ConfigError(
-                f"source: {self.source!r} gives a sequence, not one vector a recording: it is no speaker encoder. Name one"
+                f"{self.source!r} gives a sequence, not one vector a recording: it is no speaker encoder. Name one",
+                key="source",
             )
 
     def embed(self, waveforms: list[Tensor], sample_rate_hz: int) -> Tensor:

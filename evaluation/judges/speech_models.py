@@ -102,7 +102,8 @@ def read_model(folder: Path, source: str, kind: Any) -> Any:
     missing = sorted(name for name in told["missing_keys"] if not name.endswith(NOT_ASKED))
     if missing:
         raise ConfigError(
-            f"source: {source!r} ({folder}) lacks {len(missing)} tensors of its {type(model).__name__} ({', '.join(missing[:4])}, ...), "
-            "which would be random. Name a model that was trained for this, not the bare encoder below it"
+            f"{source!r} ({folder}) lacks {len(missing)} tensors of its {type(model).__name__} ({', '.join(missing[:4])}, ...), "
+            "which would be random. Name a model that was trained for this, not the bare encoder below it",
+            key="source",
         )
     return model

@@ -56,7 +56,7 @@ class TransformersTextScorer(HubJudge, TextScorer):
         begin = self.tokenizer.bos_token_id
         self.begin_id = self.tokenizer.eos_token_id if begin is None else begin
         if self.begin_id is None:
-            raise ConfigError(f"source: the tokenizer of {self.source!r} has no token to begin a text with")
+            raise ConfigError(f"the tokenizer of {self.source!r} has no token to begin a text with", key="source")
 
     def score(self, texts: list[str]) -> list[tuple[float, int]]:
         """Summed negative log-likelihood in nats and token count of each text."""

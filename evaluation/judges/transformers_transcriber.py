@@ -63,7 +63,8 @@ class TransformersTranscriber(HubJudge, Transcriber):
             self.recogniser = WritingRecogniser(folder, self.source, self.language)
         else:
             raise ConfigError(
-                f"source: {self.source!r} is a {kind!r} model, which is no recogniser that can be run here. Name another"
+                f"{self.source!r} is a {kind!r} model, which is no recogniser that can be run here. Name another",
+                key="source",
             )
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
@@ -151,7 +152,7 @@ class WritingRecogniser(Recogniser):
         if languages := getattr(self.model.generation_config, "lang_to_id", None):
             if f"<|{language}|>" not in languages:
                 known = ", ".join(sorted(name.strip("<|>") for name in languages))
-                raise ConfigError(f"language: {source!r} writes {known}, not {language!r}. Correct `language`")
+                raise ConfigError(f"{source!r} writes {known}, not {language!r}. Correct `language`", key="language")
             self.settings |= {"language": language, "task": "transcribe"}
 
     def forward(self, waveforms: list[Tensor]) -> list[str]:

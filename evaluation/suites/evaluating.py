@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning import seed_everything
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from spectron.config.building import naming_files
-from spectron.config.error_location import Section
-from spectron.errors import ConfigError, DataError, Interrupted, SpectronError
+from spectron.errors import ConfigError, DataError, Interrupted
 from spectron.evaluation.evaluator import Judges
 from spectron.evaluation.judges import require_independence
 from spectron.evaluation.report import read_evaluation, write_report
@@ -87,21 +84,6 @@ def evaluate_suite(
         return None if ranks.rank else Outcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command)
 
 
-@contextmanager
-def _named(suite: Suite, section: str, name: str, kind: type) -> Iterator[None]:
-    """Have an error about a task or a judge, of this class, begin with its key and end with the file that says it."""
-    try:
-        with naming_files(Section(section, suite.config[section]), suite.where):
-            yield
-    except SpectronError as error:
-        key, said = f"{section}.{name}", str(error)
-        if said.startswith(key):
-            raise
-        argument = said.startswith(f"{kind.__name__}.")
-        told = f"{key}.init_args.{said.removeprefix(kind.__name__ + '.')}" if argument else f"{key}: {said}"
-        raise type(error)(f"{told} (in {suite.where((section, name))})") from error
-
-
 def _make_ready(
     suite: Suite, judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks
 ) -> None:
@@ -109,12 +91,12 @@ def _make_ready(
     absent = judges.absent()
     for name, judge in judges.present().items():
         if name not in absent:
-            with _named(suite, "judges", name, type(judge)):
+            with suite.document.part("judges", name).locating():
                 judge.prepare()
     if subject.weights is not None:
         require_independence(list(judges.present().values()), subject.weights)
     for name, task in tasks.items():
-        with _named(suite, "tasks", name, type(task)):
+        with suite.document.part("tasks", name).locating(), suite.document.naming_files("tasks"):
             if ranks.rank == 0:
                 task.data.prepare_data()
             ranks.barrier()

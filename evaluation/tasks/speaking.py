@@ -156,7 +156,7 @@ def require_one_of_each(metrics: Sequence[SummedMetric]) -> None:
     """Refuse two metrics of one name, whose results could not be told apart."""
     names = [metric.label.name for metric in metrics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"metrics: {', '.join(twice)} is there twice. Leave one out, or give it another name")
+        raise ConfigError(f"{', '.join(twice)} is there twice. Leave one out, or give it another name", key="metrics")
 
 
 class Continuation(SpeakingTask):

@@ -77,10 +77,11 @@ class Task(ABC):
     ) -> None:
         if not hasattr(data, "item_batches"):
             raise ConfigError(
-                f"data: {type(data).__name__} gives no items to answer. Take spectron.datamodules.ContinuationDataModule or SpokenQADataModule"
+                f"{type(data).__name__} gives no items to answer. Take spectron.datamodules.ContinuationDataModule or SpokenQADataModule",
+                key="data",
             )
         if num_items is not None and num_items < 1:
-            raise ConfigError(f"num_items: must be at least 1, got {num_items}")
+            raise ConfigError(f"must be at least 1, got {num_items}", key="num_items")
         self.data: Any = data
         self.metrics = metrics
         self.num_items = num_items

@@ -60,18 +60,18 @@ class Decoding:
 
     def __post_init__(self) -> None:
         if self.filler_tokens < 1:
-            raise ValueError(
-                f"filler_tokens must be at least 1 (`chain: none` is without text), got {self.filler_tokens}"
+            raise ConfigError(
+                f"must be at least 1 (`chain: none` is without text), got {self.filler_tokens}", key="filler_tokens"
             )
         if self.max_text_tokens < 1:
-            raise ValueError(
-                f"max_text_tokens must be at least 1 (`chain: none` is without text), got {self.max_text_tokens}"
+            raise ConfigError(
+                f"must be at least 1 (`chain: none` is without text), got {self.max_text_tokens}", key="max_text_tokens"
             )
         if not self.max_seconds > 0:
-            raise ValueError(f"max_seconds must be above 0, got {self.max_seconds:g}")
+            raise ConfigError(f"must be above 0, got {self.max_seconds:g}", key="max_seconds")
         for name in ("temperature", "top_k"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or above, got {getattr(self, name):g}")
+                raise ConfigError(f"must be 0 or above, got {getattr(self, name):g}", key=name)
 
 
 @runtime_checkable
@@ -178,7 +178,7 @@ class SpeechEncoder(nn.Module, ABC):
         try:
             return self.tried(waveform, num_samples)
         except ConfigError as error:
-            raise ConfigError(f"model.encoder: {type(self).__name__}: {error}") from error
+            raise ConfigError(f"{type(self).__name__}: {error}", key="model.encoder") from error
 
 
 class LanguageModel(nn.Module, ABC):

@@ -102,7 +102,8 @@ def reference_samples(prompts: Prompts, decoding: Decoding) -> Tensor:
         return torch.zeros_like(prompts.num_samples)
     if prompts.speech_num_samples is None:
         raise ConfigError(
-            "decoding.length: reference is asked for, and these prompts have none: give Prompts.speech_num_samples, or set it to free"
+            "reference is asked for, and these prompts have none: give Prompts.speech_num_samples, or set it to free",
+            key="decoding.length",
         )
     return prompts.speech_num_samples
 
@@ -201,8 +202,9 @@ def true_texts(prompts: Prompts) -> list[tuple[str, str]]:
     missing = [name for name, pair in zip(prompts.ids, pairs, strict=True) if not any(pair)]
     if missing:
         raise ConfigError(
-            f"decoding.chain: given needs true texts, and {', '.join(missing[:5])}{', ...' * (len(missing) > 5)} have none: give "
-            "transcript and continuation, or take another chain"
+            f"given needs true texts, and {', '.join(missing[:5])}{', ...' * (len(missing) > 5)} have none: give "
+            "transcript and continuation, or take another chain",
+            key="decoding.chain",
         )
     return pairs
 

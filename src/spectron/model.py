@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from spectron.contracts import (
     SpokenLanguageModel,
     Vocoder,
 )
-from spectron.errors import ConfigError, DataError
+from spectron.errors import ConfigError, DataError, errors_of_part
 from spectron.generation import (
     Chain,
     DecodingState,
@@ -69,9 +69,6 @@ def require_positions(language_model: LanguageModel, valid: Tensor) -> None:
         )
 
 
-Part = TypeVar("Part", SpeechHead, Vocoder)
-
-
 class SpectronModel(nn.Module, SpokenLanguageModel):
     """Joins the parts; sizes and rates come from the parts themselves.
 
@@ -106,27 +103,29 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
     ) -> None:
         super().__init__()
         if not 0 <= scheduled_sampling <= 1:
-            raise ConfigError(f"scheduled_sampling: a share from 0 to 1, not {scheduled_sampling}")
+            raise ConfigError(f"must be from 0 to 1, got {scheduled_sampling}", key="scheduled_sampling")
         if prefix_attention == "bidirectional" and not language_model.bidirectional:
             raise ConfigError(
-                "prefix_attention: bidirectional is asked for, but this language model cannot look ahead, whatever its mask says: set it to "
-                "causal, or take another language model"
+                "this language model cannot attend to later positions. Set prefix_attention to causal, or take another "
+                "language model",
+                key="prefix_attention",
             )
         self.encoder = encoder
         self.language_model = language_model
-        self.project = nn.Linear(encoder.output_dim, language_model.hidden_size)
-        self.head = build_part("head", head, language_model.hidden_size)
+        with errors_of_part("encoder", encoder):
+            self.project = nn.Linear(encoder.output_dim, language_model.hidden_size)
+        self.head = head(language_model.hidden_size)
         if not isinstance(getattr(self.head, "mel", None), MelConfig):
             raise ConfigError(
-                f"head: {type(self.head).__name__} sets no `mel`: give it the MelConfig of its targets in its constructor"
+                f"{type(self.head).__name__} has no `mel`. Set self.mel in its constructor, to the MelConfig of its targets",
+                key="head",
             )
-        self.vocoder = build_part("vocoder", vocoder, self.head.mel).requires_grad_(
-            False
-        )  # no loss of this model reaches it
+        self.vocoder = vocoder(self.head.mel).requires_grad_(False)  # no loss of this model reaches it
         if getattr(self.vocoder, "mel", None) != self.head.mel:
             raise ConfigError(
-                f"vocoder: {type(self.vocoder).__name__} inverts {getattr(self.vocoder, 'mel', 'nothing (it sets no `mel`)')}, and the "
-                f"speech head gives {self.head.mel}: set model.head.init_args.mel to the vocoder's (or set `self.mel = mel`)"
+                f"{type(self.vocoder).__name__} inverts {getattr(self.vocoder, 'mel', 'nothing (it sets no `mel`)')}, and the "
+                f"speech head gives {self.head.mel}. Set model.head.init_args.mel to the vocoder's (or set `self.mel = mel`)",
+                key="vocoder",
             )
         require_waveform(self.vocoder)
         self.prefix_attention = prefix_attention
@@ -212,8 +211,9 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         speech = self.head.loss(predicted.speech_hidden, predicted.speech_targets)
         if "speech" not in speech:
             raise ConfigError(
-                f"model.head: the loss of {type(self.head).__name__} gives {', '.join(speech) or 'nothing'} and no `speech`, the weighted "
-                "whole that training minimises: add that key"
+                f"the loss of {type(self.head).__name__} gives {', '.join(speech) or 'nothing'} and no `speech`, the weighted "
+                "sum that training minimises. Add that key",
+                key="model.head",
             )
         return {"text": text, **speech}
 
@@ -339,18 +339,3 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
                     f"{name}: a prompt of {length:.1f} s, and this model hears less than {limit / rate_hz:.1f} s (its language model has "
                     f"{limit} positions, and a second takes {rate_hz:g}): cut the recording"
                 )
-
-
-def build_part(part: str, build: Callable[[Any], Part], given: Any) -> Part:
-    """A part that is built with what another one says.
-
-    Raises:
-        ConfigError: where its class takes no such argument.
-    """
-    try:
-        return build(given)
-    except TypeError as error:
-        if "positional argument" not in str(error):
-            raise
-        what = "the language model's width" if part == "head" else "the speech head's MelConfig"
-        raise ConfigError(f"{part}: its class has to take {what} as its first argument ({error})") from error

@@ -34,7 +34,7 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"no audio file at {path}: check the path")
+        raise DataError(f"no audio file at {path}: check the path", file=path)
     try:
         # read_audio is the one place that opens audio, so whatever libsndfile objects to becomes our error here.
         with soundfile.SoundFile(str(path)) as file:
@@ -44,23 +44,28 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
             samples = file.read(num_samples, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         if path.stat().st_size == 0:
-            raise DataError(f"{path} is an empty file: copy it again, or leave it out") from error
+            raise DataError(f"{path} is an empty file: copy it again, or leave it out", file=path) from error
         raise DataError(
-            f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or leave it out"
+            f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or leave it out", file=path
         ) from error
     if len(samples) < num_samples:
         wanted = f"{num_samples} samples from sample {start}"
-        raise DataError(f"{path} holds {len(samples)} samples where {wanted} were asked for: it is empty or cut short")
+        raise DataError(
+            f"{path} holds {len(samples)} samples where {wanted} were asked for: it is empty or cut short", file=path
+        )
     if len(samples) == 0:
-        raise DataError(f"{path} holds no sample: it is empty or cut short. Record it again, or leave it out")
+        raise DataError(
+            f"{path} holds no sample: it is empty or cut short. Record it again, or leave it out", file=path
+        )
     if whole and start + len(samples) < promised - TOLERANCE_SECONDS * rate:
         told, held = promised / rate, (start + len(samples)) / rate
         raise DataError(
-            f"{path} is cut short: its header tells of {told:.2f} s, and it holds {held:.2f} s. Copy it again, or leave it out"
+            f"{path} is cut short: its header tells of {told:.2f} s, and it holds {held:.2f} s. Copy it again, or leave it out",
+            file=path,
         )
     waveform = torch.from_numpy(samples.mean(axis=1))
     if not torch.isfinite(waveform).all():
-        raise DataError(f"{path} holds samples that are not finite numbers: convert it again")
+        raise DataError(f"{path} holds samples that are not finite numbers: convert it again", file=path)
     return waveform, rate
 
 
@@ -90,4 +95,4 @@ def write_wav(path: str | Path, waveform: Tensor, sample_rate_hz: int) -> None:
         with written_whole(path) as part:
             soundfile.write(str(part), samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     except (soundfile.LibsndfileError, OSError) as error:
-        raise DataError(f"cannot write {path} ({error}): choose a folder that you may write to") from error
+        raise DataError(f"cannot write {path} ({error}): choose a folder that you may write to", file=path) from error

@@ -110,8 +110,8 @@ def _means(options: argparse.Namespace) -> tuple[Decoding, device, Source]:
         decoding = Decoding(
             max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain
         )
-    except ValueError as error:
-        raise ConfigError(f"decoding: {error}") from error
+    except ConfigError as error:
+        raise error.within("decoding") from error
     return decoding, device_called(options.device), _source(options)
 
 

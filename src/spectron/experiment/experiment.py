@@ -1,9 +1,10 @@
-"""An experiment: a checked configuration, and the objects built from it."""
+"""An experiment: a checked configuration, and the objects that are built from it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
-from spectron.config.building import build, complete, parser_of
-from spectron.config.checking import Checker, Parameter, PartHint, parameters
+from spectron.config.checking import UNCHECKED, ArgumentsOf, Checker
+from spectron.config.classes import Parameter, PartHint
 from spectron.config.composition import Composition, compose
-from spectron.config.error_location import Section, is_users_own
+from spectron.config.document import CheckedDocument
 from spectron.conformance import malformed
+from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.errors import CheckpointError, ConfigError, did_you_mean
 from spectron.experiment.resolved import resolved
 from spectron.tracking.measure import flatten
@@ -27,7 +29,7 @@ from spectron.training.progress import Progress
 from spectron.weights.checkpoint_files import AtomicCheckpointIO
 from spectron.weights.state_dicts import load_part
 
-# What the platform decides itself: where a run is kept, and what makes it resumable.
+# Spectron sets these itself: where a run is stored, and what makes a run resumable.
 OWNED_TRAINER_KEYS = frozenset(
     (
         "logger",
@@ -40,7 +42,7 @@ OWNED_TRAINER_KEYS = frozenset(
         "model_registry",
     )
 )
-# Data are one endless stream that shares itself among ranks; validation is counted in steps of it.
+# The training data are one endless stream, which is split among ranks; validation is counted in steps of the stream.
 TRAINER_DEFAULTS = {
     "max_epochs": -1,
     "check_val_every_n_epoch": None,
@@ -51,86 +53,84 @@ TRAINER_DEFAULTS = {
 SECTIONS = {
     "name": Parameter(str),
     "seed": Parameter(int, 0),
-    "task": Parameter(str),
-    "model": Parameter(dict[str, Any], {}),
+    "task": Parameter(str),  # a class; its arguments are the section `model`
+    "model": Parameter(UNCHECKED, {}),
     "data": Parameter(LightningDataModule),
-    "trainer": Parameter(dict[str, Any], {}),
+    "trainer": Parameter(
+        ArgumentsOf(
+            Trainer,
+            OWNED_TRAINER_KEYS,
+            "Spectron sets this itself. Remove the key; see callbacks, checkpoints, tracking",
+        ),
+        {},
+    ),
     "callbacks": Parameter(dict[str, Callback], {}),
     "checkpoints": Parameter(CheckpointSettings, {}),
     "weights": Parameter(dict[str, str], {}),
     "tracking": Parameter(TrackingSettings, {}),
-    "shared": Parameter(dict[str, Any], {}),
-    "resolved": Parameter(dict[str, Any], {}),
+    "shared": Parameter(UNCHECKED, {}),  # values that other keys refer to
+    "resolved": Parameter(UNCHECKED, {}),  # what an earlier run derived; every run derives it again
 }
-# Checked elsewhere, as their arguments depend on a class, or not at all: ``shared`` holds whatever other keys refer to, and ``resolved``
-# what the platform found out, which it finds out anew.
-FREE = ("model", "trainer", "shared", "resolved")
 MODEL_SECTIONS = ("task", "model", "weights", "seed")
 
 
 class Experiment:
-    """A configuration whose every key, type and class has been checked; nothing is built until asked for.
+    """A configuration whose every key, type and class has been checked; objects are built on request.
 
     Args:
         composition: The composed configuration.
         model_only: Whether it only has to describe a model, as an export does.
 
     Attributes:
-        config: The configuration as plain values, all defaults written out.
+        document: The checked sections.
+        config: The configuration as plain values, with all defaults.
         task: The LightningModule class.
-        folder: The YAML's folder, in which its classes may lie; None for a checkpoint's configuration.
+        folder: Folder of the YAML, in which its classes may be; None for the configuration of a checkpoint.
 
     Raises:
         ConfigError: for any unknown key, wrong type, or class of the wrong kind.
     """
 
     def __init__(self, composition: Composition, model_only: bool = False) -> None:
-        self.where = composition.where
-        # A checkpoint's configuration comes from no YAML, and says nothing of where its classes lie.
+        # The configuration of a checkpoint comes from no YAML and does not state where its classes are.
         self.folder = next((file.parent for file in composition.files[::-1] if file.suffix in (".yaml", ".yml")), None)
         if not model_only:
             _require_more_than_a_model(composition)
-        checker = Checker(self.where)
-        sections = {key: section for key, section in SECTIONS.items() if not model_only or key in MODEL_SECTIONS}
-        # An empty section, "trainer:" and nothing after it, says as little as none.
-        values = {
-            key: value
-            for key, value in composition.values.items()
-            if value is not None and (not model_only or key in sections)
-        }
-        checked = {key: value for key, value in values.items() if key not in FREE}
-        checker.arguments(checked, sections, (), "an experiment", known=set(values))
-        self.task: type = checker.kind(values["task"], [PartHint(LightningModule)], ("task",))[0]
-        checker.arguments(values.get("model", {}), parameters(self.task), ("model",), self.task.__name__)
-        self._parsers = {"model": parser_of("model", self.task, arguments_of=True)}
-        self.config = {key: values.get(key, section.default) for key, section in sections.items()}
+        schema, values, task = SECTIONS, composition.values, composition.values.get("task")
+        if model_only:
+            schema = {name: SECTIONS[name] for name in MODEL_SECTIONS}
+            values = {name: value for name, value in values.items() if name in schema}
+        elif isinstance(trainer := values.get("trainer") or {}, dict):
+            values = values | {"trainer": TRAINER_DEFAULTS | trainer}
+        self.task: type = LightningModule  # if the key is missing, which the document reports
+        if task is not None:
+            self.task, _ = Checker(composition.where).kind(task, [PartHint(LightningModule)], ("task",))
+            schema = schema | {"model": Parameter(ArgumentsOf(self.task), {})}
+        self.document = CheckedDocument(replace(composition, values=values), schema, "an experiment", _malformed)
+        self.config = self.document.config
         self._resolved_before = self.config.get("resolved", {})
         self.config["resolved"] = {}
-        if not model_only:
-            self._take_surroundings(checker, sections)
-        for name, parser in self._parsers.items():
-            self.config[name] = complete(name, self.config[name], parser)
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = (), model_only: bool = False) -> Experiment:
-        """The experiment of a YAML file with ``key=value`` overrides.
+        """Return the experiment of a YAML file with ``key=value`` overrides.
 
-        Classes are also found in the current folder and in the YAML's own, behind everything installed.
+        Classes are imported from installed packages, then from the current folder and from the folder of the YAML.
 
         Raises:
-            ConfigError: for whatever is wrong with the configuration.
+            ConfigError: if anything is wrong with the configuration.
         """
         add_import_folders([Path.cwd(), path.absolute().parent])
         return cls(compose(path, overrides), model_only)
 
     @property
     def name(self) -> str:
-        """The experiment's name in MLflow."""
+        """Name of the experiment in MLflow."""
         return self.config["name"]
 
     @property
     def part_classes(self) -> dict[str, str]:
-        """The class paths of the model's parts."""
+        """Class paths of the parts of the model."""
         return {
             key: value["class_path"]
             for key, value in self.config["model"].items()
@@ -138,7 +138,7 @@ class Experiment:
         }
 
     def part_class(self, name: str) -> str:
-        """The class path of one of the model's parts.
+        """Return the class path of one part of the model.
 
         Raises:
             ConfigError: if the task has no such part.
@@ -146,37 +146,32 @@ class Experiment:
         parts = self.part_classes
         if name not in parts:
             raise ConfigError(
-                f"model.{name}: this experiment's {self.task.__name__} has no such part. {did_you_mean(name, parts)}"
+                f"{self.task.__name__} has no such part. {did_you_mean(name, parts)}",
+                key=f"model.{name}",
+                allowed=parts,
             )
         return parts[name]
 
     def module(self, weights: bool = True) -> LightningModule:
-        """Build the task, the same for the same seed, and load the parts' ``weights``.
+        """Build the task, always the same for one seed, and load the ``weights`` of its parts.
 
         Raises:
-            ConfigError: where a part refuses its values, or ``weights`` names a part that is not there.
-            CheckpointError: if a file of weights does not cover its part.
+            ConfigError: if a part refuses its values, or ``weights`` names a part that does not exist.
+            CheckpointError: if a weights file does not cover its part.
         """
         seed_everything(self.config["seed"], workers=True, verbose=False)
-        module: LightningModule = self._build("model", self.task)
+        module: LightningModule = self.document.build("model")
         parts = dict(getattr(module, "model", module).named_children())
         for name in self.config["weights"] if weights else ():
             if name not in parts:
-                where = self.where(("weights", name))
-                raise ConfigError(
-                    f"weights.{name}: the model has no such part. {did_you_mean(name, parts)} (in {where})"
-                )
+                message = f"the model has no such part. {did_you_mean(name, parts)}"
+                raise self.document.error(("weights", name), message, parts)
             self.load_weights(parts[name], name)
-        for name, part in parts.items():
-            if is_users_own(type(part)) and (seen := malformed(part)):
-                raise ConfigError(
-                    f"model.{name}: {type(part).__name__}: {seen} (in {self.where(('model', name, 'class_path'))})"
-                )
         self._resolve(parts)
         return module
 
     def load_weights(self, part: nn.Module, name: str) -> None:
-        """Fill a part from its file of weights, where it has one.
+        """Load the weights of a part from its file in ``weights``, if there is one.
 
         Raises:
             CheckpointError: if the file does not cover the part.
@@ -187,91 +182,75 @@ class Experiment:
         try:
             load_part(part, Path(path), name)
         except CheckpointError as error:
-            raise CheckpointError(f"{error} (in {self.where(('weights', name))})") from error
+            raise error.within("", self.document.where(("weights", name))) from error
 
     def data(self) -> LightningDataModule:
         """Build the data module."""
-        return self._build("data")
+        return self.document.build("data")
 
     def callbacks(self) -> list[Callback]:
         """Build the callbacks, in the order of the configuration."""
-        return list(self._build("callbacks").values())
+        return list(self.document.build("callbacks").values())
 
     def tracking(self) -> TrackingSettings:
-        """Where runs are kept."""
-        return self._build("tracking")
+        """Build the settings that state where runs are stored."""
+        return self.document.build("tracking")
 
     def trainer(self, callbacks: Iterable[Callback] = ()) -> Trainer:
-        """A trainer without a logger, with these callbacks and those that make a run resumable.
+        """Build a trainer without a logger, with these callbacks and those that make a run resumable.
 
         Raises:
-            ConfigError: where Lightning refuses its arguments.
+            ConfigError: if Lightning refuses its arguments.
         """
-        settings = self._build("checkpoints")
-        arguments = self._build("trainer", Trainer).as_dict()
-        progress = [] if arguments["enable_progress_bar"] is False else [Progress()]
+        settings = self.document.build("checkpoints")
+        arguments = self.document.arguments("trainer")
+        progress = [] if arguments.get("enable_progress_bar") is False else [Progress()]
         try:
             return Trainer(
                 **arguments,
                 logger=False,
                 enable_checkpointing=False,
                 plugins=[AtomicCheckpointIO()],
-                # Checkpoints come last: they save what all the others have done.
+                # Checkpoints come last, because they save the state of all other callbacks.
                 callbacks=[SeedEachStep(self.config["seed"]), *progress, *callbacks, Checkpoints(settings)],
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-            raise ConfigError(f"trainer: {error} (in {self.where(('trainer',))})") from error
+            raise self.document.error(("trainer",), str(error)) from error
 
     def require_monitored(self, module: LightningModule, callbacks: Iterable[Callback]) -> None:
         """Refuse a ``monitor`` that nothing logs.
 
         Raises:
-            ConfigError: naming the nearest metric.
+            ConfigError: with the nearest metric.
         """
         monitor = self.config["checkpoints"]["monitor"]
         names: set[str] = set()
         for source in (module, *callbacks):
             names |= source.measure_names() if hasattr(source, "measure_names") else set()
         if monitor is not None and names and monitor not in names:
-            path = ("checkpoints", "monitor")
-            raise ConfigError(
-                f"checkpoints.monitor: nothing logs `{monitor}`. {did_you_mean(monitor, names)} (in {self.where(path)})"
-            )
+            message = f"nothing logs `{monitor}`. {did_you_mean(monitor, names)}"
+            raise self.document.error(("checkpoints", "monitor"), message, names)
 
     def _resolve(self, parts: dict[str, nn.Module]) -> None:
-        """Write down what the parts turned out to be; a configuration that has run before may say what they once were."""
+        """Store the values derived from the parts, and report those that differ from the values of an earlier run."""
         self.config["resolved"] = found = resolved(parts, self.config["model"])
         was, now = flatten(self._resolved_before), flatten(found)
         for key in sorted(was.keys() & now.keys()):
             if was[key] != now[key]:
-                rank_zero_info(
-                    f"resolved.{key}: {was[key]} in {self.where(('resolved', *key.split('.')))}, {now[key]} now"
-                )
+                origin = self.document.where(("resolved", *key.split(".")))
+                rank_zero_info(f"resolved.{key}: {was[key]} in {origin}, {now[key]} now")
 
-    def _build(self, name: str, arguments_of: type | None = None) -> Any:
-        return build(Section(name, self.config[name], arguments_of), self._parsers[name], self.where)
 
-    def _take_surroundings(self, checker: Checker, sections: dict[str, Parameter]) -> None:
-        """Check the trainer, and make the parsers of all that surrounds the model."""
-        accepted = {key: value for key, value in parameters(Trainer).items() if key not in OWNED_TRAINER_KEYS}
-        for key in OWNED_TRAINER_KEYS & set(self.config["trainer"]):
-            raise checker.error(
-                ("trainer", key), "the platform sets this itself. Remove the key; see callbacks, checkpoints, tracking"
-            )
-        checker.arguments(self.config["trainer"], accepted, ("trainer",), "Trainer")
-        self.config["trainer"] = TRAINER_DEFAULTS | self.config["trainer"]
-        self._parsers["trainer"] = parser_of(
-            "trainer", Trainer, arguments_of=True, left_out=OWNED_TRAINER_KEYS, built=False
-        )
-        for name in ("data", "callbacks", "checkpoints", "tracking"):
-            self._parsers[name] = parser_of(name, sections[name].hint)
+def _malformed(built: Any) -> str | None:
+    """Return what is wrong with the output of a part of a model, or None."""
+    return malformed(built) if isinstance(built, SpeechEncoder | LanguageModel | SpeechHead | Vocoder) else None
 
 
 def _require_more_than_a_model(composition: Composition) -> None:
-    """Refuse an export's configuration where a whole experiment is needed.
+    """Refuse the configuration of an export if a whole experiment is needed.
 
     Raises:
-        ConfigError: with what can be done with an export.
+        ConfigError: with what to do with an export.
     """
     values, file = composition.values, composition.files[-1] if composition.files else Path()
     if (
@@ -281,14 +260,16 @@ def _require_more_than_a_model(composition: Composition) -> None:
     ):
         return
     raise ConfigError(
-        f"{file} describes an exported model, not an experiment: it has no data, no trainer and no name. Speak with it, "
-        f"`spectron continue {file.parent} prompt.wav`, or start an experiment from it: in a YAML of your own, `extends: {file}` takes the "
-        "whole model, and a part's `source` or `weights` takes that part (docs/configuration.md, Start another experiment from an export)."
+        f"{file} describes an exported model, not an experiment: it has no data, no trainer and no name. Generate speech "
+        f"with it (`spectron continue {file.parent} prompt.wav`), or start an experiment from it: in your own YAML, "
+        f"`extends: {file}` takes the whole model, and a part's `source` or `weights` takes that part "
+        "(docs/configuration.md, Start another experiment from an export).",
+        file=file,
     )
 
 
 def add_import_folders(folders: Iterable[Path]) -> None:
-    """Let classes be imported from these folders, behind everything installed so that nothing is shadowed."""
+    """Allow imports of classes from these folders, after everything installed so that nothing is hidden."""
     for folder in folders:
         if str(folder) not in sys.path:
             sys.path.append(str(folder))

@@ -14,8 +14,6 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 
-from spectron.config.building import naming_files
-from spectron.config.error_location import Section
 from spectron.config.user_classes import code_files
 from spectron.context_length import ChecksRoom
 from spectron.contracts import Decoding
@@ -191,7 +189,7 @@ def prepared_data(experiment: Experiment) -> LightningDataModule:
         DataError: naming the key of a file that is neither there nor made.
     """
     data = experiment.data()
-    with naming_files(Section("data", experiment.config["data"]), experiment.where):
+    with experiment.document.naming_files("data"):
         rank_zero_only(data.prepare_data)()
     return data
 
@@ -213,7 +211,7 @@ def set_up_data(
     """
     attach(trainer, module, data)
     trainer.strategy.barrier("data prepared")
-    with naming_files(Section("data", experiment.config["data"]), experiment.where):
+    with experiment.document.naming_files("data"):
         data.setup(stage)
     if isinstance(module, ChecksRoom):
         decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]

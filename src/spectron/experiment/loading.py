@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from lightning import LightningModule
 
 from spectron.config.composition import Composition, override
-from spectron.errors import CheckpointError, TrackingError
+from spectron.errors import CheckpointError, TrackingError, nearest
 from spectron.experiment.experiment import Experiment, add_import_folders
 from spectron.tracking.store import RunRecord, TrackingSettings, find_run
 from spectron.weights.checkpoint_files import read_checkpoint
@@ -53,13 +52,13 @@ def find_source(reference: str, tracking: TrackingSettings | None = None) -> Sou
         return Source(_checkpoint_in(path))
     if path.suffix in (".ckpt", ".yaml") or reference.startswith((".", "/", "~")):
         raise CheckpointError(
-            f"{reference}: there is no such file. Give a checkpoint, a run's id, or an exported folder."
+            f"there is no file {reference}. Give a checkpoint, a run's id, or an exported folder.", file=reference
         )
     try:
         run = find_run(reference, tracking)
     except TrackingError as error:
-        near = difflib.get_close_matches(reference.lower(), EMBEDDED, n=1)
-        raise TrackingError(f"{error} {near[0]} is the model that comes with the project.") if near else error from None
+        near = nearest(reference.lower(), EMBEDDED)
+        raise TrackingError(f"{error} {near} is the model that comes with the project.") if near else error from None
     return Source(_checkpoint_in(run.folder), run)
 
 

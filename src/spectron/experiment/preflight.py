@@ -12,9 +12,8 @@ from typing import Protocol, runtime_checkable
 from lightning import LightningModule
 from lightning.pytorch import Callback
 
-from spectron.config.building import explaining
-from spectron.config.error_location import Section, is_users_own
-from spectron.errors import CheckpointError, ConfigError
+from spectron.config.classes import is_users_own
+from spectron.errors import CheckpointError
 from spectron.experiment.experiment import Experiment
 from spectron.weights.hub import locate
 from spectron.weights.state_dicts import require_file
@@ -34,8 +33,8 @@ def require_ready(experiment: Experiment, module: LightningModule, callbacks: It
     Raises:
         ConfigError: naming the key of the callback, or of the part of it, that refuses.
     """
-    with explaining(Section("callbacks", experiment.config["callbacks"]), experiment.where):
-        for callback in callbacks:
+    for name, callback in zip(experiment.config["callbacks"], callbacks, strict=True):
+        with experiment.document.part("callbacks", name).locating():
             if isinstance(callback, ChecksModule):
                 callback.require_ready(module)
 
@@ -53,20 +52,13 @@ def require_sources(experiment: Experiment, weights: bool = True) -> None:
         ConfigError: naming the key of a source that is not there.
         CheckpointError: naming the key of a file that is not there.
     """
-    sections = [
-        Section("model", experiment.config["model"], experiment.task),
-        Section("callbacks", experiment.config["callbacks"]),
-    ]
-    for path, cls, arguments in (part for section in sections for part in section.parts()):
-        if arguments.get("source") is None or is_users_own(cls):
-            continue
-        try:
-            locate(arguments["source"], arguments.get("revision"), bool(arguments.get("remote_code")))
-        except ConfigError as error:
-            key = (*path, "init_args")
-            raise ConfigError(f"{'.'.join(key)}.{error} (in {experiment.where((*key, 'source'))})") from error
+    for part in experiment.document.parts("model") + experiment.document.parts("callbacks"):
+        arguments = part.plain_arguments()
+        if arguments.get("source") is not None and not is_users_own(part.cls):
+            with part.locating():
+                locate(arguments["source"], arguments.get("revision"), bool(arguments.get("remote_code")))
     for name, file in experiment.config["weights"].items() if weights else ():
         try:
             require_file(Path(file), name)
         except CheckpointError as error:
-            raise CheckpointError(f"{error} (in {experiment.where(('weights', name))})") from error
+            raise error.within("", experiment.document.where(("weights", name))) from error

@@ -65,7 +65,8 @@ class CausalLanguageModel(LanguageModel):
         super().__init__()
         if (source is None) == (config is None):
             raise ConfigError(
-                "source: give either `source` (a name or folder) or `config` with `tokenizer`, exactly one of the two"
+                "give either `source` (a name or folder) or `config` with `tokenizer`, exactly one of the two",
+                key="source",
             )
         if source is not None:
             folder = locate(source, revision, remote_code)
@@ -75,7 +76,7 @@ class CausalLanguageModel(LanguageModel):
         else:
             if tokenizer is None:
                 raise ConfigError(
-                    "tokenizer: a model from `config` needs one: give `tokenizer: {text: <file>}` to train it on"
+                    "a model from `config` needs one: give `tokenizer: {text: <file>}` to train it on", key="tokenizer"
                 )
             self.tokenizer, self.lm = build_from_config(dict(config or {}), tokenizer, getattr(torch, dtype))
         self.dtype, self.lora, self.checkpointing = dtype, lora, gradient_checkpointing
@@ -100,7 +101,7 @@ class CausalLanguageModel(LanguageModel):
                 self.lm.activation_checkpointing_enable({"use_reentrant": False})
             except ValueError as error:
                 raise ConfigError(
-                    f"gradient_checkpointing: {name} does not know how to: {error}. Set it to false"
+                    f"{name} does not know how to: {error}. Set it to false", key="gradient_checkpointing"
                 ) from error
         self.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, did_you_mean
 from spectron.language_models.tokenizer import TokenizerSettings, train_tokenizer
 from spectron.weights.hub import reading, require_safetensors
 
@@ -36,8 +35,9 @@ def load_tokenizer(folder: Path, source: str, remote_code: bool) -> Any:
     # Without any of its files some kinds make a tokenizer that knows no word.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise ConfigError(
-            f"source: {source!r} ({folder}) holds no tokenizer. Copy the files of its model's tokenizer there (tokenizer.json, or those of "
-            "its kind), or save it there with save_pretrained"
+            f"{source!r} ({folder}) holds no tokenizer. Copy the files of its model's tokenizer there (tokenizer.json, or those of "
+            "its kind), or save it there with save_pretrained",
+            key="source",
         )
     return tokenizer
 
@@ -92,8 +92,9 @@ def load_model(folder: Path, source: str, remote_code: bool, dtype: torch.dtype)
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise ConfigError(
-            f"source: the safetensors of {source!r} lack {len(missing)} tensors of a {type(model).__name__} ({', '.join(missing[:3])}), "
-            "which would be random. Name a causal language model with all its weights, or set `pretrained: false` for fresh ones"
+            f"the safetensors of {source!r} lack {len(missing)} tensors of a {type(model).__name__} ({', '.join(missing[:3])}), "
+            "which would be random. Name a causal language model with all its weights, or set `pretrained: false` for fresh ones",
+            key="source",
         )
     return model
 
@@ -144,8 +145,10 @@ def configuration_class(model_type: str) -> type:
 
     if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise ConfigError(
-            f"config.model_type: transformers has no causal language model of the type {model_type!r}. "
-            + _nearest(model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, "gpt2, llama, opt, qwen3, ...")
+            f"transformers has no causal language model of the type {model_type!r}. "
+            f"{did_you_mean(model_type, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)}",
+            key="config.model_type",
+            allowed=MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         )
     return CONFIG_MAPPING[model_type]
 
@@ -160,11 +163,5 @@ def require_known(keys: dict[str, Any], known: type) -> None:
     names = {*parameters, *getattr(known, "attribute_map", {}), *OLD_SPELLINGS}
     for key in keys:
         if key not in names:
-            raise ConfigError(
-                f"config.{key}: {known.__name__} has no such key. {_nearest(key, names, ', '.join(sorted(parameters)[:12]))}"
-            )
-
-
-def _nearest(name: str, names: Any, otherwise: str) -> str:
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"There are: {otherwise}"
+            message = f"{known.__name__} has no such key. {did_you_mean(key, names)}"
+            raise ConfigError(message, key=f"config.{key}", allowed=names)

@@ -145,10 +145,11 @@ def find_driver(lm: Any, name: str) -> tuple[Driver, bool]:
         for module in was_training:
             module.training = True
     raise ConfigError(
-        f"source: {name!r} is a {config.model_type} model, which does not give its own logits when it is driven by embeddings, positions "
+        f"{name!r} is a {config.model_type} model, which does not give its own logits when it is driven by embeddings, positions "
         f"and a mask with gaps, as a spoken language model has to be ({state_of(lm) or '; '.join(reasons)}). Take a decoder all of whose "
         "layers are attention that obeys mask and position_ids, such as one of the families gpt2, opt, gpt_neox, llama, mistral, qwen, "
-        "gemma or phi"
+        "gemma or phi",
+        key="source",
     )
 
 

@@ -5,12 +5,11 @@ Source: Hu et al. 2022 (arXiv:2106.09685).
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 from torch import nn
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, did_you_mean
 
 
 @dataclass
@@ -32,7 +31,7 @@ class LoraSettings:
 
     def __post_init__(self) -> None:
         if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"rank must be at least 1, alpha above 0 and dropout in [0, 1): {self}")
+            raise ConfigError(f"rank must be at least 1, alpha above 0 and dropout in [0, 1): {self}")
 
 
 def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:
@@ -63,7 +62,7 @@ def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:
         inject_adapter_in_model(config, lm)
     except ValueError as error:
         raise ConfigError(
-            f"lora.targets: peft cannot adapt {chosen} of this model: {error}. Name linear layers"
+            f"peft cannot adapt {chosen} of this model: {error}. Name linear layers", key="lora.targets"
         ) from error
 
 
@@ -79,13 +78,12 @@ def require_layers(lm: nn.Module, targets: list[str]) -> None:
     ends = sorted({name.rpartition(".")[2] for name in names})
     if not targets:
         raise ConfigError(
-            f"lora.targets: the list is empty. Leave it out for peft's choice, or name some of: {', '.join(ends)}"
+            f"the list is empty. Leave it out for peft's choice, or name some of: {', '.join(ends)}", key="lora.targets"
         )
     for target in targets:
         if not any(name == target or name.endswith("." + target) for name in names):
-            close = difflib.get_close_matches(target, ends, n=1)
-            cure = f"Did you mean {close[0]!r}? " if close else ""
-            raise ConfigError(f"lora.targets: no layer is named {target!r}. {cure}There are: {', '.join(ends)}")
+            message = f"no layer is named {target!r}. {did_you_mean(target, ends)}"
+            raise ConfigError(message, key="lora.targets", allowed=ends)
 
 
 def set_adapter_modes(lm: nn.Module, checkpointing: bool) -> None:

@@ -20,8 +20,9 @@ def require_vocabulary(tokenizer: Any, lm: Any, name: str) -> None:
     rows = lm.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise ConfigError(
-            f"source: the tokenizer of {name!r} has {len(tokenizer)} tokens and its model embeddings for {rows}: they do not belong "
-            "together. Put the model's own tokenizer into the folder, or resize the model's embeddings and save it again"
+            f"the tokenizer of {name!r} has {len(tokenizer)} tokens and its model embeddings for {rows}: they do not belong "
+            "together. Put the model's own tokenizer into the folder, or resize the model's embeddings and save it again",
+            key="source",
         )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
 from rich.console import Console
+
+from spectron.config.nested import leaves
 
 
 @dataclass
@@ -43,21 +43,15 @@ class MetricValue:
         return finite | {f"{self.name}.count": float(self.count)}
 
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
-    """A nested mapping as dotted names and texts; lists of plain values stay one text."""
-    return dict(_leaves(tree, prefix))
+def flatten(tree: Any) -> dict[str, str]:
+    """Return a nested mapping as dotted names and texts; lists of plain values stay one text."""
+    return {".".join(path): str(value) for path, value in leaves(tree, _is_nested)}
 
 
-def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    dot = prefix and prefix + "."
-    if isinstance(tree, Mapping) and tree:
-        for key, value in tree.items():
-            yield from _leaves(value, f"{dot}{key}")
-    elif isinstance(tree, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in tree):
-        for index, value in enumerate(tree):
-            yield from _leaves(value, f"{dot}{index}")
-    else:
-        yield prefix, str(tree)
+def _is_nested(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(isinstance(item, Mapping | list | tuple) for item in value)
+    return isinstance(value, Mapping) and len(value) > 0
 
 
 VALIDATION = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import math
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from spectron.errors import ConfigError, TrainingError
+from spectron.errors import ConfigError, TrainingError, did_you_mean
 
 
 @dataclass
@@ -61,7 +60,7 @@ def freeze(model: nn.Module, patterns: list[str]) -> None:
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise ConfigError(
-                f"optimisation.freeze: {pattern!r} matches no parameter; {_nearest_pattern(pattern, names)}"
+                f"{pattern!r} matches no parameter. {_nearest_pattern(pattern, names)}", key="optimisation.freeze"
             )
     for name, parameter in model.named_parameters():
         if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
@@ -71,13 +70,7 @@ def freeze(model: nn.Module, patterns: list[str]) -> None:
 def _nearest_pattern(pattern: str, names: list[str]) -> str:
     """A pattern like a wrong one that does match: a module of the model, at whatever depth, and all in it."""
     modules = [name.split(".")[:depth] for name in names for depth in range(1, name.count(".") + 1)]
-    near = difflib.get_close_matches(pattern, sorted({".".join(parts) + ".*" for parts in modules}), 1)
-    parts = sorted({name.split(".")[0] for name in names})
-    return (
-        f"did you mean {near[0]!r}?"
-        if near
-        else f"the model's parts are {', '.join(parts)}: freeze one with `<part>.*`"
-    )
+    return did_you_mean(pattern, (".".join(parts) + ".*" for parts in modules))
 
 
 def keep_frozen_in_eval(model: nn.Module) -> None:
@@ -97,7 +90,11 @@ def parameter_groups(model: nn.Module, settings: Optimisation) -> list[dict[str,
     parts = [name for name, _ in model.named_children()]
     for name in settings.part_factors:
         if name not in parts:
-            raise ConfigError(f"part_factors names {name!r}, which is no part of the model; parts: {', '.join(parts)}")
+            raise ConfigError(
+                f"{name!r} is no part of the model. {did_you_mean(name, parts)}",
+                key="optimisation.part_factors",
+                allowed=parts,
+            )
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

@@ -62,8 +62,9 @@ class HiFiGANVocoder(Vocoder):
         settings = settled(self.generator.trained_on, trained_on, source)
         if settings.hop_samples != self.generator.hop_samples:
             raise ConfigError(
-                f"source: {source!r} makes {self.generator.hop_samples} samples of a frame, where its spectrogram settings say "
-                f"{settings.hop_samples}: description and generator do not belong together. Correct `trained_on`, or take another folder"
+                f"{source!r} makes {self.generator.hop_samples} samples of a frame, where its spectrogram settings say "
+                f"{settings.hop_samples}: description and generator do not belong together. Correct `trained_on`, or take another folder",
+                key="source",
             )
         require_same_mel(mel, settings, source, bridge)
         self.bridge = MelBridge(mel, settings, mel_format or self.generator.wanted)
@@ -107,8 +108,9 @@ def read_generator(folder: Path, source: str) -> HiFiGANFormat:
             if kind.fits(folder):
                 return kind(folder, source)
     raise ConfigError(
-        f"source: {source!r} ({folder}) is no HiFi-GAN: it needs the authors' config.json (upsample_rates, num_mels, ...), a config.json "
-        "of transformers' SpeechT5HifiGan (model_type speecht5_hifigan), or speechbrain's hyperparams.yaml"
+        f"{source!r} ({folder}) is no HiFi-GAN: it needs the authors' config.json (upsample_rates, num_mels, ...), a config.json "
+        "of transformers' SpeechT5HifiGan (model_type speecht5_hifigan), or speechbrain's hyperparams.yaml",
+        key="source",
     )
 
 
@@ -119,11 +121,14 @@ def settled(found: MelConfig | None, given: MelConfig | None, source: str) -> Me
         ConfigError: beginning with ``trained_on``, where there is none, or two.
     """
     if found is not None and given is not None:
-        raise ConfigError(f"trained_on: {source!r} tells its settings itself, {as_yaml(found)}. Remove `trained_on`")
+        raise ConfigError(
+            f"{source!r} tells its settings itself, {as_yaml(found)}. Remove `trained_on`", key="trained_on"
+        )
     settings = found or given
     if settings is None:
         raise ConfigError(
-            f"trained_on: {source!r} does not tell the spectrogram settings that it was trained on. State them; those of "
-            f"microsoft/speecht5_hifigan are trained_on: {as_yaml(SPEECHT5)}"
+            f"{source!r} does not tell the spectrogram settings that it was trained on. State them; those of "
+            f"microsoft/speecht5_hifigan are trained_on: {as_yaml(SPEECHT5)}",
+            key="trained_on",
         )
     return settings

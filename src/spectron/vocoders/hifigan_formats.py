@@ -68,7 +68,7 @@ class HiFiGANFormat(nn.Module, ABC):
             ConfigError: naming those that are missing, left over or of another shape.
         """
         try:
-            require_cover(self.network.state_dict(), tensors, f"source: {self.source!r}")
+            require_cover(self.network.state_dict(), tensors, repr(self.source), key="source")
         except CheckpointError as error:
             raise ConfigError(str(error)) from error
         self.network.load_state_dict(tensors)
@@ -227,8 +227,9 @@ def slaney_mel(source: str, rate_hz: int, hop: int, window: int, fft_size: int, 
     )
     if mel.fft_size != fft_size:
         raise ConfigError(
-            f"source: {source!r} was trained with an FFT of {fft_size} samples around a window of {window}; the speech head's has "
-            f"{mel.fft_size}, the power of two that holds the window. Take another vocoder"
+            f"{source!r} was trained with an FFT of {fft_size} samples around a window of {window}; the speech head's has "
+            f"{mel.fft_size}, the power of two that holds the window. Take another vocoder",
+            key="source",
         )
     return mel
 
@@ -250,7 +251,8 @@ def read_safetensors(folder: Path, source: str) -> dict[str, Tensor]:
     files = sorted(folder.glob("*.safetensors"))
     if len(files) > 1:
         raise ConfigError(
-            f"source: {source!r} holds {len(files)} files of weights, {files[0].name} and others. Give a folder with one"
+            f"{source!r} holds {len(files)} files of weights, {files[0].name} and others. Give a folder with one",
+            key="source",
         )
     return load_file(files[0])
 

@@ -50,7 +50,8 @@ class SpeechbrainFormat(HiFiGANFormat):
         kind = settings.pop("class", "")
         if kind.rpartition(".")[2] != "HifiganGenerator" or settings.get("cond_channels"):
             raise ConfigError(
-                f"source: the generator of {source!r} is a {kind or 'nameless class'}, not an unconditioned HifiganGenerator"
+                f"the generator of {source!r} is a {kind or 'nameless class'}, not an unconditioned HifiganGenerator",
+                key="source",
             )
         self.network = speechbrain_generator(**settings)
         self.load(without_weight_norm(read_weights(folder, source)))
@@ -83,8 +84,9 @@ def read_weights(folder: Path, source: str) -> dict[str, Tensor]:
         return load_file(folder / "generator.safetensors")
     if not (folder / "generator.ckpt").is_file():
         raise ConfigError(
-            f"source: {source!r} ({folder}) has a hyperparams.yaml but neither generator.safetensors nor generator.ckpt; pickled weights "
-            f"are not fetched from a hub. Fetch the whole repository (hf download {source} --local-dir <folder>) and give that folder"
+            f"{source!r} ({folder}) has a hyperparams.yaml but neither generator.safetensors nor generator.ckpt; pickled weights "
+            f"are not fetched from a hub. Fetch the whole repository (hf download {source} --local-dir <folder>) and give that folder",
+            key="source",
         )
     tensors: dict[str, Tensor] = torch.load(folder / "generator.ckpt", map_location="cpu", weights_only=True)
     return tensors
@@ -103,8 +105,9 @@ def spectrogram_of(values: dict[str, Any], source: str) -> tuple[MelConfig | Non
     if found["power"] != 1 or not found["compression"]:
         logarithm = "with" if found["compression"] else "without"
         raise ConfigError(
-            f"source: {source!r} wants spectrograms of power {found['power']} {logarithm} a logarithm, "
-            "which cannot be made of the speech head's exactly. Take a vocoder with power 1 and dynamic_range_compression"
+            f"{source!r} wants spectrograms of power {found['power']} {logarithm} a logarithm, "
+            "which cannot be made of the speech head's exactly. Take a vocoder with power 1 and dynamic_range_compression",
+            key="source",
         )
     mel = slaney_mel(
         source,

@@ -76,8 +76,9 @@ def require_same_mel(head: MelConfig, trained_on: MelConfig, source: str, bridge
     )
     kept = " (`bridge: exact` converts nothing but floor and area_norm)" if bridge == "exact" else ""
     raise ConfigError(
-        f"source: {source!r} was trained on another spectrogram than the speech head's: {listed}{kept}. Give the head the vocoder's, "
-        f"model.head.init_args.mel: {as_yaml(trained_on)}{bridging}; or take a vocoder of the head's settings"
+        f"{source!r} was trained on another spectrogram than the speech head's: {listed}{kept}. Give the head the vocoder's, "
+        f"model.head.init_args.mel: {as_yaml(trained_on)}{bridging}; or take a vocoder of the head's settings",
+        key="source",
     )
 
 

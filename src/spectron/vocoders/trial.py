@@ -28,7 +28,7 @@ def require_waveform(vocoder: Vocoder) -> None:
     finally:
         for module in was_training:
             module.training = True
-    name, due = f"vocoder: {type(vocoder).__name__}", num_frames * vocoder.mel.hop_samples
+    name, due = type(vocoder).__name__, num_frames * vocoder.mel.hop_samples
     if not (isinstance(result, tuple) and len(result) == 2 and all(isinstance(tensor, Tensor) for tensor in result)):
         raise ConfigError(
             f"{name}: forward gives a {type(result).__name__}. Return the pair waveform (B, S), num_samples (B,)"

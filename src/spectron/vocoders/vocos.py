@@ -67,7 +67,7 @@ class VocosVocoder(Vocoder):
         self.backbone = Backbone(mel.n_mels, vocos)
         self.head = InverseSTFTHead(mel, vocos)
         if source is not None:
-            require_cover(self.state_dict(), tensors, f"source: {source!r}")
+            require_cover(self.state_dict(), tensors, repr(source), key="source")
             self.load_state_dict(tensors)
 
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,7 +110,8 @@ def read_vocos(folder: Path, source: str) -> tuple[Settings, dict[str, Tensor]]:
         folder = folder / "vocoder"
     if not (folder / SETTINGS_FILE).is_file() and not (folder / "config.yaml").is_file():
         raise ConfigError(
-            f"source: {source!r} ({folder}) holds neither {SETTINGS_FILE} nor a published Vocos' config.yaml. Name another"
+            f"{source!r} ({folder}) holds neither {SETTINGS_FILE} nor a published Vocos' config.yaml. Name another",
+            key="source",
         )
     require_safetensors(folder, source)
     with reading(source, "a Vocos vocoder"):
