@@ -109,7 +109,7 @@ def system_of(pl_module: LightningModule) -> SpokenLanguageModel:
     system = getattr(pl_module, "model", None)
     if not isinstance(system, SpokenLanguageModel):
         raise ConfigError(
-            f"SpeechEvaluation needs a task whose `model` continues speech (spectron.contracts.SpokenLanguageModel), and that of "
+            f"this callback needs a task whose `model` continues speech (spectron.contracts.SpokenLanguageModel), and that of "
             f"{type(pl_module).__name__} does not: remove the callback (set it to null) or choose another task"
         )
     return system

@@ -93,7 +93,7 @@ def model_of(pl_module: LightningModule) -> VocoderModel:
     model = getattr(pl_module, "model", None)
     if not isinstance(model, VocoderModel):
         raise ConfigError(
-            f"VocoderEvaluation needs a task that trains a vocoder (spectron.training.VocoderModule), not {type(pl_module).__name__}: "
+            f"this callback needs a task that trains a vocoder (spectron.training.VocoderModule), not {type(pl_module).__name__}: "
             "remove the callback (set it to null) or choose another task"
         )
     return model

@@ -47,7 +47,7 @@ class DNSMOSPredictor(QualityPredictor):
         absent = [name for name in ("speechmos", "onnxruntime") if importlib.util.find_spec(name) is None]
         if not absent:
             return None
-        return f"DNSMOSPredictor needs {' and '.join(absent)}: pip install speechmos==0.0.1.1 onnxruntime==1.32.0"
+        return f"not installed: {' and '.join(absent)}; pip install speechmos==0.0.1.1 onnxruntime==1.32.0"
 
     def weight_files(self) -> list[Path]:
         """The two networks: of P.835 and of P.808."""

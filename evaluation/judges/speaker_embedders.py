@@ -44,7 +44,7 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
         self.package: Any = None
         if importlib.util.find_spec("resemblyzer") is None:
             raise ConfigError(
-                "ResemblyzerEmbedder needs the package resemblyzer: pip install resemblyzer==0.1.4 'setuptools<81'"
+                "the package resemblyzer is not installed: pip install resemblyzer==0.1.4 'setuptools<81'"
             )
 
     @property

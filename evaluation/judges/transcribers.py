@@ -36,11 +36,11 @@ class CTCTranscriber(Transcriber):
         super().__init__()
         if not (Path(folder) / "config.yaml").is_file():
             raise ConfigError(
-                f"CTCTranscriber.folder: {folder} has no config.yaml; name a folder that `spectron export` wrote from a CTC run"
+                f"{folder} has no config.yaml; name a folder that `spectron export` wrote from a CTC run", key="folder"
             )
         if lexicon is not None and not Path(lexicon).is_file():
             raise ConfigError(
-                f"CTCTranscriber.lexicon: there is no file {lexicon}; name a text file with a word a line"
+                f"there is no file {lexicon}; name a text file with a word a line", key="lexicon", file=lexicon
             )
         self.folder, self.lexicon_file = folder, lexicon
         self.lexicon: Lexicon | None = None
@@ -64,7 +64,7 @@ class CTCTranscriber(Transcriber):
         model = getattr(module, "model", module)
         if not isinstance(model, CTCModel):
             raise ConfigError(
-                f"CTCTranscriber.folder: {self.folder} holds a {type(model).__name__}; a CTCModel is needed to hear words"
+                f"{self.folder} holds a {type(model).__name__}; a CTCModel is needed to hear words", key="folder"
             )
         self.model = model
         self.lexicon = None if self.lexicon_file is None else Lexicon.read(Path(self.lexicon_file), model.characters)
@@ -112,15 +112,13 @@ class PocketSphinxTranscriber(Transcriber):
         super().__init__()
         if grammar is not None and not Path(grammar).is_file():
             raise ConfigError(
-                f"PocketSphinxTranscriber.grammar: there is no file {grammar}; name a file of sentences in JSGF"
+                f"there is no file {grammar}; name a file of sentences in JSGF", key="grammar", file=grammar
             )
         self.grammar, self.pronunciations, self.dither = grammar, pronunciations or {}, dither
         try:
             import pocketsphinx
         except ImportError as error:
-            raise ConfigError(
-                "PocketSphinxTranscriber needs the package pocketsphinx: pip install pocketsphinx==5.1.1"
-            ) from error
+            raise ConfigError("the package pocketsphinx is not installed: pip install pocketsphinx==5.1.1") from error
         self.package = pocketsphinx
 
     @property
@@ -157,7 +155,7 @@ class PocketSphinxTranscriber(Transcriber):
                 if unknown
                 else "it is no JSGF"
             )
-            raise ConfigError(f"PocketSphinxTranscriber.grammar: {grammar} cannot be used, {told}") from error
+            raise ConfigError(f"{grammar} cannot be used, {told}", key="grammar") from error
         self.decoder.activate_search("sentences")
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:

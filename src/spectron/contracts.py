@@ -43,7 +43,7 @@ class Decoding:
             ``speech_num_samples``, whatever stop probability and limits say; rows without one are free.
 
     Raises:
-        ValueError: if ``max_text_tokens`` or ``filler_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or ``temperature`` or
+        ConfigError: if ``max_text_tokens`` or ``filler_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or ``temperature`` or
             ``top_k`` is below 0.
     """
 

@@ -51,7 +51,9 @@ def yaml(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(TINY.parent)
     (tmp_path / "parts.py").write_text(PARTS)
     path = tmp_path / "delta.yaml"
-    path.write_text(f"extends: {TINY}\nmodel: {{end: {{class_path: parts.py:Refusing, init_args: {{source: WHICH}}}}}}\n")
+    path.write_text(
+        f"extends: {TINY}\nmodel: {{end: {{class_path: parts.py:Refusing, init_args: {{source: WHICH}}}}}}\n"
+    )
     return path
 
 
@@ -163,10 +165,10 @@ def test_defect_of_spectron_keeps_its_traceback(monkeypatch):
 
 
 def test_class_without_the_supplied_argument_is_refused(yaml):
+    (yaml.parent / "bare.py").write_text(
+        "import tiny_task\n\n\nclass Bare(tiny_task.Squash):\n"
+        "    def __init__(self) -> None:\n        super().__init__(1)\n"
+    )
     with pytest.raises(ConfigError, match="the constructor of Bare must take int as its first argument") as raised:
-        (yaml.parent / "bare.py").write_text(
-            "import tiny_task\n\n\nclass Bare(tiny_task.Squash):\n"
-            "    def __init__(self) -> None:\n        super().__init__(1)\n"
-        )
         Experiment.read(TINY, [f"model.end={yaml.parent}/bare.py:Bare"])
     assert raised.value.key == "model.end.class_path"

@@ -117,15 +117,15 @@ def test_a_stored_configuration_that_is_run_again_is_overwritten_and_the_differe
         (
             "        super().__init__()\n",
             "",
-            r"my_encoder\.py, line 9: AttributeError: cannot assign module.*Call super",
+            r"my_encoder\.py, line 9: AttributeError: cannot assign module before",
         ),
-        (", -(-num_samples // self.chunk)\n", "\n", r"forward gives a tensor \(2, 75, 24\).*Return the pair"),
+        (", -(-num_samples // self.chunk)\n", "\n", r"forward gives a tensor \(3, 25, 24\).*Return the pair"),
         (
             "self.layer(waveform.",
             "self.lajer(waveform.",
             r"my_encoder\.py, line 15: AttributeError: .*lajer",
         ),
-        ("num_samples // self.chunk)", "num_samples / self.chunk)", r"num_steps a tensor \(2\) of torch.float32"),
+        ("num_samples // self.chunk)", "num_samples / self.chunk)", r"num_steps a tensor \(3\) of torch.float32"),
         ("self.layer(waveform.", "self.layer(waveform[:, :5].", r"my_encoder\.py, line 15: RuntimeError"),
     ],
 )
@@ -133,8 +133,9 @@ def test_an_encoder_of_a_users_own_that_is_wrong_is_told_when_it_is_built(file, 
     assert before in ENCODER
     (tmp_path / "my_encoder.py").write_text(ENCODER.replace(before, after))
     (tmp_path / "wrong.yaml").write_text(file.read_text())
-    with pytest.raises(ConfigError, match=rf"^model\.encoder: Chunks: .*{message}.*\(in {tmp_path}/wrong\.yaml\)$"):
+    with pytest.raises(ConfigError, match=f"Chunks: .*{message}") as raised:
         Experiment.read(tmp_path / "wrong.yaml").module()
+    assert (raised.value.key, raised.value.origin) == ("model.encoder", f"{tmp_path}/wrong.yaml")
 
 
 def test_trying_a_part_out_leaves_the_modes_as_they_were(file):
@@ -147,14 +148,13 @@ def test_a_missing_manifest_and_missing_weights_name_key_file_and_cure(file, tmp
         (f"{tmp_path}/gone.jsonl", f"{tmp_path}/gone.jsonl"),
         ("gone.jsonl", f"{Path.cwd()}/gone.jsonl"),
     ):
-        message = rf"^data\.init_args\.manifest: there is no file {whole}: .*seen from the current folder.*\(in the command line\)$"
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match=f"there is no file {whole}") as raised:
             inspect_experiment(Experiment.read(file, [f"data.init_args.manifest={gone}"]))
+        assert (raised.value.key, raised.value.origin) == ("data.init_args.manifest", "the command line")
     (tmp_path / "encoder.safetensors").touch()
-    with pytest.raises(
-        CheckpointError, match=r"^weights\.encoder: no such file: .*Did you mean \S+/encoder\.safetensors\? \(in the"
-    ):
+    with pytest.raises(CheckpointError, match=r"Did you mean \S+/encoder\.safetensors\?") as raised:
         Experiment.read(file, [f"weights.encoder={tmp_path}/encodr.safetensors"]).module()
+    assert (raised.value.key, raised.value.origin) == ("weights.encoder", "the command line")
 
 
 @pytest.mark.parametrize("run", [inspect_experiment, fit])
@@ -168,17 +168,13 @@ def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_be
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
         f"{judge}.init_args.source={tmp_path}",
     ]
-    with pytest.raises(
-        ConfigError,
-        match=rf"(?s)^{judge}\.init_args\.source: '{tmp_path}' .*no weights at all.*\(in the command line\)$",
-    ):
+    with pytest.raises(ConfigError, match=rf"(?s)'{tmp_path}' .*no weights at all") as raised:
         run(Experiment.read(file, overrides))
+    assert (raised.value.key, raised.value.origin) == (f"{judge}.init_args.source", "the command line")
     vocoders = ["callbacks.vocoder.class_path=spectron.evaluation.callbacks.VocoderEvaluation"]
-    with pytest.raises(
-        ConfigError,
-        match=r"^callbacks\.vocoder: VocoderEvaluation: needs a task that trains a vocoder .*command line\)$",
-    ):
+    with pytest.raises(ConfigError, match="needs a task that trains a vocoder") as raised:
         run(Experiment.read(file, vocoders))
+    assert (raised.value.key, raised.value.origin) == ("callbacks.vocoder", "the command line")
     assert len(list_runs()) == before
 
 
@@ -195,29 +191,25 @@ def test_a_check_that_fails_ends_with_1_and_says_which(file, capsys):
 def test_a_part_built_alone_names_its_key_too(file, part):
     (file.parent / "refusing.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
-        "class Refusinghead(MelRegressionHead):\n  def __init__(self, hidden_size, source: str = ''):\n        raise OSError('source: no')\n\n\n"
-        "class Refusingvocoder(GriffinLimVocoder):\n  def __init__(self, mel, source: str = ''):\n        raise OSError('source: no')\n"
+        "class Refusinghead(MelRegressionHead):\n  def __init__(self, hidden_size, source: str = ''):\n        raise OSError('no')\n\n\n"
+        "class Refusingvocoder(GriffinLimVocoder):\n  def __init__(self, mel, source: str = ''):\n        raise OSError('no')\n"
     )
     experiment = Experiment.read(file, [f"model.{part}={file.parent}/refusing.py:Refusing{part}"])
-    with pytest.raises(ConfigError, match=rf"^model\.{part}\.init_args\.source: no \(in the command line\)$"):
+    with pytest.raises(ConfigError, match=f"Refusing{part}: no") as raised:
         list(named_parts(experiment, part)[0].verdicts())
+    assert (raised.value.key, raised.value.origin) == (f"model.{part}", "the command line")
 
 
-@pytest.mark.parametrize(
-    ("part", "given"), [("head", "the language model's width"), ("vocoder", "the speech head's MelConfig")]
-)
+@pytest.mark.parametrize(("part", "given"), [("head", "int"), ("vocoder", "MelConfig")])
 def test_a_part_that_takes_nothing_of_what_it_is_given_is_told_so(file, part, given):
     (file.parent / "bare.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
         "class Barehead(MelRegressionHead):\n    def __init__(self):\n        super().__init__(24)\n\n\n"
         "class Barevocoder(GriffinLimVocoder):\n    def __init__(self):\n        super().__init__(None)\n"
     )
-    experiment = Experiment.read(file, [f"model.{part}={file.parent}/bare.py:Bare{part}"])
-    told = rf"^model\.{part}: its class has to take {given} as its first argument \(.*2 were given\) \(in the command line\)$"
-    with pytest.raises(ConfigError, match=told):
-        list(named_parts(experiment, part)[0].verdicts())
-    with pytest.raises(ConfigError, match=told):
-        experiment.module()
+    with pytest.raises(ConfigError, match=f"must take {given} as its first argument") as raised:
+        Experiment.read(file, [f"model.{part}={file.parent}/bare.py:Bare{part}"])
+    assert (raised.value.key, raised.value.origin) == (f"model.{part}.class_path", "the command line")
 
 
 @pytest.mark.parametrize(
@@ -225,11 +217,11 @@ def test_a_part_that_takes_nothing_of_what_it_is_given_is_told_so(file, part, gi
     [
         (
             "model.optimisation.freeze=['encoder.lajer.*']",
-            r"freeze: 'encoder\.lajer\.\*' matches no parameter; did you mean 'encoder\.layer\.\*'\?",
+            r"freeze: 'encoder\.lajer\.\*' matches no parameter\. Did you mean `encoder\.layer\.\*`\?",
         ),
         (
             "model.optimisation.freeze=['encodr.*']",
-            r"freeze: 'encodr\.\*' matches no parameter; did you mean 'encoder\.\*'\?",
+            r"freeze: 'encodr\.\*' matches no parameter\. Did you mean `encoder\.\*`\?",
         ),
         (
             "weights.encodr=encoder.safetensors",

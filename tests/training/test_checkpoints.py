@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
-from spectron.errors import CheckpointError
+from spectron.errors import CheckpointError, ConfigError
 from spectron.tracking.measure import MetricValue
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
@@ -150,7 +150,7 @@ def test_a_step_draws_the_same_whatever_was_before(tmp_path):
 
 
 def test_settings_are_checked():
-    with pytest.raises(ValueError, match="every_n_steps must be at least 1"):
+    with pytest.raises(ConfigError, match="every_n_steps must be at least 1"):
         CheckpointSettings(every_n_steps=0)
 
 

@@ -25,7 +25,7 @@ class FrameStackEncoder(SpeechEncoder):
         mel: Spectrogram settings.
 
     Raises:
-        ValueError: if ``stack`` is smaller than 1.
+        ConfigError: if ``stack`` is smaller than 1.
     """
 
     def __init__(self, output_dim: int, stack: int = 4, mel: MelConfig | None = None) -> None:

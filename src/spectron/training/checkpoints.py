@@ -38,7 +38,7 @@ class CheckpointSettings:
         mode: Whether the smallest or the largest value of ``monitor`` is best.
 
     Raises:
-        ValueError: if ``every_n_steps`` is below 1 or ``keep`` below 0.
+        ConfigError: if ``every_n_steps`` is below 1 or ``keep`` below 0.
     """
 
     every_n_steps: int = 500

@@ -56,7 +56,7 @@ class Seconds(Transcriber):
     def load(self):
         if not self.there:
             from spectron.errors import ConfigError
-            raise ConfigError("Seconds.there: the weights are not here")
+            raise ConfigError("the weights are not here", key="there")
 
     def transcribe(self, waveforms, sample_rate_hz):
         return [" ".join(["word"] * (1 + len(w) // sample_rate_hz)) for w in waveforms]
@@ -306,7 +306,7 @@ def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
         ),
         (
             "tasks.continuation.init_args.metrics=[spectron.evaluation.metrics.PredictedMos]",
-            "error: tasks.continuation: the metric PredictedMos needs a judge that is not given",
+            "error: tasks.continuation: Continuation: the metric PredictedMos needs a judge that is not given",
         ),
     ],
 )
