@@ -1,4 +1,4 @@
-"""Checked values of a configuration: each becomes plain values again, with every default, or the object that it describes."""
+"""Checked values of a configuration, which return plain values with all defaults, or the objects that they describe."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ class Part(Checked):
         accepted: All arguments that it could give, in the order of the signature.
         where: Returns the file that sets a key.
         named: Whether the configuration names the class (``class_path``, ``init_args``) or only holds its arguments.
-        deferred: Whether the platform gives the first arguments later: ``build`` then returns a function that takes them.
+        deferred: Whether the platform gives the first arguments later: ``build`` then returns a function that takes
+            them.
         examine: Returns what is wrong with an object of a user's class once it is built, or None.
     """
 
@@ -169,8 +170,8 @@ class Part(Checked):
         """Add key and origin to an error of this part, while it is built or used.
 
         Raises:
-            SpectronError: of the same kind; a ``ConfigError`` for Python's own errors about values, types and files, and
-                for any error of a user's class. Other errors are defects of Spectron and stay as they are.
+            SpectronError: of the same kind; a ``ConfigError`` for Python's own errors about values, types and files,
+                and for any error of a user's class. Other errors are defects of Spectron and stay as they are.
         """
         try:
             yield

@@ -1,7 +1,7 @@
 """Check of a configuration against the type hints of the classes that it names, before anything is built.
 
-Every mistake names its key path, the file that sets the key and the nearest valid name. A ``class_path`` is accepted only
-where a type hint asks for a class, so a configuration from a stranger cannot run code of its choosing.
+Every mistake names its key path, the file that sets the key and the nearest valid name. A ``class_path`` is accepted
+only where a type hint asks for a class, so a configuration from a stranger cannot run code of its choosing.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Checker:
         for key in values:
             if key not in accepted:
                 raise self.error((*path, key), f"{owner} takes no `{key}`. {did_you_mean(key, accepted)}", accepted)
-        checked = {}
+        checked: dict[str, Checked] = {}
         for key, parameter in accepted.items():
             if key in values and values[key] is None and parameter.default is None:
                 checked[key] = Leaf((*path, key), None)
@@ -192,7 +192,7 @@ class Checker:
         """Check a plain value; no class may be named in it."""
         if "class_path" in keys(value):
             raise self.error(path, f"no class can be built here: {shown(hint)} is expected")
-        # jsonargparse imports a function for a dotted path given to a Callable; functions have no place in a configuration.
+        # jsonargparse would import a function for the dotted path of a Callable; a configuration names no functions.
         if get_origin(hint) in (Callable, CALLABLE) and value is not None:
             raise self.error(path, f"this can only be set from Python, got {value!r}")
         exact = type(value) in options_of(hint) and isinstance(value, str | int | float | None)

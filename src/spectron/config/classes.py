@@ -78,7 +78,7 @@ def import_class(class_path: str) -> type:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name + ".").startswith(error.name + "."):
             raise NoSuchClass(
-                f"there is no module `{error.name}` among the installed ones, in the YAML's folder or in the current folder"
+                f"there is no module `{error.name}`: not installed, and neither in the YAML's nor in the current folder"
             ) from error
         raise ConfigError(f"`{class_path}`: importing {module_name} failed: {error}.") from error
     except Exception as error:  # whatever a user's module raises while it is imported
@@ -97,7 +97,7 @@ def options_of(hint: Any) -> tuple[Any, ...]:
 
 
 def part_hints(hint: Any) -> list[PartHint]:
-    """Return the classes that a hint asks for: of ``Encoder | None``, ``Encoder``; of ``Callable[[int], Head]``, ``Head``."""
+    """Return the classes that a hint asks for: ``Encoder`` of ``Encoder | None``, or of a callable that returns it."""
     if len(options_of(hint)) > 1:
         return [part for option in options_of(hint) for part in part_hints(option)]
     if get_origin(hint) is Annotated:
@@ -129,7 +129,8 @@ def nearest_class(class_path: str, hints: list[PartHint]) -> str:
             importlib.import_module(package.name)
     found: list[type] = [hint.base for hint in hints]
     for cls in found:
-        found += [sub for sub in cls.__subclasses__() if sub not in found]
+        subclasses: list[type] = cls.__subclasses__()
+        found += [sub for sub in subclasses if sub not in found]
     # Names without their packages are compared: the packages would outweigh the names.
     public = {
         cls.__name__: public_path(cls)

@@ -1,8 +1,8 @@
 """Composition of a configuration from base files, deltas, environment variables and overrides.
 
-A file names its bases with ``extends:`` and states only what it changes. ``${here}`` stands for the folder of the file that
-contains it, ``${oc.env:NAME}`` for an environment variable, ``${a.b}`` for another key (OmegaConf's interpolations). The
-composition records which file sets each key.
+A file names its bases with ``extends:`` and states only what it changes. ``${here}`` stands for the folder of the file
+that contains it, ``${oc.env:NAME}`` for an environment variable, ``${a.b}`` for another key (OmegaConf's
+interpolations). The composition records which file sets each key.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _place(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Replace ``${here}`` and relative paths of class files by absolute ones: after merging, the folder is not known."""
+    """Make ``${here}`` and the paths of class files absolute, because the folder is not known after merging."""
 
     def placed(value: Any) -> Any:
         if not isinstance(value, str):
@@ -158,6 +158,7 @@ def _parse_override(item: str) -> dict[str, Any]:
         ) from error
     for name in reversed(key.split(".")):
         value = {name: value}
+    assert isinstance(value, dict)
     return _place(value, Path.cwd())
 
 

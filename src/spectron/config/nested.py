@@ -9,7 +9,7 @@ KeyPath = tuple[str, ...]
 
 
 def walk(tree: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield every value of nested mappings, lists and tuples with its path: ``tree`` itself first, then what it holds."""
+    """Yield every value of nested mappings, lists and tuples with its path, outer values first."""
     yield path, tree
     for key, value in items(tree):
         yield from walk(value, (*path, str(key)))

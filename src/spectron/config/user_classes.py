@@ -1,8 +1,8 @@
 """Classes of a ``.py`` file that belongs to no package: ``path/to/my_encoder.py:MyEncoder`` instead of a dotted path.
 
 A file is loaded once, under a module name made from its whole path. The file hides no installed module and no installed
-module hides it, and two files of one name in two folders are two modules. Users read the path of the file, never the module
-name, and the path is stored with a run.
+module hides it, and two files of one name in two folders are two modules. Users read the path of the file, never the
+module name, and the path is stored with a run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _modules: dict[Path, ModuleType] = {}
 
 
 class NoSuchClass(ConfigError):
-    """The name of a class is wrong. The message states no correction: the code that knows the allowed classes adds it."""
+    """The name of a class is wrong; the code that knows the allowed classes adds the nearest name."""
 
 
 def is_reference(value: Any) -> bool:

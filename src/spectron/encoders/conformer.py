@@ -1,7 +1,7 @@
-"""Conformer on log-mel: speechbrain's blocks behind a convolutional front end that keeps one step in four.
+"""Conformer on log-mel: blocks of speechbrain after a convolutional front end that keeps one step in four.
 
-Source: Gulati et al. 2020 (arXiv:2005.08100). Differences: relative positions after Transformer-XL and a layer norm in the
-convolution module, as in speechbrain; padding is hidden from every convolution, which speechbrain leaves open.
+Source: Gulati et al. 2020 (arXiv:2005.08100). Differences: relative positions of Transformer-XL and a layer norm in the
+convolution module, as in speechbrain. In contrast to speechbrain, padding is hidden from every convolution.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ConformerSettings:
         layers: Blocks.
         heads: Attention heads; they divide ``width``.
         feedforward: Width inside the feed-forward modules.
-        kernel: Steps seen by the convolution module, an odd number.
+        kernel: Kernel size of the convolution module in steps, an odd number.
         dropout: Dropout in every block.
     """
 
@@ -90,7 +90,7 @@ class ConformerEncoder(SpeechEncoder):
     Args:
         conformer: Size of the blocks.
         mel: Spectrogram settings.
-        spec_augment: What is hidden in training; None hides nothing.
+        spec_augment: Amount of SpecAugment in training; None disables it.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class ConformerEncoder(SpeechEncoder):
 
 
 def normalise(mel: Tensor, num_frames: Tensor) -> Tensor:
-    """Subtract each recording's mean of every band, divide by its deviation over all bands: (B, T, M); padding stays 0."""
+    """Normalise (B, T, M) per recording: mean 0 in every band, standard deviation 1 over all bands; padding stays 0."""
     valid = ~padding_mask(num_frames, mel.shape[1])[..., None]
     count = num_frames[:, None, None].clamp(min=1)
     centred = (mel - (mel * valid).sum(1, keepdim=True) / count) * valid

@@ -1,7 +1,7 @@
-"""The speech encoder within any model of transformers: found by the names of parts, chosen by what each makes of noise.
+"""Search for the speech encoder in any model of transformers.
 
-Models hold their encoder under few names, and call its input and output by few more; which of them serves is tried rather than
-listed. Heads, decoders and language models around it are left out.
+Candidates are the submodules with one of a few usual names. Each candidate encodes noise, and the first that returns a
+sequence of features is the encoder. Heads, decoders and language models around it are dropped.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from spectron.encoders.row_by_row import noise
 from spectron.errors import ConfigError
 
 PARTS = ("audio_tower", "audio_encoder", "speech_encoder", "encoder")
-# What models that make audio call it.
+# Output names of models that generate audio.
 AUDIO = {"audio", "audio_values", "waveform", "waveforms"}
 
 
 class Unfit(Exception):
-    """Why a model, or a part of it, cannot be used as an encoder."""
+    """The reason why a model, or a part of it, cannot be used as an encoder."""
 
 
 @dataclass
@@ -32,8 +32,8 @@ class Found:
 
     Attributes:
         encoder: The part.
-        name: Where it stands in the model; empty where it is the whole model.
-        front_end: What it hears with.
+        name: Dotted name of the part in the model; empty if it is the whole model.
+        front_end: Front end that makes the inputs of the part.
     """
 
     encoder: Any
@@ -42,10 +42,12 @@ class Found:
 
 
 def find_encoder(model: Any, extractor: Any) -> Found:
-    """The first part of a model, in eval mode, that makes a sequence of features of what the feature extractor gives.
+    """Return the first part of a model that turns the output of the feature extractor into a sequence of features.
+
+    The model is set to eval mode.
 
     Raises:
-        Unfit: with what every part does instead.
+        Unfit: with the reason for every part.
     """
     model.eval()
     seen = []
@@ -63,9 +65,9 @@ def find_encoder(model: Any, extractor: Any) -> Found:
 
 
 def candidates(model: Any, extractor: Any) -> list[tuple[str, Any]]:
-    """Names and parts of a model that may be its speech encoder, likeliest first.
+    """Return names and parts of a model that may be its speech encoder, most likely first.
 
-    A part that names the extractor's output among its arguments goes before one that may know it under another name.
+    Parts with an argument named like the extractor's output come first.
     """
     parts = [
         (name, part)
@@ -81,12 +83,12 @@ def candidates(model: Any, extractor: Any) -> list[tuple[str, Any]]:
 
 
 def shortest(encoder: Any, front_end: LibraryFrontEnd) -> int:
-    """Samples that the encoder needs at least to make a step, in tenths of a second.
+    """Return the smallest number of samples, in steps of 0.1 s, from which the encoder makes a step.
 
-    Nothing tells how little an unknown extractor and encoder can bear, so it is tried, up to a second.
+    No attribute of an unknown extractor or encoder states this number, so lengths up to 1 s are tried.
 
     Raises:
-        Unfit: if a second is not enough, or its output is no sequence of features.
+        Unfit: if 1 s is not enough, or the output is no sequence of features.
     """
     if front_end.argument == "input_ids":
         raise Unfit("reads text (`input_ids`)")
@@ -101,16 +103,16 @@ def shortest(encoder: Any, front_end: LibraryFrontEnd) -> int:
 
 @torch.no_grad()
 def try_on_noise(encoder: Any, front_end: LibraryFrontEnd, num_samples: int) -> str:
-    """What is wrong with what an encoder makes of so many samples of noise; nothing where it makes features (1, U, D)."""
+    """Return what is wrong with the output for noise of this length; empty if the output is features (1, U, D)."""
     try:
         inputs = front_end(noise(num_samples), torch.tensor([num_samples]))
         output = encoder(**in_dtype(inputs, encoder.dtype))
-    except Exception as error:  # whatever a model raises that was made for other inputs
+    except Exception as error:  # a model for other inputs may raise anything
         said = " ".join(str(error).split())[:200]
-        return f"cannot hear what {type(front_end.extractor).__name__} gives ({type(error).__name__}: {said})"
+        return f"cannot encode the output of {type(front_end.extractor).__name__} ({type(error).__name__}: {said})"
     features = getattr(output, "last_hidden_state", None)
     if isinstance(features, Tensor) and features.ndim == 3 and features.is_floating_point():
-        return "" if features.shape[1] else f"makes no step of {num_samples} samples"
+        return "" if features.shape[1] else f"makes no step from {num_samples} samples"
     if isinstance(features, Tensor):
         return f"gives features of shape {tuple(features.shape)}, not (recordings, steps, width)"
     names = list(output) if hasattr(output, "keys") else [type(output).__name__]
@@ -121,9 +123,10 @@ def try_on_noise(encoder: Any, front_end: LibraryFrontEnd, num_samples: int) -> 
 
 
 def refusal(source: str, model_type: str, seen: list[str]) -> ConfigError:
-    """The error for a model in which there is nothing to use."""
+    """Return the error for a model without a usable encoder."""
     return ConfigError(
-        f"source: {source!r} is a {model_type!r} model, and no speech encoder that can be used was found in it: {'; '.join(seen)}. "
-        "Name a model of a family of speech encoders (wav2vec2, hubert, wavlm, w2v-BERT, whisper, parakeet, ...), or write a class of ten "
-        "lines around this one: README.md, 'Add an encoder'"
+        f"{source!r} is a {model_type!r} model, and no usable speech encoder was found in it: {'; '.join(seen)}. "
+        "Name a model of a family of speech encoders (wav2vec2, hubert, wavlm, w2v-BERT, whisper, parakeet, ...), or "
+        "write a class of ten lines around this one: README.md, 'Add an encoder'",
+        key="source",
     )

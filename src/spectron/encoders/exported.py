@@ -1,4 +1,4 @@
-"""The encoder of a folder that ``spectron export`` wrote: class, sizes and weights come from the folder."""
+"""Encoder of a folder that ``spectron export`` wrote: class, sizes and weights come from the folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FILE = "config.yaml"
 
 
 class ExportedEncoder(SpeechEncoder):
-    """An encoder that was trained here, alone (``CTCModule``) or within a whole model, and exported.
+    """An exported encoder, trained alone (``CTCModule``) or as part of a whole model.
 
     Args:
         source: The folder, which holds ``config.yaml`` and the encoder's weights.
         pretrained: False builds the same architecture with fresh weights.
 
     Raises:
-        ConfigError: beginning with ``source``.
+        ConfigError: with the key ``source``.
     """
 
     def __init__(self, source: str, pretrained: bool = True) -> None:
@@ -56,10 +56,11 @@ class ExportedEncoder(SpeechEncoder):
 
 
 def read_encoder(path: Path, pretrained: bool) -> tuple[dict[str, Any], SpeechEncoder]:
-    """Configuration and encoder of an export's ``config.yaml``.
+    """Return configuration and encoder of the ``config.yaml`` of an export.
 
     Raises:
-        SpectronError: where it names no encoder, or one that is not allowed or cannot be built, or its weights do not cover it.
+        SpectronError: if the file names no encoder, the encoder is not allowed or cannot be built, or the weights do
+            not cover it.
     """
     composition = compose(path)
     spec = (composition.values.get("model") or {}).get("encoder")

@@ -1,7 +1,7 @@
 """Frame-stacking speech encoder: the smallest part that obeys the encoder contract.
 
-Joins every ``stack`` neighbouring log-mel frames into one vector and projects it. It sees nothing beyond its own stack, so it is the
-floor in encoder comparisons.
+Joins every ``stack`` neighbouring log-mel frames into one vector and projects it. A vector depends on its own stack
+only, so the encoder is the baseline in encoder comparisons.
 
 Source: Sak et al. 2015 (arXiv:1507.06947); one linear layer here, an LSTM in the paper.
 """

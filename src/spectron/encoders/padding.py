@@ -1,8 +1,8 @@
-"""Modules of transformers' speech encoders that look at padding, replaced by ones that do not; names of the weights stay.
+"""Replacements for modules of transformers' speech encoders whose output depends on padding; names of the weights stay.
 
-Two of them do, attention mask or not. The first convolution of the base models (wav2vec 2.0, HuBERT, WavLM, UniSpeech) is followed
-by a group norm over time. Data2Vec's positions are a stack of convolutions with a norm and a bias between them, after which padding
-is no longer 0.
+Two modules depend on padding, with and without an attention mask. The first convolution of the base models (wav2vec
+2.0, HuBERT, WavLM, UniSpeech) is followed by a group norm over time. The positions of Data2Vec are a stack of
+convolutions with a norm and a bias between them, after which padding is no longer 0.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from spectron.audio.mel import padding_mask
 
 
 class Lengths:
-    """Valid samples and steps of the batch at hand, shared by an encoder and the modules within it that have to know."""
+    """Valid samples and steps of the current batch, shared by an encoder and its modules that need them."""
 
     num_samples: Tensor
     num_steps: Tensor
 
 
 class MaskedConvolutions(nn.Module):
-    """The convolutional feature encoder, the statistics of its group norm taken over valid frames only.
+    """Convolutional feature encoder whose group norm has statistics of valid frames only.
 
     Args:
-        convolutions: The feature encoder that it stands in for.
-        lengths: Where the lengths of the batch are found.
+        convolutions: The feature encoder to replace.
+        lengths: Lengths of the current batch.
     """
 
     def __init__(self, convolutions: Any, lengths: Lengths) -> None:
@@ -38,7 +38,7 @@ class MaskedConvolutions(nn.Module):
         self.gradient_checkpointing = False  # transformers looks for this name
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Features (B, C, U) of the waveform (B, S)."""
+        """Return features (B, C, U) of the waveform (B, S)."""
         first = self.conv_layers[0]
         stride, kernel = first.conv.stride[0], first.conv.kernel_size[0]
         num_frames = (self.lengths.num_samples - kernel).div(stride, rounding_mode="floor") + 1
@@ -51,17 +51,17 @@ class MaskedConvolutions(nn.Module):
         return features
 
     def begin(self, waveform: Tensor, num_frames: Tensor) -> Tensor:
-        """The first convolution with its norm: (B, S) to (B, C, T)."""
+        """Apply the first convolution and its norm: (B, S) to (B, C, T)."""
         first = self.conv_layers[0]
         return first.activation(masked_group_norm(first.conv(waveform[:, None]), num_frames, first.layer_norm))
 
 
 class MaskedPositions(nn.Module):
-    """A stack of positional convolutions, padding put back to 0 after each.
+    """Stack of positional convolutions that sets padding to 0 after each.
 
     Args:
-        positions: The positional embedding that it stands in for.
-        lengths: Where the lengths of the batch are found.
+        positions: The positional embedding to replace.
+        lengths: Lengths of the current batch.
     """
 
     def __init__(self, positions: Any, lengths: Lengths) -> None:
@@ -70,7 +70,7 @@ class MaskedPositions(nn.Module):
         self.lengths = lengths
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Position embeddings (B, U, D) of (B, U, D)."""
+        """Return position embeddings (B, U, D) of (B, U, D)."""
         padding = padding_mask(self.lengths.num_steps, hidden.shape[1])[:, None]
         hidden = hidden.transpose(1, 2)
         for layer in self.layers:
@@ -79,7 +79,7 @@ class MaskedPositions(nn.Module):
 
 
 def masked_group_norm(features: Tensor, num_frames: Tensor, norm: Any) -> Tensor:
-    """A group norm with one channel a group of (B, C, T), its statistics those of (B,) valid frames."""
+    """Apply a group norm with one channel per group to (B, C, T), with statistics of (B,) valid frames."""
     valid = ~padding_mask(num_frames, features.shape[2])[:, None]
     count = num_frames[:, None, None].clamp(min=1)
     values = features.float()
@@ -90,7 +90,7 @@ def masked_group_norm(features: Tensor, num_frames: Tensor, norm: Any) -> Tensor
 
 
 def hide_padding(model: Any, lengths: Lengths) -> None:
-    """Replace, within ``model``, the modules that look at padding."""
+    """Replace the modules of ``model`` whose output depends on padding."""
     convolutions = getattr(model, "feature_extractor", None)
     if isinstance(getattr(getattr(convolutions, "conv_layers", [None])[0], "layer_norm", None), nn.GroupNorm):
         model.feature_extractor = MaskedConvolutions(convolutions, lengths)

@@ -1,4 +1,7 @@
-"""Any speech encoder of transformers by hub name or folder: wav2vec 2.0, HuBERT, WavLM, Data2Vec, w2v-BERT 2.0, Whisper, MMS, others."""
+"""Speech encoders of transformers by hub name or folder.
+
+Among them are wav2vec 2.0, HuBERT, WavLM, Data2Vec, w2v-BERT 2.0, Whisper and MMS.
+"""
 
 from __future__ import annotations
 
@@ -27,26 +30,28 @@ LAYER_WEIGHTS = "layer_weights.safetensors"
 
 
 class PretrainedEncoder(SpeechEncoder):
-    """A speech encoder of transformers with its own front end on the device; valid features are the library's, padding or not.
+    """A speech encoder of transformers. Valid features equal those of the library, with and without padding.
 
-    Whisper hears fixed windows of 30 s: shorter recordings are followed by silence, longer ones are cut into successive windows, and
-    only steps of the recording itself are given. A recording too short for one step is heard as if silence followed it; one
-    without any sample has no steps. Where padding would reach valid steps whatever mask is given (SEW, Conformers with
-    batch norm, adapters, families that the platform does not know), recordings are encoded one at a time: exact, and slower.
+    Whisper takes fixed windows of 30 s: shorter recordings are padded with silence, longer ones are cut into successive
+    windows, and only steps of the recording are returned. A recording that is too short for one step is padded with
+    silence; a recording without samples has no steps. In some models padding changes valid steps whatever mask is given
+    (SEW, Conformers with batch norm, adapters, unknown families). Their recordings are encoded one at a time, which is
+    exact but slower.
 
     Args:
-        source: Hub name or folder of a model in transformers' format; with or without a head, which is left out.
-        layer: ``last`` is what the library calls the last hidden state; a number is the output of that layer (0: what goes into the
-            first); ``weighted`` is a sum of all of them with learned softmax weights (Yang et al. 2021, SUPERB, arXiv:2105.01051).
+        source: Hub name or folder of a model in transformers' format; a head is dropped.
+        layer: ``last`` is the last hidden state of the library; a number is the output of that layer (0: the input of
+            the first); ``weighted`` is a sum of all layers with learned softmax weights (Yang et al. 2021, SUPERB,
+            arXiv:2105.01051).
         revision: Branch, tag or commit on the hub.
-        remote_code: Whether Python files of the model's own may run.
-        dtype: Of the weights; features are float32 always.
-        gradient_checkpointing: Compute layers again in the backward pass rather than keep their insides.
+        remote_code: Whether Python files of the model's repository may run.
+        dtype: Type of the weights; features are always float32.
+        gradient_checkpointing: Compute the layers again in the backward pass instead of storing their activations.
         pretrained: False builds the same architecture with fresh weights.
-        spec_augment: Whether the library's own masking acts in training, as much as the model's configuration says.
+        spec_augment: Whether the library masks features in training, as the model's configuration states.
 
     Raises:
-        ConfigError: beginning with the argument's name.
+        ConfigError: with the argument as its key.
     """
 
     def __init__(
@@ -69,9 +74,7 @@ class PretrainedEncoder(SpeechEncoder):
         self.sample_rate_hz = int(found.extractor.sampling_rate)
         self.lengths = Lengths()
         if self.row_by_row:
-            log.info(
-                "%s: recordings are encoded one at a time, because padding would change what this encoder hears", source
-            )
+            log.info("%s: recordings are encoded one at a time, because padding would change the features", source)
         else:
             hide_padding(self.model, self.lengths)
             tile_convolutions(self.model)
@@ -80,13 +83,13 @@ class PretrainedEncoder(SpeechEncoder):
         if gradient_checkpointing:
             if not self.model.supports_gradient_checkpointing:
                 raise ConfigError(
-                    f"{type(self.model).__name__} cannot do it. Remove the key", key="gradient_checkpointing"
+                    f"{type(self.model).__name__} does not support it. Remove the key", key="gradient_checkpointing"
                 )
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        self.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them
+        self.train()  # transformers returns pre-trained models in eval mode, and Lightning keeps the mode
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode (B, S) audio with (B,) valid samples into (B, U, D) float32 features, 0 at padding, and (B,) valid steps."""
+        """Encode (B, S) audio with (B,) valid samples into (B, U, D) float32 features, 0 at padding, and (B,) steps."""
         waveform = waveform.float().masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
         if self.row_by_row:
             features, num_steps = one_by_one(self._alone, waveform, num_samples, self.front_end.min_samples)
@@ -95,16 +98,16 @@ class PretrainedEncoder(SpeechEncoder):
         return features.float().masked_fill(padding_mask(num_steps, features.shape[1])[..., None], 0.0), num_steps
 
     def train(self, mode: bool = True) -> PretrainedEncoder:
-        """Training mode for all but batch norms, which keep the statistics that they were trained with: rows must not mix."""
+        """Set training mode, except for batch norms: they keep their statistics, so that rows do not mix."""
         super().train(mode)
         keep_statistics(self)
         return self
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
-        """Write encoder and feature extractor in transformers' own format, and the weights of the layers beside them."""
+        """Write encoder and feature extractor in transformers' format, and the layer weights in a file next to them."""
         model = copy.deepcopy(self.model).half() if half else self.model
         weights = {self.prefix + name: value for name, value in model.state_dict().items()} if self.prefix else None
-        # Half of a model goes under the names that it has in the whole; the library would rename them once more.
+        # A part of a model keeps its names in the whole model; the library would rename them once more.
         model.save_pretrained(folder, state_dict=weights, save_original_format=not self.prefix)
         if self.whole is not None:
             self.whole.save_pretrained(folder)
@@ -127,7 +130,7 @@ class PretrainedEncoder(SpeechEncoder):
         )
 
     def _alone(self, waveform: Tensor, num_samples: int) -> Tensor:
-        """Features (U, D) of one recording (1, S); in successive windows where the library's extractor fills windows of one length."""
+        """Return features (U, D) of one recording (1, S), in windows if the extractor pads to a fixed length."""
         window = getattr(self.extractor, "n_samples", None) if isinstance(self.front_end, LibraryFrontEnd) else None
         if window is None:
             return self._window(waveform, num_samples)
@@ -138,14 +141,14 @@ class PretrainedEncoder(SpeechEncoder):
         )
 
     def _window(self, waveform: Tensor, num_samples: int) -> Tensor:
-        """Features (U, D) of one recording (1, S) as a whole."""
+        """Return features (U, D) of one recording (1, S), encoded at once."""
         inputs = self.front_end(waveform, torch.tensor([num_samples], device=waveform.device))
         return self._choose(self._states(inputs, torch.tensor([waveform.shape[1]])))[0]
 
     def _states(self, inputs: dict[str, Tensor], heard: Tensor) -> tuple[Tensor, ...]:
-        """Every layer's output, or only the last hidden state where that is asked for, of rows with (B,) samples."""
+        """Return the outputs of all layers, or of the last if ``layer`` is ``last``, for rows with (B,) samples."""
         inputs = in_dtype(inputs, self.model.dtype)
-        if self.settings.spec_augment:  # the library refuses to hide a block longer than the whole
+        if self.settings.spec_augment:  # the library refuses to mask a block longer than the sequence
             longest = int(self.front_end.num_steps(heard, self.model).max())
             self.model.config.apply_spec_augment = longest >= self.model.config.mask_time_length
         if self.settings.layer == "last":
@@ -153,12 +156,12 @@ class PretrainedEncoder(SpeechEncoder):
         states = getattr(self.model(**inputs, output_hidden_states=True), "hidden_states", None)
         if not states:
             raise ConfigError(
-                f"{type(self.model).__name__} gives its last hidden state alone. Take `layer: last`", key="layer"
+                f"{type(self.model).__name__} returns only its last hidden state. Set `layer: last`", key="layer"
             )
         return states
 
     def _choose(self, states: tuple[Tensor, ...]) -> Tensor:
-        """The features (B, U, D) among the layers' outputs."""
+        """Return the features (B, U, D) of the chosen layer."""
         if self.settings.layer == "last":
             return states[0]
         if self.settings.layer != "weighted":
@@ -167,7 +170,7 @@ class PretrainedEncoder(SpeechEncoder):
         return torch.stack([share * state.float() for share, state in zip(shares, states, strict=True)]).sum(0)
 
     def _settle(self, folder: Path) -> None:
-        """Find out what the configuration does not tell, and let rest what has no part in the features."""
+        """Derive sizes that the configuration does not state, and freeze parameters that have no effect."""
         self.eval()
         if self.row_by_row or self.settings.layer != "last":
             with reading(self.settings.source, "an encoder of waveforms"):
@@ -178,7 +181,7 @@ class PretrainedEncoder(SpeechEncoder):
                 if len({state.shape for state in states}) > 1:
                     shapes = ", ".join(sorted({f"{state.shape[1]} x {state.shape[2]}" for state in states}))
                     raise ConfigError(
-                        f"weighted needs layers of one shape, and these are {shapes}. Take `last` or a number",
+                        f"`weighted` needs layers of one shape, and these have {shapes}. Set `last` or a number",
                         key="layer",
                     )
                 self.layer_weights = nn.Parameter(stored_weights(folder / LAYER_WEIGHTS, len(states)))
@@ -190,14 +193,14 @@ class PretrainedEncoder(SpeechEncoder):
                 int(self.model.config.hidden_size),
                 self.sample_rate_hz / self.front_end.hop_samples,
             )
-        if hasattr(self.model, "masked_spec_embed"):  # what stands where the library's masking hides something
+        if hasattr(self.model, "masked_spec_embed"):  # the embedding that replaces masked steps
             self.model.masked_spec_embed.requires_grad_(self.settings.spec_augment)
 
     def _states_of_noise(self) -> tuple[Tensor, ...]:
-        """What the model makes of half a second of noise.
+        """Return the outputs of all layers for half a second of noise.
 
         Raises:
-            ConfigError: if it makes no sequence of features.
+            ConfigError: if an output is no sequence of features.
         """
         num_samples = torch.tensor([max(self.sample_rate_hz // 2, self.front_end.min_samples)])
         self.lengths.num_samples = self.lengths.num_steps = num_samples  # nothing is padded
@@ -205,24 +208,24 @@ class PretrainedEncoder(SpeechEncoder):
         if any(state.ndim != 3 for state in states):
             shapes = [tuple(state.shape) for state in states]
             raise ConfigError(
-                f"{self.settings.source!r} makes no steps of one width (B, U, D) but {shapes}: no speech encoder",
+                f"{self.settings.source!r} returns no features (B, U, D) but {shapes}, so it is no speech encoder",
                 key="source",
             )
         return states
 
 
 def stored_weights(path: Path, layers: int) -> Tensor:
-    """Weights of ``layers`` layers before the softmax: those that ``save`` wrote, else all alike.
+    """Return the weights of ``layers`` layers before the softmax: those that ``save`` wrote, or zeros.
 
     Raises:
-        ConfigError: if the file holds another number of them.
+        ConfigError: if the file holds another number of weights.
     """
     if not path.is_file():
         return torch.zeros(layers)
     weights = load_file(path)["layer_weights"].float()
     if len(weights) != layers:
         raise ConfigError(
-            f"{path} holds weights of {len(weights)} layers, and the model beside it has {layers}. Remove the file",
+            f"{path} holds weights of {len(weights)} layers, and the model has {layers}. Remove the file",
             key="source",
         )
     return weights

@@ -1,4 +1,4 @@
-"""transformers' speech encoders from a folder: configuration, feature extractor, and the encoder's own weights, all of them."""
+"""Loading of transformers' speech encoders from a folder: configuration, feature extractor and weights."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ FRONT_ENDS: dict[str, tuple[str, type[FrontEnd]]] = {
     "wav2vec2-bert": ("SeamlessM4TFeatureExtractor", FilterBankFrontEnd),
     "whisper": ("WhisperFeatureExtractor", WindowedFrontEnd),
 }
-# Padding reaches their valid steps: convolutions and batch norms inside the blocks, squeezed steps.
+# Padding changes their valid steps: convolutions and batch norms inside the blocks, squeezed steps.
 SEE_PADDING = ("sew", "sew-d", "wav2vec2-conformer")
-# Whisper's encoder within a whole model's weights, with a head or without.
+# Names of Whisper's encoder in the weights of a whole model, with and without a head.
 WHISPER_PREFIX, WHISPER_NAMES = "encoder.", {r"^(model\.)?encoder\.": ""}
 
 
 @dataclass
 class Pretrained:
-    """What a folder holds.
+    """An encoder as read from a folder.
 
     Attributes:
         model: The encoder.
         extractor: The library's feature extractor.
-        front_end: The platform's form of it.
-        row_by_row: Whether recordings have to be encoded one at a time.
-        prefix: What precedes the encoder's weights in the library's format.
-        whole: Configuration of the model around an encoder that the library cannot build by itself.
+        front_end: Spectron's front end for it.
+        row_by_row: Whether recordings must be encoded one at a time.
+        prefix: Prefix of the encoder's weights in the library's format.
+        whole: Configuration of the whole model, if the library cannot build the encoder alone.
     """
 
     model: Any
@@ -63,10 +63,10 @@ class Pretrained:
 
 
 def read_encoder(folder: Path, settings: Reading) -> Pretrained:
-    """The encoder in a folder, cut off above the layer that is asked for.
+    """Return the encoder in a folder, without the layers above the chosen one.
 
     Raises:
-        ConfigError: naming the argument, where the folder holds no speech encoder or not all of its weights.
+        ConfigError: with its key, if the folder holds no speech encoder or not all of its weights.
     """
     if settings.pretrained:
         require_safetensors(folder, settings.source)
@@ -82,7 +82,7 @@ def read_encoder(folder: Path, settings: Reading) -> Pretrained:
 
 
 def read_known(folder: Path, config: Any, extractor: Any, settings: Reading) -> Pretrained:
-    """The encoder of a family that the platform has a front end for."""
+    """Return the encoder of a family in ``FRONT_ENDS``."""
     from transformers import AutoModel
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -92,15 +92,15 @@ def read_known(folder: Path, config: Any, extractor: Any, settings: Reading) -> 
     if whisper and settings.pretrained:
         model.embed_positions.requires_grad_(
             False
-        )  # sinusoids, which the library fixes when it makes them and not when it loads them
+        )  # sinusoids: the library freezes them when it builds them, but not when it loads them
     if settings.spec_augment and not hasattr(model, "_mask_hidden_states"):
         raise no_masking(config)
     front_end = FRONT_ENDS[config.model_type][1](config, extractor)
-    return Pretrained(model, extractor, front_end, hears_padding(config), WHISPER_PREFIX if whisper else "")
+    return Pretrained(model, extractor, front_end, depends_on_padding(config), WHISPER_PREFIX if whisper else "")
 
 
 def read_unknown(folder: Path, config: Any, extractor: Any, settings: Reading) -> Pretrained:
-    """The encoder within a model of any other family, found by trying."""
+    """Return the encoder in a model of any other family; see ``discovery``."""
     if settings.spec_augment:
         raise no_masking(config)
     seen = []
@@ -120,29 +120,29 @@ def read_unknown(folder: Path, config: Any, extractor: Any, settings: Reading) -
 
 
 def prepare(config: Any, settings: Reading, known: bool) -> None:
-    """Set a configuration to what the platform promises: no layer is dropped at random, none is kept above the chosen one.
+    """Change a configuration so that no layer is dropped at random and none is kept above the chosen one.
 
     Raises:
-        ConfigError: if there is no such layer.
+        ConfigError: if the layer does not exist.
     """
     for part in (config, *parts_of(config)):
         for name in ("layerdrop", "encoder_layerdrop"):
             if hasattr(part, name):
                 setattr(part, name, 0.0)
-        part.apply_spec_augment = settings.spec_augment  # without the name, Data2Vec's masking is on
+        part.apply_spec_augment = settings.spec_augment  # Data2Vec masks if the attribute is missing
     if known and settings.layer != "last" and hasattr(config, "add_adapter"):
         config.add_adapter = False  # it comes after the layers
     if known and isinstance(settings.layer, int):
         require_layer(settings, config.num_hidden_layers)
         if settings.layer < config.num_hidden_layers:
-            # The first block stays for layer 0, which is what goes into it.
+            # For layer 0, the input of the first block, the first block is kept.
             config.num_hidden_layers = max(settings.layer, 1)
-            # Not the output of a final norm that belongs to the layers cut off.
+            # Without the final norm, which belongs to the dropped layers.
             config.tie_last_hidden_states = False
 
 
 def parts_of(config: Any) -> list[Any]:
-    """Configurations within a configuration, of an encoder and of what is around it."""
+    """Return the configurations nested in a configuration."""
     from transformers import PreTrainedConfig
 
     parts = [value for value in vars(config).values() if isinstance(value, PreTrainedConfig)]
@@ -150,23 +150,23 @@ def parts_of(config: Any) -> list[Any]:
 
 
 def require_layer(settings: Reading, layers: int) -> None:
-    """Refuse a layer that is not there.
+    """Refuse a layer that does not exist.
 
     Raises:
         ConfigError: with the number of layers.
     """
     if isinstance(settings.layer, int) and not 0 <= settings.layer <= layers:
         raise ConfigError(
-            f"{settings.source!r} has {layers} layers, so `layer` is 0 (before the first) to {layers}, `last` or `weighted`; "
-            f"got {settings.layer}",
+            f"{settings.source!r} has {layers} layers, so `layer` is 0 (before the first) to {layers}, `last` or "
+            f"`weighted`; got {settings.layer}",
             key="layer",
         )
 
 
 def model_classes(config: Any, settings: Reading) -> list[Any]:
-    """Classes that may build a model: the library's choice, which leaves heads out, then the one that the folder was saved as.
+    """Return classes that may build a model: the library's class without a head, then the class that the folder names.
 
-    The latter matters where the first layers come with a head, as SpeechT5's do.
+    The second class is needed if the first layers belong to a head, as in SpeechT5.
     """
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -180,14 +180,14 @@ def model_classes(config: Any, settings: Reading) -> list[Any]:
 
 
 def stands_alone(encoder: Any) -> bool:
-    """Whether the library builds this very encoder from its own configuration."""
+    """Return whether the library builds this encoder from its own configuration."""
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
     return MODEL_MAPPING.get(type(encoder.config), None) is type(encoder)
 
 
 def build_model(kind: Any, folder: Path, config: Any, settings: Reading) -> tuple[Any, dict[str, Any]]:
-    """The model, and what the library tells of the weights that it missed and that did not fit."""
+    """Return the model, and the library's report of missing and mismatched weights."""
     arguments: dict[str, Any] = {"dtype": getattr(torch, settings.dtype)}
     automatic = hasattr(kind, "from_config")
     if automatic:
@@ -203,10 +203,10 @@ def build_model(kind: Any, folder: Path, config: Any, settings: Reading) -> tupl
 
 
 def require_weights(told: dict[str, Any], prefix: str, folder: Path, settings: Reading) -> None:
-    """Refuse an encoder that the folder's weights do not cover; those of a head or a decoder may lack.
+    """Refuse an encoder that the folder's weights do not cover; weights of a head or a decoder may be missing.
 
     Raises:
-        ConfigError: naming the first tensors that are missing or of another shape.
+        ConfigError: with the first tensors that are missing or of another shape.
     """
     cure = "Give a folder whose files belong together, or `pretrained: false` for fresh weights"
     where = f"{settings.source!r} ({folder})"
@@ -218,29 +218,28 @@ def require_weights(told: dict[str, Any], prefix: str, folder: Path, settings: R
     if missing:
         listed = ", ".join(sorted(missing)[:4])
         raise ConfigError(
-            f"{where} lacks {len(missing)} tensors of its encoder ({listed}, ...): its weights and its config.json belong to different "
-            f"models. {cure}",
+            f"{where} lacks {len(missing)} tensors of its encoder ({listed}, ...): its weights and its config.json "
+            f"belong to different models. {cure}",
             key="source",
         )
     others = sorted(entry for entry in told.get("mismatched_keys", ()) if entry[0].startswith(prefix))
     if others:
         name, stored, wanted = others[0]
         raise ConfigError(
-            f"{where} holds {len(others)} tensors of other shapes than its config.json says: {name} is {tuple(stored)} in the weights and "
-            f"{tuple(wanted)} by config.json. {cure}",
+            f"{where} holds {len(others)} tensors whose shapes differ from its config.json: {name} is {tuple(stored)} "
+            f"in the weights and {tuple(wanted)} in config.json. {cure}",
             key="source",
         )
 
 
 def no_masking(config: Any) -> ConfigError:
-    """The error for ``spec_augment`` where the library's masking is not known."""
-    return ConfigError(
-        f"spec_augment: {config.model_type!r} encoders have no known masking of the library's. Remove the key"
-    )
+    """Return the error for ``spec_augment`` with a model that the library does not mask."""
+    message = f"the library has no known masking for {config.model_type!r} encoders. Remove the key"
+    return ConfigError(message, key="spec_augment")
 
 
-def hears_padding(config: Any) -> bool:
-    """Whether the padding of a batch would reach valid steps of a known encoder, whatever mask it is given."""
+def depends_on_padding(config: Any) -> bool:
+    """Return whether padding changes valid steps of a known encoder, whatever mask it is given."""
     return (
         config.model_type in SEE_PADDING
         or getattr(config, "add_adapter", False)
@@ -250,10 +249,10 @@ def hears_padding(config: Any) -> bool:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the library's report of weights: a head that is left out is no news, and one that is missing is an error here."""
+    """Silence the library's report of weights: dropped heads are expected, and missing weights are an error here."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # it counts tensors, which tells a user nothing; downloads have a bar of their own
+    logging.disable_progress_bar()  # it counts tensors, which is no use to a user; downloads have their own bar
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

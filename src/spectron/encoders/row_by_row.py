@@ -1,4 +1,4 @@
-"""Encoders of other projects that hear one recording at a time, and what of them does not train."""
+"""Encoding of one recording at a time, and freezing of unused parameters, for encoders of other projects."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def one_by_one(
     encode: Callable[[Tensor, int], Tensor], waveform: Tensor, num_samples: Tensor, shortest: int
 ) -> tuple[Tensor, Tensor]:
-    """Encode every row as if it were alone, whatever an encoder makes of padding.
+    """Encode every row alone, so that padding has no effect.
 
     Args:
-        encode: Gives the features (U, D) of a recording (1, S), with the valid samples among its S.
-        waveform: (B, S), zero beyond the valid samples.
+        encode: Returns the features (U, D) of a recording (1, S), given the number of valid samples in S.
+        waveform: (B, S), 0 after the valid samples.
         num_samples: Valid samples (B,).
-        shortest: Samples that ``encode`` wants at least; a shorter recording is followed by silence.
+        shortest: Fewest samples that ``encode`` accepts; a shorter recording is padded with silence.
 
     Returns:
-        Features (B, U, D), padded with 0, and steps (B,) that the encoder made of each row; none where there was no sample.
+        Features (B, U, D), padded with 0, and steps (B,) of each row; 0 steps for a row without samples.
     """
     waveform = nn.functional.pad(waveform, (0, max(shortest - waveform.shape[1], 0)))
     rows = [
@@ -34,18 +34,18 @@ def one_by_one(
 
 @torch.no_grad()
 def sizes(encode: Callable[[Tensor, int], Tensor], sample_rate_hz: int) -> tuple[int, float]:
-    """Width of the features, and features a second: 0 where a recording of any length makes the same number of them."""
+    """Return the width of the features, and features per second: 0 if their number does not depend on the length."""
     features = [encode(noise(seconds * sample_rate_hz), seconds * sample_rate_hz) for seconds in (1, 5)]
     return features[0].shape[1], (len(features[1]) - len(features[0])) / 4
 
 
 def noise(num_samples: int) -> Tensor:
-    """Quiet noise (1, S), always the same."""
+    """Return quiet noise (1, S), always the same."""
     return 0.1 * torch.randn(1, num_samples, generator=torch.Generator().manual_seed(0))
 
 
 def keep_statistics(encoder: nn.Module) -> None:
-    """Put norms over the whole batch back into eval mode after a ``train()``: with new statistics, rows would mix."""
+    """Set norms over the whole batch back to eval mode after ``train()``: with batch statistics, rows would mix."""
     for module in encoder.modules():
         if isinstance(module, _BatchNorm) or hasattr(
             module, "update_until_epoch"
@@ -54,7 +54,7 @@ def keep_statistics(encoder: nn.Module) -> None:
 
 
 def rest_unused(encoder: nn.Module, features: Tensor) -> None:
-    """Stop the gradients of all parameters that ``features`` does not depend on: distributed training waits for every gradient."""
+    """Freeze all parameters that ``features`` does not depend on, as distributed training waits for every gradient."""
     used = _parameters_behind(features)
     for parameter in encoder.parameters():
         if id(parameter) not in used:
@@ -62,7 +62,7 @@ def rest_unused(encoder: nn.Module, features: Tensor) -> None:
 
 
 def _parameters_behind(features: Tensor) -> set[int]:
-    """Identities of the parameters that the gradient of ``features`` reaches."""
+    """Return the ids of the parameters that the gradient of ``features`` reaches."""
     queue, seen, found = [features.grad_fn], set(), set()
     while queue:
         node = queue.pop()

@@ -1,7 +1,7 @@
-"""SpecAugment: blocks of bands and of frames hidden from the encoder in training.
+"""SpecAugment: masks blocks of bands and of frames in training.
 
-Source: Park et al. 2019 (arXiv:1904.08779), without time warping. Block lengths follow each row's own length, so that what is hidden
-does not depend on the batch around it.
+Source: Park et al. 2019 (arXiv:1904.08779), without time warping. Block lengths depend on the length of each row, so
+the mask does not depend on the rest of the batch.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from spectron.errors import ConfigError
 
 @dataclass
 class SpecAugmentSettings:
-    """How much is hidden; the defaults are the paper's.
+    """Amount of masking; the defaults are those of the paper.
 
     Args:
         frequency_blocks: Blocks of neighbouring bands.
-        frequency_width: Most bands in one block.
+        frequency_width: Maximum number of bands in a block.
         time_blocks: Blocks of neighbouring frames.
-        time_share: Most of a recording in one block, as a share of its frames.
+        time_share: Maximum length of a block, as a fraction of the frames of the recording.
     """
 
     frequency_blocks: int = 2
@@ -36,7 +36,7 @@ class SpecAugmentSettings:
 
 
 def block_mask(lengths: Tensor, longest: int, widest: Tensor, blocks: int) -> Tensor:
-    """Random blocks: True inside any of ``blocks`` blocks of at most ``widest`` (B,) places within (B,) lengths; (B, longest)."""
+    """Return a mask (B, longest), True in random ``blocks`` of at most ``widest`` (B,) positions in ``lengths``."""
     rows, device = len(lengths), lengths.device
     width = (torch.rand(rows, blocks, device=device) * (widest[:, None] + 1)).floor()
     start = (torch.rand(rows, blocks, device=device) * (lengths[:, None] - width + 1).clamp(min=1)).floor()

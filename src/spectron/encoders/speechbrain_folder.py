@@ -1,4 +1,4 @@
-"""Encoders of speechbrain from a folder in its own format: ``hyperparams.yaml`` and the ``.ckpt`` files that its ``pretrainer`` names."""
+"""Encoders of speechbrain from a folder: ``hyperparams.yaml`` and the ``.ckpt`` files that its ``pretrainer`` names."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from spectron.weights.hub import locate, reading
 from spectron.weights.hyperpyyaml_modules import Hyperparams
 
 FILE = "hyperparams.yaml"
-# A speaker or language recogniser's way from waveform to embedding; anything else has one module named encoder.
+# Modules of a speaker or language recogniser from waveform to embedding; other models have one module named encoder.
 CLASSIFIER = ("compute_features", "mean_var_norm", "embedding_model")
 
 
 class SpeechBrainEncoder(SpeechEncoder):
-    """What ``speechbrain.inference`` calls the encoder of a model: ``modules.encoder``, or the three that make an embedding.
+    """The encoder of a speechbrain model: ``modules.encoder``, or the three modules that make an embedding.
 
-    An ``encoder`` (recognisers of all kinds, ``LengthsCapableSequential`` from waveform to features) gives a sequence. A classifier's
-    ``compute_features``, ``mean_var_norm`` and ``embedding_model`` (ECAPA-TDNN, x-vectors) give one vector a recording. Recordings
-    are encoded one at a time: speechbrain's convolutions look at padding. Norms keep their statistics in training.
+    An ``encoder`` (recognisers of all kinds, ``LengthsCapableSequential`` from waveform to features) returns a
+    sequence. The modules ``compute_features``, ``mean_var_norm`` and ``embedding_model`` of a classifier (ECAPA-TDNN,
+    x-vectors) return one vector per recording. Recordings are encoded one at a time, because speechbrain's convolutions
+    depend on padding. Norms keep their statistics in training.
 
     Args:
         source: The folder.
-        sample_rate_hz: Rate of its waveform, where ``hyperparams.yaml`` has no ``sample_rate``.
-        remote_code: Whether the file may name classes and functions from outside of speechbrain and torch.nn, the folder's own
-            among them.
-        pretrained: False leaves the weights as they are made.
+        sample_rate_hz: Rate of its waveform, if ``hyperparams.yaml`` has no ``sample_rate``.
+        remote_code: Whether the file may name classes and functions outside speechbrain and torch.nn, including those
+            of the folder.
+        pretrained: False keeps fresh weights.
 
     Raises:
-        ConfigError: beginning with the argument's name.
+        ConfigError: with the argument as its key.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class SpeechBrainEncoder(SpeechEncoder):
         self.folder = folder = locate(source)
         if not (folder / FILE).is_file():
             raise ConfigError(
-                f"{source!r} ({folder}) holds no {FILE}: it is no model of speechbrain. Correct `source`", key="source"
+                f"{source!r} ({folder}) holds no {FILE}, so it is no model of speechbrain. Correct `source`",
+                key="source",
             )
         self.hyperparams = (folder / FILE).read_text(encoding="utf-8")
         if remote_code and str(folder) not in sys.path:
@@ -75,19 +77,19 @@ class SpeechBrainEncoder(SpeechEncoder):
         self.train()
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode (B, S) audio with (B,) valid samples into (B, U, D) float32 features, 0 at padding, and (B,) valid steps."""
+        """Encode (B, S) audio with (B,) valid samples into (B, U, D) float32 features, 0 at padding, and (B,) steps."""
         waveform = waveform.float().masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
         features, num_steps = one_by_one(self._alone, waveform, num_samples, self.sample_rate_hz // 10)
         return features.float().masked_fill(padding_mask(num_steps, features.shape[1])[..., None], 0.0), num_steps
 
     def train(self, mode: bool = True) -> SpeechBrainEncoder:
-        """Training mode for all but norms with statistics of their own."""
+        """Set training mode, except for norms with stored statistics."""
         super().train(mode)
         keep_statistics(self)
         return self
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
-        """Write what ``source`` needs: the same ``hyperparams.yaml``, and the weights under the names that it gives them."""
+        """Write the same ``hyperparams.yaml``, and the weights under the names in it."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FILE).write_text(self.hyperparams, encoding="utf-8")
         for name, loadable in self.loadables.items():
@@ -98,7 +100,7 @@ class SpeechBrainEncoder(SpeechEncoder):
         return {"sample_rate_hz": self.sample_rate_hz, "remote_code": self.remote_code}
 
     def _alone(self, waveform: Tensor, num_samples: int) -> Tensor:
-        """Features (U, D) of one recording (1, S), the way that ``speechbrain.inference`` takes."""
+        """Return features (U, D) of one recording (1, S), computed as in ``speechbrain.inference``."""
         whole = torch.ones(1, device=waveform.device)
         if "embedding_model" in self.parts:
             features = self.parts["mean_var_norm"](self.parts["compute_features"](waveform), whole)
@@ -114,14 +116,14 @@ class SpeechBrainEncoder(SpeechEncoder):
 
 
 def encoder_modules(parameters: Hyperparams, source: str) -> list[str]:
-    """The modules of a file through which a waveform goes.
+    """Return the names of the modules that encode a waveform.
 
     Raises:
-        ConfigError: if they are not there.
+        ConfigError: if they are missing.
     """
     names = parameters.keys("modules")
     if "encoder" in names:
-        # The older Transformer recognisers encode in two halves.
+        # The older Transformer recognisers encode with two modules.
         return (
             ["encoder", "transformer"]
             if parameters.make("transformer_beam_search") and "transformer" in names
@@ -130,14 +132,14 @@ def encoder_modules(parameters: Hyperparams, source: str) -> list[str]:
     if set(CLASSIFIER) <= set(names):
         return list(CLASSIFIER)
     raise ConfigError(
-        f"{source!r} has the modules {', '.join(names) or 'none'} in its {FILE}; an encoder is either one named `encoder` or "
-        f"{', '.join(CLASSIFIER)} together. Add `encoder` under `modules:` in a copy of the folder",
+        f"{source!r} has the modules {', '.join(names) or 'none'} in its {FILE}; an encoder is either one named "
+        f"`encoder` or {', '.join(CLASSIFIER)} together. Add `encoder` under `modules:` in a copy of the folder",
         key="source",
     )
 
 
 def loadables(parameters: Hyperparams, modules: list[str]) -> list[str]:
-    """What the pretrainer loads that holds an object of the encoder's; a language model's weights are left alone."""
+    """Return the names of the pretrainer's objects that belong to the encoder, without a language model's."""
     wanted = {identity for name in modules for identity in parameters.objects("modules", name)}
     return [
         name
@@ -147,10 +149,10 @@ def loadables(parameters: Hyperparams, modules: list[str]) -> list[str]:
 
 
 def weights_file(folder: Path, parameters: Hyperparams, name: str) -> Path:
-    """The file of a loadable, by its name within the folder wherever the original came from.
+    """Return the file of a loadable in the folder; only the file name of the original path counts.
 
     Raises:
-        ConfigError: if it is missing.
+        ConfigError: if the file is missing.
     """
     path = folder / Path(str(parameters.make("pretrainer", "paths", name) or f"{name}.ckpt")).name
     if not path.is_file():
@@ -163,10 +165,10 @@ def weights_file(folder: Path, parameters: Hyperparams, name: str) -> Path:
 
 
 def load_weights(module: Any, path: Path, source: str) -> None:
-    """Fill a module from a speechbrain checkpoint, tensors only.
+    """Load a module from a speechbrain checkpoint, tensors only.
 
     Raises:
-        ConfigError: if the file holds anything else, or not all of the module.
+        ConfigError: if the file holds anything else, or lacks tensors of the module.
     """
     from speechbrain.utils.checkpoints import hook_on_loading_state_dict_checkpoint
 
@@ -175,7 +177,7 @@ def load_weights(module: Any, path: Path, source: str) -> None:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         said = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"{path} holds no plain tensors, and anything else could run code ({said})", key="source"
+            f"{path} does not hold tensors only, and other objects could run code ({said})", key="source"
         ) from error
     with reading(source, f"weights of speechbrain ({path.name})"):
         if hasattr(module, "_load_statistics_dict"):
@@ -190,7 +192,7 @@ def load_weights(module: Any, path: Path, source: str) -> None:
 
 
 def stored(value: Any, half: bool) -> Any:
-    """A value of a state as it is written: on the CPU, in 16-bit floats if ``half``."""
+    """Return a value of a state for writing: on the CPU, as 16-bit floats if ``half``."""
     if not isinstance(value, Tensor):
         return value
     value = value.detach().cpu()
@@ -198,10 +200,10 @@ def stored(value: Any, half: bool) -> Any:
 
 
 def agreed_rate(given: int | None, stated: Any) -> int:
-    """The sample rate, from the argument or the file.
+    """Return the sample rate, from the argument or the file.
 
     Raises:
-        ConfigError: if there is none, or there are two.
+        ConfigError: if there is none, or two different ones.
     """
     if stated is None and given is None:
         raise ConfigError(
@@ -209,12 +211,12 @@ def agreed_rate(given: int | None, stated: Any) -> int:
             key="sample_rate_hz",
         )
     if stated is not None and given is not None and int(stated) != given:
-        raise ConfigError(f"{FILE} says {stated}, not {given}. Remove the key", key="sample_rate_hz")
+        raise ConfigError(f"{FILE} states {stated}, not {given}. Remove the key", key="sample_rate_hz")
     return int(stated or given or 0)
 
 
 def keep_in_state(encoder: nn.Module) -> None:
-    """Make buffers of speechbrain's global statistics, which are bare tensors: checkpoints hold them, and devices move them."""
+    """Turn speechbrain's global statistics into buffers, which are stored in checkpoints and moved to devices."""
     for module in encoder.modules():
         if getattr(module, "norm_type", None) == "global" and hasattr(module, "update_until_epoch"):
             for name in ("glob_mean", "glob_std"):

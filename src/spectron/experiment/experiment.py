@@ -260,9 +260,9 @@ def _require_more_than_a_model(composition: Composition) -> None:
     ):
         return
     raise ConfigError(
-        f"{file} describes an exported model, not an experiment: it has no data, no trainer and no name. Generate speech "
-        f"with it (`spectron continue {file.parent} prompt.wav`), or start an experiment from it: in your own YAML, "
-        f"`extends: {file}` takes the whole model, and a part's `source` or `weights` takes that part "
+        f"{file} describes an exported model, not an experiment: it has no data, no trainer and no name. "
+        f"Generate speech with it (`spectron continue {file.parent} prompt.wav`), or start an experiment from it: in "
+        f"your own YAML, `extends: {file}` takes the whole model, and a part's `source` or `weights` takes that part "
         "(docs/configuration.md, Start another experiment from an export).",
         file=file,
     )

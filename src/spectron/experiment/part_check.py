@@ -58,11 +58,11 @@ def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
         _require_owners(experiment)
         return [part]
     found: dict[str, list[NamedPart]] = {kind: [] for kind in IN_CALLBACKS}
-    for part in experiment.document.parts("callbacks"):
-        suite = suite_of(part.cls)
+    for checked in experiment.document.parts("callbacks"):
+        suite = suite_of(checked.cls)
         if suite is not None and suite.kind in found:
-            build = partial(_build_alone, experiment, part)
-            found[suite.kind].append(NamedPart(".".join(part.path), public_path(part.cls), build))
+            build = partial(_build_alone, experiment, checked)
+            found[suite.kind].append(NamedPart(".".join(checked.path), public_path(checked.cls), build))
     if not found[name]:
         others = [part.key for parts in found.values() for part in parts]
         cure = f"Name one by its class_path, at callbacks.speech.init_args.{IN_CALLBACKS[name]} for example"

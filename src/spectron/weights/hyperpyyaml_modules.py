@@ -112,8 +112,9 @@ def _refuse_early_tags(node: Any) -> None:
 
 def _refusal(tag: str) -> ConfigError:
     return ConfigError(
-        f"remote_code: hyperparams.yaml asks for `{tag}`, and only modules of speechbrain and torch.nn are made from it, because "
-        "anything else could run code of a stranger's choosing. Read the file, then allow it with `remote_code: true`"
+        f"hyperparams.yaml asks for `{tag}`, and only modules of speechbrain and torch.nn are made from it, because "
+        "anything else could run code of a stranger's choosing. Read the file, then allow it with `remote_code: true`",
+        key="remote_code",
     )
 
 
