@@ -12,7 +12,7 @@ from spectron.config.composition import Composition, compose
 from spectron.config.error_location import Section
 from spectron.evaluation.evaluator import Judges
 from spectron.evaluation.tasks import Task
-from spectron.experiment.experiment import add_import_folders
+from spectron.inference.model_config import add_import_folders
 from spectron.tracking.store import TrackingSettings
 
 SECTIONS = {

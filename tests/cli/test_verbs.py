@@ -14,7 +14,7 @@ from places import ROOT, TINY
 
 from spectron.audio.io import read_audio, write_wav
 from spectron.cli import verbs
-from spectron.cli.continuing import Spoken, output_files
+from spectron.cli.continuing import output_files
 from spectron.cli.parser import command, main, parse
 from spectron.errors import DataError
 from spectron.weights.checkpoint_files import read_checkpoint
@@ -291,23 +291,6 @@ def test_ask_speaks_the_question_and_answers_it(talker, tmp_path, capsys):
     )
     assert read_audio(tmp_path / "x.wav")[0].equal(read_audio(out)[0])
     assert capsys.readouterr().out.replace("/x.", "/new/out.") == printed
-
-
-@pytest.mark.parametrize(
-    ("transcript", "otherwise"),
-    [
-        ("what is the capital of peru", False),
-        ("what is the capital", True),
-        ("", True),
-        ("what is a capital of peru", True),
-    ],
-)
-def test_a_question_that_was_heard_otherwise_is_told(transcript, otherwise, talker, tmp_path, monkeypatch, capsys):
-    question = "What is the capital of Peru?"
-    spoken = Spoken(Path("q.wav"), "", transcript, "lima", 1.0, True, Path("a.wav"), Path("a.png"))
-    monkeypatch.setattr("spectron.cli.continuing.speak", lambda *_: [spoken])
-    assert main(["ask", str(talker), question, "-o", str(tmp_path / "x.wav")]) == 0
-    assert (f"\nAsked:        {question} (heard otherwise" in capsys.readouterr().out) is otherwise
 
 
 @pytest.mark.parametrize(
