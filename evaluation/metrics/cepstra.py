@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
+from spectron.errors import require_extra
 from spectron.evaluation.metrics.intervals import Parts
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import MEL_CEPSTRAL_DISTANCE
@@ -66,6 +67,7 @@ def align(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
     Both run from first to last frame, in steps of one frame of either or of both; no step is dearer than another.
     """
+    require_extra("metrics", "MelCepstralDistance", "librosa")
     from librosa.sequence import dtw
 
     _, path = dtw(first.T.numpy(), second.T.numpy(), metric="euclidean")

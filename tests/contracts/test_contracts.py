@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from language_models import write_language_model
 from speech_encoders import write_speech_encoder
 from speech_judges import write_speech_judge
 from speechbrain_folders import write_speechbrain_folder
@@ -46,7 +47,6 @@ from spectron.evaluation.metrics import (
     all_metrics,
 )
 from spectron.heads import LatentSamplingHead, MelRegressionHead
-from language_models import write_language_model
 from spectron.language_models import CausalLanguageModel, LlamaLanguageModel, TokenizerSettings
 from spectron.training.ctc import CTCModel
 from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the embedded weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
-# About seven hours on 2 cores, most of them the model's own. Each line can also be typed by itself; an interrupted fit goes on with --resume.
+# Train the bundled weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
+# About seven hours on 2 cores. Each line can also be run alone; --resume continues an interrupted fit.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 spectron="${1:-.venv/bin}/spectron"
@@ -18,9 +18,14 @@ if [ -n "${SPECTRON_DATA:-}" ]; then
   "$spectron" export mini-vocoder runs/mini-vocoder/export --half
   cp runs/mini-vocoder/export/vocoder/* experiments/mini/weights/vocoder/
 fi
-# The model in the box starts from all of these, and goes on five times from where it was.
+# The bundled model starts from all of these, and each stage from the stage before it.
 for name in spectron spectron_negated_carriers spectron_voice spectron_spelling spectron_word_lists spectron_scheduled_sampling; do
   "$spectron" fit "experiments/mini/$name.yaml"
   "$spectron" export "mini-${name//_/-}" "runs/mini-${name//_/-}/export"
 done
-"$spectron" export mini-spectron-scheduled-sampling experiments/mini/weights/spectron --half
+weights=experiments/mini/weights
+"$spectron" export mini-spectron-scheduled-sampling "$weights/spectron" --half
+# Exports are complete; the bundle holds no file twice. Vocoder and tokenizer are those of the parts.
+rm -r "$weights/spectron/vocoder" "$weights/spectron/language_model/tokenizer.json" "$weights/spectron/language_model/tokenizer_config.json"
+sed -i -e 's|${here}/vocoder|${here}/../vocoder|' \
+  -e 's|^\( *\)source: ${here}/language_model|&\n\1tokenizer: ${here}/../text/language_model/tokenizer.json|' "$weights/spectron/config.yaml"

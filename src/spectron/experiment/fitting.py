@@ -131,7 +131,7 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
         SpectronError: for whatever a user can mend.
     """
     callbacks, data = cheap_checks(experiment, weights=False), prepared_data(experiment)
-    module = restore(experiment, source)
+    module = cast(LightningModule, restore(experiment, source))
     rank_zero_only(require_ready)(experiment, module, callbacks)
     trainer = experiment.trainer(callbacks)
     set_up_data(experiment, trainer, module, data, "validate")

@@ -157,7 +157,7 @@ class Speaker:
 
     @overload
     def continue_speech(
-        self, prompt: Sequence[Prompt], sample_rate_hz: None = None, decoding: Decoding = DECODING
+        self, prompt: list[Any] | tuple[Any, ...], sample_rate_hz: None = None, decoding: Decoding = DECODING
     ) -> list[Answer]: ...
 
     def continue_speech(

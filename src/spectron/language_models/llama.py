@@ -72,7 +72,8 @@ class LlamaConfig:
             "tie_word_embeddings": False,
             "pad_token_id": values.get("eos_token_id"),
         }
-        chosen = {field.name: values[field.name] if values.get(field.name) is not None else defaults.get(field.name) for field in fields(cls)}
+        given = {key: value for key, value in values.items() if value is not None}
+        chosen: dict[str, Any] = {field.name: given.get(field.name, defaults.get(field.name)) for field in fields(cls)}
         if missing := [name for name, value in chosen.items() if value is None]:
             raise ConfigError(f"{path} lacks {', '.join(missing)}. Copy the file of the model again", key="source")
         return cls(**chosen)
@@ -204,6 +205,7 @@ class LlamaLanguageModel(LanguageModel):
     Args:
         source: Folder (or hub name) with ``config.json``, safetensors and ``tokenizer.json``, in the format of transformers.
         revision: Branch, tag or commit on the hub.
+        tokenizer: File of the tokenizer; by default ``tokenizer.json`` in the folder.
         pretrained: False takes the sizes and the tokenizer of ``source``, and fresh weights.
 
     Raises:
@@ -211,13 +213,16 @@ class LlamaLanguageModel(LanguageModel):
         CheckpointError: if the safetensors do not cover the model.
     """
 
-    def __init__(self, source: str, revision: str | None = None, pretrained: bool = True) -> None:
+    def __init__(
+        self, source: str, revision: str | None = None, tokenizer: str | None = None, pretrained: bool = True
+    ) -> None:
         super().__init__()
         folder = locate(source, revision)
-        for name in ("config.json", "tokenizer.json"):
-            if not (folder / name).is_file():
-                raise ConfigError(f"{folder} has no {name}. Name the folder of a Llama with its tokenizer", key="source")
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        vocabulary = Path(tokenizer) if tokenizer else folder / "tokenizer.json"
+        for key, path in (("source", folder / "config.json"), ("tokenizer" if tokenizer else "source", vocabulary)):
+            if not path.is_file():
+                raise ConfigError(f"there is no file {path}. Name the folder of a Llama with its tokenizer", key=key)
+        self.tokenizer = Tokenizer.from_file(str(vocabulary))
         self.config = LlamaConfig.read(folder / "config.json")
         self.model = Llama(self.config)
         self.lm_head = None if self.config.tie_word_embeddings else nn.Linear(

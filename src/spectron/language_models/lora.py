@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, require_extra
 
 
 @dataclass
@@ -41,6 +41,7 @@ def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:
     Raises:
         ConfigError: beginning with ``lora.targets``, for a name that no layer has.
     """
+    require_extra("lora", "CausalLanguageModel.lora", "peft")
     from peft import LoraConfig, inject_adapter_in_model
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFTS_CHOICE
     from transformers.pytorch_utils import Conv1D
