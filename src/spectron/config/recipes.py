@@ -16,7 +16,7 @@ import yaml
 
 from spectron.errors import ConfigError, did_you_mean
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = (Path(__file__).parents[1] / "recipes").resolve()  # a link in a checkout
 # Stands for the folder of the recipes in a YAML, so that a copied recipe does not contain the place of an installation.
 RECIPES_MARK = "${recipes}"
 NOT_RECIPES = ("weights", "reference_curves")  # folders whose YAMLs describe exported models and curves
