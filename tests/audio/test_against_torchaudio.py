@@ -33,7 +33,15 @@ def test_spectrogram_equals_torchaudio():
 
     config = MelConfig(n_mels=80)
     theirs = MelSpectrogram(
-        16000, config.fft_size, config.window_samples, config.hop_samples, 20.0, 8000.0, n_mels=80, power=1.0, pad_mode="constant"
+        16000,
+        config.fft_size,
+        config.window_samples,
+        config.hop_samples,
+        20.0,
+        8000.0,
+        n_mels=80,
+        power=1.0,
+        pad_mode="constant",
     )
     noise = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
     ours, _ = LogMel(config)(noise, torch.tensor([16000]))

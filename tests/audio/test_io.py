@@ -59,7 +59,9 @@ def test_empty_short_and_not_finite_files_are_refused(tmp_path):
 
 
 def test_a_recording_that_is_cut_short_is_told_by_its_header(tmp_path):
-    """Of a WAV libsndfile reads what is there without a word; one written as a stream has no length in its header to be held against."""
+    """Of a WAV libsndfile reads what is there without a word; one written as a stream has no length in its header to be
+    held against.
+    """
     whole, cut = tmp_path / "whole.wav", tmp_path / "cut.wav"
     write_wav(whole, 0.1 * torch.sin(torch.arange(32000) * 0.1), 16000)
     content = whole.read_bytes()

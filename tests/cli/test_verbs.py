@@ -33,7 +33,8 @@ model:
     init_args:
       config: {model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
       tokenizer: {text: "${here}/text.txt", vocabulary_size: 40}
-  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: "${shared.mel}", frames_per_step: 2, post_net_width: 8}}
+  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: "${shared.mel}", frames_per_step: 2,
+      post_net_width: 8}}
   vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
 """
 
@@ -93,7 +94,10 @@ def test_help_comes_at_once():
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from spectron.cli.parser import build_parser; build_parser(); print(sorted({'torch', 'lightning', 'rich'} & set(sys.modules)))"
+    code = (
+        "import sys; from spectron.cli.parser import build_parser; build_parser(); "
+        "print(sorted({'torch', 'lightning', 'rich'} & set(sys.modules)))"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

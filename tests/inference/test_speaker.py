@@ -132,7 +132,10 @@ def run(code: str) -> str:
 
 def test_importing_the_package_imports_no_library():
     """Less than 50 ms on an idle core; no test of it, because a busy machine would fail it."""
-    assert run("import sys, spectron; print('load' in dir(spectron), {'torch', 'numpy', 'yaml'} & {*sys.modules})") == "True set()"
+    assert (
+        run("import sys, spectron; print('load' in dir(spectron), {'torch', 'numpy', 'yaml'} & {*sys.modules})")
+        == "True set()"
+    )
 
 
 def test_inference_imports_no_trainer(tmp_path):
@@ -144,6 +147,7 @@ import sys, spectron
 from spectron import Decoding
 answer = spectron.load("mini").continue_speech({str(tmp_path / "tone.wav")!r}, decoding=Decoding(max_seconds=0.2))
 answer.draw({str(tmp_path / "tone.png")!r})
-print(sorted({{*{heavy!r}, "spectron.training", "spectron.evaluation", "spectron.datamodules", "matplotlib.pyplot"}} & {{*sys.modules}}))
+print(sorted({{*{heavy!r}, "spectron.training", "spectron.evaluation", "spectron.datamodules", "matplotlib.pyplot"}} &
+{{*sys.modules}}))
 """
     assert run(code) == "[]"

@@ -72,7 +72,8 @@ def test_pretrained_false_draws_fresh_weights(folder):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("model_type", "mistral"), ("attention_bias", True), ("rope_parameters", {"rope_type": "linear"})]
+    ("key", "value"),
+    [("model_type", "mistral"), ("attention_bias", True), ("rope_parameters", {"rope_type": "linear"})],
 )
 def test_settings_that_are_not_implemented_are_refused(key, value, folder, tmp_path):
     LlamaLanguageModel(folder).save(tmp_path)

@@ -30,7 +30,8 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
         The waveform (S,), channels averaged, and its sample rate in Hz.
 
     Raises:
-        DataError: if the file is missing, unreadable, empty, shorter than the stretch, or holds values that are no numbers.
+        DataError: if the file is missing, unreadable, empty, shorter than the stretch, or holds values that are no
+            numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,7 +57,8 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
     if whole and start + len(samples) < promised - TOLERANCE_SECONDS * rate:
         told, held = promised / rate, (start + len(samples)) / rate
         raise DataError(
-            f"{path} is cut short: its header tells of {told:.2f} s, and it holds {held:.2f} s. Copy it again, or leave it out"
+            f"{path} is cut short: its header tells of {told:.2f} s, and it holds {held:.2f} "
+            "s. Copy it again, or leave it out"
         )
     waveform = torch.from_numpy(samples.mean(axis=1))
     if not torch.isfinite(waveform).all():
@@ -65,7 +67,9 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
 
 
 def _promised_samples(file: soundfile.SoundFile) -> float:
-    """Samples that a header tells of. Of a WAV libsndfile gives those that are there, and the header's bytes in its log alone."""
+    """Samples that a header tells of. Of a WAV libsndfile gives those that are there, and the header's bytes in its log
+    alone.
+    """
     told = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
     if told is None or int(told[1]) >= UNKNOWN_LENGTH or int(told[2]) == 0:
         return file.frames
@@ -73,7 +77,9 @@ def _promised_samples(file: soundfile.SoundFile) -> float:
 
 
 def to_16_bits(waveform: Tensor) -> Tensor:
-    """A waveform as it is read again from the WAV that ``write_wav`` makes of it: clipped to -1 and 1, on the grid of 16-bit samples."""
+    """A waveform as it is read again from the WAV that ``write_wav`` makes of it: clipped to -1 and 1, on the grid of
+    16-bit samples.
+    """
     return (waveform.detach().float() * FULL_SCALE).round().clamp(-FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
 
 

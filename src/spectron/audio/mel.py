@@ -45,7 +45,8 @@ class MelConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise ValueError(
-                f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, got {self.low_hz} to {self.high_hz}"
+                f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, got "
+                f"{self.low_hz} to {self.high_hz}"
             )
         if min(self.frame_shift_ms, self.window_ms, self.n_mels, self.floor) <= 0:
             raise ValueError(f"frame_shift_ms, window_ms, n_mels and floor must be above 0: {self}")
@@ -95,7 +96,9 @@ class MelConfig:
         return torch.where(mels >= SLANEY_LOG_MEL, above, SLANEY_HZ_PER_MEL * mels)
 
     def num_frames(self, num_samples: Tensor) -> Tensor:
-        """Frames of a recording: one centred on its first sample and one every hop after; none where there is no sample."""
+        """Frames of a recording: one centred on its first sample and one every hop after; none where there is no
+        sample.
+        """
         return (num_samples - 1).div(self.hop_samples, rounding_mode="floor") + 1
 
 
@@ -143,7 +146,8 @@ class MelBands(nn.Module):
 
 
 class MelSpectrogram(nn.Module):
-    """Mel band magnitudes. Window and filter bank are part of the weights, under the names that torchaudio gives them."""
+    """Mel band magnitudes. Window and filter bank are part of the weights, under "
+    "the names that torchaudio gives them."""
 
     def __init__(self, config: MelConfig) -> None:
         super().__init__()

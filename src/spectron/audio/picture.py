@@ -1,4 +1,6 @@
-"""Pictures of log-mel spectrograms, stacked on one time axis so that prompt, generated and reference speech can be compared by eye."""
+"""Pictures of log-mel spectrograms, stacked on one time axis so that prompt, generated and reference speech can be
+compared by eye.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ LINE_CHARACTERS = 100  # caption characters that fit under a panel
 
 @dataclass
 class MelPanel:
-    """One spectrogram of a picture: ``mel`` (T, M) natural-log magnitudes at ``frame_rate_hz``, with a title and the text spoken."""
+    """One spectrogram of a picture: ``mel`` (T, M) natural-log magnitudes at ``frame_rate_hz``, with a title and the
+    text spoken.
+    """
 
     title: str
     mel: Tensor

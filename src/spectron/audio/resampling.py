@@ -29,7 +29,8 @@ class SampleRates:
 
 @lru_cache(maxsize=16)
 def _filters(before: int, after: int) -> tuple[Tensor, int]:
-    """Windowed-sinc filters for rates without a common divisor, (after, 1, 2 * W + before), and their half width W in samples.
+    """Windowed-sinc filters for rates without a common divisor, (after, 1, 2 * W + before), and their half width W in
+    samples.
 
     One filter per output phase: output j is the sinc interpolation of the input at j / after, cut off by a Hann window.
     """
@@ -47,14 +48,17 @@ def _filters(before: int, after: int) -> tuple[Tensor, int]:
 def resample(waveform: Tensor, from_hz: int, to_hz: int) -> Tensor:
     """Resample audio (..., S) at ``from_hz`` to (..., ceil(S * to_hz / from_hz)) at ``to_hz``.
 
-    Source: band-limited interpolation (https://ccrma.stanford.edu/~jos/resample), with the defaults of torchaudio's ``resample``.
+    Source: band-limited interpolation (https://ccrma.stanford.edu/~jos/resample), with the defaults of torchaudio's
+        ``resample``.
     """
     if from_hz == to_hz or waveform.shape[-1] == 0:
         return waveform
     divisor = math.gcd(from_hz, to_hz)
     before, after = from_hz // divisor, to_hz // divisor
     filters, width = _filters(before, after)
-    rows = functional.pad(waveform.float().flatten(0, -2) if waveform.ndim > 1 else waveform.float()[None], (width, width + before))
+    rows = functional.pad(
+        waveform.float().flatten(0, -2) if waveform.ndim > 1 else waveform.float()[None], (width, width + before)
+    )
     phases = functional.conv1d(rows[:, None], filters.to(rows.device), stride=before)  # (B, after, samples)
     resampled = phases.transpose(1, 2).flatten(1)[:, : math.ceil(after * waveform.shape[-1] / before)]
     return resampled.view(*waveform.shape[:-1], -1)

@@ -15,10 +15,12 @@ OTHER_AUDIO = (".flac", ".ogg", ".opus", ".mp3")  # formats that can be read, bu
 
 
 def output_files(prompts: list[Path], output: Path) -> list[Path]:
-    """Return the file of each answer: one answer is written to ``output``, several into the folder ``output`` under their prompts' names.
+    """Return the file of each answer: one answer is written to ``output``, several into the folder ``output`` under
+    their prompts' names.
 
     Raises:
-        ConfigError: if several answers would have the same file, an answer would replace a prompt, or the suffix is not ``.wav``.
+        ConfigError: if several answers would have the same file, an answer would replace a prompt, or the suffix is
+            not ``.wav``.
     """
     suffix = output.suffix.lower()
     if suffix in OTHER_AUDIO:

@@ -15,7 +15,10 @@ from spectron.errors import Interrupted, SpectronError
 
 PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
-TRAINED = "a checkpoint file, a run (its id, the first characters of its id, its name, its folder), an experiment's name (its newest run)"
+TRAINED = (
+    "a checkpoint file, a run (its id, the first characters of its id, its name, its "
+    "folder), an experiment's name (its newest run)"
+)
 RECIPE = "or the name of a recipe, such as"
 MOVED = "model.encoder.class_path=new/my_encoder.py:MyEncoder"
 SAVED = f"{TRAINED}, an exported folder, or mini, the bundled model"
@@ -25,8 +28,8 @@ SYSTEM = f"{SAVED}; or a YAML whose key system names your own class"
 def command() -> int:
     """Run the installed command, whose process begins and ends with it; returns the exit code.
 
-    Most of the time of a spoken answer is imports, and the garbage collector took a third of that: it searched modules that are never
-    freed. It is therefore disabled for short work and, for every verb, at the end.
+    Most of the time of a spoken answer is imports, and the garbage collector took a third of that: it searched modules
+    that are never freed. It is therefore disabled for short work and, for every verb, at the end.
     """
     options = parse(sys.argv[1:])
     if options.verb in (verbs.ask, verbs.continue_speech):
@@ -142,7 +145,8 @@ def _add_training(kinds: Any) -> None:
     )
     _overridable(
         added,
-        "judges.text_scorer.init_args.source=gpt2 of the suite, or callbacks.speech.init_args.panel_size=64 of the model",
+        "judges.text_scorer.init_args.source=gpt2 of the suite, or "
+        "callbacks.speech.init_args.panel_size=64 of the model",
     )
     added.add_argument(
         "--resume",
@@ -167,7 +171,9 @@ def _add_speaking(kinds: Any) -> None:
     added.set_defaults(overrides=[])
     added = _verb(kinds, "ask", verbs.ask, "speak a written question, and answer it aloud", reference=SAVED)
     added.add_argument(
-        "question", metavar="QUESTION", help="the question, such as 'what is the capital of france'; espeak-ng speaks it"
+        "question",
+        metavar="QUESTION",
+        help="the question, such as 'what is the capital of france'; espeak-ng speaks it",
     )
     added.add_argument(
         "--voice", default="en-us+f1", help="voice of the question: accent+variant of espeak-ng (default en-us+f1)"
@@ -178,7 +184,10 @@ def _add_speaking(kinds: Any) -> None:
 
 def _add_comparing(kinds: Any) -> None:
     added = _verb(
-        kinds, "compare", verbs.compare, "print runs next to each other, or compare evaluations with the first one on the same items"
+        kinds,
+        "compare",
+        verbs.compare,
+        "print runs next to each other, or compare evaluations with the first one on the same items",
     )
     added.add_argument(
         "references",
@@ -194,7 +203,9 @@ def _add_comparing(kinds: Any) -> None:
         help="also write the comparison of evaluations as CSV, Markdown and HTML",
     )
     added.add_argument(
-        "--anyway", action="store_true", help="compare evaluations with different settings, on the items that they share"
+        "--anyway",
+        action="store_true",
+        help="compare evaluations with different settings, on the items that they share",
     )
     added = _verb(
         kinds,
@@ -204,7 +215,11 @@ def _add_comparing(kinds: Any) -> None:
     )
     added.add_argument("file", metavar="STUDY", help=f"a YAML file, {RECIPE} mini/claims")
     added.add_argument(
-        "--row", action="append", default=[], metavar="ROW", help="run only this row; repeat the option for further rows (default all)"
+        "--row",
+        action="append",
+        default=[],
+        metavar="ROW",
+        help="run only this row; repeat the option for further rows (default all)",
     )
     added.add_argument(
         "--jobs", type=int, metavar="N", help="rows that run at the same time (default one per GPU, or one)"
@@ -216,9 +231,7 @@ def _add_comparing(kinds: Any) -> None:
         verbs.reference_curve,
         "write the metrics of finished runs as a curve that later runs are compared with",
     )
-    added.add_argument(
-        "references", nargs="+", metavar="RUN", help="finished runs of one experiment, one per seed"
-    )
+    added.add_argument("references", nargs="+", metavar="RUN", help="finished runs of one experiment, one per seed")
     added.add_argument(
         "-o",
         "--output",
@@ -288,7 +301,10 @@ def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str
         "--chain",
         choices=("trained", "none", "filler"),
         default="trained",
-        help="text before the speech: as in training, usually the text that the model writes (default), none, or filler tokens",
+        help=(
+            "text before the speech: as in training, usually the text that the model writes "
+            "(default), none, or filler tokens"
+        ),
     )
     added.add_argument(
         "--seed",

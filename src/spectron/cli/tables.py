@@ -15,7 +15,9 @@ from spectron.tracking.provenance import trainable_line
 
 
 def measures_table(measures: list[MetricValue]) -> Table:
-    """Every measure with its 95 % interval, unit, direction and counts; what counts, or is compared with, another one stands in its row."""
+    """Every measure with its 95 % interval, unit, direction and counts; what counts, or is compared with, another one
+    stands in its row.
+    """
     named = {measure.name: measure for measure in measures}
     compared = [
         prefix for prefix in dict.fromkeys(name.partition("/")[0] for name in named) if prefix + "/" != VALIDATION

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-# Nothing heavy up here: `spectron --help` has to answer at once, and torch alone takes seconds. Every verb imports what it needs.
+# Nothing heavy up here: `spectron --help` has to answer at once, and torch alone takes seconds. Every verb imports what
+# it needs.
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +46,9 @@ def evaluate(options: argparse.Namespace) -> None:
 
     for option in ("device", "resume"):
         if getattr(options, option) is not None:
-            raise ConfigError(f"needs a suite. Name a suite after the model, or leave out --{option}", key=f"--{option}")
+            raise ConfigError(
+                f"needs a suite. Name a suite after the model, or leave out --{option}", key=f"--{option}"
+            )
     source = _source(options)
     if source.is_export:
         raise ConfigError(
@@ -62,9 +65,7 @@ def _evaluate_on_suite(options: argparse.Namespace) -> None:
     from spectron.tracking.measure import console
 
     suite = find_recipe(options.suite)
-    outcome = evaluate_suite(
-        options.reference, suite, options.overrides, options.runs, options.resume, options.device
-    )
+    outcome = evaluate_suite(options.reference, suite, options.overrides, options.runs, options.resume, options.device)
     if outcome is None:  # of several processes, only the first one prints
         return
     for shown in tables_of(read_evaluation(outcome.folder).results):

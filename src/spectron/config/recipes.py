@@ -26,7 +26,8 @@ KINDS = {"rows": "study", "tasks": "suite", "task": "experiment"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """A YAML of the package: its name, what it is (``experiment``, ``suite``, ``study`` or ``base``) and its question."""
+    """A YAML of the package: its name, what it is (``experiment``, ``suite``, "
+    "``study`` or ``base``) and its question."""
 
     name: str
     kind: str
@@ -84,7 +85,9 @@ def copy_recipe(reference: str, folder: Path) -> Path:
     if target.exists():
         raise ConfigError(f"{target} exists already. Name another folder, or remove the file")
     home = Path(RECIPES_MARK) / source.relative_to(RECIPES).parent
-    text = re.sub(r"^(extends|train|suite): (.*)$", lambda line: _referring(line, home), source.read_text("utf-8"), flags=re.M)
+    text = re.sub(
+        r"^(extends|train|suite): (.*)$", lambda line: _referring(line, home), source.read_text("utf-8"), flags=re.M
+    )
     # The command in the header names the recipe.
     text = text.replace(f"experiments/{source.relative_to(RECIPES)}", str(target)).replace("${here}", str(home))
     folder.mkdir(parents=True, exist_ok=True)
@@ -129,4 +132,6 @@ def _nearest(path: Path, files: Iterable[str]) -> str:
         names = [file.name for file in path.parent.glob("*.yaml")]
         if difflib.get_close_matches(path.name, names, n=1):
             return did_you_mean(path.name, names)
-    return f"{did_you_mean(path.stem, [name.rpartition('/')[2] for name in files])} `spectron recipes` lists all recipes."
+    return (
+        f"{did_you_mean(path.stem, [name.rpartition('/')[2] for name in files])} `spectron recipes` lists all recipes."
+    )

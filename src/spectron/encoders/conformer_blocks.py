@@ -1,8 +1,10 @@
 """Blocks of a Conformer with relative positions.
 
-Source: Gulati et al. 2020 (arXiv:2005.08100); relative attention after Dai et al. 2019 (arXiv:1901.02860). Parameters have the names
-and the arithmetic of speechbrain's blocks, whose weights load here. Two differences from the paper, as in speechbrain: a layer norm
-instead of a batch norm in the convolution module, and scores scaled by the square root of the whole width. One difference from
+Source: Gulati et al. 2020 (arXiv:2005.08100); relative attention after Dai et al. 2019 (arXiv:1901.02860).
+    Parameters have the names
+and the arithmetic of speechbrain's blocks, whose weights load here. Two differences from the paper, as in speechbrain:
+a layer norm instead of a batch norm in the convolution module, and scores scaled by the square root of the whole width.
+One difference from
 speechbrain: padding is hidden from the depthwise convolution too, not only from its output.
 """
 
@@ -16,7 +18,8 @@ from torch.nn import functional
 
 
 class RelativePositions(nn.Module):
-    """Sinusoidal embeddings of the distances between U steps: (1, 2 * U - 1, D), from the most distant past to the future.
+    """Sinusoidal embeddings of the distances between U steps: (1, 2 * U - 1, D), from the most distant past to the
+    future.
 
     Args:
         width: Width D, an even number.
@@ -61,7 +64,9 @@ class RelativeAttention(nn.Module):
         self.scale = 1 / math.sqrt(width)
 
     def forward(self, x: Tensor, positions: Tensor, padding: Tensor) -> Tensor:
-        """Attend from every step of (B, U, D) to those that are not ``padding`` (B, U); ``positions`` (1, 2 * U - 1, D)."""
+        """Attend from every step of (B, U, D) to those that are not ``padding`` (B, U); ``positions`` (1, 2 * U - 1,
+        D).
+        """
         packed = functional.linear(x, self.in_proj_weight).unflatten(2, (self.heads, 3 * self.head_width))
         query, key, value = packed.chunk(3, dim=-1)  # (B, U, H, D / H)
         distance = self.linear_pos(positions).unflatten(2, (self.heads, self.head_width))  # (1, 2 * U - 1, H, D / H)
@@ -98,9 +103,7 @@ class MaskedConvolution(nn.Module):
         self.layer_norm = nn.LayerNorm(width)
         self.bottleneck = nn.Sequential(nn.Conv1d(width, 2 * width, kernel_size=1), nn.GLU(dim=1))
         self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
-        self.after_conv = nn.Sequential(
-            nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.Dropout(dropout)
-        )
+        self.after_conv = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.Dropout(dropout))
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
         """Convolve (B, U, D); ``padding`` (B, U) is True at padded steps."""

@@ -1,4 +1,6 @@
-"""Trained models by reference: a bundled model's name, a checkpoint, a run, an export. Imports no trainer unless a task needs one."""
+"""Trained models by reference: a bundled model's name, a checkpoint, a run, an export. Imports no trainer unless a task
+needs one.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,7 @@ class Source:
         return self.path.suffix == ".yaml"
 
 
-def load(
-    reference: str | Path, device: str | torch.device | None = None, overrides: Sequence[str] = ()
-) -> Speaker:
+def load(reference: str | Path, device: str | torch.device | None = None, overrides: Sequence[str] = ()) -> Speaker:
     """Load a spoken language model for inference.
 
     >>> import spectron
@@ -59,8 +59,8 @@ def load(
     >>> answer.save("answer.wav")  # doctest: +SKIP
 
     Args:
-        reference: The name of a bundled model (``mini``), the folder of an export or of a run, a checkpoint file, a run's id or
-            name, or an experiment's name (its newest run).
+        reference: The name of a bundled model (``mini``), the folder of an export or of a run, a checkpoint file, a
+            run's id or name, or an experiment's name (its newest run).
         device: Such as ``cpu`` or ``cuda:1``; the CPU by default.
         overrides: Changes of the configuration, ``key=value``, such as the new place of a file that has moved.
 
@@ -83,7 +83,8 @@ def load_speaker(source: Source, overrides: Sequence[str] = ()) -> Speaker:
     model = model_of(built)
     if not isinstance(model, SpokenLanguageModel):
         raise CheckpointError(
-            f"{source.path}: this is a {type(built).__name__}, which cannot continue speech. Give a run of a SpectronModule."
+            f"{source.path}: this is a {type(built).__name__}, which cannot continue speech. "
+            "Give a run of a SpectronModule."
         )
     return Speaker(model, source.path)
 
@@ -92,8 +93,9 @@ def find_source(reference: str, tracking: TrackingSettings | None = None) -> Sou
     """Find the checkpoint or export that a reference names.
 
     Args:
-        reference: The name of a bundled model, a checkpoint file, a run's or an export's folder, a run's id or name, or an
-            experiment's name. The kinds are tried in this order; ``./mini`` is a folder, ``mini`` the bundled model.
+        reference: The name of a bundled model, a checkpoint file, a run's or an export's folder, a run's id or
+            name, or an experiment's name. The kinds are tried in this order; ``./mini`` is a folder, ``mini`` the
+            bundled model.
         tracking: Store and folder of the runs.
 
     Raises:
@@ -132,7 +134,8 @@ def read_config(path: Path) -> dict[str, Any]:
 def read_composition(source: Source, overrides: Sequence[str] = ()) -> Composition:
     """Read the configuration of a checkpoint or an export.
 
-    A user's own classes are searched for in the current folder, in an export's folder, and in that of the YAML if a run is named.
+    A user's own classes are searched for in the current folder, in an export's folder, and in that of the YAML if a run
+    is named.
 
     Raises:
         CheckpointError: if the checkpoint is unreadable or holds no configuration.

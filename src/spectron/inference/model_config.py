@@ -26,8 +26,8 @@ MODEL_SECTIONS: dict[str, Parameter] = {
     "model": Parameter(dict[str, Any], {}),
     "weights": Parameter(dict[str, str], {}),
 }
-# Sections whose content depends on a class, or that may hold anything: ``shared`` holds whatever other keys refer to, and
-# ``resolved`` what the platform detected in an earlier run.
+# Sections whose content depends on a class, or that may hold anything: ``shared`` holds whatever other keys refer to,
+# and ``resolved`` what the platform detected in an earlier run.
 FREE = ("model", "trainer", "shared", "resolved")
 
 
@@ -39,7 +39,8 @@ class TrainedModel:
     training_keys: frozenset[str]
 
 
-# Looked up instead of importing the task: a task imports Lightning, which takes longer than loading and running the model.
+# Looked up instead of importing the task: a task imports Lightning, which takes longer than loading and running the
+# model.
 MODEL_OF_TASK = {
     "spectron.training.SpectronModule": TrainedModel(SpectronModel, frozenset(("loss_weights", "optimisation")))
 }
@@ -48,8 +49,9 @@ MODEL_OF_TASK = {
 class ModelConfig:
     """A configuration whose keys, types and classes have been checked; ``build`` makes the model.
 
-    The configuration of an experiment or of an export describes a task. Here only the task's model is built, so only tasks in
-    ``MODEL_OF_TASK`` are accepted. The task's other keys, such as ``optimisation``, are neither used nor checked.
+    The configuration of an experiment or of an export describes a task. Here only the task's model is built, so only
+    tasks in ``MODEL_OF_TASK`` are accepted. The task's other keys, such as ``optimisation``, are neither used nor
+    checked.
 
     Args:
         composition: The composed configuration.

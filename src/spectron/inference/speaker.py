@@ -166,14 +166,14 @@ class Speaker:
         """Continue one prompt, or several at once.
 
         Args:
-            prompt: An audio file, a ``Recording``, or a waveform (S,) with ``sample_rate_hz``. A list of files and recordings gives a
-                list of answers, each the same as for its prompt alone.
+            prompt: An audio file, a ``Recording``, or a waveform (S,) with ``sample_rate_hz``. A list of files and
+                recordings gives a list of answers, each the same as for its prompt alone.
             sample_rate_hz: Rate of a waveform.
             decoding: Longest speech, seed, temperature and further settings.
 
         Raises:
-            DataError: if prompts are missing, broken or too long for the model (the message names all of them), or a waveform comes
-                without its rate or with several channels.
+            DataError: if prompts are missing, broken or too long for the model (the message names all of them), or
+                a waveform comes without its rate or with several channels.
             ConfigError: if prompt, text and speech may take more positions than the language model has.
         """
         if isinstance(prompt, list | tuple):

@@ -1,6 +1,8 @@
-"""A Llama-type language model in plain PyTorch: the bundled models load and run without transformers, whose import takes seconds.
+"""A Llama-type language model in plain PyTorch: the bundled models load and run without transformers, whose import
+takes seconds.
 
-Source: Touvron et al. 2023 (arXiv:2302.13971), with grouped queries as in Llama 2. The folder format, the parameter names and the
+Source: Touvron et al. 2023 (arXiv:2302.13971), with grouped queries as in Llama 2. The folder format, the parameter
+    names and the
 arithmetic are those of transformers' ``LlamaForCausalLM``: a folder loads in both, and both give the same numbers.
 """
 
@@ -24,7 +26,13 @@ from spectron.weights.hub import locate, read_json, require_safetensors
 from spectron.weights.state_dicts import require_cover
 
 # Values of config.json that change the arithmetic and are not implemented here: only these are accepted.
-REQUIRED = {"model_type": "llama", "hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0}
+REQUIRED = {
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "attention_dropout": 0.0,
+}
 
 INITIAL_STD = 0.02
 
@@ -56,7 +64,10 @@ class LlamaConfig:
             ConfigError: if it describes another kind of model, or one with settings that are not implemented here.
         """
         values = read_json(path)
-        rope = values.get("rope_parameters") or {"rope_type": "default", "rope_theta": values.get("rope_theta", 10000.0)}
+        rope = values.get("rope_parameters") or {
+            "rope_type": "default",
+            "rope_theta": values.get("rope_theta", 10000.0),
+        }
         for key, wanted in {**REQUIRED, "rope_type": "default"}.items():
             found = {**values, "rope_type": rope.get("rope_type", "default")}.get(key, wanted)
             if found != wanted:
@@ -109,7 +120,9 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, mask: Tensor, rotation: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Attend from (B, L, D) to the past and itself under an additive mask (B, 1, L, S); returns keys and values too."""
+        """Attend from (B, L, D) to the past and itself under an additive mask (B, 1, L, S); returns keys and values
+        too.
+        """
         query, key, value = (
             project(x).unflatten(2, (-1, self.head_dim)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
@@ -203,7 +216,8 @@ class LlamaLanguageModel(LanguageModel):
     """A trained Llama with its tokenizer.
 
     Args:
-        source: Folder (or hub name) with ``config.json``, safetensors and ``tokenizer.json``, in the format of transformers.
+        source: Folder (or hub name) with ``config.json``, safetensors and ``tokenizer.json``, in the format of
+            transformers.
         revision: Branch, tag or commit on the hub.
         tokenizer: File of the tokenizer; by default ``tokenizer.json`` in the folder.
         pretrained: False takes the sizes and the tokenizer of ``source``, and fresh weights.
@@ -225,8 +239,10 @@ class LlamaLanguageModel(LanguageModel):
         self.tokenizer = Tokenizer.from_file(str(vocabulary))
         self.config = LlamaConfig.read(folder / "config.json")
         self.model = Llama(self.config)
-        self.lm_head = None if self.config.tie_word_embeddings else nn.Linear(
-            self.config.hidden_size, self.config.vocab_size, bias=False
+        self.lm_head = (
+            None
+            if self.config.tie_word_embeddings
+            else nn.Linear(self.config.hidden_size, self.config.vocab_size, bias=False)
         )
         if pretrained:
             self._load(folder, source)
@@ -234,7 +250,9 @@ class LlamaLanguageModel(LanguageModel):
             self.apply(draw_weights)
         self.hidden_size, self.max_positions = self.config.hidden_size, self.config.max_position_embeddings
         self.sos_id, self.eos_id, self.pad_id = (
-            self.config.bos_token_id, self.config.eos_token_id, self.config.pad_token_id
+            self.config.bos_token_id,
+            self.config.eos_token_id,
+            self.config.pad_token_id,
         )
 
     def _load(self, folder: Path, source: str) -> None:
@@ -277,7 +295,9 @@ class LlamaLanguageModel(LanguageModel):
         return functional.linear(hidden, (self.lm_head or self.model.embed_tokens).weight)
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
-        """Write the model (in 16-bit floats if ``half``) and its tokenizer, for ``source`` of this class and of ``CausalLanguageModel``."""
+        """Write the model (in 16-bit floats if ``half``) and its tokenizer, for ``source`` of this class and of
+        ``CausalLanguageModel``.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         if half:

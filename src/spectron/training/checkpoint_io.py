@@ -15,7 +15,9 @@ from spectron.weights.checkpoint_files import read_checkpoint
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint aside and renames it, so that a killed process leaves the old file or the new one, never a part."""
+    """Writes a checkpoint aside and renames it, so that a killed process leaves the old file or the new one, never a
+    part.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write ``checkpoint`` to ``path``.

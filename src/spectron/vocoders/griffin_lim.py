@@ -40,13 +40,15 @@ class GriffinLimVocoder(Vocoder):
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), num_frames * self.mel.hop_samples
 
     def invert(self, mel: Tensor) -> Tensor:
-        """One spectrogram (T, M) to its waveform (T * hop,): alone, because the phase of a row must not depend on its batch."""
+        """One spectrogram (T, M) to its waveform (T * hop,): alone, because the phase of a row must not depend on its
+        batch.
+        """
         c = self.mel
         if not len(mel):
             return mel.new_zeros(0)
         magnitude = (mel.exp() @ self.inverse).clamp(min=0.0).T  # (F, T)
-        # One repeated frame at the end: T frames span T - 1 hops, and the last frame deserves its own. Speech of a few frames needs more
-        # of them, as the first and the last half window are mirrored.
+        # One repeated frame at the end: T frames span T - 1 hops, and the last frame deserves its own. Speech of a few
+        # frames needs more of them, as the first and the last half window are mirrored.
         repeats = max(1, c.fft_size // (2 * c.hop_samples) + 2 - len(mel))
         magnitude = torch.cat([magnitude, magnitude[:, -1:].expand(-1, repeats)], dim=1)
         length = (len(mel) + repeats - 1) * c.hop_samples

@@ -10,9 +10,9 @@ from spectron.errors import require_extra
 def import_speechbrain(owner: str) -> None:
     """Import speechbrain. Afterwards its modules can be imported as usual.
 
-    torchaudio on the package index is built for CUDA. Its compiled extension does not load next to a CPU build of torch, and torchaudio
-    then cannot be imported. speechbrain calls none of the extension's functions, so the import is repeated without the extension, as
-    if torchaudio had been built without it.
+    torchaudio on the package index is built for CUDA. Its compiled extension does not load next to a CPU build of
+    torch, and torchaudio then cannot be imported. speechbrain calls none of the extension's functions, so the import is
+    repeated without the extension, as if torchaudio had been built without it.
 
     Args:
         owner: The class that needs speechbrain, for the message.
