@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spectron.audio.resampling import resample
 from spectron.batch import SpeechBatch, select, unpadded
+from spectron.context_length import lengths_of, require_fits_context
 from spectron.contracts import ScoresSpeech
 from spectron.errors import ConfigError
 from spectron.evaluation.metrics.intervals import Parts
@@ -20,6 +21,7 @@ from spectron.evaluation.metrics.pair_accuracy import SpectrogramPairAccuracy, T
 from spectron.evaluation.results.records import Record
 from spectron.evaluation.results.summary import finite
 from spectron.evaluation.tasks.task import MODEL, Bench, Task
+from spectron.model import SpectronModel
 
 SIDES = ("positive", "negative")
 
@@ -83,13 +85,20 @@ class LikelihoodPairs(Task):
         return found
 
     def scores(self, side: SpeechBatch, bench: Bench) -> Scores:
-        """Both scores of the recordings of one side."""
+        """Compute both scores of the recordings of one side.
+
+        Raises:
+            DataError: naming a recording that does not fit the language model's positions.
+        """
         system: Any = bench.system
         rates = (system.prompt_rate_hz, system.speech_rate_hz)
-        heard = system.score_speech(move_data_to_device(whole_as_prompt(side, *rates), bench.device))
+        whole, halves = whole_as_prompt(side, *rates), cut_in_two(side, *rates)
+        if isinstance(system, SpectronModel):
+            require_fits_context(system, lengths_of(system, whole) + lengths_of(system, halves))
+        heard = system.score_speech(move_data_to_device(whole, bench.device))
         text = torch.where(heard.text_tokens > 0, -heard.text_nats / heard.text_tokens, torch.nan)
         unknown = torch.tensor([not words for words in side.continuation_text], device=text.device)
-        followed = system.score_speech(move_data_to_device(cut_in_two(side, *rates), bench.device))
+        followed = system.score_speech(move_data_to_device(halves, bench.device))
         # Without a frame there is nothing to divide by, and the score is NaN.
         spectrogram = torch.where(followed.speech_frames > 0, -followed.speech_loss / followed.speech_frames, torch.nan)
         return Scores(text.masked_fill(unknown, torch.nan).cpu(), spectrogram.cpu())

@@ -8,8 +8,8 @@ from typing import Literal, cast
 from lightning import LightningDataModule
 
 from spectron.audio.io import to_16_bits
-from spectron.batch import SpeechBatch, SpokenLength, select, unpadded, with_reference
-from spectron.context_length import require_room_for_decoding
+from spectron.batch import SpeechBatch, select, unpadded, with_reference
+from spectron.context_length import lengths_of, require_fits_context
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
 from spectron.evaluation.evaluator import consult, require_judges
@@ -89,7 +89,7 @@ class SpeakingTask(Task):
         batch = batch if rows is None else select(batch, rows)
         own = system == MODEL
         if own and isinstance(bench.system, SpectronModel):
-            require_fits_context(bench.system, batch, self.decoding)
+            require_batch_fits_context(bench.system, batch, self.decoding)
         batch, answering = self.answering(system, batch, place, bench)
         # Teacher forcing reads the text that training put there, and would say nothing of a chain that takes it away.
         teacher_forced = bench.teacher_forced if own and self.decoding.chain in ("trained", "given") else None
@@ -125,23 +125,16 @@ def _head(system: SpokenLanguageModel) -> SpeechHead | None:
     return head if isinstance(head, SpeechHead) else None
 
 
-def require_fits_context(system: SpectronModel, batch: SpeechBatch, decoding: Decoding) -> None:
-    """Refuse items that do not fit the language model's positions, before anything is made of them.
+def require_batch_fits_context(system: SpectronModel, batch: SpeechBatch, decoding: Decoding) -> None:
+    """Refuse items that do not fit the language model's positions, before they are encoded.
 
     Raises:
-        DataError: naming the first.
+        DataError: naming the longest item; a ``ConfigError`` would stop the whole suite.
     """
-    seconds = zip(
-        (batch.prompt_num_samples / system.prompt_rate_hz).tolist(),
-        (batch.continuation_num_samples / system.speech_rate_hz).tolist(),
-        zip(batch.prompt_text, batch.continuation_text, strict=True),
-        strict=True,
-    )
-    lengths = [SpokenLength(name, *row) for name, row in zip(batch.ids, seconds, strict=True)]
     try:
-        require_room_for_decoding(system, lengths, decoding)
+        require_fits_context(system, lengths_of(system, batch), decoding)
     except ConfigError as error:
-        raise DataError(str(error)) from error  # of an item, not of the suite
+        raise DataError(str(error)) from error
 
 
 def as_stored(samples: list[SpokenSample]) -> None:

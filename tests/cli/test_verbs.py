@@ -76,7 +76,7 @@ def test_a_prompt_longer_than_the_model_hears_is_refused(talker, tmp_path, capsy
     assert (
         main(["continue", str(talker), str(tmp_path / "long.wav"), short_memory, "-o", str(tmp_path / "out.wav")]) == 1
     )
-    assert "long.wav: a prompt of 30.0 s, and this model hears less than" in capsys.readouterr().err
+    assert "decoding: long.wav (30.0 s of prompt, " in capsys.readouterr().err
     assert not (tmp_path / "out.wav").exists()
 
 

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from spectron.config.building import naming_files
 from spectron.config.error_location import Section
 from spectron.config.user_classes import code_files
-from spectron.context_length import ChecksRoom
+from spectron.context_length import ChecksContext
 from spectron.contracts import Decoding
 from spectron.errors import CheckpointError, ConfigError, Interrupted, TrackingError
 from spectron.experiment.experiment import Experiment
@@ -215,7 +215,7 @@ def set_up_data(
     trainer.strategy.barrier("data prepared")
     with naming_files(Section("data", experiment.config["data"]), experiment.where):
         data.setup(stage)
-    if isinstance(module, ChecksRoom):
+    if isinstance(module, ChecksContext):
         decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]
         module.require_fits_context(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])
 

@@ -29,7 +29,7 @@ class CTCModel(nn.Module):
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities (B, U, C + 1) of characters, and (B,) valid steps."""
-        features, num_steps = self.encoder.encode_for_model(waveform, num_samples)
+        features, num_steps = self.encoder(waveform, num_samples)
         return self.output(features).float().log_softmax(-1), num_steps
 
     def spell(self, text: str) -> list[int]:

@@ -11,13 +11,7 @@ from torch import Tensor
 from spectron.audio.mel import MelConfig
 from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch, TeacherForced
-from spectron.context_length import (
-    TellsLengths,
-    TellsLines,
-    require_room_for_decoding,
-    require_room_for_speech,
-    require_room_for_text,
-)
+from spectron.context_length import StatesLengths, StatesLines, require_fits_context, require_lines_fit_context
 from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.losses import ALIGNMENT_LOSSES
 from spectron.model import SpectronModel, text_alone
@@ -93,13 +87,13 @@ class SpectronModule(TrainingModule):
         return {f"val/{name}" for name in names}
 
     def require_fits_context(self, data: Any, decodings: list[Decoding]) -> None:
-        """See ``positions.ChecksRoom``."""
-        if isinstance(data, TellsLengths):
-            require_room_for_speech(self.model, data.lengths())
+        """See ``ChecksContext``."""
+        if isinstance(data, StatesLengths):
+            require_fits_context(self.model, data.lengths())
             for decoding in decodings:
-                require_room_for_decoding(self.model, data.lengths(validation_only=True), decoding)
-        if isinstance(data, TellsLines):
-            require_room_for_text(self.model.language_model, data.lines())
+                require_fits_context(self.model, data.lengths(validation_only=True), decoding)
+        if isinstance(data, StatesLines):
+            require_lines_fit_context(self.model.language_model, data.lines())
 
     def loss_terms(self, batch: SpeechBatch | list[str]) -> dict[str, LossTerm]:
         """Losses of text and speech, and the share of text tokens that are the likeliest; of lines of text, theirs alone."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from spectron.batch import LossTerm
-from spectron.context_length import TellsLines, require_room_for_text
+from spectron.context_length import StatesLines, require_lines_fit_context
 from spectron.contracts import Decoding, LanguageModel
 from spectron.model import text_alone
 from spectron.training.base import OPTIMISATION, TrainingModule
@@ -37,9 +37,9 @@ class TextModule(TrainingModule):
         return {"text": text_alone(cast(LanguageModel, self.model["language_model"]), batch)}
 
     def require_fits_context(self, data: Any, decodings: list[Decoding]) -> None:
-        """See ``positions.ChecksRoom``."""
-        if isinstance(data, TellsLines):
-            require_room_for_text(cast(LanguageModel, self.model["language_model"]), data.lines())
+        """See ``ChecksContext``."""
+        if isinstance(data, StatesLines):
+            require_lines_fit_context(cast(LanguageModel, self.model["language_model"]), data.lines())
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
         """The cross-entropy."""

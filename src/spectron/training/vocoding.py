@@ -23,7 +23,6 @@ from spectron.model import build_part
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings
-from spectron.vocoders.trial import require_waveform
 
 
 @dataclass
@@ -53,7 +52,6 @@ class VocoderModel(nn.Module):
 
     def __init__(self, vocoder: Vocoder, discriminators: DiscriminatorSettings) -> None:
         super().__init__()
-        require_waveform(vocoder)
         self.vocoder = vocoder
         self.discriminators = Discriminators(discriminators)
         self.log_mel = LogMel(vocoder.mel)

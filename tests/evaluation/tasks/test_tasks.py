@@ -18,7 +18,7 @@ from spectron.evaluation.metrics import TeacherForcedMelError
 from spectron.evaluation.systems.baselines import exchanged, silences_of
 from spectron.evaluation.systems.text_topline import WrittenAnswers
 from spectron.evaluation.tasks import Bench, Continuation, LikelihoodPairs, SpokenQuestions
-from spectron.evaluation.tasks.speaking import require_fits_context
+from spectron.evaluation.tasks.speaking import require_batch_fits_context
 from spectron.generation import DecodingState
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
@@ -240,8 +240,6 @@ def test_what_is_judged_is_what_the_wav_holds(tmp_path):
 
 def test_an_item_beyond_the_positions_is_at_fault_and_not_the_suite(system):
     some = batch(["s", "t"], ["a", "b"])
-    require_fits_context(system, some, Decoding(max_seconds=5.0))
-    with pytest.raises(
-        DataError, match=r"max_text_tokens=64 and .* come to \d+ positions, and the language model has 2048"
-    ):
-        require_fits_context(system, some, Decoding(max_seconds=60.0))
+    require_batch_fits_context(system, some, Decoding(max_seconds=5.0))
+    with pytest.raises(DataError, match=r"needs \d+ positions .*text 65, .* has 2048\. Lower max_text_tokens"):
+        require_batch_fits_context(system, some, Decoding(max_seconds=60.0))
