@@ -111,7 +111,7 @@ def test_a_stored_configuration_that_is_run_again_is_overwritten_and_the_differe
         (
             "chunk = 16000, chunk",
             "output_dim, self.frame_rate_hz, self.chunk = 16000, 9, 25.0, chunk",
-            "output_dim is 9, and its features are 24",
+            "output_dim is 9, but its features are 24",
         ),
         ("self.sample_rate_hz, self.chunk = 16000, chunk", "self.chunk = chunk", "sets no sample_rate_hz"),
         (
@@ -119,13 +119,13 @@ def test_a_stored_configuration_that_is_run_again_is_overwritten_and_the_differe
             "",
             r"my_encoder\.py, line 9: AttributeError: cannot assign module.*Call super",
         ),
-        (", -(-num_samples // self.chunk)\n", "\n", r"forward gives a tensor \(2, 75, 24\).*Return the pair"),
+        (", -(-num_samples // self.chunk)\n", "\n", r"forward returns a tensor \(1, 25, 24\).*Return the pair"),
         (
             "self.layer(waveform.",
             "self.lajer(waveform.",
             r"my_encoder\.py, line 15: AttributeError: .*lajer",
         ),
-        ("num_samples // self.chunk)", "num_samples / self.chunk)", r"num_steps a tensor \(2\) of torch.float32"),
+        ("num_samples // self.chunk)", "num_samples / self.chunk)", r"num_steps a tensor \(1\) of torch.float32"),
         ("self.layer(waveform.", "self.layer(waveform[:, :5].", r"my_encoder\.py, line 15: RuntimeError"),
     ],
 )
@@ -204,7 +204,7 @@ def test_a_part_built_alone_names_its_key_too(file, part):
 
 
 @pytest.mark.parametrize(
-    ("part", "given"), [("head", "the language model's width"), ("vocoder", "the speech head's MelConfig")]
+    ("part", "given"), [("head", "the language model's hidden_size"), ("vocoder", "the speech head's MelConfig")]
 )
 def test_a_part_that_takes_nothing_of_what_it_is_given_is_told_so(file, part, given):
     (file.parent / "bare.py").write_text(

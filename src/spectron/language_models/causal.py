@@ -112,12 +112,12 @@ class CausalLanguageModel(LanguageModel):
         return self
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Texts to padded ids (B, N) and (B,) token counts, on the model's device."""
+        """Tokenize texts: padded ids (B, N) and (B,) token counts."""
         rows = [
             torch.tensor(ids, dtype=torch.long) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         ]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
-        return ids.to(self.lm.device), torch.tensor([len(row) for row in rows], device=self.lm.device)
+        return ids, torch.tensor([len(row) for row in rows])
 
     def detokenize(self, ids: list[list[int]]) -> list[str]:
         """Ids to texts, special tokens left out."""

@@ -48,7 +48,7 @@ def tokens_of_words(language_model: LanguageModel, words: list[Word]) -> list[Te
     texts = [word.text for word in words]
     ids, counts = language_model.tokenize([" ".join(texts[: count + 1]) for count in range(len(texts))])
     begins = [0, *counts.tolist()[:-1]]
-    return [row[begin:end].cpu() for row, begin, end in zip(ids, begins, counts.tolist(), strict=True)]
+    return [row[begin:end] for row, begin, end in zip(ids, begins, counts.tolist(), strict=True)]
 
 
 def tokens_of_letters(language_model: LanguageModel, words: list[Word]) -> list[Tensor]:
