@@ -37,10 +37,10 @@ from spectron.vocoders import GriffinLimVocoder
 def module(tiny_language_model):
     torch.manual_seed(0)
     return SpectronModule(
-        FrameStackEncoder(16, stack=2),
-        CausalLanguageModel(source=str(tiny_language_model("llama"))),
-        partial(MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=3),
-        partial(GriffinLimVocoder, iterations=2),
+        encoder=FrameStackEncoder(16, stack=2),
+        language_model=CausalLanguageModel(source=str(tiny_language_model("llama"))),
+        head=partial(MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=3),
+        vocoder=partial(GriffinLimVocoder, iterations=2),
         loss_weights=LossWeights(text_only=0.5),
         optimisation=Optimisation(peak_learning_rate=1e-3, warmup_steps=1),
     )

@@ -139,8 +139,9 @@ def test_frozen_parts_do_not_move_and_stay_in_eval(tmp_path):
 @pytest.mark.parametrize("weights", [{}, {"alignment": 0.5}, {"spelling": 0.25}, {"alignment": 0.5, "spelling": 0.25}])
 def test_what_is_said_is_weighed_and_left_out_at_zero(weights, tmp_path):
     model = tiny_model(tmp_path)
-    parts = model.encoder, model.language_model, lambda width: model.head, VOCODER
-    net = SpectronModule(*parts, loss_weights=LossWeights(text=2.0, speech=0.3, **weights))
+    parts = {"encoder": model.encoder, "language_model": model.language_model, "vocoder": VOCODER}
+    weighed = LossWeights(text=2.0, speech=0.3, **weights)
+    net = SpectronModule(loss_weights=weighed, head=lambda hidden_size: model.head, **parts)
     with torch.no_grad():
         means = {name: float(term.mean) for name, term in net.loss_terms(ragged_batch()).items()}
         total = float(net.total({name: torch.tensor(value) for name, value in means.items()}))

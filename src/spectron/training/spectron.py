@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
-from spectron.audio.mel import MelConfig
 from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch, TeacherForced
 from spectron.context_length import StatesLengths, StatesLines, require_fits_context, require_lines_fit_context
-from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, Vocoder
+from spectron.contracts import Decoding
 from spectron.losses import ALIGNMENT_LOSSES
 from spectron.model import SpectronModel, text_alone
 from spectron.training.base import OPTIMISATION, TrainingModule
@@ -41,41 +39,19 @@ class SpectronModule(TrainingModule):
     """Trains a ``SpectronModel`` on pairs of prompt and continuation.
 
     Args:
-        encoder: See ``SpectronModel``.
-        language_model: See ``SpectronModel``.
-        head: See ``SpectronModel``.
-        vocoder: See ``SpectronModel``.
-        prefix_attention: See ``SpectronModel``.
-        text_separator: See ``SpectronModel``.
-        chain: See ``SpectronModel``.
-        scheduled_sampling: See ``SpectronModel``.
         loss_weights: Weights of text and speech in the total.
         optimisation: Adam, its schedule, what is frozen.
+        **model: Arguments of ``SpectronModel``, which are keys of the configuration like the others.
     """
 
     model: SpectronModel
 
     def __init__(
-        self,
-        encoder: SpeechEncoder,
-        language_model: LanguageModel,
-        head: Callable[[int], SpeechHead],
-        vocoder: Callable[[MelConfig], Vocoder],
-        prefix_attention: Literal["causal", "bidirectional"] = "bidirectional",
-        text_separator: str = " ",
-        chain: Literal["written", "none", "filler"] = "written",
-        scheduled_sampling: float = 0.0,
-        loss_weights: LossWeights = WEIGHTS,
-        optimisation: Optimisation = OPTIMISATION,
+        self, loss_weights: LossWeights = WEIGHTS, optimisation: Optimisation = OPTIMISATION, **model: Any
     ) -> None:
         super().__init__()
         self.loss_weights = loss_weights
-        self.set_up(
-            SpectronModel(
-                encoder, language_model, head, vocoder, prefix_attention, text_separator, chain, scheduled_sampling
-            ),
-            optimisation,
-        )
+        self.set_up(SpectronModel(**model), optimisation)  # jsonargparse follows ``**model`` into this constructor
 
     def sample_rates(self) -> SampleRates:
         """Rates at which the data module should give prompts and continuations."""

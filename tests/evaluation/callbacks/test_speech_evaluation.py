@@ -96,16 +96,16 @@ def module(tmp_path) -> SpectronModule:
     )
     torch.manual_seed(0)
     return SpectronModule(
-        FrameStackEncoder(16, stack=8),
-        CausalLanguageModel(config=LM, tokenizer=TokenizerSettings(str(text), 300)),
-        partial(
+        encoder=FrameStackEncoder(16, stack=8),
+        language_model=CausalLanguageModel(config=LM, tokenizer=TokenizerSettings(str(text), 300)),
+        head=partial(
             MelRegressionHead,
             mel=MelConfig(n_mels=20),
             frames_per_step=8,
             pre_net=PreNetSettings(bottleneck=8),
             post_net_width=16,
         ),
-        partial(GriffinLimVocoder, iterations=2),
+        vocoder=partial(GriffinLimVocoder, iterations=2),
         text_separator=" | ",
     )
 
