@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from spectron.evaluation.comparison.comparability import require_comparable
@@ -19,7 +19,7 @@ from spectron.evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from spectron.evaluation.report import MODEL, StoredEvaluation, read_evaluation
 from spectron.evaluation.report.figures import decimals, figure
 from spectron.evaluation.study.study import NOTED, Claim, Job, Row, Study
-from spectron.tracking.measure import ARROWS
+from spectron.tracking.measure import ARROWS, text_table
 
 HELD, FAILED, UNCLEAR = "held", "did not hold", "cannot be told at this size"
 ABSENT, EMPTY = "was not run", "cannot be measured: no item counts in both rows"
@@ -147,15 +147,11 @@ def _verdict(
 
 def render(table: StudyTable) -> Table:
     """For the terminal: under each value with its interval the difference to the first row."""
-    shown = Table(
-        title=Text(f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row"),
-        title_justify="left",
-    )
-    shown.add_column("row", overflow="fold")
-    shown.add_column("seeds", justify="right")
+    columns = [Column("row", overflow="fold"), Column("seeds", justify="right")]
     for column in table.columns:
         spaced = column.replace("_", " ").replace("/", " / ")  # which a narrow column breaks between its words
-        shown.add_column(Text(_heading(table, column).replace(column, spaced, 1)), overflow="fold")
+        columns.append(Column(Text(_heading(table, column).replace(column, spaced, 1)), overflow="fold"))
+    rows: list[list[str | Text]] = []
     for name, row in table.rows.items():
         cells = [table.entries[name].get(column) for column in table.columns]
         texts = [_texts(table, column, entry) for column, entry in zip(table.columns, cells, strict=True)]
@@ -163,8 +159,9 @@ def render(table: StudyTable) -> Table:
             Text.assemble(value, (f"\n{difference}" if difference else "", STYLES[entry.better if entry else None]))
             for (value, difference), entry in zip(texts, cells, strict=True)
         ]
-        shown.add_row(row.title, str(len(table.seeds[name])), *styled)
-    return shown
+        rows.append([row.title, str(len(table.seeds[name])), *styled])
+    title = Text(f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row")
+    return text_table(title, columns, rows, min_width=None)
 
 
 def as_markdown(table: StudyTable) -> str:
