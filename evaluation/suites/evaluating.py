@@ -28,6 +28,7 @@ from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import console
+from spectron.tracking.store import find_run
 
 __all__ = ["evaluate_suite", "read_evaluation", "tables_of"]
 
@@ -123,16 +124,16 @@ def _make_ready(
 
 def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ranks) -> RunLogger:
     """A new run, or the one to go on with, which must have been given the same plan."""
-    run_id = None
+    run_id = ""
     if ranks.rank == 0:
         run = None if resume is None else resumable(suite.name, resume, suite.tracking(), plan)
-        logger = RunLogger(suite.name, suite.tracking(), run_id=run.run_id if run else None)
+        logger = RunLogger(suite.name, suite.tracking(), run)
         run_id = logger.run_id
         (logger.folder / WORK).mkdir(parents=True, exist_ok=True)
         (logger.folder / PLAN).write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         logger.log_hyperparams(suite.config | {"system": plan["system"]})
     run_id = ranks.agree(run_id)
-    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), run_id=run_id)
+    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), find_run(run_id, suite.tracking()))
 
 
 def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks, watch: Stopwatch) -> None:
