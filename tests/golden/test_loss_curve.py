@@ -1,7 +1,7 @@
-"""A short training run on synthetic speech gives the losses that it gave when it was written down.
+"""Golden loss curve of a short training run on synthetic speech.
 
-The figures were printed by this very test. They may move where the model, the losses or the data change on purpose: print them anew,
-look whether the change explains them, and write them down.
+This test printed the values of ``CURVE``. They may change only if model, losses or data change on purpose: print them
+again, check that the change explains them, and update ``CURVE``.
 """
 
 import pytest
@@ -39,7 +39,7 @@ trainer: {max_steps: 24, val_check_interval: 8, limit_val_batches: 4, num_sanity
 
 @pytest.fixture(scope="module")
 def golden(small_corpus, tmp_path_factory, make_runs):
-    """Returns a function that runs the experiment in a store of its own and gives all losses, of training and validation."""
+    """Return a function that runs the experiment in its own store and returns all training and validation losses."""
     from mlflow import MlflowClient
 
     torch.set_num_threads(1)
@@ -61,17 +61,17 @@ def golden(small_corpus, tmp_path_factory, make_runs):
 
 @pytest.fixture(scope="module")
 def whole(golden):
-    """The run without a break."""
+    """Losses of the uninterrupted run."""
     return golden([])
 
 
-def test_the_losses_are_those_written_down(whole):
+def test_losses_equal_golden_curve(whole):
     losses = [round(value, 4) for _, value in whole["val/loss"]]
     assert losses == pytest.approx(CURVE, rel=1e-2), losses
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_run_broken_off_amid_a_pass_over_the_data_goes_on_with_the_same_losses(golden, whole):
+def test_run_stopped_within_epoch_resumes_with_same_losses(golden, whole):
     broken = golden(["trainer.max_steps=11"], [])
     assert {name: dict(values) for name, values in broken.items()} == {
         name: dict(values) for name, values in whole.items()
