@@ -33,7 +33,9 @@ model:
 data:
   class_path: spectron.datamodules.SpokenQADataModule
   init_args: {manifest: CORPUS/questions.jsonl, val_splits: [unseen_speakers], batching: {batch_seconds: 20.0}}
-trainer: {max_steps: 24, val_check_interval: 8, limit_val_batches: 4, num_sanity_val_steps: 0, log_every_n_steps: 1, accelerator: cpu}
+trainer:
+  {max_steps: 24, val_check_interval: 8, limit_val_batches: 4, num_sanity_val_steps: 0, log_every_n_steps: 1,
+   accelerator: cpu}
 """
 
 

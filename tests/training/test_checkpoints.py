@@ -117,7 +117,7 @@ def test_monitor_metric_of_later_callback(tmp_path):
 
 
 def test_missing_monitored_value_warns(tmp_path):
-    with pytest.warns(UserWarning, match=r"this validation gave no value of val/wer; best.ckpt stays"):
+    with pytest.warns(UserWarning, match=r"this validation has no value of val/wer; best.ckpt is unchanged"):
         fit(Toy([1.0]), Checkpoints(CheckpointSettings(monitor="val/wer"), tmp_path), 1)
     assert steps_in(tmp_path) == {"last.ckpt": 1}
 

@@ -82,7 +82,7 @@ class ReferenceCurve(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Collect the losses of the logged steps, as the file was made from these, and compare means of whole stretches."""
+        """Collect the losses of the logged steps, from which the file was made, and compare means of stretches."""
         if not self.applies(trainer) or trainer.global_step == self.seen:
             return
         self.seen = trainer.global_step
