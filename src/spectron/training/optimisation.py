@@ -125,6 +125,6 @@ def require_finite(value: torch.Tensor, what: str, step: int, ids: list[str]) ->
         named = ", ".join(ids[:8]) + (" ..." if len(ids) > 8 else "")
         raise TrainingError(
             f"{what} is {value.item()} at step {step}, batch: {named}. The last checkpoint is good. "
-            "Repair or remove these recordings and resume with --resume, or start a new run with a lower learning rate, "
-            "more warmup_steps, or trainer.gradient_clip_val"
+            "Repair or remove these recordings and resume with --resume, or start a new run with a lower learning "
+            "rate, more warmup_steps, or trainer.gradient_clip_val"
         )
