@@ -7,6 +7,7 @@ import yaml
 from places import TINY
 
 from spectron.cli.parser import main
+from spectron.errors import ConfigError
 from spectron.evaluation.study.study import training_of
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.reference_curves import ReferenceCurve, band, curves_of, stretch_of
@@ -201,8 +202,11 @@ def test_wrong_file_refused(content, tmp_path, capsys):
     file = tmp_path / "curves.yaml"
     if content is not None:
         file.write_text(content)
+    with pytest.raises(ConfigError) as raised:
+        ReferenceCurve(str(file))
+    assert raised.value.key == "file"
     assert fit(tmp_path, file) == 1
-    assert f"{file} is no file of reference curves" in capsys.readouterr().err
+    assert f"callbacks.reference_curve.init_args.file: {file} is no file of" in capsys.readouterr().err
 
 
 def test_several_experiments_refused(file, runs, tmp_path, capsys):

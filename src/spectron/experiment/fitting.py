@@ -183,10 +183,6 @@ def record(
         },
         "data": fingerprint(data),
     }
-    rank_zero_info(f"parameters: {trainable_line(counts)}")
-    logger.log_hyperparams(experiment.config)
-    folder = {YAML_FOLDER_TAG: str(experiment.folder)} if experiment.folder else {}
-    logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
     files = {
         "config.yaml": yaml.safe_dump(experiment.config, sort_keys=False),
         "facts.json": json.dumps(facts, indent=2),
@@ -195,6 +191,10 @@ def record(
         files["diff.patch"] = patch
     for name, path in code_files(experiment.config).items():
         files[f"{CODE}/{name}"] = path.read_text(encoding="utf-8")
+    rank_zero_info(f"parameters: {trainable_line(counts)}")
+    logger.log_hyperparams(experiment.config)
+    folder = {YAML_FOLDER_TAG: str(experiment.folder)} if experiment.folder else {}
+    logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
     for name, text in files.items():
         path = logger.folder / name
         path.parent.mkdir(exist_ok=True)

@@ -55,8 +55,9 @@ class ReferenceCurve(Callback):
             self.bands: Bands = {name: bands_of(steps) for name, steps in content["bands"].items()}
         except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
             raise ConfigError(
-                f"ReferenceCurve.file: {file} is no file of reference curves ({error}). Write one with "
-                f"`spectron reference-curve RUN -o {file}`, or remove the callback with callbacks.reference_curve=null"
+                f"{file} is no file of reference curves ({error}). Write one with "
+                f"`spectron reference-curve RUN -o {file}`, or remove the callback with callbacks.reference_curve=null",
+                key="file",
             ) from error
         self.names = {self.experiment, *also}
         self.sums: dict[str, list[float]] = {}

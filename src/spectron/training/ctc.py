@@ -49,16 +49,6 @@ class CTCModel(nn.Module):
         return " ".join("".join(self.characters[index - 1] for index in kept).split())
 
 
-def edits(reference: str, hypothesis: str) -> int:
-    """Count the characters to insert, delete or replace (jiwer)."""
-    import jiwer
-
-    if not reference:
-        return len(hypothesis)
-    counts = jiwer.process_characters(reference, hypothesis)
-    return counts.substitutions + counts.deletions + counts.insertions
-
-
 class CTCModule(TrainingModule):
     """Task that trains an encoder to transcribe speech as characters.
 
@@ -97,9 +87,12 @@ class CTCModule(TrainingModule):
         )
         terms = {"ctc": LossTerm(loss, lengths.sum())}
         if not self.training:
+            import jiwer
+
             best = log_probabilities.argmax(-1)
             guesses = [self.model.collapse(row[:n].tolist()) for row, n in zip(best, num_steps.tolist(), strict=True)]
-            wrong = sum(edits(text, guess) for text, guess in zip(batch.prompt_text, guesses, strict=True))
+            edits = jiwer.process_characters(batch.prompt_text, guesses)
+            wrong = edits.substitutions + edits.deletions + edits.insertions
             terms["character_error_rate"] = LossTerm(
                 loss.new_tensor(wrong), loss.new_tensor(sum(map(len, batch.prompt_text)))
             )
