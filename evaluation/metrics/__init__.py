@@ -14,8 +14,8 @@ from spectron.evaluation.metrics.cepstra import MelCepstralDistance
 from spectron.evaluation.metrics.copies import MelDistance, StftDistance
 from spectron.evaluation.metrics.diversity import AutoBleu, SelfBleu, auto_bleu, self_bleu
 from spectron.evaluation.metrics.intervals import (
+    NumeratorAndDenominator,
     PairedDifference,
-    Parts,
     bootstrap_interval,
     paired_bootstrap,
     ratio_interval,
@@ -51,8 +51,8 @@ __all__ = [
     "MelCepstralDistance",
     "MelDistance",
     "MetricSpec",
+    "NumeratorAndDenominator",
     "PairedDifference",
-    "Parts",
     "PitchError",
     "PredictedMos",
     "PromptCharacterErrorRate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import QA_ACCURACY, QA_TEXT_ACCURACY
 from spectron.evaluation.metrics.normalizer import normalize
@@ -42,7 +42,7 @@ class AnswerMetric(RatioMetric):
         if matcher != "tokens":
             self.label = replace(self.label, name=f"{self.label.name}_{matcher}")
 
-    def judge(self, text: str, sample: SpokenSample) -> Parts:
+    def judge(self, text: str, sample: SpokenSample) -> NumeratorAndDenominator:
         """1 or 0, and 1."""
         return (float(holds_answer(text, sample.answers, self.matcher)), 1) if sample.answers else None
 
@@ -59,7 +59,7 @@ class SpokenAnswerAccuracy(AnswerMetric):
     needs = frozenset({"transcriber"})
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """1 where the judge heard an accepted answer."""
         return self.judge(sample.heard or "", sample)
 
@@ -70,6 +70,6 @@ class WrittenAnswerAccuracy(AnswerMetric):
     label = QA_TEXT_ACCURACY
     skips = "the question has no accepted answer, or the system writes no text"
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """1 where the system wrote an accepted answer; None for a system that writes no text."""
         return None if sample.continuation_text is None else self.judge(sample.continuation_text, sample)

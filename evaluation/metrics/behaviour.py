@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import (
     FREE_RUNNING_MEL_L1,
@@ -32,7 +32,7 @@ class StoppedShare(RatioMetric):
     label = STOPPED
     skips = "none is"
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """1 or 0, and 1."""
         return float(sample.stopped), 1
 
@@ -43,7 +43,7 @@ class LengthRatio(RatioMetric):
     label = LENGTH_RATIO
     skips = "no recording of what followed"
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Seconds of both; None without a recording."""
         return (sample.generated_seconds, sample.reference_seconds) if len(sample.reference) else None
 
@@ -57,14 +57,14 @@ class SpeakingRate(RatioMetric):
     skips = "no speech"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Words and seconds."""
         if sample.heard is None or not len(sample.generated):
             return None
         return len(normalize(sample.heard).split()), sample.generated_seconds
 
 
-def mel_parts(mel: Tensor, reference: Tensor) -> Parts:
+def mel_parts(mel: Tensor, reference: Tensor) -> NumeratorAndDenominator:
     """Summed differences of two log-mels (T, M) and frames in common; None without a frame, or where a value is no number."""
     difference, frames = mel_distance(mel, reference)
     return (difference, frames) if frames and math.isfinite(difference) else None
@@ -80,7 +80,7 @@ class FreeRunningMelError(RatioMetric):
     skips = "no speech, no recording of what followed, or a spectrogram that is no number"
     weight = "frames"
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Differences and frames."""
         return mel_parts(sample.generated_mel, sample.reference_mel)
 
@@ -94,6 +94,6 @@ class TeacherForcedMelError(RatioMetric):
     )
     weight = "frames"
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Differences and frames."""
         return None if sample.teacher_forced_mel is None else mel_parts(sample.teacher_forced_mel, sample.reference_mel)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import MEL_CEPSTRAL_DISTANCE
 from spectron.evaluation.sample import SpokenSample
@@ -94,7 +94,7 @@ class MelCepstralDistance(RatioMetric):
     skips = "silence, or no recording of what followed"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Distances and frames of the alignment."""
         if (pair := both_at_full_scale(sample)) is None:
             return None

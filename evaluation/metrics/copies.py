@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spectron.evaluation.metrics.behaviour import mel_distance
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import MEL_DISTANCE, STFT_DISTANCE
 from spectron.evaluation.sample import SpokenSample
@@ -18,7 +18,7 @@ class MelDistance(RatioMetric):
     weight = "frames"
     by_split = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Differences and frames."""
         difference, frames = mel_distance(sample.generated_mel, sample.reference_mel)
         return (difference, frames) if frames else None
@@ -35,7 +35,7 @@ class StftDistance(RatioMetric):
     skips = f"shorter than {max(RESOLUTIONS)} samples, or a recording of silence"
     by_split = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """The distance of one recording, and 1."""
         length = min(len(sample.generated), len(sample.reference))
         # The distance is relative to the recording: to silence everything is infinitely far.

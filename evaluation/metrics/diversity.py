@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import CorpusMetric, RatioMetric
 from spectron.evaluation.metrics.names import AUTO_BLEU, SELF_BLEU
 from spectron.evaluation.metrics.normalizer import normalize
@@ -77,7 +77,7 @@ class AutoBleu(RatioMetric):
     skips = "no word was heard"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """The text's share and 1."""
         words = normalize(sample.heard or "").split()
         return (auto_bleu(words), 1) if words else None
@@ -98,7 +98,7 @@ class SelfBleu(CorpusMetric):
         """What was heard."""
         return sample.heard
 
-    def parts_among(self, traits: list[str | None]) -> list[Parts]:
+    def numerators_and_denominators(self, traits: list[str | None]) -> list[NumeratorAndDenominator]:
         """Each text's BLEU against the others, and 1."""
         words = [normalize(text or "").split() for text in traits]
         spoken = [of_text for of_text in words if of_text]

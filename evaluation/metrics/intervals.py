@@ -12,7 +12,7 @@ from spectron.errors import ConfigError
 RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)  # the ends of a 95 % interval as shares
 
-Parts = (
+NumeratorAndDenominator = (
     tuple[float, float] | None
 )  # what one item adds to a numerator and to a denominator; None where it cannot be used
 
@@ -36,7 +36,7 @@ class PairedDifference:
     count: int
 
 
-def columns_of(parts: list[Parts]) -> tuple[Tensor, Tensor]:
+def columns_of(parts: list[NumeratorAndDenominator]) -> tuple[Tensor, Tensor]:
     """Numerators and denominators (N,) of the items that have them, in double precision."""
     used = torch.tensor([part for part in parts if part is not None], dtype=torch.double).reshape(-1, 2)
     return used[:, 0], used[:, 1]
@@ -89,7 +89,9 @@ def bootstrap_interval(numerators: Tensor, denominators: Tensor, seed: int = 0) 
     return low, high
 
 
-def paired_bootstrap(first: list[Parts], second: list[Parts], seed: int = 0) -> PairedDifference:
+def paired_bootstrap(
+    first: list[NumeratorAndDenominator], second: list[NumeratorAndDenominator], seed: int = 0
+) -> PairedDifference:
     """Compare two systems by their parts of the same items, in the same order; an item that either cannot use is left out of both.
 
     Both ratios are taken from the same drawn items, so that what makes an item hard for both does not blur the difference. ``p`` is
@@ -152,7 +154,11 @@ class Pooled:
     agree: bool = True
 
 
-def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | None = None, seed: int = 0) -> Pooled:
+def pooled_bootstrap(
+    trainings: list[list[NumeratorAndDenominator]],
+    others: list[list[NumeratorAndDenominator]] | None = None,
+    seed: int = 0,
+) -> Pooled:
     """The mean ratio of several trainings on the same items, and its 95 % interval over trainings and items.
 
     Each resample draws trainings and, for all of them, items, both with replacement, so that the interval holds what another seed and

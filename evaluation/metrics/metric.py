@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from spectron.evaluation.metrics.intervals import Parts, columns_of, ratio_interval
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator, columns_of, ratio_interval
 from spectron.evaluation.metrics.names import SKIPPED, MetricSpec
 from spectron.evaluation.sample import SpokenSample
 from spectron.tracking.measure import MetricValue
@@ -76,7 +76,7 @@ class SummedMetric(SpokenMetric):
         self.add_state("denominators", [], dist_reduce_fx="cat")
         self.add_state("skipped", torch.tensor(0), dist_reduce_fx="sum")
 
-    def add_parts(self, parts: list[Parts]) -> None:
+    def add_parts(self, parts: list[NumeratorAndDenominator]) -> None:
         """Add numerators and denominators, a pair a sample; a None is counted as skipped."""
         numerators, denominators = columns_of(parts)
         self.numerators.append(numerators)
@@ -110,7 +110,7 @@ class SummedMetric(SpokenMetric):
         return {self.label.name, self.label.name + SKIPPED} | weight
 
 
-def ratio_of(part: Parts) -> float | None:
+def ratio_of(part: NumeratorAndDenominator) -> float | None:
     """Numerator by denominator of one item, None where there is no such ratio."""
     return None if part is None or part[1] == 0 else part[0] / part[1]
 
@@ -119,16 +119,16 @@ class RatioMetric(SummedMetric):
     """A ratio of sums to which each sample adds what it holds itself; each subclass says what."""
 
     @abstractmethod
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Numerator and denominator of a sample, None where it cannot be used."""
 
     def update(self, samples: list[SpokenSample]) -> None:
         """Add judged samples; those that cannot be used are counted."""
-        self.add_parts([self.parts(sample) for sample in samples])
+        self.add_parts([self.numerator_and_denominator(sample) for sample in samples])
 
     def scores(self, sample: SpokenSample) -> dict[str, float | None]:
         """The ratio of one sample."""
-        return {self.label.name: ratio_of(self.parts(sample))}
+        return {self.label.name: ratio_of(self.numerator_and_denominator(sample))}
 
 
 class CorpusMetric(SummedMetric):
@@ -145,7 +145,7 @@ class CorpusMetric(SummedMetric):
         """The trait of a sample as JSON can hold it, None where it has none."""
 
     @abstractmethod
-    def parts_among(self, traits: list[Any]) -> list[Parts]:
+    def numerators_and_denominators(self, traits: list[Any]) -> list[NumeratorAndDenominator]:
         """Numerator and denominator of each among them all, None where it cannot be used."""
 
     def update(self, samples: list[SpokenSample]) -> None:
@@ -155,7 +155,7 @@ class CorpusMetric(SummedMetric):
     def tally(self) -> tuple[Tensor, Tensor, int]:
         """Numerators, denominators and samples skipped, of parts added and of the traits."""
         numerators, denominators, skipped = super().tally()
-        own_numerators, own_denominators = columns_of(self.parts_among(self.traits))
+        own_numerators, own_denominators = columns_of(self.numerators_and_denominators(self.traits))
         skipped += len(self.traits) - len(own_numerators)
         return torch.cat([numerators, own_numerators]), torch.cat([denominators, own_denominators]), skipped
 

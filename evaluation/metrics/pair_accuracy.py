@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spectron.evaluation.metrics import MetricSpec, RatioMetric
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.sample import SpokenSample
 
 
@@ -12,7 +12,7 @@ class PairAccuracy(RatioMetric):
 
     by_split = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """None: a sample of speech holds no pair, whose parts are added as they are."""
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import LOG_PERPLEXITY, PERPLEXITY
 from spectron.evaluation.sample import SpokenSample
@@ -25,7 +25,7 @@ class LogPerplexity(RatioMetric):
     skips = "no word was heard"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Nats and tokens."""
         return (sample.nll_nats or 0.0, sample.num_tokens) if sample.num_tokens else None
 

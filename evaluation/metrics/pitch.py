@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spectron.evaluation.metrics.cepstra import ANALYSIS, align, both_at_full_scale, mel_cepstra
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import PITCH_ERROR
 from spectron.evaluation.sample import SpokenSample
@@ -59,7 +59,7 @@ class PitchError(RatioMetric):
     skips = "silence, no frame voiced in both, or no recording of what followed"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """The error times its frames, and the frames."""
         if (pair := both_at_full_scale(sample)) is None:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import PREDICTED_MOS
 from spectron.evaluation.sample import SpokenSample
@@ -21,7 +21,7 @@ class PredictedMos(RatioMetric):
     skips = "no speech that can be rated"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Score and 1."""
         score = sample.predicted_mos
         return None if score is None or math.isnan(score) else (score, 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import CorpusMetric, RatioMetric
 from spectron.evaluation.metrics.names import SECOND_SPEAKER_SIMILARITY, SPEAKER_SIMILARITY, SPEAKER_SIMILARITY_MARGIN
 from spectron.evaluation.sample import SpokenSample
@@ -21,7 +21,7 @@ def voice_similarity(first: Tensor, second: Tensor) -> float:
     return float(cosine_similarity(first.double(), second.double(), dim=0))
 
 
-def similarity_parts(prompt: Tensor | None, generated: Tensor | None) -> Parts:
+def similarity_parts(prompt: Tensor | None, generated: Tensor | None) -> NumeratorAndDenominator:
     """Cosine and 1, None where one of the two holds no voice."""
     if prompt is None or generated is None or prompt.isnan().any() or generated.isnan().any():
         return None
@@ -36,7 +36,7 @@ class SpeakerSimilarity(RatioMetric):
     skips = NO_VOICE
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Cosine and 1."""
         return similarity_parts(sample.prompt_embedding, sample.generated_embedding)
 
@@ -49,7 +49,7 @@ class SecondSpeakerSimilarity(RatioMetric):
     skips = NO_VOICE
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Cosine and 1."""
         return similarity_parts(sample.second_prompt_embedding, sample.second_generated_embedding)
 
@@ -72,7 +72,9 @@ class SpeakerSimilarityMargin(CorpusMetric):
             return None
         return sample.speaker, prompt.tolist(), generated.tolist()
 
-    def parts_among(self, traits: list[tuple[str, list[float], list[float]] | None]) -> list[Parts]:
+    def numerators_and_denominators(
+        self, traits: list[tuple[str, list[float], list[float]] | None]
+    ) -> list[NumeratorAndDenominator]:
         """Each sample's cosine with its own prompt less the mean of those with other speakers' prompts, and 1."""
         used = [trait for trait in traits if trait is not None]
         if not used:

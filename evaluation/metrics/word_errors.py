@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import PROMPT_CER, PROMPT_WER, SPEECH_CER, SPEECH_WER
 from spectron.evaluation.metrics.normalizer import normalize
@@ -29,7 +29,7 @@ class EditRate(RatioMetric):
     def edits(self, reference: str, hypothesis: str) -> tuple[int, int]:
         """Units to insert, delete or replace, and units of the reference."""
 
-    def parts_of(self, reference: str, hypothesis: str) -> Parts:
+    def parts_of(self, reference: str, hypothesis: str) -> NumeratorAndDenominator:
         """Edits and units; None where the reference has none."""
         edits, units = self.edits(reference, hypothesis)
         return (edits, units) if units else None
@@ -42,7 +42,7 @@ class SpeechEditRate(EditRate):
     skips = "the system wrote no continuation"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Edits and units."""
         return self.parts_of(sample.continuation_text or "", sample.heard or "")
 
@@ -53,7 +53,7 @@ class PromptEditRate(EditRate):
     by_split = True
     skips = "the system writes no text, or no word is said in the prompt"
 
-    def parts(self, sample: SpokenSample) -> Parts:
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Edits and units."""
         return None if sample.transcript is None else self.parts_of(sample.prompt_text, sample.transcript)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spectron.evaluation.metrics import CorpusMetric, SummedMetric
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.names import SKIPPED
 from spectron.tracking.measure import MetricValue
 
@@ -28,7 +28,7 @@ def complete_parts(lines: list[Line], metrics: Sequence[SummedMetric]) -> None:
     answered = [line for line in lines if line["failure"] is None]
     for metric in metrics:
         if isinstance(metric, CorpusMetric) and all(metric.label.name in line["traits"] for line in answered):
-            parts = metric.parts_among([line["traits"][metric.label.name] for line in answered])
+            parts = metric.numerators_and_denominators([line["traits"][metric.label.name] for line in answered])
             for line, part in zip(answered, parts, strict=True):
                 line["parts"][metric.label.name] = part
     for line in lines:
@@ -65,7 +65,7 @@ def measures_of(metric: SummedMetric, lines: list[Line]) -> list[MetricValue]:
     return metric.measures()
 
 
-def _part(stored: Sequence[float] | None) -> Parts:
+def _part(stored: Sequence[float] | None) -> NumeratorAndDenominator:
     return None if stored is None else (stored[0], stored[1])
 
 

@@ -17,7 +17,7 @@ class Words(RatioMetric):
     label = MetricSpec("words_heard", "words/s", True)
     needs = frozenset({"transcriber"})
 
-    def parts(self, sample):
+    def numerator_and_denominator(self, sample):
         return (len(sample.heard.split()), sample.generated_seconds) if sample.generated_seconds else None
 
 
@@ -47,7 +47,7 @@ class MeanOfBatches(Words):
     """Every batch weighs the same."""
 
     def update(self, samples):
-        parts = [part for part in map(self.parts, samples) if part]
+        parts = [part for part in map(self.numerator_and_denominator, samples) if part]
         self.skipped += len(samples) - len(parts)
         for _ in parts:
             self.numerators.append(torch.tensor([sum(p[0] for p in parts) / sum(p[1] for p in parts)]))
@@ -59,7 +59,7 @@ class AgainstTheLast(Words):
 
     last = 0
 
-    def parts(self, sample):
+    def numerator_and_denominator(self, sample):
         words, self.last = len(sample.heard.split()) - 2 * self.last, len(sample.heard.split())
         return (words, 1.0) if sample.generated_seconds else None
 
@@ -75,7 +75,7 @@ class Listed(Words):
         self.kept += samples
 
     def tally(self):
-        parts = [part for part in map(self.parts, self.kept) if part]
+        parts = [part for part in map(self.numerator_and_denominator, self.kept) if part]
         numerators, denominators = torch.tensor(parts, dtype=torch.double).reshape(-1, 2).T
         return numerators, denominators, len(self.kept) - len(parts)
 
@@ -89,14 +89,14 @@ class ForgetsItsOwn(Listed):
 
 
 class Infinite(Words):
-    def parts(self, sample):
+    def numerator_and_denominator(self, sample):
         return len(sample.heard.split()), sample.generated_seconds
 
 
 class Careless(Words):
     needs = frozenset()
 
-    def parts(self, sample):
+    def numerator_and_denominator(self, sample):
         return len(sample.continuation_text.split()), 1
 
 
@@ -111,8 +111,8 @@ class OtherScores(Words):
 
 
 class Choosy(Words):
-    def parts(self, sample):
-        return super().parts(sample) if sample.speaker == "me" else None
+    def numerator_and_denominator(self, sample):
+        return super().numerator_and_denominator(sample) if sample.speaker == "me" else None
 
 
 class Counter(Transcriber):

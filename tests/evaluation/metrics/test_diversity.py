@@ -66,7 +66,7 @@ def test_texts_heard(make_sample):
 
 
 def test_one_text_has_nothing_to_resemble():
-    assert SelfBleu().parts_among(["a b", None, "!"]) == [None, None, None]
+    assert SelfBleu().numerators_and_denominators(["a b", None, "!"]) == [None, None, None]
 
 
 def test_halves_of_the_texts_are_merged(make_sample):

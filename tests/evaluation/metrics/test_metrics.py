@@ -212,7 +212,7 @@ def test_the_margin_of_a_voice_is_taken_from_other_speakers_prompts(make_sample)
     assert measures["speaker_similarity_margin"].value == pytest.approx(sum(margins) / 3)
     assert measures["speaker_similarity_margin.skipped"].value == 2
     metric = SpeakerSimilarityMargin()
-    parts = metric.parts_among(json.loads(json.dumps([metric.trait_of(sample) for sample in samples])))
+    parts = metric.numerators_and_denominators(json.loads(json.dumps([metric.trait_of(sample) for sample in samples])))
     assert [part and part[0] for part in parts] == [*map(pytest.approx, margins), None, None]
 
 
@@ -294,9 +294,9 @@ def test_stored_parts_measure_what_the_samples_did(metric, three, make_sample):
     metric.update(samples)
     measured = metric.measures()
     if isinstance(metric, CorpusMetric):
-        parts = metric.parts_among([metric.trait_of(sample) for sample in samples])
+        parts = metric.numerators_and_denominators([metric.trait_of(sample) for sample in samples])
     else:
-        parts = [metric.parts(sample) for sample in samples]
+        parts = [metric.numerator_and_denominator(sample) for sample in samples]
     metric.reset()
     for part in json.loads(json.dumps(parts)):
         metric.add_parts([part])
