@@ -87,7 +87,7 @@ def compare_evaluations(folders: list[Path], allow_different: bool = False) -> E
 
     Args:
         folders: Two or more evaluations' folders.
-        allow_different: Whether evaluations of other items, scorers or settings are compared all the same, on the items they share.
+        allow_different: Whether evaluations of other items, judges or settings are compared all the same, on the items they share.
 
     Raises:
         DataError: if a folder holds no finished evaluation.

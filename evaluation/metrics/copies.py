@@ -1,4 +1,4 @@
-"""How far a vocoded recording lies from the recording itself: by its log-mel, and by STFTs of several resolutions."""
+"""Distance of a vocoded recording from the recording: in log-mel, and in STFTs of several resolutions."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class MelDistance(RatioMetric):
     by_split = True
 
     def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
-        """Differences and frames."""
+        """Return differences and frames."""
         difference, frames = mel_distance(sample.generated_mel, sample.reference_mel)
         return (difference, frames) if frames else None
 
 
 class StftDistance(RatioMetric):
-    """Multi-resolution STFT distance (arXiv:1910.11480): spectral convergence plus mean absolute log-magnitude difference.
+    """Multi-resolution STFT distance (arXiv:1910.11480): spectral convergence plus log-magnitude difference (L1).
 
-    Windows of 512, 1024 and 2048 samples, a quarter of it from one to the next; a recording shorter than the longest is skipped, and so
-    is a silent one.
+    The windows have 512, 1024 and 2048 samples, with a shift of a quarter. A recording that is silent or shorter than the
+    longest window is skipped.
     """
 
     label = STFT_DISTANCE
@@ -36,9 +36,9 @@ class StftDistance(RatioMetric):
     by_split = True
 
     def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
-        """The distance of one recording, and 1."""
+        """Return the distance of one recording, and 1."""
         length = min(len(sample.generated), len(sample.reference))
-        # The distance is relative to the recording: to silence everything is infinitely far.
+        # The distance is relative to the recording: everything is infinitely far from silence.
         if length < max(RESOLUTIONS) or not sample.reference[:length].any():
             return None
         convergence, logarithmic = stft_distances(sample.generated[None, :length], sample.reference[None, :length])

@@ -12,9 +12,7 @@ from spectron.errors import ConfigError
 RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)  # the ends of a 95 % interval as shares
 
-NumeratorAndDenominator = (
-    tuple[float, float] | None
-)  # what one item adds to a numerator and to a denominator; None where it cannot be used
+NumeratorAndDenominator = tuple[float, float] | None  # what one item adds to the two sums; None if it cannot be used
 
 
 @dataclass(frozen=True)

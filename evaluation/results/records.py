@@ -19,7 +19,7 @@ from spectron.audio.io import write_wav
 from spectron.evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
 from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import ratio_of
-from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
 from spectron.files import written_whole
 from spectron.tracking.store import file_name
 
@@ -111,7 +111,7 @@ def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str,
         "transcript": sample.transcript,
         "continuation_text": sample.continuation_text,
         "text": sample.text,
-        "heard": sample.heard,
+        "heard": sample.evidence_of(TRANSCRIPT),
         "reference_text": sample.reference_text,
         "answers": sample.answers,
         "stopped": sample.stopped,

@@ -36,7 +36,7 @@ def complete_parts(lines: list[Line], metrics: Sequence[SummedMetric]) -> None:
 
 
 def summary_of(lines: list[Line], metrics: Sequence[SummedMetric], absent: dict[str, str]) -> dict[str, Any]:
-    """Items, failures and measures of one system in one task; ``absent`` tells why judges are not here, by name."""
+    """Items, failures and measures of one system in one task; ``absent`` tells why metrics lack evidence, by name."""
     answered = [line for line in lines if line["failure"] is None]
     splits = sorted({line["split"] for line in answered})
     measures: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def summary_of(lines: list[Line], metrics: Sequence[SummedMetric], absent: dict[
         asked = [line for line in answered if name in line["parts"]]
         if not asked:
             continue
-        why = next((absent[judge] for judge in sorted(metric.needs & absent.keys())), metric.skips)
+        why = absent.get(name, metric.skips)
         measures |= entries_of(metric, measures_of(metric, asked), why)
         for split in splits if metric.by_split and len(splits) > 1 else ():
             of_split = entries_of(metric, measures_of(metric, [line for line in asked if line["split"] == split]), why)

@@ -159,7 +159,7 @@ def make_evaluation(tmp_path):
             "seed": 17,
             "code": {"version": "0.1.0", "commit": "c" * 40, "changed": True, "packages": {"torch": NASTY}},
             "normalizer_version": "1",
-            "scorers": {"transcriber": {"title": "wav2vec2", "weights_sha256": "b" * 64}, "text_scorer": None},
+            "judges": {"transcriber": {"title": "wav2vec2", "weights_sha256": "b" * 64}, "text_scorer": None},
             "settings": {"decoding": {"temperature": 0.0}, "note": NASTY},
             "tasks": tasks,
             "times": {"started": "2026-01-01T00:00:00Z", "seconds": 123.4},
