@@ -97,6 +97,8 @@ def _named(suite: Suite, section: str, name: str, kind: type) -> Iterator[None]:
         key, said = f"{section}.{name}", str(error)
         if said.startswith(key):
             raise
+        if isinstance(error, ConfigError) and error.key:
+            raise error.within(f"{key}.init_args", suite.where((section, name))) from error
         argument = said.startswith(f"{kind.__name__}.")
         told = f"{key}.init_args.{said.removeprefix(kind.__name__ + '.')}" if argument else f"{key}: {said}"
         raise type(error)(f"{told} (in {suite.where((section, name))})") from error
