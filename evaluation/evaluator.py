@@ -98,8 +98,8 @@ def require_judges(metrics: Sequence[SpokenMetric], judges: Judges) -> None:
 def metrics_served(metrics: Iterable[M], judges: Judges) -> list[M]:
     """Return the metrics whose evidence the judges give.
 
-    Each metric reads the first judge of its evidence. It is followed by one more of its kind for every further judge that
-    gives such evidence, whose name its own name ends with: a second recogniser gives a second word error rate.
+    Each metric reads the first judge of its evidence. It is followed by one more of its kind for every further judge
+    that gives such evidence, whose name its own name ends with: a second recogniser gives a second word error rate.
     """
     served = []
     for metric in metrics:

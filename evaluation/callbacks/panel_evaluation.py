@@ -26,8 +26,8 @@ from spectron.tracking.logger import RunLogger
 class PanelEvaluation(Callback, ABC):
     """Base of callbacks that evaluate at the end of a validation and log metrics, wavs, pictures and a table of samples.
 
-    The panel is the same at every validation. An evaluation does not influence training: the module's mode and all random
-    states are restored. With several ranks, the first one works and the others wait.
+    The panel is the same at every validation. An evaluation does not influence training: the module's mode and all
+    random states are restored. With several ranks, the first one works and the others wait.
 
     Args:
         judges: Judges by name; an optional judge whose weights are missing is reported and left out.
@@ -38,9 +38,9 @@ class PanelEvaluation(Callback, ABC):
         every_n_validations: Validations per evaluation; the last validation before ``max_steps`` is always evaluated.
 
     Raises:
-        ConfigError: if a number is below 1, or if no judge gives the evidence that a metric or a judge needs; at set-up,
-            if the module is of another kind, the data module has no panel, the logger is no ``RunLogger``, or a judge
-            shares weights with the model.
+        ConfigError: if a number is below 1, or if no judge gives the evidence that a metric or a judge needs; at
+            set-up, if the module is of another kind, the data module has no panel, the logger is no ``RunLogger``, or a
+            judge shares weights with the model.
     """
 
     def __init__(

@@ -1,11 +1,12 @@
 """Contracts of judges. A custom judge subclasses one of these classes; a YAML names it by ``class_path``.
 
-A constructor only checks that its source exists. ``load`` reads the weights when an evaluation first needs them. A judge
-runs in single precision, without gradients, on the device of the model under test, and leaves that device afterwards.
+A constructor only checks that its source exists. ``load`` reads the weights when an evaluation first needs them. A
+judge runs in single precision, without gradients, on the device of the model under test, and leaves that device
+afterwards.
 
 A judge accepts any recording at any sample rate: one without samples, a click, digital silence, ten minutes. If a
-recording contains nothing to judge, the evidence says so (an empty text, a row of NaN, None). The evidence of one sample
-does not depend on the other samples of the batch.
+recording contains nothing to judge, the evidence says so (an empty text, a row of NaN, None). The evidence of one
+sample does not depend on the other samples of the batch.
 """
 
 from __future__ import annotations

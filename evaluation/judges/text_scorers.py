@@ -22,9 +22,9 @@ TOKENS_TOGETHER = 4096  # largest batch, padding included: each token has a scor
 class TransformersTextScorer(HubJudge, TextScorer):
     """Any causal LM of transformers.
 
-    Every token of the text is scored, including the first one, which follows a start token: the tokenizer's own, or its end
-    token if it has no start token, as with GPT-2. The end of the text is not scored. A text that exceeds the model's context
-    or 2048 tokens is scored in pieces that each begin again, so that no token is left out.
+    Every token of the text is scored, including the first one, which follows a start token: the tokenizer's own, or its
+    end token if it has no start token, as with GPT-2. The end of the text is not scored. A text that exceeds the
+    model's context or 2048 tokens is scored in pieces that each begin again, so that no token is left out.
 
     Args:
         source: Name on the hub or local folder, with safetensors weights.

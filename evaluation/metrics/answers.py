@@ -18,8 +18,8 @@ Matcher = Literal["tokens", "substring"]
 def holds_answer(text: str, answers: list[str], matcher: Matcher = "tokens") -> bool:
     """Return whether one of the accepted answers occurs in the text; both are normalised.
 
-    ``tokens`` compares whole words in sequence ("cat" is not in "category"); ``substring`` is the paper's matcher, which
-    compares any sequence of characters. An answer that is empty after normalisation never occurs.
+    ``tokens`` compares whole words in sequence ("cat" is not in "category"); ``substring`` is the paper's matcher,
+    which compares any sequence of characters. An answer that is empty after normalisation never occurs.
     """
     edge = " " if matcher == "tokens" else ""
     padded = edge + normalize(text) + edge
@@ -30,8 +30,8 @@ class AnswerMetric(RatioMetric):
     """Fraction of questions with an accepted answer in a text; items without accepted answers are skipped.
 
     Args:
-        matcher: ``tokens`` or ``substring``. The unit contains it, and for ``substring`` the name too, so that a suite can
-            compute both.
+        matcher: ``tokens`` or ``substring``. The unit contains it, and for ``substring`` the name too, so that a suite
+            can compute both.
         judge: See ``SpokenMetric``.
     """
 

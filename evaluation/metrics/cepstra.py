@@ -89,8 +89,8 @@ def cepstral_distances(first: Tensor, second: Tensor) -> Tensor:
 class MelCepstralDistance(RatioMetric):
     """Mel-cepstral distance of generated speech and recording, as a mean over the frames of their alignment.
 
-    Both must contain the same words, as with a forced text or a vocoder. Loudness has no effect. Timing only has an effect
-    that the alignment cannot undo.
+    Both must contain the same words, as with a forced text or a vocoder. Loudness has no effect. Timing only has an
+    effect that the alignment cannot undo.
     """
 
     label = MEL_CEPSTRAL_DISTANCE

@@ -27,8 +27,8 @@ class MelDistance(RatioMetric):
 class StftDistance(RatioMetric):
     """Multi-resolution STFT distance (arXiv:1910.11480): spectral convergence plus log-magnitude difference (L1).
 
-    The windows have 512, 1024 and 2048 samples, with a shift of a quarter. A recording that is silent or shorter than the
-    longest window is skipped.
+    The windows have 512, 1024 and 2048 samples, with a shift of a quarter. A recording that is silent or shorter than
+    the longest window is skipped.
     """
 
     label = STFT_DISTANCE

@@ -1,8 +1,8 @@
 """Repetition: within one text (auto-BLEU) and between texts (self-BLEU).
 
 Both follow GSLM (Lakhotia et al. 2021, arXiv:2102.01192) in its "2-geometric" form: the geometric mean of a fraction of
-unigrams and a fraction of bigrams, no smoothing, no brevity penalty. Differences: texts are normalised first, and a text
-without words is skipped, because silence is not diverse; GSLM gives it the value 0.
+unigrams and a fraction of bigrams, no smoothing, no brevity penalty. Differences: texts are normalised first, and a
+text without words is skipped, because silence is not diverse; GSLM gives it the value 0.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def self_bleu(texts: list[list[str]], order: int = ORDER) -> list[float]:
 
     The value is 0 if no n-gram of some length is shared, and for a text of fewer words than ``order``.
 
-    Source: Zhu et al. 2018 (arXiv:1802.01886); without the penalty as in GSLM, because one of many references is as long.
+    Source: Zhu et al. 2018 (arXiv:1802.01886); without the penalty as in GSLM, because one of many references is as
+        long.
     """
     shares = [shared_shares(texts, size) for size in range(1, order + 1)]
     return [math.prod(of_text) ** (1 / order) for of_text in zip(*shares, strict=True)]

@@ -43,9 +43,9 @@ def columns_of(parts: list[NumeratorAndDenominator]) -> tuple[Tensor, Tensor]:
 def ratio_interval(numerators: Tensor, denominators: Tensor) -> tuple[float, float]:
     """The 95 % interval of a ratio of sums over items: exact where all items are right or all are wrong, else by bootstrap.
 
-    Items that are all the same resample to themselves, and the bootstrap's interval would have no width, as if nothing were left to
-    doubt. Where each item counts 0 or 1 of 1, the interval of Clopper and Pearson (1934) is taken instead; for such items it also
-    bounds the mean of any value between 0 and 1.
+    Items that are all the same resample to themselves, and the bootstrap's interval would have no width, as if nothing
+    were left to doubt. Where each item counts 0 or 1 of 1, the interval of Clopper and Pearson (1934) is taken instead;
+    for such items it also bounds the mean of any value between 0 and 1.
 
     Args:
         numerators: One value an item (N,).
@@ -66,8 +66,8 @@ def ratio_interval(numerators: Tensor, denominators: Tensor) -> tuple[float, flo
 def bootstrap_interval(numerators: Tensor, denominators: Tensor, seed: int = 0) -> tuple[float, float]:
     """The 95 % interval of ``sum(numerators) / sum(denominators)`` over items drawn with replacement.
 
-    An item's numerator and denominator are drawn together, so that long items weigh in the interval as they do in the ratio.
-    The same items in the same order give the same interval.
+    An item's numerator and denominator are drawn together, so that long items weigh in the interval as they do in the
+    ratio. The same items in the same order give the same interval.
 
     Args:
         numerators: One value an item (N,).
@@ -92,9 +92,9 @@ def paired_bootstrap(
 ) -> PairedDifference:
     """Compare two systems by their parts of the same items, in the same order; an item that either cannot use is left out of both.
 
-    Both ratios are taken from the same drawn items, so that what makes an item hard for both does not blur the difference. ``p`` is
-    twice the smaller share of draws in which the difference is not above, or not below, 0, one draw added to each: it is never 0, nor
-    smaller than items so few can tell, and 1 where the systems are alike.
+    Both ratios are taken from the same drawn items, so that what makes an item hard for both does not blur the
+    difference. ``p`` is twice the smaller share of draws in which the difference is not above, or not below, 0, one
+    draw added to each: it is never 0, nor smaller than items so few can tell, and 1 where the systems are alike.
 
     Args:
         first: Parts of the first system's items.
@@ -159,13 +159,14 @@ def pooled_bootstrap(
 ) -> Pooled:
     """The mean ratio of several trainings on the same items, and its 95 % interval over trainings and items.
 
-    Each resample draws trainings and, for all of them, items, both with replacement, so that the interval holds what another seed and
-    what other items would change. Two or three trainings tell little of their own spread: such an interval is too narrow rather than
-    too wide. A training in which no item counts is left out.
+    Each resample draws trainings and, for all of them, items, both with replacement, so that the interval holds what
+    another seed and what other items would change. Two or three trainings tell little of their own spread: such an
+    interval is too narrow rather than too wide. A training in which no item counts is left out.
 
     Args:
         trainings: Parts of the same items in the same order, a list for each training.
-        others: The same of another kind, training by training, whose mean is taken off; an item counts in a training where both have it.
+        others: The same of another kind, training by training, whose mean is taken off; an item counts in a training
+            where both have it.
         seed: Seed of the drawing.
 
     Returns:

@@ -11,8 +11,8 @@ NORMALIZER_VERSION = 1  # increase it with every change: values of different ver
 def normalize(text: str) -> str:
     """Convert to lower case without accents and punctuation, with single spaces.
 
-    Apostrophes join ("don't" becomes "dont"), every other sign separates words. Articles and numbers stay: "4" and "four"
-    differ.
+    Apostrophes join ("don't" becomes "dont"), every other sign separates words. Articles and numbers stay: "4" and
+    "four" differ.
     """
     text = unicodedata.normalize("NFKD", text.lower())
     text = re.sub("[\u0300-\u036f'\u2018\u2019\u02bc]", "", text)  # Latin accents, and four kinds of apostrophe

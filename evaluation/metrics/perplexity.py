@@ -15,9 +15,9 @@ from spectron.tracking.measure import MetricValue
 class LogPerplexity(RatioMetric):
     """Mean negative log-likelihood of the recognised text in nats per token, and its exponential, the perplexity.
 
-    Speech without a recognised word has no token: it is skipped, and the number of skipped samples matters more than the
-    value. Values depend on recogniser, scorer and tokenizer. They differ from the paper's "log-perplexity", whose unit is
-    unknown.
+    Speech without a recognised word has no token: it is skipped, and the number of skipped samples matters more than
+    the value. Values depend on recogniser, scorer and tokenizer. They differ from the paper's "log-perplexity", whose
+    unit is unknown.
     """
 
     label = LOG_PERPLEXITY

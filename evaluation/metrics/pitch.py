@@ -51,8 +51,8 @@ def pitch_error(first: Tensor, second: Tensor) -> tuple[float, int]:
 class PitchError(RatioMetric):
     """Pitch error of generated speech against the recording, over frames that are voiced in both.
 
-    The alignment of their cepstra pairs the frames. The value is the mean of the samples' errors, weighted by these frames.
-    Both must contain the same words. An octave is 1200 cents: errors of the tracker by one octave are visible.
+    The alignment of their cepstra pairs the frames. The value is the mean of the samples' errors, weighted by these
+    frames. Both must contain the same words. An octave is 1200 cents: errors of the tracker by one octave are visible.
     """
 
     label = PITCH_ERROR

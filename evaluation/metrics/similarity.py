@@ -31,8 +31,8 @@ def both_voices(voices: Voices | None) -> tuple[Tensor, Tensor] | None:
 class SpeakerSimilarity(RatioMetric):
     """Mean cosine of the speaker embeddings of prompt and generated speech; both must contain a voice.
 
-    Compute it with a second speaker embedder as well (``judge``): an improvement that only one embedder confirms may be an
-    artefact of that embedder.
+    Compute it with a second speaker embedder as well (``judge``): an improvement that only one embedder confirms may be
+    an artefact of that embedder.
     """
 
     label = SPEAKER_SIMILARITY

@@ -90,8 +90,8 @@ class SpeechWordErrorRate(SpeechEditRate):
 class PromptWordErrorRate(PromptEditRate):
     """Word errors of the system's transcript of the prompt: how well the system recognises speech.
 
-    If a system writes no separator after its transcript, the cut that fits the prompt best is used, which slightly favours
-    the system (``systems/transcript_split.py``).
+    If a system writes no separator after its transcript, the cut that fits the prompt best is used, which slightly
+    favours the system (``systems/transcript_split.py``).
     """
 
     label = PROMPT_WER

@@ -199,7 +199,7 @@ def test_a_value_that_a_part_refuses_names_the_part():
 
 
 def test_a_part_that_may_be_left_out_refuses_in_its_own_words():
-    judge = "callbacks.speech.init_args.text_scorer"
+    judge = "callbacks.speech.init_args.judges.text_scorer"
     overrides = ["callbacks.speech.class_path=spectron.evaluation.callbacks.SpeechEvaluation"]
     overrides += [
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
@@ -207,7 +207,7 @@ def test_a_part_that_may_be_left_out_refuses_in_its_own_words():
     ]
     with pytest.raises(
         ConfigError,
-        match=r"^callbacks\.speech\.init_args\.text_scorer\.init_args\.source: there is no folder /nowhere/at/all",
+        match=r"^callbacks\.speech\.init_args\.judges\.text_scorer\.init_args\.source: there is no folder /nowhere/at/all",
     ):
         Experiment.read(TINY, overrides).callbacks()
 

@@ -162,7 +162,7 @@ def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_be
     file, runs, tmp_path, run
 ):
     before = len(list_runs())
-    judge = "callbacks.speech.init_args.text_scorer"
+    judge = "callbacks.speech.init_args.judges.text_scorer"
     overrides = ["callbacks.speech.class_path=spectron.evaluation.callbacks.SpeechEvaluation"]
     overrides += [
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
@@ -274,6 +274,6 @@ def test_metrics_and_judges_named_in_callbacks_are_examined(file, tmp_path, caps
         "no judge is named in this experiment, and defaults are not examined; named are callbacks.speech."
         in capsys.readouterr().err
     )
-    embedder = speech % "speaker_embedder: spectron.evaluation.judges.ResemblyzerEmbedder"
+    embedder = speech % "judges: {voices: spectron.evaluation.judges.ResemblyzerEmbedder}"
     assert main(["check", "--part", "judge", str(file), embedder]) == 0
     assert "✓ odd items              answered: no voice, no voice" in capsys.readouterr().out
