@@ -24,7 +24,7 @@ from spectron.tracking.logger import RunLogger
 
 
 class PanelEvaluation(Callback, ABC):
-    """Base of callbacks that evaluate at the end of a validation and log metrics, wavs, pictures and a table of samples.
+    """Base of callbacks that evaluate at the end of a validation and log metrics, wavs, pictures and a sample table.
 
     The panel is the same at every validation. An evaluation does not influence training: the module's mode and all
     random states are restored. With several ranks, the first one works and the others wait.
@@ -172,7 +172,7 @@ def logger_of(trainer: Trainer) -> RunLogger:
 
 @contextmanager
 def same_environment() -> Iterator[None]:
-    """Restore environment variables: building a judge from an export sets a seed there, which data workers would read."""
+    """Restore environment variables: building an exported judge sets a seed there, which data workers would read."""
     before = dict(os.environ)
     try:
         yield

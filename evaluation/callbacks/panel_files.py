@@ -1,4 +1,4 @@
-"""What a validation leaves behind for eyes and ears: wavs, pictures and a table of all samples."""
+"""Files of a validation: wavs, pictures and a table of all samples."""
 
 from __future__ import annotations
 

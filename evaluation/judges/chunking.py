@@ -69,7 +69,7 @@ def join_texts(pieces: list[list[tuple[int, str]]]) -> list[str]:
 
 
 def join_embeddings(pieces: list[list[tuple[int, Tensor]]], width: int, device: torch.device) -> Tensor:
-    """Average the embeddings of each recording's pieces, weighted by length, as (B, E) of length 1; NaN without a piece."""
+    """Average the embeddings of each recording's pieces by length, as (B, E) of length 1; NaN without a piece."""
     result = torch.full((len(pieces), width), torch.nan, device=device)
     for row, heard in enumerate(pieces):
         sayings = [num_samples * embedding for num_samples, embedding in heard if not embedding.isnan().any()]

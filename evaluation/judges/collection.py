@@ -37,7 +37,7 @@ class Judges(dict[str, Judge]):
         return [name for name, judge in self.items() if kind in judge.gives]
 
     def source(self, kind: str, judge: str | None = None) -> str | None:
-        """Return the judge from which a kind of evidence is read: ``judge`` if it gives it, else the first that does."""
+        """Return the judge from which a kind of evidence is read: ``judge`` if it gives it, else the first judge."""
         names = self.giving(kind)
         return judge if judge in names else next(iter(names), None)
 

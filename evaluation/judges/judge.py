@@ -30,7 +30,7 @@ TEXTS_TOGETHER = 32  # texts that a scorer receives at once
 
 
 class Judge(nn.Module, ABC):
-    """Base class of all judges: a model that turns samples into evidence and shares no weights with the model under test.
+    """Base class of all judges: a model that assesses samples and shares no weights with the model under test.
 
     Attributes:
         gives: Kinds of evidence that it gives, such as ``transcript``. Metrics and other judges need evidence by kind.
@@ -119,7 +119,7 @@ class Judge(nn.Module, ABC):
 
     @contextmanager
     def at_work(self, device: torch.device) -> Iterator[None]:
-        """Keep the weights on ``device``, without gradients and in single precision; move them to the CPU at the end."""
+        """Keep the weights on ``device``, without gradients, in single precision; move them to the CPU at the end."""
         self.prepare()
         with torch.inference_mode(False):
             self.to(device)

@@ -18,7 +18,7 @@ LEAST_STEPS = 2  # a head's standard deviation over time needs two
 
 
 class TransformersSpeakerEmbedder(HubJudge, SpeakerEmbedder):
-    """An x-vector head of transformers (WavLM, wav2vec 2.0, UniSpeech-SAT, ...), such as ``microsoft/wavlm-base-plus-sv``.
+    """An x-vector head of transformers (WavLM, wav2vec 2.0, ...), such as ``microsoft/wavlm-base-plus-sv``.
 
     The embedding is the library's, scaled to length 1. A recording above 30 s has the mean over its pieces, weighted by
     their lengths. A recording that is too short for the head (a third of a second with the usual sizes) has no voice.

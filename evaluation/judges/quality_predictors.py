@@ -18,7 +18,7 @@ Scale = Literal["overall", "signal", "background", "p808"]
 
 
 class DNSMOSPredictor(QualityPredictor):
-    """Microsoft's DNSMOS (arXiv:2010.15258, P.835: arXiv:2110.01763) with the weights of the wheel ``speechmos``, on the CPU.
+    """Microsoft's DNSMOS (arXiv:2010.15258, P.835: arXiv:2110.01763) from the wheel ``speechmos``, on the CPU.
 
     The result equals ``speechmos.dnsmos.run`` at 16 kHz: the mean over windows of 9.01 s with a shift of one second; a
     shorter recording is repeated to fill a window. Its training data are ratings of noisy speech before and after noise

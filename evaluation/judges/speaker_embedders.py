@@ -19,7 +19,7 @@ from spectron.evaluation.judges.judge import SpeakerEmbedder
 
 
 class ResemblyzerEmbedder(SpeakerEmbedder):
-    """Resemblyzer's speaker encoder (GE2E, arXiv:1710.10467) with its mel front end in torch, on the device and in batches.
+    """Resemblyzer's speaker encoder (GE2E, arXiv:1710.10467) with its mel front end in torch, in batches.
 
     The result equals ``VoiceEncoder().embed_utterance(preprocess_wav(wav))`` of resemblyzer at its own rate of 16 kHz:
     the volume is raised to -30 dBFS, long silences are cut, and the embeddings of windows of 1.6 s (1.3 per second; the

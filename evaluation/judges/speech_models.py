@@ -103,8 +103,8 @@ def read_model(folder: Path, source: str, kind: Any) -> Any:
     if missing:
         raise ConfigError(
             f"{source!r} ({folder}) lacks {len(missing)} tensors of its {type(model).__name__} "
-            f"({', '.join(missing[:4])}, ...), which would be random. Name a model that was trained for this task, not the "
-            "encoder alone",
+            f"({', '.join(missing[:4])}, ...), which would be random. Name a model that was trained for this task, "
+            "not the encoder alone",
             key="source",
         )
     return model

@@ -87,7 +87,7 @@ class CTCTranscriber(Transcriber):
 
 
 class PocketSphinxTranscriber(Transcriber):
-    """CMU PocketSphinx with the American English models of its wheel: independent of every model trained here, on the CPU.
+    """CMU PocketSphinx with the American English models of its wheel: independent of all models trained here.
 
     It recognises open English with a dictionary of 134 000 words, about five times faster than real time. On clean read
     speech it is far worse than a neural recogniser, so compare its word error rates with the vocoder's ceiling.

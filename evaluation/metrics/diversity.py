@@ -25,9 +25,9 @@ def ngrams(words: list[str], size: int) -> list[tuple[str, ...]]:
 
 
 def auto_bleu(words: list[str], order: int = ORDER) -> float:
-    """Compute the fraction of a text's n-grams that occur again without overlap, as a geometric mean over n up to ``order``.
+    """Compute the fraction of a text's n-grams that occur again without overlap, over n up to ``order``.
 
-    A text of fewer words than ``order`` has the value 0: it cannot repeat anything.
+    The value is the geometric mean over n. A text of fewer words than ``order`` has the value 0: it repeats nothing.
     """
     return math.prod(repeated_share(words, size) for size in range(1, order + 1)) ** (1 / order)
 
@@ -85,7 +85,7 @@ class AutoBleu(RatioMetric):
 
 
 class SelfBleu(CorpusMetric):
-    """Similarity of the transcripts of the generated speech, from 0 (nothing in common) to 1 (each is part of another one).
+    """Similarity of the transcripts of the generated speech, from 0 (nothing in common) to 1 (equal).
 
     The value grows with the number of texts: only compare sets of equal size.
     """

@@ -1,4 +1,4 @@
-"""Contracts of metrics of spoken samples. A custom metric subclasses one of these; a YAML names it by ``class_path``."""
+"""Contracts of metrics. A custom metric subclasses one of these classes; a YAML names it by ``class_path``."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """Name of a metric in MLflow without prefix, its unit (empty for a plain ratio) and its direction (None: neither)."""
+    """Name of a metric in MLflow without prefix, unit (empty for a plain ratio) and direction (None: neither)."""
 
     name: str
     unit: str

@@ -25,7 +25,7 @@ class TextPairAccuracy(PairAccuracy):
 
 
 class SpectrogramPairAccuracy(PairAccuracy):
-    """Accuracy by the spectrogram score: the speech head's loss per frame of the candidate's end given its beginning."""
+    """Accuracy by the spectrogram score: the head's loss per frame of the candidate's end given its beginning."""
 
     label = MetricSpec("pair_accuracy_spectrogram", "share", True)
     skips = "nothing follows the beginning that both share"

@@ -47,7 +47,7 @@ class SpeakerSimilarity(RatioMetric):
 
 
 class SpeakerSimilarityMargin(CorpusMetric):
-    """Similarity with the voice of the own prompt minus the mean similarity with the prompts of other speakers in the set.
+    """Similarity with the own prompt's voice minus the mean similarity with the prompts of other speakers in the set.
 
     One voice for every prompt has a margin of 0, however close that voice may be to all of them.
     """
