@@ -132,8 +132,8 @@ def trainer_of(logger, *callbacks, **settings) -> Trainer:
         "num_sanity_val_steps": 1,
     }
     return Trainer(
-        accelerator="cpu", logger=logger, callbacks=[Modes(), *callbacks], enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, log_every_n_steps=1, **{**defaults, **settings},
+        accelerator="cpu", logger=logger, callbacks=[Modes(), *callbacks], log_every_n_steps=1,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **{**defaults, **settings},
     )  # fmt: skip
 
 

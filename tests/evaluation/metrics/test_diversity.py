@@ -52,7 +52,7 @@ def test_self_bleu_equals_torchmetrics_without_penalty(seed):
 
 
 def test_bleu_metrics_skip_empty_transcripts(make_sample):
-    """ "A, b!" contains 2/3 of the unigrams and 1/2 of the bigrams of "a a b", which contains all of it."""
+    """Text "A, b!" contains 2/3 of the unigrams and 1/2 of the bigrams of "a a b", which contains all of it."""
     samples = [make_sample(recognised=text) for text in ("a a b", "", "A, b!", None)]
     within, between = AutoBleu(), SelfBleu()
     for metric in (within, between):
