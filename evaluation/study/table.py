@@ -14,7 +14,7 @@ from rich.text import Text
 from spectron.evaluation.comparison.comparability import require_comparable
 from spectron.evaluation.comparison.comparing import is_better
 from spectron.evaluation.comparison.comparison_table import STYLES
-from spectron.evaluation.metrics import Parts
+from spectron.evaluation.metrics import NumeratorAndDenominator
 from spectron.evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from spectron.evaluation.report import MODEL, StoredEvaluation, read_evaluation
 from spectron.evaluation.report.figures import decimals, figure
@@ -115,7 +115,7 @@ def _difference(mine: dict[int, StoredEvaluation], theirs: dict[int, StoredEvalu
     return None if math.isnan(difference.value) else difference
 
 
-def _parts(evaluation: StoredEvaluation, column: str) -> dict[str, Parts]:
+def _parts(evaluation: StoredEvaluation, column: str) -> dict[str, NumeratorAndDenominator]:
     """What each item adds to a column, by its id."""
     task, _, name = column.partition("/")
     metric, _, split = name.partition("/")
@@ -123,7 +123,7 @@ def _parts(evaluation: StoredEvaluation, column: str) -> dict[str, Parts]:
     return {key: item.parts.get(metric) for key, item in items.items() if not split or item.split == split}
 
 
-def _aligned(rows: list[dict[str, Parts]]) -> list[list[Parts]]:
+def _aligned(rows: list[dict[str, NumeratorAndDenominator]]) -> list[list[NumeratorAndDenominator]]:
     """The parts of the items that all have, in one order."""
     common = [key for key in rows[0] if all(key in row for row in rows)]
     return [[row[key] for key in common] for row in rows]

@@ -199,7 +199,7 @@ def test_refused_value_names_key():
 
 
 def test_optional_part_error_names_its_key():
-    judge = "callbacks.speech.init_args.text_scorer"
+    judge = "callbacks.speech.init_args.judges.text_scorer"
     overrides = ["callbacks.speech.class_path=spectron.evaluation.callbacks.SpeechEvaluation"]
     overrides += [
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
@@ -207,7 +207,7 @@ def test_optional_part_error_names_its_key():
     ]
     with pytest.raises(
         ConfigError,
-        match=r"^callbacks\.speech\.init_args\.text_scorer\.init_args\.source: there is no folder /nowhere/at/all",
+        match=r"^callbacks\.speech\.init_args\.judges\.text_scorer\.init_args\.source: there is no folder /nowhere/at/all",
     ):
         Experiment.read(TINY, overrides).callbacks()
 

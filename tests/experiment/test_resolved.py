@@ -165,7 +165,7 @@ def test_missing_manifest_and_weights_refused(file, tmp_path):
 @pytest.mark.parametrize("run", [inspect_experiment, fit])
 def test_callback_errors_leave_no_run(file, runs, tmp_path, run):
     before = len(list_runs())
-    judge = "callbacks.speech.init_args.text_scorer"
+    judge = "callbacks.speech.init_args.judges.text_scorer"
     overrides = ["callbacks.speech.class_path=spectron.evaluation.callbacks.SpeechEvaluation"]
     overrides += [
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
@@ -258,7 +258,7 @@ def test_check_part_metric_and_judge_of_callbacks(file, tmp_path, capsys):
     (tmp_path / "rates.py").write_text(
         "from spectron.evaluation.metrics import MetricSpec, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
         "    label = MetricSpec('rate', 'words/s', None)\n\n"
-        "    def parts(self, sample):\n        return len(sample.text.split()), sample.generated_seconds\n"
+        "    def numerator_and_denominator(self, sample):\n        return len(sample.text.split()), sample.generated_seconds\n"
     )
     speech = "callbacks={speech: {class_path: spectron.evaluation.callbacks.SpeechEvaluation, init_args: {%s}}}"
     metrics = speech % f"metrics: [spectron.evaluation.metrics.StoppedShare, {tmp_path}/rates.py:Rate]"
@@ -280,6 +280,6 @@ def test_check_part_metric_and_judge_of_callbacks(file, tmp_path, capsys):
         "no judge is named in this experiment, and defaults are not examined; named are callbacks.speech."
         in capsys.readouterr().err
     )
-    embedder = speech % "speaker_embedder: spectron.evaluation.judges.ResemblyzerEmbedder"
+    embedder = speech % "judges: {voices: spectron.evaluation.judges.ResemblyzerEmbedder}"
     assert main(["check", "--part", "judge", str(file), embedder]) == 0
     assert "✓ odd items              answered: no voice, no voice" in capsys.readouterr().out

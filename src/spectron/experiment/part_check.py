@@ -24,7 +24,7 @@ from spectron.model import build_part
 from spectron.training.optimisation import freeze
 
 # Kinds of parts below `callbacks`, with a key that may name one; any other name is a key below `model`.
-IN_CALLBACKS = {"metric": "metrics", "judge": "transcriber"}
+IN_CALLBACKS = {"metric": "metrics", "judge": "judges"}
 
 
 @dataclass
