@@ -1,4 +1,4 @@
-"""A synthetic corpus so small that tests can speak it."""
+"""Fixtures of all tests: stores of runs, a small synthetic corpus, and tiny models by family."""
 
 import os
 import shutil
@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-# Before the first test starts threads: two processes of tests on two cores are faster with one thread each.
+# Set before torch starts its threads: two test processes on two cores are faster with one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def make_runs(tmp_path_factory):
-    """Returns a function that makes a folder of runs with an empty store: a copy, because making a database takes seconds."""
+    """Return a function that makes a folder of runs with an empty store.
+
+    The store is copied, because creating a database takes seconds.
+    """
     from mlflow import MlflowClient
 
     store = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -30,7 +33,7 @@ def make_runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, make_runs):
-    """One folder of runs for the module."""
+    """Set one folder of runs for the module."""
     folder = make_runs(tmp_path_factory.mktemp("module") / "runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECTRON_RUNS", str(folder))
@@ -58,7 +61,7 @@ def small_corpus(tmp_path_factory) -> Path:
 
 
 def small_settings(kind):
-    """The settings of the small corpus."""
+    """Return the settings of the small corpus, as an object of the given class."""
     sizes = {
         "voices": 2,
         "carriers": 12,
@@ -71,13 +74,13 @@ def small_settings(kind):
 
 
 def written_once(write: Callable[[str, Path], Path], folder: Path) -> Callable[[str], Path]:
-    """A function that gives the folder of a family's tiny model, written when it is first asked for."""
+    """Return a function that gives the folder of a family's tiny model and writes it at the first call."""
     return cache(lambda family: write(family, folder / family))
 
 
 @pytest.fixture(scope="session")
 def tiny_language_model(tmp_path_factory):
-    """Returns a function that gives the folder of a family's tiny causal LM, written once."""
+    """Return a function that gives the folder of a family's tiny causal LM, written once."""
     from language_models import write_language_model
 
     return written_once(write_language_model, tmp_path_factory.mktemp("language_models"))
@@ -85,7 +88,7 @@ def tiny_language_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
-    """Returns a function that gives the folder of a family's tiny speech encoder, written once."""
+    """Return a function that gives the folder of a family's tiny speech encoder, written once."""
     from speech_encoders import write_speech_encoder
 
     return written_once(write_speech_encoder, tmp_path_factory.mktemp("speech_encoders"))
@@ -93,7 +96,7 @@ def tiny_encoder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_judge(tmp_path_factory):
-    """Returns a function that gives the folder of a tiny recogniser or speaker encoder, written once."""
+    """Return a function that gives the folder of a tiny recogniser or speaker encoder, written once."""
     from speech_judges import write_speech_judge
 
     return written_once(write_speech_judge, tmp_path_factory.mktemp("speech_judges"))
