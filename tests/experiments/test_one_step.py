@@ -35,12 +35,12 @@ FAMILY_OF = {
     "google/gemma-3-270m": "gemma3",
     "mistralai/Mistral-7B-v0.1": "mistral",
 }
-# The real corpora that the recipes read, and how each names the splits of the tests' corpus.
+# The real corpora that the recipes read, with their names of the splits of the tests' corpus; None has no splits.
 CORPORA = {
     "librispeech": {"train": "train-clean-100", "dev": "dev-clean"},
     "librispeech_mini": {"judge_dev": "test"},
-    "librispeech_speakers": {},
-    "ljspeech_mini": {},
+    "librispeech_speakers": None,
+    "ljspeech_mini": None,
     "librilight": {},
 }
 # Overrides of a recipe that has a key.
@@ -62,6 +62,13 @@ OVERRIDES = {
 OVERRIDES_OF_LIBRISPEECH = ["model.head.init_args.frames_per_step=8", "callbacks.speech=null"]
 
 
+def in_corpus(entry: dict, renamed: dict[str, str] | None) -> dict:
+    """Return a manifest entry with the corpus' own name of its split."""
+    if renamed is None:
+        return {key: value for key, value in entry.items() if key != "split"}
+    return entry | {"split": renamed.get(entry["split"], entry["split"])}
+
+
 @pytest.fixture(scope="module")
 def workplace(small_corpus, tmp_path_factory, make_runs):
     """Enter a folder with the corpora, models and runs that the recipes name."""
@@ -73,7 +80,7 @@ def workplace(small_corpus, tmp_path_factory, make_runs):
     for corpus, renamed in CORPORA.items():
         (folder / corpus).mkdir()
         (folder / corpus / "audio").symlink_to(small_corpus / "audio")
-        lines = [json.dumps(entry | {"split": renamed.get(entry["split"], entry["split"])}) for entry in entries]
+        lines = [json.dumps(in_corpus(entry, renamed)) for entry in entries]
         (folder / corpus / "manifest.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "text").symlink_to(small_corpus / "text")
     write_authors_hifigan(folder / "hifigan_v3_lj", "2", LJ_SPEECH)

@@ -11,7 +11,7 @@ from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
 from spectron.tracking.store import TrackingSettings
 
-CURVE = [8.2417, 7.3331, 6.8523]
+CURVE = [8.4501, 7.6029, 7.139]
 
 YAML = """
 name: golden
