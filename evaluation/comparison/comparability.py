@@ -69,12 +69,12 @@ def _conditions(evaluation: StoredEvaluation) -> dict[str, str]:
     """What has to agree, by key."""
     results = evaluation.results
     conditions: dict[str, Any] = {"normalizer_version": results["normalizer_version"], "seed": results["seed"]}
-    for name, scorer in results["scorers"].items():
-        # Weights make a scorer, wherever they lie; a title is what tells those without weights apart.
-        identity = dict(scorer or {})
+    for name, judge in results["judges"].items():
+        # Weights identify a judge, independent of their location; judges without weights are identified by their title.
+        identity = dict(judge or {})
         if identity.get("weights_sha256"):
             identity.pop("title", None)
-        conditions |= flatten({"scorers": {name: identity or "none"}})
+        conditions |= flatten({"judges": {name: identity or "none"}})
     settings = flatten({"settings": results["settings"]})
     conditions |= {key: value for key, value in settings.items() if not key.endswith(f".{BASELINES}")}
     for name, task in evaluation.tasks.items():

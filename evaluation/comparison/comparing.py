@@ -12,7 +12,7 @@ import torch
 
 from spectron.errors import ConfigError
 from spectron.evaluation.comparison.comparability import Difference, find_differences, require_comparable
-from spectron.evaluation.metrics import PairedDifference, Parts, paired_bootstrap, ratio_interval
+from spectron.evaluation.metrics import NumeratorAndDenominator, PairedDifference, paired_bootstrap, ratio_interval
 from spectron.evaluation.metrics.intervals import Pooled
 from spectron.evaluation.report import MODEL, StoredEvaluation, StoredItem, StoredMeasure, read_evaluation
 from spectron.evaluation.report.metric_tables import ordered_names
@@ -87,7 +87,7 @@ def compare_evaluations(folders: list[Path], allow_different: bool = False) -> E
 
     Args:
         folders: Two or more evaluations' folders.
-        allow_different: Whether evaluations of other items, scorers or settings are compared all the same, on the items they share.
+        allow_different: Whether evaluations of other items, judges or settings are compared all the same, on the items they share.
 
     Raises:
         DataError: if a folder holds no finished evaluation.
@@ -174,7 +174,7 @@ def is_better(difference: PairedDifference | Pooled, higher_is_better: bool | No
     return (difference.value > 0) == higher_is_better if clear and higher_is_better is not None else None
 
 
-def _parts(name: str, items: Iterable[StoredItem]) -> list[Parts]:
+def _parts(name: str, items: Iterable[StoredItem]) -> list[NumeratorAndDenominator]:
     """A metric's numerators and denominators, of one split where the name says so."""
     metric, _, split = name.partition("/")
     return [item.parts.get(metric) for item in items if not split or item.split == split]

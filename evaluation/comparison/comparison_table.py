@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from spectron.evaluation.comparison.comparing import (
@@ -20,7 +20,7 @@ from spectron.evaluation.comparison.comparing import (
 )
 from spectron.evaluation.report.figures import decimals, figure
 from spectron.evaluation.report.metric_tables import Heading, MeasureTable, interval, measure_table, shown_value
-from spectron.tracking.measure import ARROWS
+from spectron.tracking.measure import ARROWS, text_table
 
 STYLES = {True: "bold green", False: "bold red", None: ""}
 VERDICTS = {True: "better", False: "worse", None: ""}
@@ -47,13 +47,15 @@ def render(comparison: EvaluationComparison) -> Group:
     ]
     tables.append(Text("Values [95 % interval] n items; below them differences to A on the same items [95 % interval]"))
     for task in comparison.tasks:
-        table = Table(title=Text(f"{task.name}: {about(task)}"), title_justify="left", min_width=36)
-        table.add_column("metric", overflow="fold")
-        for letter, reference in zip(comparison.letters, comparison.references, strict=True):
-            table.add_column(Text(f"{letter}\n{reference}"), overflow="fold")
-        for metric in task.metrics:
-            table.add_row(Text(_name(metric)), *map(_terminal_cell, _texts(metric), metric.contrasts))
-        tables.append(table)
+        columns = [
+            Column(Text(f"{letter}\n{reference}"), overflow="fold")
+            for letter, reference in zip(comparison.letters, comparison.references, strict=True)
+        ]
+        rows = [
+            [Text(_name(metric)), *map(_terminal_cell, _texts(metric), metric.contrasts)] for metric in task.metrics
+        ]
+        title = Text(f"{task.name}: {about(task)}")
+        tables.append(text_table(title, [Column("metric", overflow="fold"), *columns], rows))
     return Group(*tables)
 
 

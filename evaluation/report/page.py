@@ -27,7 +27,7 @@ class TaskPage:
         table: The figures.
         plots: A pair a metric: the systems' intervals, and the scores of single items, where there is something to see.
         listening: Items to listen to, where there is sound.
-        fingerprint: Hash of data, scorers and settings.
+        fingerprint: Hash of data, judges and settings.
         failures: System, id and reason of what failed.
     """
 

@@ -8,18 +8,18 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from spectron.evaluation.comparison.comparability import require_comparable
 from spectron.evaluation.comparison.comparing import is_better
 from spectron.evaluation.comparison.comparison_table import STYLES
-from spectron.evaluation.metrics import Parts
+from spectron.evaluation.metrics import NumeratorAndDenominator
 from spectron.evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from spectron.evaluation.report import MODEL, StoredEvaluation, read_evaluation
 from spectron.evaluation.report.figures import decimals, figure
 from spectron.evaluation.study.study import NOTED, Claim, Job, Row, Study
-from spectron.tracking.measure import ARROWS
+from spectron.tracking.measure import ARROWS, text_table
 
 HELD, FAILED, UNCLEAR = "held", "did not hold", "cannot be told at this size"
 ABSENT, EMPTY = "was not run", "cannot be measured: no item counts in both rows"
@@ -115,7 +115,7 @@ def _difference(mine: dict[int, StoredEvaluation], theirs: dict[int, StoredEvalu
     return None if math.isnan(difference.value) else difference
 
 
-def _parts(evaluation: StoredEvaluation, column: str) -> dict[str, Parts]:
+def _parts(evaluation: StoredEvaluation, column: str) -> dict[str, NumeratorAndDenominator]:
     """What each item adds to a column, by its id."""
     task, _, name = column.partition("/")
     metric, _, split = name.partition("/")
@@ -123,7 +123,7 @@ def _parts(evaluation: StoredEvaluation, column: str) -> dict[str, Parts]:
     return {key: item.parts.get(metric) for key, item in items.items() if not split or item.split == split}
 
 
-def _aligned(rows: list[dict[str, Parts]]) -> list[list[Parts]]:
+def _aligned(rows: list[dict[str, NumeratorAndDenominator]]) -> list[list[NumeratorAndDenominator]]:
     """The parts of the items that all have, in one order."""
     common = [key for key in rows[0] if all(key in row for row in rows)]
     return [[row[key] for key in common] for row in rows]
@@ -147,15 +147,11 @@ def _verdict(
 
 def render(table: StudyTable) -> Table:
     """For the terminal: under each value with its interval the difference to the first row."""
-    shown = Table(
-        title=Text(f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row"),
-        title_justify="left",
-    )
-    shown.add_column("row", overflow="fold")
-    shown.add_column("seeds", justify="right")
+    columns = [Column("row", overflow="fold"), Column("seeds", justify="right")]
     for column in table.columns:
         spaced = column.replace("_", " ").replace("/", " / ")  # which a narrow column breaks between its words
-        shown.add_column(Text(_heading(table, column).replace(column, spaced, 1)), overflow="fold")
+        columns.append(Column(Text(_heading(table, column).replace(column, spaced, 1)), overflow="fold"))
+    rows: list[list[str | Text]] = []
     for name, row in table.rows.items():
         cells = [table.entries[name].get(column) for column in table.columns]
         texts = [_texts(table, column, entry) for column, entry in zip(table.columns, cells, strict=True)]
@@ -163,8 +159,9 @@ def render(table: StudyTable) -> Table:
             Text.assemble(value, (f"\n{difference}" if difference else "", STYLES[entry.better if entry else None]))
             for (value, difference), entry in zip(texts, cells, strict=True)
         ]
-        shown.add_row(row.title, str(len(table.seeds[name])), *styled)
-    return shown
+        rows.append([row.title, str(len(table.seeds[name])), *styled])
+    title = Text(f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row")
+    return text_table(title, columns, rows, min_width=None)
 
 
 def as_markdown(table: StudyTable) -> str:

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from spectron.config.building import naming_files
 from spectron.config.error_location import Section
 from spectron.errors import ConfigError, DataError, Interrupted, SpectronError
-from spectron.evaluation.evaluator import Judges
-from spectron.evaluation.judges import require_independence
+from spectron.evaluation.evaluator import absent_evidence
+from spectron.evaluation.judges import Judges, require_independence
 from spectron.evaluation.report import read_evaluation, write_report
 from spectron.evaluation.results.records import DoneBatches, Key, Record, Stopwatch, write_waveforms
 from spectron.evaluation.results.summary import ITEMS, MODEL, RESULTS, complete_parts, logged, summary_of
@@ -28,6 +28,7 @@ from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import console
+from spectron.tracking.store import find_run
 
 __all__ = ["evaluate_suite", "read_evaluation", "tables_of"]
 
@@ -97,6 +98,8 @@ def _named(suite: Suite, section: str, name: str, kind: type) -> Iterator[None]:
         key, said = f"{section}.{name}", str(error)
         if said.startswith(key):
             raise
+        if isinstance(error, ConfigError) and error.key:
+            raise error.within(f"{key}.init_args", suite.where((section, name))) from error
         argument = said.startswith(f"{kind.__name__}.")
         told = f"{key}.init_args.{said.removeprefix(kind.__name__ + '.')}" if argument else f"{key}: {said}"
         raise type(error)(f"{told} (in {suite.where((section, name))})") from error
@@ -107,12 +110,12 @@ def _make_ready(
 ) -> None:
     """Load the judges and read the data's manifests."""
     absent = judges.absent()
-    for name, judge in judges.present().items():
+    for name, judge in judges.items():
         if name not in absent:
             with _named(suite, "judges", name, type(judge)):
                 judge.prepare()
     if subject.weights is not None:
-        require_independence(list(judges.present().values()), subject.weights)
+        require_independence(list(judges.values()), subject.weights)
     for name, task in tasks.items():
         with _named(suite, "tasks", name, type(task)):
             if ranks.rank == 0:
@@ -123,16 +126,16 @@ def _make_ready(
 
 def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ranks) -> RunLogger:
     """A new run, or the one to go on with, which must have been given the same plan."""
-    run_id = None
+    run_id = ""
     if ranks.rank == 0:
         run = None if resume is None else resumable(suite.name, resume, suite.tracking(), plan)
-        logger = RunLogger(suite.name, suite.tracking(), run_id=run.run_id if run else None)
+        logger = RunLogger(suite.name, suite.tracking(), run)
         run_id = logger.run_id
         (logger.folder / WORK).mkdir(parents=True, exist_ok=True)
         (logger.folder / PLAN).write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         logger.log_hyperparams(suite.config | {"system": plan["system"]})
     run_id = ranks.agree(run_id)
-    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), run_id=run_id)
+    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), find_run(run_id, suite.tracking()))
 
 
 def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks, watch: Stopwatch) -> None:
@@ -207,7 +210,7 @@ def _finish(
         for system in task.systems(bench):
             lines = [line for place in range(len(task.batches)) for line in done[name, system, place]]
             complete_parts(lines, task.metrics)
-            systems[system] = summary_of(lines, task.metrics, bench.judges.absent())
+            systems[system] = summary_of(lines, task.metrics, absent_evidence(task.metrics, bench.judges))
             every += lines
         results["tasks"][name]["systems"] = systems
         failures = systems[MODEL]["failures"]

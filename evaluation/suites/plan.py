@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spectron.errors import ConfigError
-from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.judges import Judges
 from spectron.evaluation.metrics import NORMALIZER_VERSION
 from spectron.evaluation.results.summary import FORMAT, RESULTS, sha256_of
 from spectron.evaluation.suites.suite import Suite
@@ -26,20 +26,23 @@ BASELINES = "baselines"  # what stands beside the system changes nothing about i
 def plan_of(suite: Suite, subject: Subject, judges: Judges, tasks: dict[str, Task]) -> dict[str, Any]:
     """All of the results but what is measured."""
     absent = judges.absent()
-    scorers = {
+    identities = {
         name: {"title": judge.title, "missing": absent[name]} if name in absent else judge.fingerprint()
-        for name, judge in judges.present().items()
+        for name, judge in judges.items()
     }
-    # Where judges and data lie, and what they are called, does not matter; what they are does.
-    asked = {
-        name: [scorer.get("weights_sha256"), without_places(suite.settings["judges"][name])]
-        for name, scorer in scorers.items()
+    # Of judges of one kind, the first is the default. Weights and settings of a judge matter, their location does not.
+    evidence = {
+        kind: [
+            [name, identities[name].get("weights_sha256"), without_places(suite.settings["judges"][name])]
+            for name in judges.giving(kind)
+        ]
+        for kind in sorted({kind for judge in judges.values() for kind in judge.gives})
     }
-    alike = [suite.config["seed"], NORMALIZER_VERSION, asked]
+    alike = [suite.config["seed"], NORMALIZER_VERSION, evidence]
     common: dict[str, Any] = {
         "seed": suite.config["seed"],
         "normalizer_version": NORMALIZER_VERSION,
-        "scorers": scorers,
+        "judges": identities,
     }
     described: dict[str, Any] = {}
     for name, task in tasks.items():

@@ -16,7 +16,7 @@ from spectron.batch import SpeechBatch, select, unpadded
 from spectron.context_length import lengths_of, require_fits_context
 from spectron.contracts import ScoresSpeech
 from spectron.errors import ConfigError
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.pair_accuracy import SpectrogramPairAccuracy, TextPairAccuracy
 from spectron.evaluation.results.records import Record
 from spectron.evaluation.results.summary import finite
@@ -109,7 +109,7 @@ def pairs_of(right: Scores, wrong: Scores) -> tuple[tuple[Tensor, Tensor], tuple
     return (right.text, wrong.text), (right.spectrogram, wrong.spectrogram)
 
 
-def part_of(scores: tuple[float, float]) -> Parts:
+def part_of(scores: tuple[float, float]) -> NumeratorAndDenominator:
     """1 where the right one's score is the higher, and 1; None where one has no score."""
     right, wrong = scores
     return None if right != right or wrong != wrong else (float(right > wrong), 1.0)

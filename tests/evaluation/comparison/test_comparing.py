@@ -81,11 +81,11 @@ def test_what_makes_an_item_hard_for_both_does_not_widen_the_interval():
         (["normalizer_version"], "2", r"normalizer_version is 1 in the first and 2 in .*second"),
         (["seed"], 18, r"seed is 17 in the first and 18 in"),
         (
-            ["scorers", "transcriber", "weights_sha256"],
+            ["judges", "transcriber", "weights_sha256"],
             "9" * 64,
-            r"scorers\.transcriber\.weights_sha256 is b+… in the first and 9+",
+            r"judges\.transcriber\.weights_sha256 is b+… in the first and 9+",
         ),
-        (["scorers", "text_scorer"], {"title": "gpt2"}, r"scorers\.text_scorer is none in the first and nothing in"),
+        (["judges", "text_scorer"], {"title": "gpt2"}, r"judges\.text_scorer is none in the first and nothing in"),
         (
             ["settings", "decoding", "temperature"],
             0.7,
@@ -121,7 +121,7 @@ def test_other_systems_code_titles_of_equal_weights_and_times_are_no_difference(
     change(second, ["system"], {"reference": "other", "class": "Other", "weights_sha256": None})
     change(second, ["code", "commit"], "d" * 40)
     change(second, ["times"], {})
-    change(second, ["scorers", "transcriber", "title"], "/elsewhere/wav2vec2")
+    change(second, ["judges", "transcriber", "title"], "/elsewhere/wav2vec2")
     assert compare_evaluations([first, second]).different == []
 
 
