@@ -1,4 +1,4 @@
-"""The report of an evaluation: one page with tables, plots and recordings."""
+"""Report of an evaluation: one page with tables, plots and recordings."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from spectron.evaluation.report.media import Media
 from spectron.evaluation.report.metric_tables import ordered_names, task_table
 from spectron.evaluation.report.page import TaskPage, write_page
 from spectron.evaluation.report.plots import Curve, Histogram, IntervalPlot, Point, curve, histogram, interval_plot
-from spectron.evaluation.report.stored import MODEL, StoredEvaluation, read_evaluation
+from spectron.evaluation.report.stored import MODEL, StoredEvaluation
 
 REPORT = "report.html"
 
 
-def write_report(folder: Path, listening_items: int = LISTENING_ITEMS) -> Path:
-    """Write ``report.html`` beside the results that it shows.
+def write_report(evaluation: StoredEvaluation, listening_items: int = LISTENING_ITEMS) -> Path:
+    """Write ``report.html`` into the folder of an evaluation.
 
     Args:
-        folder: A finished evaluation's folder.
-        listening_items: Items a task that can be listened to; fewer where the page would become larger than 10 MB.
+        evaluation: A finished evaluation.
+        listening_items: Items per task with audio; fewer if the page would exceed 10 MB.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
-        DataError: if the folder holds no finished evaluation, or the page cannot be written.
+        DataError: if an audio file is broken or outside the folder, or the page cannot be written.
     """
-    evaluation = read_evaluation(folder)
     columns = {task: [Column(name, evaluation, name) for name in evaluation.systems(task)] for task in evaluation.tasks}
     heard = listen({task: shown for task, shown in columns.items() if shown}, listening_items, Media())
     return write_page(
-        folder / REPORT,
+        evaluation.folder / REPORT,
         "report.html",
         results=evaluation.results,
         tasks=[_task_page(evaluation, task, heard.get(task)) for task in evaluation.tasks],

@@ -91,7 +91,7 @@ def resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[
     if not found:
         raise ConfigError(f"--resume: no evaluation of the suite {name} was begun here. Start one, without --resume")
     before = json.loads((found[0].folder / PLAN).read_text(encoding="utf-8"))
-    was, now = flatten(before), flatten(json.loads(json.dumps(plan)))
+    was, now = flatten(before), flatten(plan)
     changed = {key: f"{was.get(key)} -> {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)}
     if changed:
         # The seed stands among the settings too, and is told once.
