@@ -101,7 +101,7 @@ def test_what_makes_an_item_hard_for_both_does_not_widen_the_interval():
 )
 def test_figures_that_do_not_mean_the_same_are_refused(make_evaluation, path, value, named):
     first, second = make_evaluation("first", items=2), make_evaluation("second", items=2)
-    change(second, ["tasks", "short", "fingerprint"], "0" * 64)  # which all of these enter
+    change(second, ["tasks", "short", "fingerprint"], "0" * 64)  # of which all of these values are a part
     change(second, path, value)
     with pytest.raises(ConfigError, match=named) as refused:
         compare_evaluations([first, second])
@@ -167,12 +167,12 @@ def test_the_command_compares_evaluations_and_says_what_does_not_fit(make_evalua
     monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path / "runs"))
     first, second = make_evaluation("first", items=2), make_evaluation("second", items=2)
     change(second, ["seed"], 18)
-    change(second, ["tasks", "short", "fingerprint"], "0" * 64)  # which the seed enters
+    change(second, ["tasks", "short", "fingerprint"], "0" * 64)  # the fingerprint contains the seed
     assert main(["compare", str(first), str(second)]) == 1
     assert "seed is 17 in the first and 18 in" in capsys.readouterr().err
     assert main(["compare", str(first), str(second), "--anyway", "--output", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert "not made alike: seed is 17" in printed
+    assert "different conditions: seed is 17" in printed
     assert f"{tmp_path / 'out' / 'comparison.html'}\n" in printed
     (tmp_path / "nothing").mkdir()
     assert main(["compare", str(tmp_path / "nothing"), "--anyway"]) == 1

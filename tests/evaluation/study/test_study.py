@@ -350,7 +350,7 @@ def test_a_table_pools_seeds_and_judges_claims(make_evaluation):
     assert (wer["a"].difference, wer["b"].better, wer["like"].better) == (None, True, None)
     assert "long/nothing" not in table.entries["a"]
     assert [verdict for _, verdict, _ in table.verdicts] == [HELD, FAILED, UNCLEAR, ABSENT, EMPTY]
-    assert verdict_lines(table)[0].endswith("], by one seed alone)")
+    assert verdict_lines(table)[0].endswith("], one seed only)")
     assert verdict_lines(table)[3] == "was not run: gone is worse (long/speech_wer)"
     text = as_markdown(table)
     assert "| B | 1 | 0.000 [0.000, " in text
