@@ -74,7 +74,7 @@ class Cell:
         return f"{self.text}<br>{self.difference}" if self.difference else self.text
 
     def terminal(self, verdict: bool = True) -> Text:
-        """Return the line and, below it, the difference, coloured if it is clear and followed by the verdict if wanted."""
+        """Return the line and, below it, the difference, coloured if it is clear, with the verdict if wanted."""
         shown = f"\n{self.difference}" if self.difference else ""
         shown += f" {self.verdict}" if self.verdict and verdict else ""
         return Text.assemble(self.text, (shown, STYLES[self.verdict]))

@@ -72,7 +72,7 @@ class StoredItem:
 
 @dataclass
 class StoredEvaluation:
-    """Finished evaluation: its folder, the content of ``results.json``, and all items in the order of ``items.jsonl``."""
+    """Finished evaluation: folder, content of ``results.json``, and all items in the order of ``items.jsonl``."""
 
     folder: Path
     results: dict[str, Any]
@@ -119,7 +119,8 @@ def read_evaluation(folder: Path) -> StoredEvaluation:
     path = folder / RESULTS
     if not path.is_file():
         raise DataError(
-            f"{folder} contains no {RESULTS}, so it is no finished evaluation. Name a folder that `spectron evaluate` wrote."
+            f"{folder} contains no {RESULTS}, so it is no finished evaluation. "
+            "Name a folder that `spectron evaluate` wrote."
         )
     results = _decode(path.read_text(encoding="utf-8"), str(path))
     if results.get("format") != FORMAT:

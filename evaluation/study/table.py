@@ -188,10 +188,8 @@ def as_csv(table: StudyTable) -> str:
     """Return a CSV with a line per row and column; numbers are not rounded."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        ["row", "column", "unit", "higher_is_better", "seeds", "items", "value", "low", "high"]
-        + ["difference", "difference_low", "difference_high"]
-    )
+    described, measured = ("row", "column", "unit", "higher_is_better"), ("seeds", "items", "value", "low", "high")
+    writer.writerow([*described, *measured, "difference", "difference_low", "difference_high"])
     for name, entries in table.entries.items():
         seeds = " ".join(map(str, table.seeds[name]))
         for column, entry in entries.items():

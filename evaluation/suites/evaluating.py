@@ -145,7 +145,7 @@ def _prepare_tasks(suite: Suite, tasks: dict[str, Task], bench: Bench, ranks: Ra
 
 
 def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ranks) -> RunLogger:
-    """Return the logger of a new run, or of the run to resume, whose plan must be equal; all processes log to one run."""
+    """Return the logger of a new run, or of the run to resume if its plan is equal; all processes use one run."""
     run_id = None
     if ranks.rank == 0:
         run = None if resume is None else resumable(suite.name, resume, suite.tracking(), plan)
@@ -175,7 +175,7 @@ def _judge_batches(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ra
 
 
 def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress) -> Iterator[Key]:
-    """Yield all batches of all tasks; all systems answer a batch before the next one, so that its audio is read once."""
+    """Yield all batches of all tasks. All systems answer a batch before the next one: its audio is read once."""
     for name, task in tasks.items():
         bars = {
             system: progress.add_task(f"{name}: {system}", total=len(task.batches)) for system in task.systems(bench)
@@ -189,8 +189,8 @@ def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress) -> Iterator[
 def judged(task: Task, system: str, place: int, bench: Bench) -> list[Record]:
     """Return the records of a batch.
 
-    If the batch fails as a whole, its items are judged one by one: only the items that fail alone are failures. A failure
-    is a record with its reason, never a missing item.
+    If the batch fails as a whole, its items are judged one by one, and only the items that fail alone are failures.
+    A failure is a record with its reason, never a missing item.
 
     Raises:
         ConfigError: if the suite is wrong, not an item.

@@ -49,7 +49,7 @@ def test_page_shows_values_footnotes_and_failures(make_evaluation):
         "17",
         "0.1.0",
         "cccccccccccc",
-        "with changes that are not committed",
+        "with uncommitted changes",
         "ffffffffffff",
         "wav2vec2",
         "bbbbbbbbbbbb",
@@ -62,7 +62,7 @@ def test_page_shows_values_footnotes_and_failures(make_evaluation):
     assert "The first 6 of 6 items" in text
     assert re.search(
         r'<span class="wrong" title="should be: the">a</span>', page
-    )  # recognised speech, compared with the written text
+    )
     assert len(re.findall(r'aria-label="speech_wer over prompt length \(s\)"', page)) == 1
     assert "<td>speech_<wbr>wer</td>" in page, "a narrow column breaks a metric's name between its words"
 
@@ -104,7 +104,7 @@ def test_missing_audio_shown_outside_audio_refused(make_evaluation):
         (
             "results.json",
             '{"format": "other"}',
-            "has the format 'other', but this version reads 'spectron-evaluation/1'",
+            "format 'other', but this version reads 'spectron-evaluation/1'",
         ),
         ("items.jsonl", None, "contains results.json but no items.jsonl"),
         ("items.jsonl", '{"task": "long"}\n', "items.jsonl line 1 has no system and no id"),
