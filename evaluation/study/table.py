@@ -194,7 +194,7 @@ def as_csv(table: StudyTable) -> str:
         seeds = " ".join(map(str, table.seeds[name]))
         for column, entry in entries.items():
             value, other = entry.value, entry.difference
-            values = [value.count, value.value, value.low, value.high]
+            values: list[float | str] = [value.count, value.value, value.low, value.high]
             values += ["", "", ""] if other is None else [other.value, other.low, other.high]
             writer.writerow([name, column, *table.columns[column], seeds, *values])
     return file.getvalue()

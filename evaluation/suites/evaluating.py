@@ -24,7 +24,7 @@ from spectron.evaluation.suites.distributed import Ranks
 from spectron.evaluation.suites.plan import PLAN, plan_of, resumable
 from spectron.evaluation.suites.suite import Suite
 from spectron.evaluation.suites.terminal import tables_of
-from spectron.evaluation.systems.under_test import Subject, find_subject
+from spectron.evaluation.systems.under_test import SystemUnderTest, find_system
 from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
 from spectron.tracking.logger import RunLogger
@@ -80,7 +80,7 @@ def evaluate_suite(
     seed_everything(suite.config["seed"], workers=True, verbose=False)
     with Ranks.joined() as ranks:
         place = ranks.device(device)
-        subject = find_subject(reference, suite.tracking()).to(place)
+        subject = find_system(reference, suite.tracking()).to(place)
         judges, tasks = suite.judges(), suite.tasks()
         bench = Bench(subject.system, judges, place, subject.teacher_forced)
         _prepare_judges(suite, judges, subject)
@@ -123,7 +123,7 @@ def _located(suite: Suite, section: str, name: str, kind: type) -> Iterator[None
         raise type(error)(f"{told} (in {suite.where((section, name))})") from error
 
 
-def _prepare_judges(suite: Suite, judges: Judges, subject: Subject) -> None:
+def _prepare_judges(suite: Suite, judges: Judges, subject: SystemUnderTest) -> None:
     """Load the weights of all judges, and refuse a judge that shares weights with the system under test."""
     absent = judges.absent()
     for name, judge in judges.present().items():

@@ -205,8 +205,8 @@ def test_what_was_begun_otherwise_cannot_go_on(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "seed=3", "--resume"]) == 1
     printed = capsys.readouterr().err
     assert printed.count("seed: 17 -> 3") == 1
-    assert "(it is finished) was begun otherwise" in printed
-    assert "name an older one, --resume RUN" in printed
+    assert "the finished evaluation" in printed
+    assert "name an older evaluation (--resume RUN)" in printed
 
 
 def test_a_metric_called_as_in_tables_is_told_its_class(place, capsys):
