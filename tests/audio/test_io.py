@@ -49,7 +49,7 @@ def test_bad_files_are_named(tmp_path, content, message):
 
 def test_empty_short_and_not_finite_files_are_refused(tmp_path):
     for name, samples, wanted, message in (
-        ("empty", [], -1, "holds no sample: it is empty or cut short"),
+        ("empty", [], -1, "contains no samples: it is empty or truncated"),
         ("short", [0.1, 0.2], 3, "holds 2 samples where 3"),
         ("nan", [0.1, math.nan], -1, "not finite"),
     ):
@@ -64,7 +64,7 @@ def test_a_recording_that_is_cut_short_is_told_by_its_header(tmp_path):
     write_wav(whole, 0.1 * torch.sin(torch.arange(32000) * 0.1), 16000)
     content = whole.read_bytes()
     cut.write_bytes(content[: 44 + 32000])
-    with pytest.raises(DataError, match=r"cut\.wav is cut short: its header tells of 2\.00 s, and it holds 1\.00 s"):
+    with pytest.raises(DataError, match=r"cut\.wav is truncated: its header states 2\.00 s, but it contains 1\.00 s"):
         read_audio(cut)
     assert len(read_audio(cut, start=100, num_samples=15000)[0]) == 15000, "a stretch that is there"
     place = content.index(b"data") + 4

@@ -43,7 +43,7 @@ def test_a_line_becomes_a_cut(speech):
             lambda line: json.dumps(line | {"duration": "2.0"}),
             "has '2.0' as 'duration', which should be a number of seconds",
         ),
-        (lambda line: json.dumps(line | {"duration": 9.0}), "lasts 9.0 s, but it holds 2.00 s"),
+        (lambda line: json.dumps(line | {"duration": 9.0}), r"states 9\.0 s for .*, but the file has 2\.00 s"),
     ],
 )
 def test_bad_lines_are_named(speech, change, message):
@@ -80,7 +80,7 @@ def test_nothing_left_says_why(speech):
     assert [cut.id for cut in kept] == ["u1"]
     assert dropped == {"too long": 1}
     with pytest.raises(
-        DataError, match=r"no utterance of split 'train' in m is left \(2 bad\). It holds: dev 1, train 2"
+        DataError, match=r"no utterance of split 'train' in m is usable \(2 bad\). It contains: dev 1, train 2"
     ):
         choose(cuts, "train", lambda cut: "bad", "m")
     with pytest.raises(DataError, match="none of its lines has this split"):

@@ -116,7 +116,7 @@ def test_a_file_that_breaks_later_is_skipped_named_and_counted(speech, tmp_path,
     assert str(tmp_path / "u2.flac") in caplog.text
     for name in ("u3", "u4"):
         (tmp_path / f"{name}.flac").unlink()
-    with pytest.raises(TrainingError, match="3 audio files could not be read, more than max_broken_files=2"):
+    with pytest.raises(TrainingError, match="3 audio files are unreadable, more than max_broken_files=2"):
         data.on_before_batch_transfer(train_batches(data, 1)[0], 0)
 
 
