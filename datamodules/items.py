@@ -86,8 +86,9 @@ class ContinuationMaker(ItemMaker):
         words = words_of(cut)
         if words is None and (self.splitting.require_words or self.splitting.word_boundary):
             raise DataError(
-                f"{cut.custom['where']} has no word times, without which the texts of prompt and continuation and the word boundaries are "
-                "unknown: add 'words' to the manifest, or set splitting.require_words and splitting.word_boundary to false"
+                f"{cut.custom['where']} has no word times, so the texts of prompt and continuation and the word "
+                "boundaries are unknown: add 'words' to the manifest, or set splitting.require_words and "
+                "splitting.word_boundary to false"
             )
         if not self.splitting.allows(cut.duration, words):
             prompt, continuation = self.splitting.bounds[0], self.splitting.min_continuation_seconds

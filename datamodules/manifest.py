@@ -58,8 +58,8 @@ def missing(path: Path) -> DataError:
     """Return the error for a missing data file."""
     # The absolute path: relative paths start at the current folder, which is often not the folder of the YAML.
     return DataError(
-        f"there is no file {path.absolute()}: correct the path (a relative one is seen from the current folder, and `${{here}}` is the "
-        "YAML's), or set SPECTRON_DATA to the folder that holds your corpora"
+        f"there is no file {path.absolute()}: correct the path (relative paths start at the current folder, and "
+        "`${here}` is the folder of the YAML), or set SPECTRON_DATA to the folder with your corpora"
     )
 
 
@@ -126,7 +126,7 @@ def _entry(line: str, where: str, fields: dict[str, tuple[type, ...]]) -> dict[s
         raise DataError(f"{where} is not JSON ({error}): correct or remove the line") from error
     if not isinstance(entry, dict):
         raise DataError(
-            f"{where} is no JSON object: a manifest line looks like {{{', '.join(f'{name!r}: ...' for name in fields)}}}"
+            f"{where} is no JSON object: write a line such as {{{', '.join(f'{name!r}: ...' for name in fields)}}}"
         )
     for name, kinds in fields.items():
         if name not in entry:

@@ -231,7 +231,8 @@ class EndlessDataModule(LightningDataModule):
         """
         if self.resumed.get("data", self.data_fingerprint()) != self.data_fingerprint():
             raise DataError(
-                "the training data or its batching has changed since the checkpoint, so the run cannot go on: start a new run"
+                "the training data or its batching has changed since the checkpoint, so the run cannot be resumed: "
+                "start a new run"
             )
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -265,7 +266,8 @@ class EndlessDataModule(LightningDataModule):
         trainer = self.trainer
         if trainer and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise ConfigError(
-                "on several devices the data module shares out batches itself: set trainer.use_distributed_sampler to false"
+                "on several devices the data module distributes batches itself: "
+                "set trainer.use_distributed_sampler to false"
             )
 
     def state_dict(self) -> dict[str, Any]:

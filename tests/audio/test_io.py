@@ -50,7 +50,7 @@ def test_bad_files_are_named(tmp_path, content, message):
 def test_empty_short_and_not_finite_files_are_refused(tmp_path):
     for name, samples, wanted, message in (
         ("empty", [], -1, "contains no samples: it is empty or truncated"),
-        ("short", [0.1, 0.2], 3, "holds 2 samples where 3"),
+        ("short", [0.1, 0.2], 3, "contains 2 instead of 3 samples"),
         ("nan", [0.1, math.nan], -1, "not finite"),
     ):
         soundfile.write(tmp_path / f"{name}.wav", np.array(samples), 16000, subtype="FLOAT")

@@ -159,9 +159,9 @@ def test_recordings_that_nothing_tells_apart_are_left_out(salmon, tmp_path):
     sound(salmon / "bg_alignment" / "sample_0_1.wav", 3.0, 50)
     prepared = prepare_pairs(salmon, tmp_path / "pairs.jsonl")
     assert prepared.skipped == {
-        "bg_alignment-0": "one recording is the beginning of the other: nothing is left to tell them apart"
+        "bg_alignment-0": "one recording is the beginning of the other, so there is no difference to score"
     }
-    with pytest.raises(DataError, match="holds no pairs: no gold"):
+    with pytest.raises(DataError, match="contains no pairs: no gold"):
         prepare_pairs(tmp_path / "nowhere", tmp_path / "pairs.jsonl")
 
 

@@ -87,7 +87,7 @@ def test_a_folder_of_audio_and_text(tmp_path):
     assert prepared.items == 10
     assert prepared.splits == {"train": 8, "dev": 2}
     reasons = {name.rpartition("/")[2]: why for name, why in prepared.skipped.items()}
-    assert reasons["alone.flac"] == "no text file alone.txt beside it"
+    assert reasons["alone.flac"] == "there is no text file alone.txt next to it"
     assert reasons["wordless.flac"] == "its text file is empty"
     assert reasons["broken.wav"].startswith("unreadable")
     line = next(json.loads(line) for line in output.read_text().splitlines() if "u3" in line)
@@ -96,7 +96,7 @@ def test_a_folder_of_audio_and_text(tmp_path):
     before = output.read_bytes()
     prepare_folder(folder, output, dev_share=0.2)
     assert output.read_bytes() == before
-    with pytest.raises(DataError, match="holds no audio file with a text file"):
+    with pytest.raises(DataError, match="contains no audio file with a text file"):
         prepare_folder(tmp_path / "out", output)
 
 
@@ -118,7 +118,7 @@ def test_the_synthetic_corpus(corpus, tiny):
 
 @pytest.fixture
 def llama_questions(tmp_path):
-    """The published layout: a table with lines ended as on Windows, cells that begin with spaces, titles in quotation marks."""
+    """The published layout: a table with Windows line ends, leading spaces in cells, and titles in quotation marks."""
     folder = tmp_path / "llama_questions"
     for index in range(3):
         noise(folder / "audio" / f"{index + 1}.wav", 1.0 + index)
