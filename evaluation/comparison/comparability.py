@@ -73,12 +73,12 @@ def _conditions(evaluation: StoredEvaluation) -> dict[str, str]:
     """Return the values that must be equal, by key."""
     results = evaluation.results
     conditions: dict[str, Any] = {"normalizer_version": results["normalizer_version"], "seed": results["seed"]}
-    for name, scorer in results["scorers"].items():
+    for name, judge in results["judges"].items():
         # Equal weights are the same judge in any folder; only a judge without weights is identified by its title.
-        identity = dict(scorer or {})
+        identity = dict(judge or {})
         if identity.get("weights_sha256"):
             identity.pop("title", None)
-        conditions |= flatten({"scorers": {name: identity or "none"}})
+        conditions |= flatten({"judges": {name: identity or "none"}})
     settings = flatten({"settings": results["settings"]})
     conditions |= {key: value for key, value in settings.items() if not key.endswith(f".{BASELINES}")}
     for name, task in evaluation.tasks.items():

@@ -12,7 +12,7 @@ import torch
 
 from spectron.errors import ConfigError
 from spectron.evaluation.comparison.comparability import Difference, find_differences, require_comparable
-from spectron.evaluation.metrics import PairedDifference, Parts, paired_bootstrap, ratio_interval
+from spectron.evaluation.metrics import NumeratorAndDenominator, PairedDifference, paired_bootstrap, ratio_interval
 from spectron.evaluation.metrics.intervals import Pooled
 from spectron.evaluation.report import MODEL, StoredEvaluation, StoredItem, StoredMeasure, read_evaluation
 from spectron.evaluation.report.metric_tables import ordered_names
@@ -174,7 +174,7 @@ def is_better(difference: PairedDifference | Pooled, higher_is_better: bool | No
     return (difference.value > 0) == higher_is_better if clear and higher_is_better is not None else None
 
 
-def _parts(name: str, items: Iterable[StoredItem]) -> list[Parts]:
+def _parts(name: str, items: Iterable[StoredItem]) -> list[NumeratorAndDenominator]:
     """Return a metric's numerators and denominators, of one split if the name contains a split."""
     metric, _, split = name.partition("/")
     return [item.parts.get(metric) for item in items if not split or item.split == split]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from spectron.evaluation.comparison.comparing import LETTERS, ComparedTask, EvaluationComparison
@@ -22,6 +22,7 @@ from spectron.evaluation.report.metric_tables import (
     markdown_text,
     measure_table,
 )
+from spectron.tracking.measure import text_table
 
 MEASURED = ("value", "low", "high", "count", "skipped")
 COLUMNS = ["task", "metric", "unit", "higher_is_better", "evaluation", "reference", *MEASURED]
@@ -38,13 +39,12 @@ def render(comparison: EvaluationComparison) -> Group:
     ]
     tables.append(Text("Values [95 % interval] n items; below them differences to A on the same items [95 % interval]"))
     for task in comparison.tasks:
-        table = Table(title=Text(f"{task.name}: {about(task)}"), title_justify="left", min_width=36)
-        table.add_column("metric", overflow="fold")
+        columns = [Column("metric", overflow="fold")]
         for letter, reference in zip(comparison.letters, comparison.references, strict=True):
-            table.add_column(Text(f"{letter}\n{reference}"), overflow="fold")
-        for row in as_measure_table(comparison, task).rows:
-            table.add_row(Text(row.label), *(cell.terminal() for cell in row.cells))
-        tables.append(table)
+            columns.append(Column(Text(f"{letter}\n{reference}"), overflow="fold"))
+        measured = as_measure_table(comparison, task).rows
+        rows = [[Text(row.label), *(cell.terminal() for cell in row.cells)] for row in measured]
+        tables.append(text_table(Text(f"{task.name}: {about(task)}"), columns, rows))
     return Group(*tables)
 
 

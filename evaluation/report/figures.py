@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from spectron.tracking.measure import number
+
 DIRECTIONS = {True: "higher is better", False: "lower is better", None: "neither direction is better"}
 MOST_DECIMALS = 4
 NO_VALUE = "\N{EN DASH}"
@@ -24,9 +26,8 @@ def figure(value: float | None, places: int | None = None, sign: bool = False) -
         places: Number of decimals; None means three significant digits without trailing zeros.
         sign: Whether a positive value gets a plus.
     """
-    if value is None or not math.isfinite(value):
-        return NO_VALUE
-    shown = f"{value:{'+' if sign else ''},.{decimals([value]) if places is None else places}f}"
+    finite = value if value is not None and math.isfinite(value) else None
+    shown = number(finite, decimals([value]) if places is None else places, sign, missing=NO_VALUE)
     if places is None and "." in shown:
         shown = shown.rstrip("0").rstrip(".")
     return shown.replace("-", "\N{MINUS SIGN}")

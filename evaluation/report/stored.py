@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spectron.errors import DataError
-from spectron.evaluation.metrics import Parts
+from spectron.evaluation.metrics import NumeratorAndDenominator
 from spectron.evaluation.results.summary import FORMAT, ITEMS, MODEL, RESULTS
 
 
@@ -66,7 +66,7 @@ class StoredItem:
     generated_seconds: float = 0.0
     reference_seconds: float = 0.0
     audio: dict[str, str] = field(default_factory=dict)
-    parts: dict[str, Parts] = field(default_factory=dict)
+    parts: dict[str, NumeratorAndDenominator] = field(default_factory=dict)
     failure: str | None = None
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from spectron.audio.io import write_wav
 from spectron.evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import ratio_of
-from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
 from spectron.files import written_whole
 from spectron.tracking.store import file_name
 
@@ -66,7 +66,7 @@ class Record:
     id: str
     split: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, Parts] = field(default_factory=dict)
+    parts: dict[str, NumeratorAndDenominator] = field(default_factory=dict)
     traits: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
     waveforms: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
@@ -79,7 +79,8 @@ class Record:
 
 def record_of(sample: SpokenSample, metrics: Sequence[SpokenMetric]) -> Record:
     """Return the record of a judged sample."""
-    parts = {metric.label.name: metric.parts(sample) for metric in metrics if isinstance(metric, RatioMetric)}
+    ratios = [metric for metric in metrics if isinstance(metric, RatioMetric)]
+    parts = {metric.label.name: metric.numerator_and_denominator(sample) for metric in ratios}
     traits = {metric.label.name: metric.trait_of(sample) for metric in metrics if isinstance(metric, CorpusMetric)}
     # Computed from the parts, because some metrics need seconds per sample.
     scores = {name: ratio_of(part) for name, part in parts.items()} | dict.fromkeys(traits)
@@ -105,7 +106,7 @@ def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str,
         "transcript": sample.transcript,
         "continuation_text": sample.continuation_text,
         "text": sample.text,
-        "heard": sample.heard,
+        "heard": sample.evidence_of(TRANSCRIPT),
         "reference_text": sample.reference_text,
         "answers": sample.answers,
         "stopped": sample.stopped,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spectron.evaluation.metrics import CorpusMetric, SummedMetric
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.names import SKIPPED
 from spectron.tracking.measure import MetricValue
 
@@ -28,7 +28,7 @@ def complete_parts(lines: list[Line], metrics: Sequence[SummedMetric]) -> None:
     answered = [line for line in lines if line["failure"] is None]
     for metric in metrics:
         if isinstance(metric, CorpusMetric) and all(metric.label.name in line["traits"] for line in answered):
-            parts = metric.parts_among([line["traits"][metric.label.name] for line in answered])
+            parts = metric.numerators_and_denominators([line["traits"][metric.label.name] for line in answered])
             for line, part in zip(answered, parts, strict=True):
                 line["parts"][metric.label.name] = part
     for line in lines:
@@ -36,7 +36,7 @@ def complete_parts(lines: list[Line], metrics: Sequence[SummedMetric]) -> None:
 
 
 def summary_of(lines: list[Line], metrics: Sequence[SummedMetric], absent: dict[str, str]) -> dict[str, Any]:
-    """Return items, failures and metrics of one system in one task; ``absent`` explains missing judges, by name."""
+    """Return items, failures and metrics of one system in one task; ``absent`` explains missing evidence, by metric."""
     answered = [line for line in lines if line["failure"] is None]
     splits = sorted({line["split"] for line in answered})
     measures: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def summary_of(lines: list[Line], metrics: Sequence[SummedMetric], absent: dict[
         having = [line for line in answered if name in line["parts"]]
         if not having:
             continue
-        why = next((absent[judge] for judge in sorted(metric.needs & absent.keys())), metric.skips)
+        why = absent.get(name, metric.skips)
         measures |= entries_of(metric, measures_of(metric, having), why)
         for split in splits if metric.by_split and len(splits) > 1 else ():
             of_split = measures_of(metric, [line for line in having if line["split"] == split])
@@ -65,7 +65,7 @@ def measures_of(metric: SummedMetric, lines: list[Line]) -> list[MetricValue]:
     return metric.measures()
 
 
-def _part(stored: Sequence[float] | None) -> Parts:
+def _part(stored: Sequence[float] | None) -> NumeratorAndDenominator:
     return None if stored is None else (stored[0], stored[1])
 
 

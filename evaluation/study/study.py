@@ -18,14 +18,15 @@ from spectron.errors import ConfigError, did_you_mean
 from spectron.evaluation.results.summary import sha256_of
 from spectron.evaluation.suites.suite import Suite
 from spectron.experiment.experiment import Experiment
+from spectron.experiment.resuming import without_observers
 from spectron.files import written_whole
-from spectron.tracking.reference_curves import without_curve
 from spectron.tracking.store import TrackingSettings, file_name
 
 
 def training_of(config: dict[str, Any]) -> dict[str, Any]:
     """Return the part of an experiment's configuration, as read or stored, that can change the weights."""
-    return {key: value for key, value in without_curve(config).items() if key not in ("tracking", "shared", "resolved")}
+    trained = without_observers(config)
+    return {key: value for key, value in trained.items() if key not in ("tracking", "shared", "resolved")}
 
 
 @dataclass

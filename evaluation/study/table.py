@@ -8,18 +8,18 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from spectron.evaluation.comparison.comparability import require_comparable
 from spectron.evaluation.comparison.comparing import is_better
-from spectron.evaluation.metrics import Parts
+from spectron.evaluation.metrics import NumeratorAndDenominator
 from spectron.evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from spectron.evaluation.report import MODEL, StoredEvaluation, read_evaluation
 from spectron.evaluation.report.figures import decimals, figure
 from spectron.evaluation.report.metric_tables import VERDICTS, Cell, interval, markdown_table, metric_label
 from spectron.evaluation.study.study import NOTED, Claim, Job, Row, Study
-from spectron.tracking.measure import ARROWS
+from spectron.tracking.measure import ARROWS, text_table
 
 HELD, FAILED, UNCLEAR = "held", "did not hold", "cannot be told at this size"
 ABSENT, EMPTY = "was not run", "cannot be measured: no item counts in both rows"
@@ -124,7 +124,7 @@ def _difference(row: BySeed, other: BySeed, column: str) -> Pooled | None:
     return None if math.isnan(difference.value) else difference
 
 
-def _parts_of(evaluation: StoredEvaluation, column: str) -> dict[str, Parts]:
+def _parts_of(evaluation: StoredEvaluation, column: str) -> dict[str, NumeratorAndDenominator]:
     """Return the parts of all items in a column by id, those of one split if the column names a split."""
     task, _, name = column.partition("/")
     metric, _, split = name.partition("/")
@@ -132,7 +132,7 @@ def _parts_of(evaluation: StoredEvaluation, column: str) -> dict[str, Parts]:
     return {key: item.parts.get(metric) for key, item in items.items() if not split or item.split == split}
 
 
-def _on_common_items(trainings: list[dict[str, Parts]]) -> list[list[Parts]]:
+def _on_common_items(trainings: list[dict[str, NumeratorAndDenominator]]) -> list[list[NumeratorAndDenominator]]:
     """Return the parts of the items that all trainings have, in the same order."""
     common = [key for key in trainings[0] if all(key in parts for parts in trainings)]
     return [[parts[key] for key in common] for parts in trainings]
@@ -154,18 +154,17 @@ def _verdict(
 
 def render(table: StudyTable) -> Table:
     """Return the table for the terminal; clear differences are green if they are better and red if they are worse."""
-    title = f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row"
-    shown = Table(title=Text(title), title_justify="left")
-    shown.add_column("row", overflow="fold")
-    shown.add_column("seeds", justify="right")
+    columns = [Column("row", overflow="fold"), Column("seeds", justify="right")]
     for column in table.columns:
         # Spaces let a narrow column break between the words of a name.
         spaced = column.replace("_", " ").replace("/", " / ")
-        shown.add_column(Text(table.heading(column).replace(column, spaced, 1)), overflow="fold")
+        columns.append(Column(Text(table.heading(column).replace(column, spaced, 1)), overflow="fold"))
+    rows: list[list[str | Text]] = []
     for name, row in table.rows.items():
         cells = (cell.terminal(verdict=False) for cell in table.cells(name))
-        shown.add_row(row.title, str(len(table.seeds[name])), *cells)
-    return shown
+        rows.append([row.title, str(len(table.seeds[name])), *cells])
+    title = Text(f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row")
+    return text_table(title, columns, rows, min_width=None)
 
 
 def as_markdown(table: StudyTable) -> str:

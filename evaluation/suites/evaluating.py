@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from spectron.config.building import naming_files
 from spectron.config.error_location import Section
 from spectron.errors import ConfigError, DataError, Interrupted, SpectronError
-from spectron.evaluation.evaluator import Judges
-from spectron.evaluation.judges import require_independence
+from spectron.evaluation.evaluator import absent_evidence
+from spectron.evaluation.judges import Judges, require_independence
 from spectron.evaluation.report import StoredEvaluation, stored_item, write_report
 from spectron.evaluation.results.records import DoneBatches, Key, Record, Stopwatch, write_waveforms
 from spectron.evaluation.results.summary import ITEMS, MODEL, RESULTS, Line, complete_parts, logged, summary_of
@@ -29,6 +29,7 @@ from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import console
+from spectron.tracking.store import find_run
 
 __all__ = ["EvaluationOutcome", "evaluate_suite", "tables_of"]
 
@@ -116,6 +117,8 @@ def _located(suite: Suite, section: str, name: str, kind: type) -> Iterator[None
             yield
     except SpectronError as error:
         key, said = f"{section}.{name}", str(error)
+        if isinstance(error, ConfigError) and error.key:
+            raise error.within(f"{key}.init_args", suite.where((section, name))) from error
         if said.startswith(key):
             raise
         argument = said.startswith(f"{kind.__name__}.")
@@ -126,12 +129,12 @@ def _located(suite: Suite, section: str, name: str, kind: type) -> Iterator[None
 def _prepare_judges(suite: Suite, judges: Judges, subject: SystemUnderTest) -> None:
     """Load the weights of all judges, and refuse a judge that shares weights with the system under test."""
     absent = judges.absent()
-    for name, judge in judges.present().items():
+    for name, judge in judges.items():
         if name not in absent:
             with _located(suite, "judges", name, type(judge)):
                 judge.prepare()
     if subject.weights is not None:
-        require_independence(list(judges.present().values()), subject.weights)
+        require_independence(list(judges.values()), subject.weights)
 
 
 def _prepare_tasks(suite: Suite, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
@@ -146,16 +149,16 @@ def _prepare_tasks(suite: Suite, tasks: dict[str, Task], bench: Bench, ranks: Ra
 
 def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ranks) -> RunLogger:
     """Return the logger of a new run, or of the run to resume if its plan is equal; all processes use one run."""
-    run_id = None
+    run_id = ""
     if ranks.rank == 0:
         run = None if resume is None else resumable(suite.name, resume, suite.tracking(), plan)
-        logger = RunLogger(suite.name, suite.tracking(), run_id=run.run_id if run else None)
+        logger = RunLogger(suite.name, suite.tracking(), run)
         run_id = logger.run_id
         (logger.folder / WORK).mkdir(parents=True, exist_ok=True)
         (logger.folder / PLAN).write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         logger.log_hyperparams(suite.config | {"system": plan["system"]})
     run_id = ranks.agree(run_id)
-    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), run_id=run_id)
+    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), find_run(run_id, suite.tracking()))
 
 
 def _judge_batches(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks, watch: Stopwatch) -> None:
@@ -230,7 +233,7 @@ def _collect(
         for system in task.systems(bench):
             lines = [line for place in range(len(task.batches)) for line in done[name, system, place]]
             complete_parts(lines, task.metrics)
-            systems[system] = summary_of(lines, task.metrics, bench.judges.absent())
+            systems[system] = summary_of(lines, task.metrics, absent_evidence(task.metrics, bench.judges))
             items += lines
         measured[name] = plan["tasks"][name] | {"systems": systems}
         failures = systems[MODEL]["failures"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spectron.errors import ConfigError
-from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.judges import Judges
 from spectron.evaluation.metrics import NORMALIZER_VERSION
 from spectron.evaluation.results.summary import FORMAT, RESULTS, sha256_of
 from spectron.evaluation.suites.suite import Suite
@@ -26,16 +26,19 @@ BASELINES = "baselines"  # a task's key; baselines do not change the values of t
 def plan_of(suite: Suite, system: SystemUnderTest, judges: Judges, tasks: dict[str, Task]) -> dict[str, Any]:
     """Return the results without measured values: system, code, seed, judges, settings, data and fingerprints."""
     absent = judges.absent()
-    scorers = {
+    identities = {
         name: {"title": judge.title, "missing": absent[name]} if name in absent else judge.fingerprint()
-        for name, judge in judges.present().items()
+        for name, judge in judges.items()
     }
-    # Fingerprints contain the hashes of judges and data, and neither their paths nor their names.
-    judged_by = {
-        name: [scorer.get("weights_sha256"), without_places(suite.settings["judges"][name])]
-        for name, scorer in scorers.items()
+    # Of judges of one kind, the first is the default. Weights and settings of a judge matter, their location does not.
+    evidence = {
+        kind: [
+            [name, identities[name].get("weights_sha256"), without_places(suite.settings["judges"][name])]
+            for name in judges.giving(kind)
+        ]
+        for kind in sorted({kind for judge in judges.values() for kind in judge.gives})
     }
-    shared = [suite.config["seed"], NORMALIZER_VERSION, judged_by]
+    shared = [suite.config["seed"], NORMALIZER_VERSION, evidence]
     described: dict[str, Any] = {}
     for name, task in tasks.items():
         data: dict[str, Any] = {
@@ -57,7 +60,7 @@ def plan_of(suite: Suite, system: SystemUnderTest, judges: Judges, tasks: dict[s
         "code": code_version(),
         "seed": suite.config["seed"],
         "normalizer_version": NORMALIZER_VERSION,
-        "scorers": scorers,
+        "judges": identities,
         "settings": suite.settings,
         "tasks": described,
     }

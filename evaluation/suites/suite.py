@@ -10,7 +10,8 @@ from spectron.config.building import build, complete, parser_of
 from spectron.config.checking import Checker, Parameter
 from spectron.config.composition import Composition, compose
 from spectron.config.error_location import Section
-from spectron.evaluation.evaluator import Judges
+from spectron.errors import ConfigError
+from spectron.evaluation.judges import Judge, Judges
 from spectron.evaluation.tasks import Task
 from spectron.experiment.experiment import add_import_folders
 from spectron.tracking.store import TrackingSettings
@@ -18,7 +19,7 @@ from spectron.tracking.store import TrackingSettings
 SECTIONS = {
     "name": Parameter(str),
     "seed": Parameter(int, 17),
-    "judges": Parameter(Judges, {}),
+    "judges": Parameter(dict[str, Judge], {}),
     "tasks": Parameter(dict[str, Task]),
     "shared": Parameter(dict[str, Any], {}),
     "tracking": Parameter(TrackingSettings, {}),
@@ -69,8 +70,16 @@ class Suite:
         return {key: value for key, value in self.config.items() if key not in NO_SETTINGS}
 
     def judges(self) -> Judges:
-        """Build the judges without reading their weights."""
-        return self._build("judges")
+        """Build the judges without reading their weights.
+
+        Raises:
+            ConfigError: if a judge needs evidence that no other judge gives.
+        """
+        built = self._build("judges")
+        try:
+            return Judges(built)
+        except ConfigError as error:
+            raise error.within("", self.where(tuple(error.key.split(".")[:2]))) from error
 
     def tasks(self) -> dict[str, Task]:
         """Build the tasks, by name."""

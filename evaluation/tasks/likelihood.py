@@ -16,7 +16,7 @@ from spectron.audio.resampling import resample
 from spectron.batch import SpeechBatch, select, unpadded
 from spectron.contracts import ScoresSpeech
 from spectron.errors import ConfigError
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.pair_accuracy import SpectrogramPairAccuracy, TextPairAccuracy
 from spectron.evaluation.results.records import Record
 from spectron.evaluation.results.summary import finite
@@ -101,7 +101,7 @@ class LikelihoodPairs(Task):
         return Scores(text.masked_fill(unknown, torch.nan).cpu(), spectrogram.cpu())
 
 
-def part_of(scores: tuple[float, float]) -> Parts:
+def part_of(scores: tuple[float, float]) -> NumeratorAndDenominator:
     """Return 1 or 0 (whether the right score is higher) over 1; None if a score is missing."""
     right, wrong = scores
     return None if math.isnan(right) or math.isnan(wrong) else (float(right > wrong), 1.0)

@@ -12,7 +12,8 @@ from spectron.batch import SpeechBatch, SpokenLength, select, unpadded, with_ref
 from spectron.context_length import require_room_for_decoding
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
-from spectron.evaluation.evaluator import consult, require_judges
+from spectron.evaluation.evaluator import consult, metrics_served, require_judges
+from spectron.evaluation.judges import Judges, Transcriber
 from spectron.evaluation.metrics import (
     PromptCharacterErrorRate,
     PromptWordErrorRate,
@@ -76,7 +77,8 @@ class SpeakingTask(Task):
     def prepare(self, bench: Bench) -> None:
         """Choose the metrics and read the manifests."""
         if self.takes_all_metrics:
-            self.metrics = [metric for metric in self.metrics if bench.judges.serve(metric)]
+            possible = [metric for metric in all_metrics() if isinstance(metric, SummedMetric)]
+            self.metrics = metrics_served(possible, bench.judges)
         require_judges(self.metrics, bench.judges)
         names = [metric.label.name for metric in self.metrics]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -174,7 +176,7 @@ class SpokenQuestions(SpeakingTask):
     def systems(self, bench: Bench) -> list[str]:
         """Return the system under test, its baselines, and its toplines."""
         possible = (
-            ([WRITTEN, CASCADE] if bench.judges.transcriber else [WRITTEN])
+            ([WRITTEN, CASCADE] if transcriber_of(bench.judges) else [WRITTEN])
             if isinstance(bench.system, SpectronModel)
             else []
         )
@@ -199,9 +201,14 @@ class SpokenQuestions(SpeakingTask):
         ]
 
 
+def transcriber_of(judges: Judges) -> Transcriber | None:
+    """Return the first judge that transcribes speech."""
+    return next((judge for judge in judges.values() if isinstance(judge, Transcriber)), None)
+
+
 def transcripts_of(batch: SpeechBatch, bench: Bench) -> list[str]:
     """Return the transcriber's transcripts of the prompts."""
-    transcriber = bench.judges.transcriber
+    transcriber = transcriber_of(bench.judges)
     assert transcriber is not None  # `systems` lists no cascade without one
     with transcriber.at_work(bench.device):
         prompts = [row.to(bench.device) for row in unpadded(batch.prompt, batch.prompt_num_samples)]

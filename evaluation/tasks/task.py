@@ -14,7 +14,7 @@ from spectron.audio.resampling import SampleRates
 from spectron.batch import SpeechBatch
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
-from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.judges import Judges
 from spectron.evaluation.metrics import SummedMetric
 from spectron.evaluation.results.records import Record
 from spectron.evaluation.results.summary import MODEL

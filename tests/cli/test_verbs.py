@@ -21,7 +21,7 @@ from spectron.errors import DataError
 from spectron.weights.checkpoint_files import read_checkpoint
 
 SMALL = ROOT / "experiments" / "mini" / "small.yaml"
-JUDGES = "callbacks.speech.init_args"
+JUDGES = "callbacks.speech.init_args.judges"
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +162,8 @@ def test_a_mistake_is_one_message_without_a_traceback(capsys):
             f"{JUDGES}.text_scorer.init_args.source: there is no folder",
         ),
         (
-            f"{JUDGES}.transcriber.init_args.folder=gone",
-            f"{JUDGES}.transcriber.init_args.folder: gone has no config.yaml",
+            f"{JUDGES}.recogniser.init_args.folder=gone",
+            f"{JUDGES}.recogniser.init_args.folder: gone has no config.yaml",
         ),
         ("seed=3", "the corpus would be spoken now"),
     ],

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from spectron.audio.io import write_wav
-from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.sample import QUALITY, TEXT_SCORE, TRANSCRIPT, VOICE, SpokenSample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
@@ -47,9 +47,20 @@ def corpora() -> Path:
     return Path(folder)
 
 
+EVIDENCE = {
+    "recognised": ("recogniser", TRANSCRIPT),
+    "text_score": ("text_scorer", TEXT_SCORE),
+    "voices": ("speaker_embedder", VOICE),
+    "quality": ("quality_predictor", QUALITY),
+}
+
+
 @pytest.fixture
 def make_sample():
+    """Make a sample; the keys of ``EVIDENCE`` set the evidence of one judge, all others a field."""
+
     def make(**changes) -> SpokenSample:
+        evidence = {judge: {kind: changes.pop(key)} for key, (judge, kind) in EVIDENCE.items() if key in changes}
         fields = {
             "id": "a",
             "speaker": "s",
@@ -70,6 +81,7 @@ def make_sample():
             "reference_mel": torch.zeros(16, 4),
             "generated_mel": torch.zeros(8, 4),
             "frame_rate_hz": 80.0,
+            "evidence": evidence,
         }
         return SpokenSample(**{**fields, **changes})
 
@@ -163,7 +175,7 @@ def make_evaluation(tmp_path):
             "seed": 17,
             "code": {"version": "0.1.0", "commit": "c" * 40, "changed": True, "packages": {"torch": NASTY}},
             "normalizer_version": "1",
-            "scorers": {"transcriber": {"title": "wav2vec2", "weights_sha256": "b" * 64}, "text_scorer": None},
+            "judges": {"transcriber": {"title": "wav2vec2", "weights_sha256": "b" * 64}, "text_scorer": None},
             "settings": {"decoding": {"temperature": 0.0}, "note": NASTY},
             "tasks": tasks,
             "times": {"started": "2026-01-01T00:00:00Z", "seconds": 123.4},

@@ -82,12 +82,12 @@ def test_paired_bootstrap_ignores_item_difficulty():
         (["normalizer_version"], "2", "normalizer_version", ("1", "2")),
         (["seed"], 18, "seed", ("17", "18")),
         (
-            ["scorers", "transcriber", "weights_sha256"],
+            ["judges", "transcriber", "weights_sha256"],
             "9" * 64,
-            "scorers.transcriber.weights_sha256",
+            "judges.transcriber.weights_sha256",
             ("b" * 64, "9" * 64),
         ),
-        (["scorers", "text_scorer"], {"title": "gpt2"}, "scorers.text_scorer", ("none", "nothing")),
+        (["judges", "text_scorer"], {"title": "gpt2"}, "judges.text_scorer", ("none", "nothing")),
         (
             ["settings", "decoding", "temperature"],
             0.7,
@@ -127,7 +127,7 @@ def test_system_code_title_and_times_are_no_difference(make_evaluation):
     change(second, ["system"], {"reference": "other", "class": "Other", "weights_sha256": None})
     change(second, ["code", "commit"], "d" * 40)
     change(second, ["times"], {})
-    change(second, ["scorers", "transcriber", "title"], "/elsewhere/wav2vec2")
+    change(second, ["judges", "transcriber", "title"], "/elsewhere/wav2vec2")
     assert compare_evaluations([first, second]).different == []
 
 

@@ -60,9 +60,7 @@ def test_page_shows_values_footnotes_and_failures(make_evaluation):
     assert "model, item-3 : <script>document.title='hacked'" in text
     assert re.search(r"long 6 items, .*Prompt length: 3 s\.", text)
     assert "The first 6 of 6 items" in text
-    assert re.search(
-        r'<span class="wrong" title="should be: the">a</span>', page
-    )
+    assert re.search(r'<span class="wrong" title="should be: the">a</span>', page)
     assert len(re.findall(r'aria-label="speech_wer over prompt length \(s\)"', page)) == 1
     assert "<td>speech_<wbr>wer</td>" in page, "a narrow column breaks a metric's name between its words"
 

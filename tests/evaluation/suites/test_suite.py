@@ -82,7 +82,7 @@ class Critic(QualityPredictor):
 
 SUITE = """
 name: NAME
-judges: {transcriber: {class_path: parts.py:Seconds}}
+judges: {recogniser: {class_path: parts.py:Seconds}}
 tasks:
   questions:
     class_path: spectron.evaluation.tasks.SpokenQuestions
@@ -160,8 +160,8 @@ def test_evaluate_writes_results_items_audio_and_report(place, capsys):
         assert (line["transcript"] is None) == (line["system"] != "model")
     wav, rate = soundfile.read(folder / own[0]["audio"]["generated"])
     assert len(wav) / rate == pytest.approx(own[0]["generated_seconds"], abs=1e-3)
-    assert results["scorers"]["transcriber"]["title"] == "Seconds()"
-    assert len(results["scorers"]["transcriber"]["weights_sha256"]) == 64
+    assert results["judges"]["recogniser"]["title"] == "Seconds()"
+    assert len(results["judges"]["recogniser"]["weights_sha256"]) == 64
     assert (folder / "report.html").stat().st_size > 0
     assert "speech_wer" in printed
     assert "report.html" in printed
@@ -270,10 +270,10 @@ def test_broken_recording_is_failure_with_reason(place, small_corpus):
 
 
 def test_unloadable_judge_refused_before_first_item(place, capsys):
-    assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.transcriber.init_args.there=false"]) == 1
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.recogniser.init_args.there=false"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(
-        f"spectron: error: judges.transcriber.init_args.there: the weights are not here (in {place}/suite.yaml)"
+        f"spectron: error: judges.recogniser.init_args.there: the weights are not here (in {place}/suite.yaml)"
     )
     assert evaluations(place) == []
 
@@ -282,7 +282,7 @@ def test_missing_quality_predictor_skips_its_metric(place):
     (place / "parts.py").write_text(PARTS + ABSENT)
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.quality_predictor.class_path=parts.py:Critic"]) == 0
     results = results_of(evaluations(place)[0])
-    assert results["scorers"]["quality_predictor"] == {
+    assert results["judges"]["quality_predictor"] == {
         "title": "Critic()",
         "missing": "the critic is on holiday: call her back",
     }
@@ -294,7 +294,10 @@ def test_missing_quality_predictor_skips_its_metric(place):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("judges.transcribr.class_path=x", "takes no `transcribr`. Did you mean `transcriber`?"),
+        (
+            "judges.recognisr.init_args.there=true",
+            "there is no `recognisr` to change, and a new one needs a class_path",
+        ),
         ("tasks.questions.init_args.num_itms=3", "Did you mean `num_items`?"),
         ("tasks.questions.init_args.num_items=0", "num_items: must be at least 1"),
         ("tasks.questions.init_args.data.class_path=spectron.datamodules.TextDataModule", "needs `train`"),
@@ -309,7 +312,7 @@ def test_missing_quality_predictor_skips_its_metric(place):
         ),
         (
             "tasks.continuation.init_args.metrics=[spectron.evaluation.metrics.PredictedMos]",
-            "error: tasks.continuation: the metric PredictedMos needs a judge that is not given",
+            "error: tasks.continuation.init_args.metrics: PredictedMos needs quality, and the judges give transcript",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from spectron.contracts import Decoding
 from spectron.datamodules import PairsDataModule
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
-from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.judges import Judges
 from spectron.evaluation.metrics import TeacherForcedMelError
 from spectron.evaluation.systems.baselines import shuffled_answers, silent_answers
 from spectron.evaluation.systems.text_topline import TextTopline
