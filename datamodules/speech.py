@@ -110,7 +110,7 @@ class SpeechDataModule(EndlessDataModule):
         cuts = [cut for manifest in source.manifests for cut in read[manifest]]
         if twice := repeated(cut.id for cut in cuts):
             raise DataError(
-                f"{', '.join(source.manifests)}: the id {twice[0]!r} is in more than one manifest ({len(twice)} such ids), "
+                f"{', '.join(source.manifests)}: the id {twice[0]!r} is in several manifests ({len(twice)} such ids), "
                 "but results need unique ids: add a prefix to the ids of one manifest"
             )
         kept, dropped = choose(cuts, source.split, lambda cut: maker.refuse(cut, training), ", ".join(source.manifests))

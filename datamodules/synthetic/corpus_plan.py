@@ -243,7 +243,7 @@ def _spoken(index: int, fact: Fact, split: str, voice: Voice, wording: int, pros
 
 
 def _texts(settings: CorpusSettings, train: list[str], dev: list[str]) -> dict[str, list[str]]:
-    """Return the texts of the language model and of the judge's language model, drawn independently.
+    """Return the texts of both language models, the model's and the judge's, drawn independently.
 
     The language model's text contains all facts, including the unseen ones: it can know from text what is never spoken.
     """

@@ -34,7 +34,7 @@ class Contrast:
 
 @dataclass
 class ComparedMetric:
-    """Metric in each evaluation, and the differences to the first one; None stands for a missing value.
+    """Metric in each evaluation, and the differences to the first one; a missing value is None.
 
     ``measures`` and ``contrasts`` have one entry per evaluation; the first contrast is always None.
     """
@@ -58,7 +58,7 @@ class ComparedTask:
 
 @dataclass
 class EvaluationComparison:
-    """Comparison of evaluations on the items that they share; a letter stands for each evaluation.
+    """Comparison of evaluations on the items that they share, each with a letter.
 
     Args:
         evaluations: The evaluations; all others are compared with the first one.

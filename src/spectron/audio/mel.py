@@ -38,7 +38,8 @@ class MelConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise ValueError(
-                f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, got {self.low_hz} to {self.high_hz}"
+                f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, "
+                f"got {self.low_hz} to {self.high_hz}"
             )
         if min(self.frame_shift_ms, self.window_ms, self.n_mels, self.floor) <= 0:
             raise ValueError(f"frame_shift_ms, window_ms, n_mels and floor must be above 0: {self}")
