@@ -59,7 +59,7 @@ def test_read_audio_refuses_empty_short_and_nan(tmp_path):
 
 
 def test_read_audio_refuses_truncated_file(tmp_path):
-    """libsndfile reads a truncated WAV without an error; the header of a streamed WAV states no length."""
+    """A truncated WAV is no error for libsndfile; the header of a streamed WAV states no length."""
     whole, cut = tmp_path / "whole.wav", tmp_path / "cut.wav"
     write_wav(whole, 0.1 * torch.sin(torch.arange(32000) * 0.1), 16000)
     content = whole.read_bytes()
