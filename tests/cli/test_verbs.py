@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from places import ROOT, TINY
+from talker import TALKER
 
 from spectron.audio.io import read_audio, write_wav
 from spectron.cli import verbs
@@ -21,21 +22,6 @@ from spectron.weights.checkpoint_files import read_checkpoint
 
 SMALL = ROOT / "experiments" / "mini" / "small.yaml"
 JUDGES = "callbacks.speech.init_args.judges"
-
-TALKER = """
-name: talker
-task: spectron.training.SpectronModule
-shared: {mel: {n_mels: 20}}
-model:
-  encoder: {class_path: spectron.encoders.FrameStackEncoder, init_args: {output_dim: 8, mel: "${shared.mel}"}}
-  language_model:
-    class_path: spectron.language_models.CausalLanguageModel
-    init_args:
-      config: {model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
-      tokenizer: {text: "${here}/text.txt", vocabulary_size: 40}
-  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: "${shared.mel}", frames_per_step: 2, post_net_width: 8}}
-  vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
-"""
 
 
 @pytest.fixture(scope="module")
