@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Train the bundled weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
-# About seven hours on 2 cores. Each line can also be run alone; --resume continues an interrupted fit.
+# Train and export the bundled weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
+# This takes about seven hours on 2 cores, most of them for the six stages of the bundled model.
+# The commands also work one by one. Add --resume to continue an interrupted fit.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 spectron="${1:-.venv/bin}/spectron"
@@ -12,14 +13,21 @@ done
 "$spectron" export mini-pretrain-text experiments/mini/weights/text --half
 "$spectron" export mini-judge-recogniser experiments/mini/weights/judge_recogniser --half
 "$spectron" export mini-judge-text experiments/mini/weights/judge_text --half
-# The vocoder also learns from real recordings (see vocoder.yaml).
+# The vocoder also needs real recordings (see vocoder.yaml); without them, the bundled vocoder stays.
 if [ -n "${SPECTRON_DATA:-}" ]; then
   "$spectron" fit experiments/mini/vocoder.yaml
   "$spectron" export mini-vocoder runs/mini-vocoder/export --half
   cp runs/mini-vocoder/export/vocoder/* experiments/mini/weights/vocoder/
 fi
-# The bundled model starts from all of these, and each stage from the stage before it.
-for name in spectron spectron_negated_carriers spectron_voice spectron_spelling spectron_word_lists spectron_scheduled_sampling; do
+# The six stages of the bundled model, in order: each starts from the 32-bit export of the stage before it.
+for name in \
+  spectron \
+  spectron_negated_carriers \
+  spectron_voice \
+  spectron_spelling \
+  spectron_word_lists \
+  spectron_scheduled_sampling
+do
   "$spectron" fit "experiments/mini/$name.yaml"
   "$spectron" export "mini-${name//_/-}" "runs/mini-${name//_/-}/export"
 done

@@ -1,4 +1,4 @@
-"""Sample rates, and resampling."""
+"""Sample rates, and conversion between them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ZERO_CROSSINGS = 6  # of the sinc on either side, at which it is cut off
 
 @dataclass
 class SampleRates:
-    """The two rates that a task asks of its data.
+    """Sample rates that a task requires of its data.
 
     Args:
-        prompt_hz: Rate at which the encoder hears the prompt.
-        speech_hz: Rate of the speech head's targets, the continuation.
+        prompt_hz: Rate of the prompt, the encoder's input.
+        speech_hz: Rate of the continuation, the speech head's target.
     """
 
     prompt_hz: int

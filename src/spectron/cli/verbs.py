@@ -61,14 +61,14 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _evaluate_on_suite(options: argparse.Namespace) -> None:
     from spectron.config.recipes import find_recipe
-    from spectron.evaluation.suites.evaluating import evaluate_suite, read_evaluation, tables_of
+    from spectron.evaluation.suites.evaluating import evaluate_suite, tables_of
     from spectron.tracking.measure import console
 
     suite = find_recipe(options.suite)
     outcome = evaluate_suite(options.reference, suite, options.overrides, options.runs, options.resume, options.device)
     if outcome is None:  # of several processes, only the first one prints
         return
-    for shown in tables_of(read_evaluation(outcome.folder).results):
+    for shown in tables_of(outcome.results):
         console().print(shown, markup=False, highlight=False, soft_wrap=isinstance(shown, str))
     _print_outcome(outcome)
 

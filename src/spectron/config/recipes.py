@@ -26,8 +26,7 @@ KINDS = {"rows": "study", "tasks": "suite", "task": "experiment"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """A YAML of the package: its name, what it is (``experiment``, ``suite``, "
-    "``study`` or ``base``) and its question."""
+    """YAML of the package: its name, its kind (``experiment``, ``suite``, ``study`` or ``base``) and its question."""
 
     name: str
     kind: str

@@ -20,7 +20,7 @@ from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.picture import MelPanel, mel_picture, printable
 from spectron.audio.resampling import resample
 from spectron.batch import Continuation, Prompts, SpokenLength
-from spectron.context_length import require_room_for_decoding
+from spectron.context_length import require_fits_context
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import DataError
 from spectron.model import SpectronModel
@@ -197,10 +197,9 @@ class Speaker:
         names = [one.name for one in prompts]
         batch = Prompts(names, pad_sequence(waveforms, batch_first=True).to(self.device), lengths.to(self.device))
         if isinstance(model, SpectronModel):
-            model.require_fits_context(batch)
-            seconds = [len(one.waveform) / one.sample_rate_hz for one in prompts]
-            sizes = [SpokenLength(name, length, 0.0, ("", "")) for name, length in zip(names, seconds, strict=True)]
-            require_room_for_decoding(model, sizes, decoding)
+            lengths_seconds = [len(one.waveform) / one.sample_rate_hz for one in prompts]
+            sizes = [SpokenLength(name, seconds) for name, seconds in zip(names, lengths_seconds, strict=True)]
+            require_fits_context(model, sizes, decoding)
         answers = model.continue_speech(batch, decoding)
         return [self._answer(prompt, answers, row) for row, prompt in enumerate(prompts)]
 
