@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from spectron.audio.mel import MelConfig
+from spectron.errors import ConfigError
 from spectron.heads import MelRegressionHead, PreNetSettings
 
 MEL = MelConfig(n_mels=5)
@@ -22,8 +23,9 @@ def test_only_the_last_frames_of_a_step_are_seen(last, seen):
 
 @pytest.mark.parametrize("last", [0, 4])
 def test_more_frames_than_a_step_has_are_refused(last):
-    with pytest.raises(ValueError, match=rf"pre_net.last_frames must be from 1 to frames_per_step \(3\), got {last}"):
+    with pytest.raises(ConfigError, match=rf"must be from 1 to frames_per_step \(3\), got {last}") as raised:
         MelRegressionHead(8, MEL, frames_per_step=3, pre_net=PreNetSettings(last_frames=last))
+    assert raised.value.key == "pre_net.last_frames"
 
 
 def test_history_dropout_hides_all_past_frames_of_some_utterances_and_only_in_training():

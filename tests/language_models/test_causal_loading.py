@@ -93,12 +93,12 @@ def test_a_tokenizer_of_ones_own_is_read_as_it_was_written(family, tiny_language
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "lama"}, r"^config.model_type: .*'lama'. Did you mean 'llama'\?"),
+        ({"model_type": "lama"}, r"^config.model_type: .*'lama'. Did you mean `llama`\?"),
         (
             {"model_type": "gpt2", "n_embed": 32},
-            r"^config.n_embed: GPT2Config has no such key. Did you mean 'n_embd'\?",
+            r"^config.n_embed: GPT2Config has no such key. Did you mean `n_embd`\?",
         ),
-        ({"model_type": "llama", "qqq": 1}, r"^config.qqq: LlamaConfig has no such key. There are: "),
+        ({"model_type": "llama", "qqq": 1}, r"^config.qqq: LlamaConfig has no such key. Valid names: "),
         (
             {"model_type": "llama", "hidden_size": "wide"},
             r"^config: .*cannot be read as a causal language model: .*hidden_size",

@@ -8,6 +8,7 @@ import torch
 from tiny_spectron import tiny_model
 
 from spectron.batch import Word
+from spectron.errors import ConfigError
 from spectron.losses import (
     ALIGNMENT_LOSSES,
     SpectrogramLoss,
@@ -84,8 +85,9 @@ def test_padding_of_any_value_changes_nothing():
 
 
 def test_negative_time_order_is_refused():
-    with pytest.raises(ValueError, match="time_order must be 0 or more, got -1"):
+    with pytest.raises(ConfigError, match="must be 0 or more, got -1") as raised:
         SpectrogramLossSettings(time_order=-1)
+    assert raised.value.key == "time_order"
 
 
 def test_spoken_tokens_by_hand(tmp_path):

@@ -212,8 +212,9 @@ def test_what_cannot_be_read_names_the_source(tmp_path):
     (tmp_path / "other" / "vocos.json").write_text(json.dumps(other))
     with pytest.raises(CheckpointError, match=r"^source: .*convnext\.2"):
         VocosVocoder(MEL, source=str(tmp_path / "other"))
-    with pytest.raises(ValueError, match="kernel must be odd"):
+    with pytest.raises(ConfigError, match="must be odd") as raised:
         VocosSettings(kernel=4)
+    assert raised.value.key == "kernel"
 
 
 def test_an_export_is_a_source(tmp_path):
