@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-import espeakng_loader
 import numpy as np
 import torch
 from torch import Tensor
 
 from spectron.audio.resampling import resample
-from spectron.errors import DataError, did_you_mean
+from spectron.errors import DataError, did_you_mean, require_extra
 
 SAMPLE_RATE_HZ = 16000
 MARGIN_SECONDS = 0.05
@@ -141,6 +141,18 @@ class _Event(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
+def _espeak() -> ModuleType:
+    """Return the package that contains espeak-ng.
+
+    Raises:
+        MissingExtraError: if it is not installed.
+    """
+    require_extra("synthetic", "synthetic speech", "espeakng_loader")
+    import espeakng_loader
+
+    return espeakng_loader
+
+
 @contextmanager
 def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
     """Load the synthesizer, and yield it with its sample rate.
@@ -148,12 +160,13 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
     The state of its flutter and noise is kept between utterances and is not reset by its initialisation. Only loading
     the library again, which takes some milliseconds, makes an utterance independent of earlier ones.
     """
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+    espeak = _espeak()
+    library = ctypes.CDLL(espeak.get_library_path())
+    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeak.get_data_path()).encode(), 0)
     try:
         if rate <= 0:
             raise DataError(
-                f"espeak-ng found no data at {espeakng_loader.get_data_path()}: install espeakng-loader again"
+                f"espeak-ng found no data at {espeak.get_data_path()}: install espeakng-loader again"
             )
         library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # otherwise the time seeds the noise of some voices
         yield library, rate
@@ -170,7 +183,7 @@ def _select(library: ctypes.CDLL, voice: Voice) -> None:
     Raises:
         DataError: if the variant or the accent does not exist.
     """
-    data = Path(espeakng_loader.get_data_path())
+    data = Path(_espeak().get_data_path())
     variants = [file.name for file in (data / "voices" / "!v").iterdir()]
     if voice.variant not in variants:
         raise DataError(

@@ -13,7 +13,7 @@ from spectron.config.error_location import Section
 from spectron.errors import ConfigError
 from spectron.evaluation.judges import Judge, Judges
 from spectron.evaluation.tasks import Task
-from spectron.experiment.experiment import add_import_folders
+from spectron.inference.model_config import add_import_folders
 from spectron.tracking.store import TrackingSettings
 
 SECTIONS = {

@@ -16,8 +16,8 @@ from spectron.config.error_location import Section
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
 from spectron.evaluation.systems.answering import TeacherForcing
-from spectron.experiment.experiment import add_import_folders
 from spectron.experiment.loading import Source, find_source, load_module
+from spectron.inference.model_config import add_import_folders
 from spectron.tracking.provenance import weights_sha256
 from spectron.tracking.store import TrackingSettings
 from spectron.weights.checkpoint_files import read_checkpoint
