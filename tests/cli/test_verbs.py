@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from places import ROOT, TINY
+from talker import TALKER
 
 from spectron.audio.io import read_audio, write_wav
 from spectron.cli import verbs
@@ -20,22 +21,7 @@ from spectron.errors import DataError
 from spectron.weights.checkpoint_files import read_checkpoint
 
 SMALL = ROOT / "experiments" / "mini" / "small.yaml"
-JUDGES = "callbacks.speech.init_args"
-
-TALKER = """
-name: talker
-task: spectron.training.SpectronModule
-shared: {mel: {n_mels: 20}}
-model:
-  encoder: {class_path: spectron.encoders.FrameStackEncoder, init_args: {output_dim: 8, mel: "${shared.mel}"}}
-  language_model:
-    class_path: spectron.language_models.CausalLanguageModel
-    init_args:
-      config: {model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
-      tokenizer: {text: "${here}/text.txt", vocabulary_size: 40}
-  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: "${shared.mel}", frames_per_step: 2, post_net_width: 8}}
-  vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
-"""
+JUDGES = "callbacks.speech.init_args.judges"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +62,7 @@ def test_a_prompt_longer_than_the_model_hears_is_refused(talker, tmp_path, capsy
     assert (
         main(["continue", str(talker), str(tmp_path / "long.wav"), short_memory, "-o", str(tmp_path / "out.wav")]) == 1
     )
-    assert "long.wav: a prompt of 30.0 s, and this model hears less than" in capsys.readouterr().err
+    assert "decoding: long.wav (30.0 s of prompt, " in capsys.readouterr().err
     assert not (tmp_path / "out.wav").exists()
 
 
@@ -176,8 +162,8 @@ def test_a_mistake_is_one_message_without_a_traceback(capsys):
             f"{JUDGES}.text_scorer.init_args.source: there is no folder",
         ),
         (
-            f"{JUDGES}.transcriber.init_args.folder=gone",
-            f"{JUDGES}.transcriber.init_args.folder: gone has no config.yaml",
+            f"{JUDGES}.recogniser.init_args.folder=gone",
+            f"{JUDGES}.recogniser.init_args.folder: gone has no config.yaml",
         ),
         ("seed=3", "the corpus would be spoken now"),
     ],

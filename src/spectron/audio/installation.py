@@ -1,8 +1,8 @@
-"""Run once after installing: ``python -m spectron.audio.installation``.
+"""Removal of torchaudio's CUDA libraries; run ``python -m spectron.audio.installation`` once after installing.
 
-torchaudio's wheels on the package index are CUDA builds; beside a CPU build of torch their compiled libraries fail to load, and with
-them everything that imports torchaudio, speechbrain included. What this project needs of torchaudio is written in Python, so the
-libraries are removed where torch has no CUDA. A torch with CUDA is left alone.
+The torchaudio wheels of the package index are CUDA builds. With a CPU build of torch, their compiled libraries fail to
+load, and so does everything that imports torchaudio, such as speechbrain. This project uses only Python code of
+torchaudio, so the libraries are removed if torch has no CUDA. With a CUDA build of torch nothing is changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 
 def remove_foreign_libraries() -> list[Path]:
-    """Delete torchaudio's compiled libraries where torch is a CPU build; the files deleted."""
+    """Delete torchaudio's compiled libraries if torch is a CPU build, and return the deleted files."""
     spec = find_spec("torchaudio")
     if torch.version.cuda is not None or spec is None or spec.origin is None:
         return []

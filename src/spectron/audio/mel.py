@@ -38,33 +38,34 @@ class MelConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise ValueError(
-                f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, got {self.low_hz} to {self.high_hz}"
+                f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, "
+                f"got {self.low_hz} to {self.high_hz}"
             )
         if min(self.frame_shift_ms, self.window_ms, self.n_mels, self.floor) <= 0:
             raise ValueError(f"frame_shift_ms, window_ms, n_mels and floor must be above 0: {self}")
 
     @property
     def hop_samples(self) -> int:
-        """Samples between frames."""
+        """Return the number of samples between frames."""
         return round(self.sample_rate_hz * self.frame_shift_ms / 1000)
 
     @property
     def window_samples(self) -> int:
-        """Samples in a window."""
+        """Return the number of samples in a window."""
         return round(self.sample_rate_hz * self.window_ms / 1000)
 
     @property
     def fft_size(self) -> int:
-        """The power of two that holds a window."""
+        """Return the smallest power of two that is at least the window."""
         return 1 << (self.window_samples - 1).bit_length()
 
     @property
     def frame_rate_hz(self) -> float:
-        """Frames a second."""
+        """Return the number of frames per second."""
         return self.sample_rate_hz / self.hop_samples
 
     def filter_bank(self) -> Tensor:
-        """Weights of the linear frequencies (F) in each band: (F, M)."""
+        """Return the weights (F, M) of the linear frequencies in each band."""
         from torchaudio.functional import melscale_fbanks
 
         norm = "slaney" if self.area_norm else None
@@ -73,12 +74,12 @@ class MelConfig:
         )
 
     def num_frames(self, num_samples: Tensor) -> Tensor:
-        """Frames of a recording: one centred on its first sample and one every hop after; none where there is no sample."""
+        """Return the number of frames: one centred on the first sample and one per hop after it; 0 without samples."""
         return (num_samples - 1).div(self.hop_samples, rounding_mode="floor") + 1
 
 
 def padding_mask(lengths: Tensor, longest: int) -> Tensor:
-    """True at the padded places: (B,) lengths to (B, longest)."""
+    """Return a mask (B, longest) of (B,) lengths that is True at padded places."""
     return torch.arange(longest, device=lengths.device) >= lengths[:, None]
 
 
@@ -101,14 +102,14 @@ class LogMel(nn.Module):
             power=1.0,
             norm="slaney" if config.area_norm else None,
             mel_scale=config.mel_scale,
-            # Zeros beyond the ends: a recording then looks the same alone and padded in a batch. Reflection would not.
+            # Zeros beyond the ends: the frames are then equal alone and padded in a batch; with reflection they differ.
             pad_mode="constant",
         )
 
     @torch.autocast("cuda", enabled=False)
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio (B, S) with (B,) valid samples to log-mel (B, T, M) and (B,) valid frames; padded frames are 0."""
-        if waveform.shape[1] == 0:  # a batch without any sample still has to give (B, T, M)
+        """Return log-mel (B, T, M) with (B,) valid frames of audio (B, S) with (B,) valid samples; padding is 0."""
+        if waveform.shape[1] == 0:  # a batch without samples must also return (B, T, M)
             waveform = waveform.new_zeros(len(waveform), 1)
         waveform = waveform.float().masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
         longest = -(-waveform.shape[1] // self.config.hop_samples)

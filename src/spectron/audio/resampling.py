@@ -1,4 +1,4 @@
-"""Sample rates, and going from one to another."""
+"""Sample rates, and conversion between them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class SampleRates:
-    """The two rates that a task asks of its data.
+    """Sample rates that a task requires of its data.
 
     Args:
-        prompt_hz: Rate at which the encoder hears the prompt.
-        speech_hz: Rate of the speech head's targets, the continuation.
+        prompt_hz: Rate of the prompt, the encoder's input.
+        speech_hz: Rate of the continuation, the speech head's target.
     """
 
     prompt_hz: int
@@ -27,14 +27,14 @@ class SampleRates:
 
 @lru_cache(maxsize=16)
 def _resampler(from_hz: int, to_hz: int) -> Resample:
-    """The windowed-sinc filter of one pair of rates; making it costs more than using it."""
+    """Return the windowed-sinc filter of a pair of rates, cached because computing it takes longer than applying it."""
     from torchaudio.transforms import Resample
 
     return Resample(from_hz, to_hz)
 
 
 def resample(waveform: Tensor, from_hz: int, to_hz: int) -> Tensor:
-    """Audio (..., S) at ``from_hz`` to (..., ceil(S * to_hz / from_hz)) at ``to_hz``."""
+    """Convert audio (..., S) at ``from_hz`` to (..., ceil(S * to_hz / from_hz)) at ``to_hz``."""
     if from_hz == to_hz or waveform.shape[-1] == 0:
         return waveform
     return _resampler(from_hz, to_hz)(waveform.float())

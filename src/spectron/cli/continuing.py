@@ -16,7 +16,7 @@ from spectron.audio.mel import LogMel
 from spectron.audio.picture import MelPanel, mel_picture, printable
 from spectron.audio.resampling import resample
 from spectron.batch import Continuation, Prompts, SpokenLength
-from spectron.context_length import require_room_for_decoding
+from spectron.context_length import require_fits_context
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.model import SpectronModel
@@ -104,8 +104,7 @@ def speak(module: LightningModule, prompts: list[Recording], files: list[Path], 
 
     Raises:
         CheckpointError: if the model does not speak.
-        DataError: if a prompt is longer than it can hear.
-        ConfigError: if prompt, text and speech may come to more than its positions.
+        ConfigError: if prompt, text and speech may need more positions than the language model has.
     """
     model: Any = getattr(module, "model", None)
     if not isinstance(model, SpokenLanguageModel):
@@ -113,17 +112,12 @@ def speak(module: LightningModule, prompts: list[Recording], files: list[Path], 
             f"this is a {type(module).__name__}, which cannot continue speech. Give a run of a SpectronModule."
         )
     waveforms = [resample(prompt.waveform, prompt.sample_rate_hz, model.prompt_rate_hz) for prompt in prompts]
-    lengths = torch.tensor([len(waveform) for waveform in waveforms], device=module.device)
-    batch = Prompts(
-        [prompt.path.name for prompt in prompts], pad_sequence(waveforms, batch_first=True).to(module.device), lengths
-    )
+    num_samples = torch.tensor([len(waveform) for waveform in waveforms], device=module.device)
+    waveform = pad_sequence(waveforms, batch_first=True).to(module.device)
+    batch = Prompts([prompt.path.name for prompt in prompts], waveform, num_samples)
     if isinstance(model, SpectronModel):
-        model.require_fits_context(batch)
-        told = [
-            SpokenLength(prompt.path.name, len(prompt.waveform) / prompt.sample_rate_hz, 0.0, ("", ""))
-            for prompt in prompts
-        ]
-        require_room_for_decoding(model, told, decoding)
+        lengths = [SpokenLength(prompt.path.name, len(prompt.waveform) / prompt.sample_rate_hz) for prompt in prompts]
+        require_fits_context(model, lengths, decoding)
     answer = model.continue_speech(batch, decoding)
     return [
         _write(model, prompt, file, answer, row) for row, (prompt, file) in enumerate(zip(prompts, files, strict=True))

@@ -69,7 +69,7 @@ def _evaluate_suite(options: argparse.Namespace) -> None:
     places = (options.overrides, options.runs, options.resume, options.device)
     outcome = running.evaluate_suite(options.reference, Path(options.suite), *places)
     if outcome is not None:  # of several processes, the first one speaks
-        for shown in running.tables_of(running.read_evaluation(outcome.folder).results):
+        for shown in running.tables_of(outcome.results):
             console().print(shown, markup=False, highlight=False, soft_wrap=isinstance(shown, str))
         _print_outcome(outcome)
 

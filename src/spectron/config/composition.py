@@ -22,7 +22,7 @@ from spectron.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "the command line"
 KeyPath = tuple[str, ...]
-REMOVABLE = (("callbacks",), ("weights",), ("tasks",))  # sections of which a delta removes an entry by saying null
+REMOVABLE = ("callbacks", "weights", "tasks", "judges")  # sections whose entries a delta removes by null
 
 
 @dataclass
@@ -173,7 +173,7 @@ def _merge(
             origins[here] = origin
             base[key] = {}
             _merge(base[key], value, here, origin, origins)
-        elif value is None and path in REMOVABLE:
+        elif value is None and _holds_removable(path):
             if key not in base:
                 raise ConfigError(
                     f"{'.'.join(here)} (in {origin}): there is no `{key}` to remove. {did_you_mean(key, base)}"
@@ -184,6 +184,12 @@ def _merge(
                 del origins[below]  # what was said below is no more
             origins[here] = origin
             base[key] = value
+
+
+def _holds_removable(path: KeyPath) -> bool:
+    """Return whether null removes an entry of this section: one of ``REMOVABLE``, or the judges of a callback."""
+    judges = path[:1] == ("callbacks",) and path[2:] == ("init_args", "judges")
+    return judges or (len(path) == 1 and path[0] in REMOVABLE)
 
 
 def _key_path(key: str) -> KeyPath:

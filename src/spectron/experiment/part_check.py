@@ -1,4 +1,4 @@
-"""Parts of an experiment, each built and examined without the others as far as its arguments allow, and without the data."""
+"""Check of single parts of an experiment, built without data and, if possible, without the other parts."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from spectron.experiment.experiment import Experiment
 from spectron.model import build_part
 from spectron.training.optimisation import freeze
 
-# Kinds that stand below `callbacks`, with a key under which one may be named; any other name is a key below `model`.
-IN_CALLBACKS = {"metric": "metrics", "judge": "transcriber"}
+# Kinds of parts below `callbacks`, with a key that may name one; any other name is a key below `model`.
+IN_CALLBACKS = {"metric": "metrics", "judge": "judges"}
 
 
 @dataclass
 class NamedPart:
-    """A part as a configuration names it.
+    """A part that a configuration names.
 
     Args:
-        key: Its whole key.
-        class_path: Its class.
-        build: Builds it from the experiment's seed plus an offset.
+        key: Key path of the part.
+        class_path: Class of the part.
+        build: Builds the part from the experiment's seed plus an offset.
     """
 
     key: str
@@ -42,19 +42,19 @@ class NamedPart:
     build: Callable[[int], nn.Module]
 
     def verdicts(self) -> Iterator[CheckResult]:
-        """Every verdict on it, on a GPU where there is one.
+        """Check the part, on a GPU if there is one, and yield the result of each check.
 
         Raises:
-            ConfigError: if it refuses its values.
+            ConfigError: if the part refuses its values.
         """
         yield from examine(self.build(0).to(device_called()), lambda: self.build(1))
 
 
 def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
-    """The part of the model of this name, or all the metrics or judges of the callbacks.
+    """Find the part of the model with this name, or all metrics or judges of the callbacks.
 
     Raises:
-        ConfigError: if there is none, or a key of ``weights`` or a pattern of ``freeze`` is about no part at all.
+        ConfigError: if there is none, or a key of ``weights`` or a pattern of ``freeze`` matches no part.
     """
     if name not in IN_CALLBACKS:
         part = NamedPart(f"model.{name}", experiment.part_class(name), partial(_build_model_part, experiment, name))
@@ -80,16 +80,16 @@ def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
 
 
 def _build_alone(experiment: Experiment, section: Section, cls: type, seed_offset: int) -> Any:
-    """A part that is given nothing but its own arguments."""
+    """Build a part that needs only its own arguments."""
     seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
     return build(section, parser_of(section.name, cls), experiment.where)
 
 
 def _build_model_part(experiment: Experiment, name: str, seed_offset: int) -> nn.Module:
-    """A part of the model as the experiment describes it, weights and freezing included.
+    """Build a part of the model as the experiment describes it, with its weights and frozen parameters.
 
     Raises:
-        ConfigError: if it refuses its values, or a pattern of ``freeze`` is about this part and matches nothing in it.
+        ConfigError: if the part refuses its values, or a pattern of ``freeze`` for this part matches nothing.
     """
     seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
     part = _built(experiment, name)
@@ -112,9 +112,9 @@ def _freeze_patterns(experiment: Experiment) -> list[str]:
 
 
 def _require_owners(experiment: Experiment) -> None:
-    """Have ``weights`` and ``freeze`` that no part of a class path claims refused in the words of a full check.
+    """Build the whole model, which refuses the key, if a key of ``weights`` or ``freeze`` names no part.
 
-    They may be about what the task adds by itself, or about nothing: only the whole model can tell.
+    Such a key may name a module that the task itself adds: only the whole model shows it.
     """
     claimed = [*experiment.config["weights"], *_freeze_patterns(experiment)]
     if any(key.split(".")[0] not in experiment.part_classes for key in claimed):
@@ -122,7 +122,7 @@ def _require_owners(experiment: Experiment) -> None:
 
 
 def _built(experiment: Experiment, name: str) -> Any:
-    """The part alone; whatever its class is given by the platform is built first."""
+    """Build a part alone, after the part that supplies its first argument."""
     experiment.part_class(name)
     takes = parameters(experiment.task)
     section = Section(name, experiment.config["model"][name], within=("model",))

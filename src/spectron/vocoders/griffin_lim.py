@@ -1,4 +1,4 @@
-"""Griffin-Lim: phase by iteration, no weights. torchaudio's, with least squares from mel bands to linear frequency."""
+"""Griffin-Lim vocoder: torchaudio's iteration of phases, after least squares from mel bands to linear frequencies."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from spectron.contracts import Vocoder
 
 
 class GriffinLimVocoder(Vocoder):
-    """Inverts a log-mel spectrogram of any settings.
+    """Vocoder without weights, for log-mel spectrograms of any settings.
 
     Args:
         mel: Spectrogram settings of the speech head (supplied by the platform).
-        iterations: Rounds of phase estimation.
-        momentum: Of the fast variant (Perraudin et al. 2013), below 1.
+        iterations: Iterations of phase estimation.
+        momentum: Momentum of the fast variant (Perraudin et al. 2013), below 1.
     """
 
     inverse: Tensor
@@ -26,26 +26,29 @@ class GriffinLimVocoder(Vocoder):
         self.mel = mel
         self.iterations = iterations
         self.momentum = momentum
-        # The pseudo-inverse is least squares for every frame at once; torchaudio's own inverse solves each call anew.
+        # The pseudo-inverse solves least squares for every frame at once; torchaudio's inverse solves it in every call.
         self.register_buffer("inverse", torch.linalg.pinv(mel.filter_bank()), persistent=False)  # (M, F)
         self.register_buffer("window", torch.hann_window(mel.window_samples), persistent=False)
 
     @torch.inference_mode()
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-mel (B, T, M) with (B,) valid frames to waveform (B, S) and (B,) valid samples, one hop a frame."""
+        """Convert log-mel (B, T, M) with (B,) valid frames to a waveform (B, S) and (B,) samples, a hop per frame."""
         rows = [self.invert(row[:frames]) for row, frames in zip(mel.float(), num_frames.tolist(), strict=True)]
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), num_frames * self.mel.hop_samples
 
     def invert(self, mel: Tensor) -> Tensor:
-        """One spectrogram (T, M) to its waveform (T * hop,): alone, because the phase of a row must not depend on its batch."""
+        """Convert one spectrogram (T, M) to its waveform (T * hop,).
+
+        Rows are converted one by one, because the phase of a row must not depend on its batch.
+        """
         from torchaudio.functional import griffinlim
 
         c = self.mel
         if not len(mel):
             return mel.new_zeros(0)
         magnitude = (mel.exp() @ self.inverse).clamp(min=0.0).T  # (F, T)
-        # One repeated frame at the end: T frames span T - 1 hops, and the last frame deserves its own. Speech of a few frames needs more
-        # of them, as the first and the last half window are mirrored.
+        # The last frame is repeated, because T frames span only T - 1 hops. Very short speech needs more repeats,
+        # because the first and the last half window are mirrored.
         repeats = max(1, c.fft_size // (2 * c.hop_samples) + 2 - len(mel))
         magnitude = torch.cat([magnitude, magnitude[:, -1:].expand(-1, repeats)], dim=1)
         return griffinlim(
