@@ -108,7 +108,7 @@ def test_spoken_tokens_by_hand(tmp_path):
 
 
 def test_spelt_letters_by_hand(tmp_path):
-    """Steps of 100 ms, centred at 0.05, 0.15, ...; "the" has the first 0.6 s, "ox" the last 0.2 s, two steps per letter."""
+    """Steps of 100 ms, two per letter, centred at 0.05, 0.15, ...; "the" has the first 0.6 s, "ox" the last 0.2 s."""
     lm = tiny_model(tmp_path).language_model
     letters = {letter: int(lm.tokenize([letter])[0][0, -1]) for letter in "theox"}
     assert len(set(letters.values())) == 5
