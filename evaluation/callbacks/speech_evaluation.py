@@ -15,7 +15,7 @@ from spectron.evaluation.evaluator import Judged, judge_system
 from spectron.evaluation.judges import Judge
 from spectron.evaluation.metrics import SpokenMetric, all_metrics
 from spectron.evaluation.metrics.names import CEILING, VALIDATION
-from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
+from spectron.evaluation.systems.baselines import FixedAnswers, head_spectrogram, recordings
 from spectron.tracking.measure import MetricValue
 
 DECODING = Decoding()
@@ -80,8 +80,8 @@ class SpeechEvaluation(PanelEvaluation):
         recorded = [batch for batch in map(with_reference, self.panel) if batch.ids]
         if not isinstance(head, SpeechHead) or not isinstance(vocoder, Vocoder) or not recorded:
             return []
-        given = {name: spoken for batch in recorded for name, spoken in recordings_of(batch).items()}
-        reference = RecordedAnswers(given, spectrogram_of(head), head.mel, vocoder, system.prompt_rate_hz)
+        given = {name: spoken for batch in recorded for name, spoken in recordings(batch).items()}
+        reference = FixedAnswers(given, head_spectrogram(head), head.mel, vocoder, system.prompt_rate_hz)
         metrics = [metric for metric in self.metrics if metric.judges_speech]
         return judge_system(reference, recorded, self.decoding, self.judges, metrics, pl_module.device).named(CEILING)
 

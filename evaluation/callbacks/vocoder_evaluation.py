@@ -14,7 +14,7 @@ from spectron.evaluation.evaluator import Judged, judge_system
 from spectron.evaluation.judges import Judge
 from spectron.evaluation.metrics import MelDistance, SpeechWordErrorRate, SpokenMetric, StftDistance
 from spectron.evaluation.metrics.names import RECORDING, VALIDATION
-from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of
+from spectron.evaluation.systems.baselines import FixedAnswers, recordings
 from spectron.tracking.measure import MetricValue
 from spectron.training.vocoding import VocoderModel
 
@@ -81,8 +81,8 @@ class VocoderEvaluation(PanelEvaluation):
     def judge(self, vocoder: Vocoder | None, pl_module: LightningModule, metrics: list[SpokenMetric]) -> Judged:
         """Evaluate the panel after one vocoder, or unprocessed."""
         model = model_of(pl_module)
-        given = {name: spoken for batch in self.panel for name, spoken in recordings_of(batch).items()}
-        system = RecordedAnswers(given, model.log_mel, model.vocoder.mel, vocoder, model.vocoder.mel.sample_rate_hz)
+        given = {name: spoken for batch in self.panel for name, spoken in recordings(batch).items()}
+        system = FixedAnswers(given, model.log_mel, model.vocoder.mel, vocoder, model.vocoder.mel.sample_rate_hz)
         return judge_system(system, self.panel, Decoding(), self.judges, metrics, pl_module.device)
 
 

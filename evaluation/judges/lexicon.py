@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, require_extra
 
 BEAM, THRESHOLD = 50, 30.0
 NEVER = -1.0e4
@@ -29,6 +29,7 @@ class Lexicon:
     """
 
     def __init__(self, words: Sequence[str], characters: str) -> None:
+        require_extra("judges", "Lexicon", "flashlight")
         from flashlight.lib.text.decoder import (
             CriterionType,
             LexiconDecoder,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from spectron.audio.resampling import resample
+from spectron.errors import MissingExtraError, require_extra
 from spectron.evaluation.judges.chunking import LEAST_SECONDS
 from spectron.evaluation.judges.judge import QualityPredictor
 
@@ -45,10 +45,11 @@ class DNSMOSPredictor(QualityPredictor):
 
     def missing(self) -> str | None:
         """Return which package is not installed."""
-        absent = [name for name in ("speechmos", "onnxruntime") if importlib.util.find_spec(name) is None]
-        if not absent:
-            return None
-        return f"DNSMOSPredictor needs {' and '.join(absent)}: pip install speechmos==0.0.1.1 onnxruntime==1.32.0"
+        try:
+            require_extra("judges", "DNSMOSPredictor", "speechmos", "onnxruntime")
+        except MissingExtraError as error:
+            return str(error)
+        return None
 
     def weight_files(self) -> list[Path]:
         """Return the files of the two networks: of P.835 and of P.808."""

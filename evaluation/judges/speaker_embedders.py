@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import warnings
 from typing import Any
 
@@ -10,12 +10,33 @@ import numpy
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from spectron.audio.resampling import resample
-from spectron.errors import ConfigError
+from spectron.errors import require_extra
 from spectron.evaluation.judges.judge import SpeakerEmbedder
+
+
+class MelPower(nn.Module):
+    """Power of librosa's default mel bands (Slaney's scale and area norm), with zeros beyond the ends."""
+
+    window: Tensor
+    bands: Tensor
+
+    def __init__(self, rate_hz: int, window: int, hop: int, bands: int) -> None:
+        super().__init__()
+        from librosa.filters import mel  # resemblyzer needs librosa itself
+
+        self.hop = hop
+        self.register_buffer("window", torch.hann_window(window))
+        self.register_buffer("bands", torch.from_numpy(mel(sr=rate_hz, n_fft=window, n_mels=bands)).T)  # (F, M)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Transform (B, S) into (B, T, M)."""
+        sizes = (len(self.window), self.hop, len(self.window), self.window)
+        spectrum = torch.stft(waveform, *sizes, pad_mode="constant", return_complex=True)  # (B, F, T)
+        return spectrum.abs().square().transpose(1, 2) @ self.bands
 
 
 class ResemblyzerEmbedder(SpeakerEmbedder):
@@ -42,10 +63,7 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
         super().__init__()
         self.trim_silences = trim_silences
         self.package: Any = None
-        if importlib.util.find_spec("resemblyzer") is None:
-            raise ConfigError(
-                "ResemblyzerEmbedder needs the package resemblyzer: pip install resemblyzer==0.1.4 'setuptools<81'"
-            )
+        require_extra("judges", "ResemblyzerEmbedder", "resemblyzer")
 
     @property
     def title(self) -> str:
@@ -54,26 +72,15 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
 
     def load(self) -> None:
         """Read the encoder and build the front end."""
-        from torchaudio.transforms import MelSpectrogram
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecation warnings of webrtcvad and scipy
             self.package = importlib.import_module("resemblyzer")
         self.encoder = self.package.VoiceEncoder("cpu", verbose=False)
-        # librosa's default: Slaney's scale and area norm, power 2, zeros beyond the ends.
-        self.mel = MelSpectrogram(
-            self.RATE_HZ,
-            self.WINDOW,
-            hop_length=self.HOP,
-            n_mels=self.BANDS,
-            norm="slaney",
-            mel_scale="slaney",
-            pad_mode="constant",
-        )
+        self.mel = MelPower(self.RATE_HZ, self.WINDOW, self.HOP, self.BANDS)
 
     def embed(self, waveforms: list[Tensor], sample_rate_hz: int) -> Tensor:
         """Embed waveforms (S,) as (B, 256); a row of NaN if only silence is found."""
-        device = self.mel.spectrogram.window.device
+        device = self.mel.window.device
         voices = [
             self.preprocess(resample(waveform.cpu().float(), sample_rate_hz, self.RATE_HZ)).to(device)
             for waveform in waveforms
@@ -121,7 +128,7 @@ class ResemblyzerEmbedder(SpeakerEmbedder):
         # One window beyond the longest: no slice ends early, and the zeros are the same as resemblyzer's padding.
         padded = pad_sequence(voices, batch_first=True)
         missing = max(rows[-1] + self.FRAMES for rows in starts) * self.HOP - padded.shape[1]
-        mel = self.mel(torch.nn.functional.pad(padded, (0, max(missing, 0)))).transpose(1, 2)  # (B, T, M)
+        mel = self.mel(torch.nn.functional.pad(padded, (0, max(missing, 0))))  # (B, T, M)
         windows = torch.stack(
             [mel[row, begin : begin + self.FRAMES] for row, begins in enumerate(starts) for begin in begins]
         )

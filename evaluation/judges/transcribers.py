@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, require_extra
 from spectron.evaluation.judges.chunking import by_pieces, join_texts
 from spectron.evaluation.judges.judge import Transcriber
 from spectron.evaluation.judges.lexicon import Lexicon
@@ -113,12 +113,9 @@ class PocketSphinxTranscriber(Transcriber):
         if grammar is not None and not Path(grammar).is_file():
             raise ConfigError(f"there is no file {grammar}; name a file of sentences in JSGF", key="grammar")
         self.grammar, self.pronunciations, self.dither = grammar, pronunciations or {}, dither
-        try:
-            import pocketsphinx
-        except ImportError as error:
-            raise ConfigError(
-                "PocketSphinxTranscriber needs the package pocketsphinx: pip install pocketsphinx==5.1.1"
-            ) from error
+        require_extra("judges", "PocketSphinxTranscriber", "pocketsphinx")
+        import pocketsphinx
+
         self.package = pocketsphinx
 
     @property

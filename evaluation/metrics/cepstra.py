@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
+from spectron.errors import require_extra
 from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import MEL_CEPSTRAL_DISTANCE
@@ -69,6 +70,7 @@ def align(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The frames (P,) of each sequence along the path, from first to last frame.
     """
+    require_extra("metrics", "MelCepstralDistance", "librosa")
     from librosa.sequence import dtw
 
     _, path = dtw(first.T.numpy(), second.T.numpy(), metric="euclidean")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spectron.errors import require_extra
 from spectron.evaluation.metrics.cepstra import ANALYSIS, align, both_at_full_scale, mel_cepstra
 from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
@@ -21,6 +22,7 @@ def pitch(waveform: Tensor) -> Tensor:
 
     Source: probabilistic YIN (Mauch and Dixon 2014), librosa's.
     """
+    require_extra("metrics", "PitchError", "librosa")
     from librosa import pyin
 
     hop = ANALYSIS.hop_samples

@@ -1,4 +1,4 @@
-"""Results as tables for the terminal: a row a measure, a column a system."""
+"""Tables of results for the terminal: a row per metric, a column per system."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from spectron.tracking.measure import ARROWS, interval, number, text_table
 
 
 def tables_of(results: dict[str, Any]) -> Iterator[Table | str]:
-    """A table a task, and below it what failed and what was skipped, with the reasons."""
+    """Yield a table per task, followed by lines on failures and skipped items with their reasons."""
     for name, task in results["tasks"].items():
         yield _table(name, task)
         yield from _remarks(task)
 
 
 def _table(name: str, task: dict[str, Any]) -> Table:
-    """Intervals and items of the system under test alone, or nothing could be read: those of the others stand in the report."""
+    """Return the table of a task; to keep it narrow, intervals and counts are those of the system under test only."""
     systems = task["systems"]
     own = systems[MODEL]["measures"]
     others = [system for system in systems if system != MODEL]
@@ -34,8 +34,8 @@ def _table(name: str, task: dict[str, Any]) -> Table:
     rows: list[list[str | Text]] = []
     for measure in dict.fromkeys(measure for summary in systems.values() for measure in summary["measures"]):
         entries = {system: summary["measures"].get(measure) for system, summary in systems.items()}
-        told = next(entry for entry in entries.values() if entry is not None)
-        unit = ", ".join(filter(None, (told["unit"], ARROWS[told["higher_is_better"]])))
+        first = next(entry for entry in entries.values() if entry is not None)
+        unit = ", ".join(filter(None, (first["unit"], ARROWS[first["higher_is_better"]])))
         title = Text.assemble(measure, (f"  {unit}", "dim"))
         mine = own.get(measure)
         cells = ["", "", ""]
@@ -50,15 +50,15 @@ def _value(entry: dict[str, Any] | None) -> str:
 
 
 def _remarks(task: dict[str, Any]) -> Iterator[str]:
-    """Failures and skipped items."""
+    """Yield lines on failures, at most five per system, and on skipped items."""
     for system, summary in task["systems"].items():
         for failure in summary["failures"][:5]:
             yield f"{system}: failed on {failure['id']}: {failure['reason']}"
         if len(summary["failures"]) > 5:
-            yield f"{system}: failed on {len(summary['failures'])} items in all: see items.jsonl"
+            yield f"{system}: failed on {len(summary['failures'])} items in total: see items.jsonl"
         reasons: dict[tuple[int, str], list[str]] = {}
         for name, entry in summary["measures"].items():
             if entry["skipped"] and "/" not in name:
                 reasons.setdefault((entry["skipped"], entry["skipped_because"]), []).append(name)
         for (count, reason), names in reasons.items():
-            yield f"{system}: {count} left out of {', '.join(names)}: {reason}"
+            yield f"{system}: {count} skipped in {', '.join(names)}: {reason}"

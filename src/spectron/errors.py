@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Self
 
 NAMES_SHOWN = 20  # names that an error lists before it counts the rest
@@ -39,6 +40,10 @@ class ConfigError(SpectronError):
         return type(self)(self.message, key=key, origin=self.origin or origin, allowed=self.allowed)
 
 
+class MissingExtraError(ConfigError):
+    """A package of an extra is not installed; ``allowed`` holds the name of the extra."""
+
+
 class DataError(SpectronError):
     """A manifest or an audio file is missing or broken; the message names the file (and line)."""
 
@@ -57,6 +62,25 @@ class TrainingError(SpectronError):
 
 class Interrupted(Exception):
     """The user stopped a run; the message states how to resume it. Nothing is wrong, so it is no ``SpectronError``."""
+
+
+def require_extra(extra: str, owner: str, *packages: str) -> None:
+    """Refuse to go on without the packages of an extra.
+
+    Args:
+        extra: Name of the extra.
+        owner: The class or function that needs it, for the message.
+        packages: Import names of the packages.
+
+    Raises:
+        MissingExtraError: if one of the packages is not installed.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(
+            f"{owner} needs the extra {extra}: pip install 'spectron-slm[{extra}]' (missing: {', '.join(missing)})",
+            allowed=[extra],
+        )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

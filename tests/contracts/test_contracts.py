@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from language_models import write_language_model
 from speech_encoders import write_speech_encoder
 from speech_judges import write_speech_judge
 from speechbrain_folders import write_speechbrain_folder
@@ -46,7 +47,7 @@ from spectron.evaluation.metrics import (
     all_metrics,
 )
 from spectron.heads import LatentSamplingHead, MelRegressionHead
-from spectron.language_models import CausalLanguageModel, TokenizerSettings
+from spectron.language_models import CausalLanguageModel, LlamaLanguageModel, TokenizerSettings
 from spectron.training.ctc import CTCModel
 from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
 from spectron.weights.exporting import export_parts
@@ -123,6 +124,7 @@ TINY: dict[type, Callable] = {
         str(write_speechbrain_folder("conformer", folder / "speechbrain"))
     ),
     CausalLanguageModel: tiny_language_model,
+    LlamaLanguageModel: lambda folder: LlamaLanguageModel(str(write_language_model("llama", folder / "llama"))),
     MelRegressionHead: lambda folder: MelRegressionHead(WIDTH, MEL, frames_per_step=3),
     LatentSamplingHead: lambda folder: LatentSamplingHead(WIDTH, mel=MEL, frames_per_step=3),
     GriffinLimVocoder: lambda folder: GriffinLimVocoder(MEL, iterations=4),

@@ -20,7 +20,7 @@ from spectron.evaluation.metrics import (
 )
 from spectron.evaluation.sample import TRANSCRIPT
 from spectron.evaluation.systems.answering import answer
-from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of, spectrogram_of
+from spectron.evaluation.systems.baselines import FixedAnswers, head_spectrogram, recordings
 from spectron.heads import MelRegressionHead
 from spectron.vocoders import GriffinLimVocoder
 
@@ -168,7 +168,7 @@ def test_system_without_text_has_no_transcript():
 
 
 def test_speech_that_is_not_finite_is_dropped():
-    with pytest.warns(UserWarning, match="generated for b holds values that are not finite"):
+    with pytest.warns(UserWarning, match="generated for b contains values that are not finite"):
         a, b, _ = answer(Echo(TEXTS, broken="b"), batches(), Decoding(), CPU)
     assert (len(a.generated), len(b.generated)) == (4500, 0)
     consult([a, b], length_judges(), CPU)
@@ -356,8 +356,8 @@ def test_recorded_answers_with_vocoder_resemble_recording():
     time = torch.arange(9000) / 16000
     recorded[0].continuation[0] = 0.3 * torch.sin(2 * torch.pi * (300 + 500 * time) * time)
     recorded[1].continuation[0] = 0.3 * torch.sin(2 * torch.pi * 1500 * time[:8000])
-    given = {name: spoken for batch in recorded for name, spoken in recordings_of(batch).items()}
-    system = RecordedAnswers(given, spectrogram_of(head), mel, GriffinLimVocoder(mel), 16000)
+    given = {name: spoken for batch in recorded for name, spoken in recordings(batch).items()}
+    system = FixedAnswers(given, head_spectrogram(head), mel, GriffinLimVocoder(mel), 16000)
     a, c = answer(system, recorded, Decoding(), CPU)
     assert (a.transcript, a.continuation_text, a.stopped) == (None, "me", True), "it hears nothing"
     true, frames = LogMel(mel)(recorded[0].continuation, torch.tensor([9000]))

@@ -136,7 +136,7 @@ def test_find_source_unknown_reference_refused(first, tmp_path):
         find_source(str(tmp_path / "x.ckpt"))
     with pytest.raises(TrackingError, match=r"no run 'tinyy'.*nearest: tiny"):
         find_source("tinyy")
-    with pytest.raises(TrackingError, match=r"no run 'Mimi'.*mini is the model that comes with the project"):
+    with pytest.raises(TrackingError, match=r"no run 'Mimi'.*The bundled model is called mini"):
         find_source("Mimi")
 
 

@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from spectron.datamodules.text_lines import TextDataModule
 from spectron.errors import CheckpointError, TrainingError
 from spectron.randomness import seed_of
+from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
-from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from spectron.weights.checkpoint_files import read_checkpoint
 
 ACCUMULATE, VALIDATE_EVERY, STEPS, WIDTH = 2, 6, 12, 8
 

@@ -9,9 +9,9 @@ from spectron.contracts import Decoding
 from spectron.datamodules.synthetic.voices import UNSEEN_SPEAKERS, Prosody, speak
 from spectron.datamodules.synthetic.world import facts, unseen_facts
 from spectron.evaluation.judges import CTCTranscriber
-from spectron.experiment.loading import EMBEDDED, load_module
+from spectron.experiment.loading import BUNDLED, load_module
 
-JUDGE = EMBEDDED["mini"].parent / "judge_recogniser"
+JUDGE = BUNDLED["mini"].parent / "judge_recogniser"
 
 
 @pytest.fixture(scope="module")

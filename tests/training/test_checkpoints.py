@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from spectron.errors import CheckpointError
 from spectron.tracking.measure import MetricValue
+from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
-from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from spectron.weights.checkpoint_files import read_checkpoint
 
 
 class Toy(LightningModule):

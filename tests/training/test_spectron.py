@@ -10,11 +10,12 @@ from spectron.batch import SpeechBatch
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import TrainingError
 from spectron.losses import ALIGNMENT_LOSSES
+from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings
 from spectron.training.ctc import CTCModule
 from spectron.training.optimisation import Optimisation
 from spectron.training.spectron import LossWeights, SpectronModule
-from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from spectron.weights.checkpoint_files import read_checkpoint
 
 
 def batch(name: str, seconds: float = 0.5, rows: int = 2) -> SpeechBatch:

@@ -31,4 +31,9 @@ do
   "$spectron" fit "experiments/mini/$name.yaml"
   "$spectron" export "mini-${name//_/-}" "runs/mini-${name//_/-}/export"
 done
-"$spectron" export mini-spectron-scheduled-sampling experiments/mini/weights/spectron --half
+weights=experiments/mini/weights
+"$spectron" export mini-spectron-scheduled-sampling "$weights/spectron" --half
+# Exports are complete; the bundle holds no file twice. Vocoder and tokenizer are those of the parts.
+rm -r "$weights/spectron/vocoder" "$weights/spectron/language_model/tokenizer.json" "$weights/spectron/language_model/tokenizer_config.json"
+sed -i -e 's|${here}/vocoder|${here}/../vocoder|' \
+  -e 's|^\( *\)source: ${here}/language_model|&\n\1tokenizer: ${here}/../text/language_model/tokenizer.json|' "$weights/spectron/config.yaml"

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Column, Table
 from rich.text import Text
 
+from spectron.config.recipes import Recipe
 from spectron.conformance import CheckResult
 from spectron.tracking.measure import (
     ARROWS,
@@ -95,6 +96,16 @@ def verdict_line(verdict: CheckResult) -> Text:
     """Write one check of a part: whether it passed, its name, and its details."""
     mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}[verdict.passed]
     return Text.assemble((mark, colour), f" {verdict.name:<22} ", verdict.detail)
+
+
+def recipes_table(recipes: list[Recipe]) -> Table:
+    """Return the recipes of the package: name, kind and question."""
+    table = Table(min_width=36)
+    for heading in ("recipe", "kind", "question"):
+        table.add_column(heading, overflow="fold")
+    for recipe in recipes:
+        table.add_row(recipe.name, recipe.kind, Text(recipe.question))
+    return table
 
 
 def shapes_table(shapes: dict[str, tuple[int, ...]]) -> Table:

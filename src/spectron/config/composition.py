@@ -1,7 +1,8 @@
 """Composes an experiment's configuration: base files, deltas, environment, overrides. Remembers where each key was said.
 
 A file names its bases with ``extends:`` and states only what it changes. ``${here}`` stands for the folder of the file it is
-written in, ``${oc.env:NAME}`` for an environment variable, ``${a.b}`` for another key (OmegaConf's interpolations).
+written in, ``${recipes}`` for that of the package's recipes, ``${oc.env:NAME}`` for an environment variable, ``${a.b}`` for another
+key (OmegaConf's interpolations).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from spectron.config.recipes import RECIPES, RECIPES_MARK, find_recipe
 from spectron.config.user_classes import absolute, same_class
 from spectron.errors import ConfigError, did_you_mean
 
@@ -88,9 +90,24 @@ def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> 
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str):
             raise ConfigError(f"extends: expects a file or a list of files, got {bases!r} (in {path}).")
-        _add_file(path.parent / base.replace("${here}", str(path.parent)), (*chain, path), composition)
+        _add_file(_base_file(base, path), (*chain, path), composition)
     _merge(composition.values, _place(values, path.parent), (), str(path), composition.origins)
     composition.files.append(path)
+
+
+def _base_file(base: str, file: Path) -> Path:
+    """Return what ``extends: base`` names in a file: another file, seen from its folder, or a recipe if it has no suffix.
+
+    Raises:
+        ConfigError: if there is no such recipe, or several have the name.
+    """
+    path = file.parent / base.replace("${here}", str(file.parent)).replace(RECIPES_MARK, str(RECIPES))
+    if path.suffix or path.exists():
+        return path
+    try:
+        return find_recipe(base)
+    except ConfigError as error:
+        raise error.within("extends", str(file)) from None
 
 
 def _nearest_file(path: Path, chain: tuple[Path, ...]) -> str:
@@ -123,8 +140,8 @@ def _place(value: Any, folder: Path) -> Any:
         return [_place(item, folder) for item in value]
     if not isinstance(value, str):
         return value
-    placed = value.replace("${here}", str(folder))
-    if value.startswith("${here}/") and "/.." in value:
+    placed = value.replace("${here}", str(folder)).replace(RECIPES_MARK, str(RECIPES))
+    if value.startswith(("${here}/", RECIPES_MARK)) and "/.." in value:
         placed = os.path.normpath(placed)  # titles of judges and messages show it
     return absolute(placed, folder)
 

@@ -17,6 +17,7 @@ from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, res
 from spectron.errors import ConfigError
 from spectron.weights.hub import locate, reading
 from spectron.weights.hyperpyyaml_modules import Hyperparams
+from spectron.weights.speechbrain_import import import_speechbrain
 
 FILE = "hyperparams.yaml"
 # A speaker or language recogniser's way from waveform to embedding; anything else has one module named encoder.
@@ -45,6 +46,7 @@ class SpeechBrainEncoder(SpeechEncoder):
         self, source: str, sample_rate_hz: int | None = None, remote_code: bool = False, pretrained: bool = True
     ) -> None:
         super().__init__()
+        import_speechbrain("SpeechBrainEncoder")
         self.remote_code = remote_code
         self.folder = folder = locate(source)
         if not (folder / FILE).is_file():

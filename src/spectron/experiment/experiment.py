@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch import Callback
@@ -13,19 +12,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
-from spectron.config.building import build, complete, parser_of
-from spectron.config.checking import Checker, Parameter, PartHint, parameters
+from spectron.config.building import parser_of
+from spectron.config.checking import Parameter, PartHint, parameters
 from spectron.config.composition import Composition, compose
-from spectron.config.error_location import Section, is_users_own
-from spectron.conformance import malformed
-from spectron.errors import CheckpointError, ConfigError, did_you_mean
+from spectron.errors import ConfigError, did_you_mean
 from spectron.experiment.resolved import resolved
+from spectron.inference.model_config import MODEL_SECTIONS, ModelConfig, add_import_folders, model_of
 from spectron.tracking.measure import flatten
 from spectron.tracking.store import TrackingSettings
+from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.training.progress import Progress
-from spectron.weights.checkpoint_files import AtomicCheckpointIO
-from spectron.weights.state_dicts import load_part
 
 # What the platform decides itself: where a run is kept, and what makes it resumable.
 OWNED_TRAINER_KEYS = frozenset(
@@ -50,25 +47,18 @@ TRAINER_DEFAULTS = {
 
 SECTIONS = {
     "name": Parameter(str),
-    "seed": Parameter(int, 0),
-    "task": Parameter(str),
-    "model": Parameter(dict[str, Any], {}),
+    **MODEL_SECTIONS,
     "data": Parameter(LightningDataModule),
     "trainer": Parameter(dict[str, Any], {}),
     "callbacks": Parameter(dict[str, Callback], {}),
     "checkpoints": Parameter(CheckpointSettings, {}),
-    "weights": Parameter(dict[str, str], {}),
     "tracking": Parameter(TrackingSettings, {}),
     "shared": Parameter(dict[str, Any], {}),
     "resolved": Parameter(dict[str, Any], {}),
 }
-# Checked elsewhere, as their arguments depend on a class, or not at all: ``shared`` holds whatever other keys refer to, and ``resolved``
-# what the platform found out, which it finds out anew.
-FREE = ("model", "trainer", "shared", "resolved")
-MODEL_SECTIONS = ("task", "model", "weights", "seed")
 
 
-class Experiment:
+class Experiment(ModelConfig):
     """A configuration whose every key, type and class has been checked; nothing is built until asked for.
 
     Args:
@@ -76,40 +66,23 @@ class Experiment:
         model_only: Whether it only has to describe a model, as an export does.
 
     Attributes:
-        config: The configuration as plain values, all defaults written out.
         task: The LightningModule class.
-        folder: The YAML's folder, in which its classes may lie; None for a checkpoint's configuration.
 
     Raises:
         ConfigError: for any unknown key, wrong type, or class of the wrong kind.
     """
 
+    state_prefix = ""  # ``build`` makes the task itself
+
     def __init__(self, composition: Composition, model_only: bool = False) -> None:
-        self.where = composition.where
-        # A checkpoint's configuration comes from no YAML, and says nothing of where its classes lie.
-        self.folder = next((file.parent for file in composition.files[::-1] if file.suffix in (".yaml", ".yml")), None)
         if not model_only:
             _require_more_than_a_model(composition)
-        checker = Checker(self.where)
-        sections = {key: section for key, section in SECTIONS.items() if not model_only or key in MODEL_SECTIONS}
-        # An empty section, "trainer:" and nothing after it, says as little as none.
-        values = {
-            key: value
-            for key, value in composition.values.items()
-            if value is not None and (not model_only or key in sections)
-        }
-        checked = {key: value for key, value in values.items() if key not in FREE}
-        checker.arguments(checked, sections, (), "an experiment", known=set(values))
-        self.task: type = checker.kind(values["task"], [PartHint(LightningModule)], ("task",))[0]
-        checker.arguments(values.get("model", {}), parameters(self.task), ("model",), self.task.__name__)
-        self._parsers = {"model": parser_of("model", self.task, arguments_of=True)}
-        self.config = {key: values.get(key, section.default) for key, section in sections.items()}
+        super().__init__(composition, MODEL_SECTIONS if model_only else SECTIONS)
+        self.task = self.target
         self._resolved_before = self.config.get("resolved", {})
         self.config["resolved"] = {}
         if not model_only:
-            self._take_surroundings(checker, sections)
-        for name, parser in self._parsers.items():
-            self.config[name] = complete(name, self.config[name], parser)
+            self._take_surroundings()
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = (), model_only: bool = False) -> Experiment:
@@ -127,15 +100,6 @@ class Experiment:
     def name(self) -> str:
         """The experiment's name in MLflow."""
         return self.config["name"]
-
-    @property
-    def part_classes(self) -> dict[str, str]:
-        """The class paths of the model's parts."""
-        return {
-            key: value["class_path"]
-            for key, value in self.config["model"].items()
-            if isinstance(value, dict) and "class_path" in value
-        }
 
     def part_class(self, name: str) -> str:
         """The class path of one of the model's parts.
@@ -157,37 +121,14 @@ class Experiment:
             ConfigError: where a part refuses its values, or ``weights`` names a part that is not there.
             CheckpointError: if a file of weights does not cover its part.
         """
+        return cast(LightningModule, self.build(weights))
+
+    def build(self, weights: bool = True) -> nn.Module:
+        """Build the task as ``ModelConfig.build`` does, with the seed for the workers of its data, and describe its parts."""
         seed_everything(self.config["seed"], workers=True, verbose=False)
-        module: LightningModule = self._build("model", self.task)
-        parts = dict(getattr(module, "model", module).named_children())
-        for name in self.config["weights"] if weights else ():
-            if name not in parts:
-                where = self.where(("weights", name))
-                raise ConfigError(
-                    f"weights.{name}: the model has no such part. {did_you_mean(name, parts)} (in {where})"
-                )
-            self.load_weights(parts[name], name)
-        for name, part in parts.items():
-            if is_users_own(type(part)) and (seen := malformed(part)):
-                raise ConfigError(
-                    f"model.{name}: {type(part).__name__}: {seen} (in {self.where(('model', name, 'class_path'))})"
-                )
-        self._resolve(parts)
+        module = super().build(weights)
+        self._resolve(dict(model_of(module).named_children()))
         return module
-
-    def load_weights(self, part: nn.Module, name: str) -> None:
-        """Fill a part from its file of weights, where it has one.
-
-        Raises:
-            CheckpointError: if the file does not cover the part.
-        """
-        path = self.config["weights"].get(name)
-        if path is None:
-            return
-        try:
-            load_part(part, Path(path), name)
-        except CheckpointError as error:
-            raise CheckpointError(f"{error} (in {self.where(('weights', name))})") from error
 
     def data(self) -> LightningDataModule:
         """Build the data module."""
@@ -248,23 +189,30 @@ class Experiment:
                     f"resolved.{key}: {was[key]} in {self.where(('resolved', *key.split('.')))}, {now[key]} now"
                 )
 
-    def _build(self, name: str, arguments_of: type | None = None) -> Any:
-        return build(Section(name, self.config[name], arguments_of), self._parsers[name], self.where)
+    def _class_of(self, task: str) -> type:
+        """Import the task."""
+        return self.checker.kind(task, [PartHint(LightningModule)], ("task",))[0]
 
-    def _take_surroundings(self, checker: Checker, sections: dict[str, Parameter]) -> None:
-        """Check the trainer, and make the parsers of all that surrounds the model."""
+    def _arguments(self, task: str, model: dict[str, Any]) -> dict[str, Any]:
+        """Return ``model`` as it is: all of it are arguments of the task."""
+        return model
+
+    def _take_surroundings(self) -> None:
+        """Check the trainer, make the parsers of all that surrounds the model, and complete its values."""
         accepted = {key: value for key, value in parameters(Trainer).items() if key not in OWNED_TRAINER_KEYS}
         for key in OWNED_TRAINER_KEYS & set(self.config["trainer"]):
-            raise checker.error(
+            raise self.checker.error(
                 ("trainer", key), "the platform sets this itself. Remove the key; see callbacks, checkpoints, tracking"
             )
-        checker.arguments(self.config["trainer"], accepted, ("trainer",), "Trainer")
+        self.checker.arguments(self.config["trainer"], accepted, ("trainer",), "Trainer")
         self.config["trainer"] = TRAINER_DEFAULTS | self.config["trainer"]
         self._parsers["trainer"] = parser_of(
             "trainer", Trainer, arguments_of=True, left_out=OWNED_TRAINER_KEYS, built=False
         )
         for name in ("data", "callbacks", "checkpoints", "tracking"):
-            self._parsers[name] = parser_of(name, sections[name].hint)
+            self._parsers[name] = parser_of(name, SECTIONS[name].hint)
+        for name in ("trainer", "data", "callbacks", "checkpoints", "tracking"):
+            self._complete(name)
 
 
 def _require_more_than_a_model(composition: Composition) -> None:
@@ -285,10 +233,3 @@ def _require_more_than_a_model(composition: Composition) -> None:
         f"`spectron continue {file.parent} prompt.wav`, or start an experiment from it: in a YAML of your own, `extends: {file}` takes the "
         "whole model, and a part's `source` or `weights` takes that part (docs/configuration.md, Start another experiment from an export)."
     )
-
-
-def add_import_folders(folders: Iterable[Path]) -> None:
-    """Let classes be imported from these folders, behind everything installed so that nothing is shadowed."""
-    for folder in folders:
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import yaml
@@ -124,7 +124,7 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     require_sources(experiment, weights=False)
     callbacks = experiment.callbacks()
     data = prepare_data(experiment)
-    module = restore(experiment, source)
+    module = cast(LightningModule, restore(experiment, source))
     trainer = experiment.trainer(callbacks)
     require_ready(experiment, module, callbacks)
     set_up_data(experiment, trainer, module, data, "validate")

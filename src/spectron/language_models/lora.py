@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from spectron.errors import ConfigError, did_you_mean
+from spectron.errors import ConfigError, did_you_mean, require_extra
 
 
 @dataclass
@@ -43,6 +43,7 @@ def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:
     Raises:
         ConfigError: with the key ``lora.targets``, for a name that no layer has.
     """
+    require_extra("lora", "CausalLanguageModel.lora", "peft")
     from peft import LoraConfig, inject_adapter_in_model
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFTS_CHOICE
     from transformers.pytorch_utils import Conv1D

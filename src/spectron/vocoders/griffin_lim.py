@@ -1,4 +1,7 @@
-"""Griffin-Lim vocoder: torchaudio's iteration of phases, after least squares from mel bands to linear frequencies."""
+"""Griffin-Lim: phase by iteration, no weights, with least squares from mel bands to linear frequency.
+
+Source: Griffin and Lim 1984; the fast variant of Perraudin et al. 2013. It starts from phase 0, so that it repeats.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class GriffinLimVocoder(Vocoder):
         self.mel = mel
         self.iterations = iterations
         self.momentum = momentum
-        # The pseudo-inverse solves least squares for every frame at once; torchaudio's inverse solves it in every call.
+        # The pseudo-inverse is least squares for every frame at once.
         self.register_buffer("inverse", torch.linalg.pinv(mel.filter_bank()), persistent=False)  # (M, F)
         self.register_buffer("window", torch.hann_window(mel.window_samples), persistent=False)
 
@@ -41,8 +44,6 @@ class GriffinLimVocoder(Vocoder):
 
         Rows are converted one by one, because the phase of a row must not depend on its batch.
         """
-        from torchaudio.functional import griffinlim
-
         c = self.mel
         if not len(mel):
             return mel.new_zeros(0)
@@ -51,15 +52,21 @@ class GriffinLimVocoder(Vocoder):
         # because the first and the last half window are mirrored.
         repeats = max(1, c.fft_size // (2 * c.hop_samples) + 2 - len(mel))
         magnitude = torch.cat([magnitude, magnitude[:, -1:].expand(-1, repeats)], dim=1)
-        return griffinlim(
-            magnitude,
-            window=self.window,
-            n_fft=c.fft_size,
-            hop_length=c.hop_samples,
-            win_length=c.window_samples,
-            power=1.0,
-            n_iter=self.iterations,
-            momentum=self.momentum,
-            length=(len(mel) + repeats - 1) * c.hop_samples,
-            rand_init=False,
-        )[: len(mel) * c.hop_samples]
+        length = (len(mel) + repeats - 1) * c.hop_samples
+        return self._with_phase(magnitude, length)[: len(mel) * c.hop_samples]
+
+    def _with_phase(self, magnitude: Tensor, length: int) -> Tensor:
+        """Estimate the phase of magnitudes (F, T); returns the waveform (length,)."""
+        c = self.mel
+        sizes = (c.fft_size, c.hop_samples, c.window_samples, self.window)
+        # Of the fast variant: part of the last estimate is subtracted.
+        momentum = self.momentum / (1 + self.momentum)
+        phases = torch.ones_like(magnitude, dtype=torch.complex64)
+        last = torch.zeros((), device=magnitude.device)
+        for _ in range(self.iterations):
+            waveform = torch.istft(magnitude * phases, *sizes, length=length)
+            rebuilt = torch.stft(waveform, *sizes, pad_mode="reflect", return_complex=True)
+            moved = rebuilt - momentum * last
+            phases = moved / (moved.abs() + 1e-16)
+            last = rebuilt
+        return torch.istft(magnitude * phases, *sizes, length=length)

@@ -21,6 +21,7 @@ from spectron.audio.mel import MelConfig
 from spectron.errors import CheckpointError, ConfigError
 from spectron.vocoders.mel_bridge import MelFormat
 from spectron.weights.hub import require_safetensors
+from spectron.weights.speechbrain_import import import_speechbrain
 from spectron.weights.state_dicts import require_cover
 
 WEIGHT_NORM = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
@@ -205,6 +206,7 @@ class TransformersFormat(HiFiGANFormat):
 
 def speechbrain_generator(padding: str = "reflect", **settings: Any) -> nn.Module:
     """Build speechbrain's generator without weight normalisation, with this padding mode of its convolutions."""
+    import_speechbrain("HiFiGANVocoder")
     from speechbrain.lobes.models.HifiGAN import HifiganGenerator
     from speechbrain.nnet.CNN import Conv1d
 

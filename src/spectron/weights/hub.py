@@ -1,7 +1,8 @@
 """Pre-trained models by name or folder: where their files are, and what to do where they are not.
 
-A name is looked up in the hub's cache and then on the hub (``huggingface_hub``; ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_ENDPOINT``
-hold), once, into a folder: every loader then reads a folder, so that a name and a folder take the same way. Weights are safetensors
+A name is looked up in the hub's cache and then on the hub (``huggingface_hub``; ``HF_HUB_OFFLINE``, ``HF_HOME`` and
+``HF_ENDPOINT`` hold), once, into a folder: every loader then reads a folder, so that a name and a folder take the same
+way. Weights are safetensors
 only: a pickle could run code of a stranger's choosing.
 """
 
@@ -33,10 +34,12 @@ def locate(source: str, revision: str | None = None, remote_code: bool = False, 
         source: A local folder, or a name on the hub such as ``openai/whisper-base``.
         revision: Branch, tag or commit on the hub; None takes the main branch.
         remote_code: Whether the repository's own Python files are fetched too.
-        checkpoints: Whether speechbrain's ``.ckpt`` files are fetched too, for a reader that takes only tensors from them.
+        checkpoints: Whether speechbrain's ``.ckpt`` files are fetched too, for a reader that takes only tensors
+            from them.
 
     Raises:
-        ConfigError: beginning with the argument's name, ``source`` or ``revision``; says what was looked for where, and the cure.
+        ConfigError: beginning with the argument's name, ``source`` or ``revision``; says what was looked for where,
+            and the cure.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -103,14 +106,18 @@ def require_safetensors(folder: Path, source: str) -> None:
         else "no weights at all"
     )
     raise ConfigError(
-        f"source: {source!r} ({folder}) holds no *.safetensors but {found}. Name a `revision` that has them (on the hub, converted weights "
-        "often wait under refs/pr/1), or convert once where you trust the file: load it with transformers and save_pretrained(<folder>)"
+        f"source: {source!r} ({folder}) holds no *.safetensors but {found}. Name a "
+        "`revision` that has them (on the hub, converted weights "
+        "often wait under refs/pr/1), or convert once where you trust the file: load it "
+        "with transformers and save_pretrained(<folder>)"
     )
 
 
 @contextmanager
 def reading(source: str, what: str, argument: str = "source") -> Iterator[None]:
-    """Turn what a library objects to while it reads ``source`` into a ``ConfigError`` that names argument, source and cure."""
+    """Turn what a library objects to while it reads ``source`` into a ``ConfigError`` that names argument, source and
+    cure.
+    """
     try:
         yield
     except SpectronError:
@@ -153,7 +160,8 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
             else f"the hub cannot be reached ({type(error).__name__})"
         )
         raise ConfigError(
-            f"{wrong}{name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there is a network (hf download {name}) and "
+            f"{wrong}{name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there "
+            f"is a network (hf download {name}) and "
             f"copy the cache, {by_folder}"
         ) from error
 

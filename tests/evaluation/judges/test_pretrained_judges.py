@@ -172,13 +172,13 @@ def test_opinion_scores_equal_speechmos():
 
 
 def test_missing_package_names_what_to_install(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("spectron.errors.find_spec", lambda name: None)
     judge = DNSMOSPredictor()
     assert (
         judge.missing()
-        == "DNSMOSPredictor needs speechmos and onnxruntime: pip install speechmos==0.0.1.1 onnxruntime==1.32.0"
+        == "DNSMOSPredictor needs the extra judges: pip install 'spectron-slm[judges]' (missing: speechmos, onnxruntime)"
     )
-    with pytest.raises(ConfigError, match=r"pip install speechmos==0.0.1.1 onnxruntime==1.32.0"):
+    with pytest.raises(ConfigError, match=r"pip install 'spectron-slm\[judges\]'"):
         judge.prepare()
 
 
