@@ -247,7 +247,8 @@ def test_check_part_metric_and_judge_of_callbacks(file, tmp_path, capsys):
     (tmp_path / "rates.py").write_text(
         "from spectron.evaluation.metrics import MetricSpec, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
         "    label = MetricSpec('rate', 'words/s', None)\n\n"
-        "    def numerator_and_denominator(self, sample):\n        return len(sample.text.split()), sample.generated_seconds\n"
+        "    def numerator_and_denominator(self, sample):\n"
+        "        return len(sample.text.split()), sample.generated_seconds\n"
     )
     speech = "callbacks={speech: {class_path: spectron.evaluation.callbacks.SpeechEvaluation, init_args: {%s}}}"
     metrics = speech % f"metrics: [spectron.evaluation.metrics.StoppedShare, {tmp_path}/rates.py:Rate]"
