@@ -107,11 +107,10 @@ def test_notebook_player_contains_text_and_speech(echo):
 def test_prompt_without_room_for_answer_is_refused(tmp_path):
     """A hundred positions, of which 1.5 s of prompt take a part."""
     speaker = Speaker(tiny_model(tmp_path, max_position_embeddings=100))
-    with pytest.raises(
-        ConfigError,
-        match=r"max_text_tokens=64 and decoding\.max_seconds=10 .* after a prompt of 1\.5 s \(long\.wav, .* has 100",
-    ):
+    with pytest.raises(ConfigError) as raised:
         speaker.continue_speech([Recording(torch.zeros(24000), 16000, "long.wav")])
+    assert raised.value.key == "decoding"
+    assert "long.wav" in raised.value.message
 
 
 def test_load_finds_bundled_model_by_name():
