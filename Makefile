@@ -1,6 +1,6 @@
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || echo python3)
 BIN := .venv/bin
-# Made when everything is installed; older than the pins, it is made anew.
+# Written when everything is installed; if older than the pins, the environment is updated.
 READY := .venv/.ready
 
 .PHONY: help setup demo test lint mlflow weights clean
@@ -8,14 +8,13 @@ READY := .venv/.ready
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-setup: $(READY) ## make the environment in .venv with the pinned packages
+setup: $(READY) ## make the environment in .venv: the pinned packages, all extras, tools for development
 
-# torch comes first: another requirement would otherwise bring a build of its own choice, several GB of it.
+# torch comes first: another requirement would otherwise bring another build of it, several GB.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m spectron.audio.installation
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
 
 demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (2 to 5 minutes on 2 cores)
@@ -33,7 +32,7 @@ lint: $(READY) ## style, types and import directions
 mlflow: $(READY) ## open MLflow on the runs of this folder
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db
 
-weights: $(READY) ## make the embedded weights again (about seven hours on 2 cores)
+weights: $(READY) ## train the bundled weights again (about seven hours on 2 cores)
 	bash experiments/mini/weights/make.sh $(BIN)
 
 clean: ## remove the environment and the synthetic corpora (runs are kept)

@@ -1,12 +1,18 @@
-"""Vocoders on true spectrograms: how far speech comes from the recording on its way to a spectrogram and back.
+"""Vocoders on true spectrograms: distance of resynthesised speech from the recording.
 
-Run: python -m benchmarks.copy_synthesis <manifest.jsonl> <folder or hub name of a HiFi-GAN, or folder of a Vocos> [--split dev]
-     [--items 32] [--judge <folder of an exported CTC recogniser>]
+Run: python -m benchmarks.copy_synthesis <manifest.jsonl> <vocoder> [--split dev] [--items 32] [--judge <folder>]
 
-The spectrogram is the vocoder's. Printed for the recordings, Griffin-Lim (32 and 64 rounds) and the vocoder: mean absolute log-mel
-difference (a frame and band), multi-resolution STFT distance (spectral convergence plus log-magnitude), word error rate against the
-manifest's text (by PocketSphinx, or by the judge), how much it differs from Griffin-Lim's with a paired 95 % interval, cosine of
-resemblyzer's embeddings with the recording, and seconds of computing a second of speech.
+<vocoder> is the folder or hub name of a HiFi-GAN, or the folder of a Vocos. The judge is an exported CTC recogniser.
+
+All systems use the spectrogram of the vocoder. For the recordings, Griffin-Lim (32 and 64 iterations) and the vocoder,
+the script prints:
+
+- the mean absolute log-mel difference per frame and band;
+- the multi-resolution STFT distance (spectral convergence plus log-magnitude);
+- the word error rate against the manifest's text, by PocketSphinx or the judge, and its difference to Griffin-Lim with
+  a paired 95 % interval;
+- the cosine similarity of resemblyzer embeddings with the recording;
+- the real-time factor, in seconds of computation per second of speech.
 """
 
 from __future__ import annotations
@@ -39,23 +45,23 @@ BASELINE = "Griffin-Lim"
 
 @dataclass
 class Spoken:
-    """What a vocoder made of the recordings.
+    """Resynthesised recordings.
 
     Args:
-        waveforms: Its speech (S,).
-        log_mel: Mean absolute difference of the spectrograms.
-        stft: Mean distance of the waveforms.
-        share: Seconds of computing a second of speech.
+        waveforms: The speech (S,).
+        log_mel: Mean absolute difference of the log-mel spectrograms.
+        stft: Mean STFT distance of the waveforms.
+        real_time_factor: Seconds of computation per second of speech.
     """
 
     waveforms: list[Tensor]
     log_mel: float
     stft: float
-    share: float
+    real_time_factor: float
 
 
 def speak(vocoder: Vocoder | None, recordings: list[Tensor], log_mel: LogMel) -> Spoken:
-    """Take recordings to spectrograms and back; None leaves them as they are."""
+    """Resynthesise recordings from their spectrograms; None returns them unchanged."""
     waveforms, differences, distances, seconds = [], [], [], 0.0
     for recording in recordings:
         mel, num_frames = log_mel(recording[None], torch.tensor([len(recording)]))
@@ -72,7 +78,7 @@ def speak(vocoder: Vocoder | None, recordings: list[Tensor], log_mel: LogMel) ->
 
 
 def vocoder_of(source: str) -> tuple[MelConfig, Vocoder]:
-    """A neural vocoder and the spectrogram that it was trained on."""
+    """Load a neural vocoder, and return the spectrogram settings that it was trained on and the vocoder."""
     folder = locate(source)
     if (folder / "vocos.json").is_file():
         mel = read_vocos(folder, source)[0].mel
@@ -83,11 +89,11 @@ def vocoder_of(source: str) -> tuple[MelConfig, Vocoder]:
 
 @torch.inference_mode()
 def main() -> None:
-    """Read the recordings, and measure each vocoder."""
+    """Read the recordings and measure each vocoder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("vocoder")
-    parser.add_argument("--split", action="append", help="only utterances of this split; may be said several times")
+    parser.add_argument("--split", action="append", help="only utterances of this split; can be repeated")
     parser.add_argument("--items", type=int, default=32)
     parser.add_argument("--judge", help="folder of an exported CTC model; by default PocketSphinx")
     arguments = parser.parse_args()
@@ -122,7 +128,9 @@ def main() -> None:
             )
             figures = (f"{spoken.log_mel:.3f}", f"{spoken.stft:.3f}", f"{counts[0] / counts[1]:.4f}", against)
             print(
-                "".join(cell.ljust(26) for cell in (name, *figures, f"{likeness:.3f}", f"{spoken.share:.3f}")),
+                "".join(
+                    cell.ljust(26) for cell in (name, *figures, f"{likeness:.3f}", f"{spoken.real_time_factor:.3f}")
+                ),
                 flush=True,
             )
 

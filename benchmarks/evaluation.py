@@ -1,13 +1,15 @@
-"""Judges in batches against the stock libraries one by one, in the same run: seconds of speech judged a second, and their ratio.
+"""Speed of the batched judges compared with the original libraries, in seconds of speech per second.
 
 Run: python -m benchmarks.evaluation <manifest.jsonl> --scorer <folder or name> [--items 64] [--recogniser FOLDER]
 
-Speaker similarity: resemblyzer's ``preprocess_wav`` and ``embed_utterance``, a recording after the other, against ``ResemblyzerEmbedder``.
-Recogniser and text scorer: transformers' processor, model and tokenizer, a recording and a text after the other, against
-``TransformersTranscriber`` and ``TransformersTextScorer``. Without a folder the recognisers have random weights and are written for the
-occasion: a wav2vec 2.0 with CTC of 7 million parameters, and a Whisper of the tiny one's size, which writes 64 tokens for each recording.
-The items are of mixed length: the beginnings of the recordings, from one second to all of them. The results of both ways are held against
-each other before a time is told.
+- Speaker similarity: ``preprocess_wav`` and ``embed_utterance`` of resemblyzer, one recording at a time, compared with
+  ``ResemblyzerEmbedder``.
+- Recogniser and text scorer: processor, model and tokenizer of transformers, one recording and one text at a time,
+  compared with ``TransformersTranscriber`` and ``TransformersTextScorer``.
+
+Without a folder, the recognisers are written with random weights: a wav2vec 2.0 CTC model with 7 million parameters,
+and a Whisper of the size ``tiny``, which generates 64 tokens for each recording. The items are the beginnings of the
+recordings, with random lengths from one second to the whole. Both results must agree before a time is printed.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"etaonihsrdlucmfwygpbvkxqjz'"]
 
 
 def items_of(manifest: Path, count: int) -> list[Tensor]:
-    """Beginnings of recordings (S,) at 16 kHz, of lengths from one second to the whole."""
+    """Return beginnings of recordings (S,) at 16 kHz, with lengths from one second to the whole."""
     lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
     draw = torch.Generator().manual_seed(0)
     items = []
@@ -46,7 +48,7 @@ def items_of(manifest: Path, count: int) -> list[Tensor]:
 
 
 def in_groups(judge: Callable[[list[Tensor]], list[Any]], items: list[Tensor]) -> list[Any]:
-    """A judge's answers, asked in groups of similar length as in an evaluation, in the items' order."""
+    """Return the answers of a judge in the order of the items; they are judged in groups of similar length."""
     answers: list[Any] = [None] * len(items)
     for places in alike([len(item) for item in items], int(TOGETHER_SECONDS * RATE_HZ)):
         for place, found in zip(places, judge([items[place] for place in places]), strict=True):
@@ -55,7 +57,7 @@ def in_groups(judge: Callable[[list[Tensor]], list[Any]], items: list[Tensor]) -
 
 
 def stock_embeddings(items: list[Tensor]) -> list[Tensor]:
-    """Resemblyzer's own pipeline, one by one."""
+    """Return embeddings of the original pipeline of resemblyzer, one recording at a time."""
     from resemblyzer import VoiceEncoder, preprocess_wav
 
     encoder = VoiceEncoder("cpu", verbose=False)
@@ -65,7 +67,7 @@ def stock_embeddings(items: list[Tensor]) -> list[Tensor]:
 
 
 def stock_words(folder: str, items: list[Tensor]) -> list[str]:
-    """Transformers' own recogniser, one by one."""
+    """Return transcripts of a recogniser of transformers, one recording at a time."""
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoTokenizer
 
     extractor, tokenizer = AutoFeatureExtractor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
@@ -84,7 +86,7 @@ def stock_words(folder: str, items: list[Tensor]) -> list[str]:
 
 
 def stock_likelihoods(folder: str, texts: list[str]) -> list[float]:
-    """Transformers' own loss, one text after the other, and of a long text one context after the other: summed nats."""
+    """Return the summed loss of each text in nats, by transformers; long texts are cut into contexts."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -99,7 +101,7 @@ def stock_likelihoods(folder: str, texts: list[str]) -> list[float]:
 
 
 def written_recogniser(folder: Path) -> str:
-    """A CTC recogniser of 7 million parameters with random weights."""
+    """Write a CTC recogniser with 7 million random parameters and return its folder."""
     from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
     torch.manual_seed(0)
@@ -111,7 +113,7 @@ def written_recogniser(folder: Path) -> str:
         "num_conv_pos_embeddings": 32,
     }
     model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(LETTERS), pad_token_id=0, **size, **layout))
-    model.lm_head.weight.data.mul_(50)  # or it would say one letter only
+    model.lm_head.weight.data.mul_(50)  # otherwise it would write a single letter
     model.save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True).save_pretrained(folder)
     (folder / "vocab.json").write_text(json.dumps({letter: place for place, letter in enumerate(LETTERS)}))
@@ -120,7 +122,7 @@ def written_recogniser(folder: Path) -> str:
 
 
 def written_whisper(folder: Path) -> str:
-    """A Whisper of the tiny one's size with random weights; it writes as many tokens as it may, made-up words."""
+    """Write a Whisper of the size ``tiny`` with random weights and return its folder; it generates 64 tokens."""
     from tokenizers import Tokenizer, models
     from transformers import (
         PreTrainedTokenizerFast,
@@ -148,7 +150,7 @@ def written_whisper(folder: Path) -> str:
     model = WhisperForConditionalGeneration(config)
     for parameter in model.parameters():
         parameter.add_(0.02 * torch.randn_like(parameter))
-    for layer in model.model.decoder.layers:  # or it would write one word, whatever it heard
+    for layer in model.model.decoder.layers:  # otherwise it would write the same word for any speech
         layer.encoder_attn.out_proj.weight.mul_(10)
         layer.encoder_attn.q_proj.weight.mul_(10)
     model.generation_config.update(suppress_tokens=[0, 1], max_length=65)
@@ -160,7 +162,7 @@ def written_whisper(folder: Path) -> str:
 def timed(
     name: str, stock: Callable[[], list[Any]], ours: Callable[[], list[Any]], seconds: float
 ) -> tuple[list[Any], list[Any]]:
-    """Both ways' results; their speeds and the ratio are printed. Each way is run twice, and the better time counts."""
+    """Return the results of both ways; print speeds and ratio from the better of two runs of each."""
     found, best = [], []
     for way in (stock, ours):
         times = []
@@ -177,7 +179,7 @@ def timed(
 
 @torch.inference_mode()
 def main() -> None:
-    """Judge the items both ways."""
+    """Judge the items both ways and print the speeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--items", type=int, default=64)
@@ -212,7 +214,7 @@ def main() -> None:
 def compare_words(
     name: str, transcriber: TransformersTranscriber, scorer: TransformersTextScorer, items: list[Tensor], seconds: float
 ) -> None:
-    """Transcripts and their likelihoods, both ways."""
+    """Compare transcripts and their likelihoods of both ways."""
 
     def judged() -> list[tuple[str, float]]:
         texts = in_groups(lambda some: transcriber.transcribe(some, RATE_HZ), items)

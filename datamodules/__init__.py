@@ -1,4 +1,4 @@
-"""Speech and text for training and validation: manifests, prompt/continuation splitting, collation, sampling, the synthetic corpus."""
+"""Data modules of speech and text: manifests, splitting, collation, sampling, and the synthetic corpus."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """Load a data module when it is first named: the synthesizer's processes import this package and need none of them."""
+    """Import a data module on first use: the processes of the synthesizer import this package but no data module."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Speech that a model should go on with: the first seconds are the prompt, the rest the continuation."""
+"""Data module of speech continuation: the first seconds are the prompt, the rest is the continuation."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ CONTINUATION = "continuation"
 
 
 class ContinuationDataModule(SpeechDataModule):
-    """Cuts utterances into prompt and continuation, with the transcripts of both.
+    """Utterances that are cut into prompt and continuation, with the transcripts of both.
 
     Args:
-        manifest: JSONL manifest, or several.
+        manifest: One or several JSONL manifests.
         train_split: Split to train on.
         val_split: Split to validate on.
-        splitting: Where utterances are cut.
-        batching: How batches are made.
+        splitting: Rules for the cut.
+        batching: Size and order of batches.
         max_seconds: Longer utterances are left out.
-        lower_case: Whether transcripts are brought to lower case.
-        max_broken_files: Audio files that may turn out unreadable before training stops.
-        corpus: The synthetic corpus to write first, where the manifest belongs to one.
-        text: Batches of text alone to mix into the training stream.
+        lower_case: Whether to convert transcripts to lower case.
+        max_broken_files: Number of unreadable audio files at which training still continues.
+        corpus: Synthetic corpus of the manifest, which is written before the first use.
+        text: Text-only batches to mix into the training stream.
     """
 
     def __init__(

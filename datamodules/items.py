@@ -1,4 +1,4 @@
-"""What an utterance becomes in a batch: a prompt, perhaps a continuation, and their texts."""
+"""Items of a batch: prompt, continuation if any, and their texts, made from the cuts of a manifest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAKER = "maker"
 
 @dataclass
 class Item:
-    """One row of a ``SpeechBatch``, unpadded: prompt (S,) and continuation (S',)."""
+    """Unpadded row of a ``SpeechBatch``: prompt (S,) and continuation (S',) with texts."""
 
     id: str
     speaker: str
@@ -40,46 +40,55 @@ class Item:
 
 
 class ItemMaker(ABC):
-    """Turns cuts into items.
+    """Base class of functions from a cut to an item.
 
     Args:
-        max_seconds: Longest utterance used.
+        max_seconds: Longer utterances are left out.
     """
 
     def __init__(self, max_seconds: float) -> None:
         self.max_seconds = max_seconds
 
     def seconds(self, cut: MonoCut) -> float:
-        """Speech in an item, for the size of batches."""
+        """Return the seconds of speech in an item, for the size of batches."""
         return cut.duration
 
     def refuse(self, cut: MonoCut, training: bool) -> str | None:
-        """Why a cut cannot be used, None if it can. A ``DataError`` where the data as a whole does not fit the purpose."""
+        """Return the reason why a cut cannot be used; None if it can.
+
+        Raises:
+            DataError: if the data as a whole cannot be used for this purpose.
+        """
         return f"longer than max_seconds={self.max_seconds:g}" if self.seconds(cut) > self.max_seconds else None
 
     def lengths(self, cut: MonoCut) -> list[SpokenLength]:
-        """How long an item may be: once, or at the extremes between which it is drawn."""
+        """Return the length of an item, or its extreme lengths if it is drawn at random."""
         return [SpokenLength(cut.id, self.seconds(cut), 0.0, (cut.supervisions[0].text or "", ""))]
 
     @abstractmethod
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
-        """Read a cut's audio; the seed makes any draw. Raises a ``DataError`` on broken audio."""
+        """Read a cut's audio and return the item; random choices depend on the seed.
+
+        Raises:
+            DataError: if the audio is broken.
+        """
 
 
 class ContinuationMaker(ItemMaker):
-    """Cuts an utterance into prompt and continuation."""
+    """Maker that cuts an utterance into prompt and continuation."""
 
     def __init__(self, splitting: Splitting, max_seconds: float) -> None:
         super().__init__(max_seconds)
         self.splitting = splitting
 
     def refuse(self, cut: MonoCut, training: bool) -> str | None:
-        """Too long, or too short for a prompt and a continuation."""
+        """Refuse utterances that are too long, or too short for a prompt and a continuation."""
         words = words_of(cut)
         if words is None and (self.splitting.require_words or self.splitting.word_boundary):
             raise DataError(
-                f"{cut.custom['where']} has no word times, without which the texts of prompt and continuation and the word boundaries are "
-                "unknown: add 'words' to the manifest, or set splitting.require_words and splitting.word_boundary to false"
+                f"{cut.custom['where']} has no word times, so the texts of prompt and continuation and the word "
+                "boundaries are unknown: add 'words' to the manifest, or set splitting.require_words and "
+                "splitting.word_boundary to false"
             )
         if not self.splitting.allows(cut.duration, words):
             prompt, continuation = self.splitting.bounds[0], self.splitting.min_continuation_seconds
@@ -87,13 +96,13 @@ class ContinuationMaker(ItemMaker):
         return super().refuse(cut, training)
 
     def lengths(self, cut: MonoCut) -> list[SpokenLength]:
-        """With the shortest prompt and with the longest."""
+        """Return the lengths with the shortest and with the longest prompt."""
         shortest, longest = self.splitting.bounds
         cuts = sorted({shortest, max(shortest, min(longest, cut.duration - self.splitting.min_continuation_seconds))})
         return [SpokenLength(cut.id, at, cut.duration - at, (cut.supervisions[0].text or "", "")) for at in cuts]
 
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
-        """Prompt and continuation, each at its rate."""
+        """Read prompt and continuation, each at its sample rate."""
         words = words_of(cut)
         waveform, rate = _read(cut.recording)
         at = self.splitting.cut_at(cut.duration, words, seed)
@@ -111,15 +120,15 @@ class ContinuationMaker(ItemMaker):
 
 
 class QuestionMaker(ItemMaker):
-    """A spoken question is the prompt, its spoken answer the continuation; without one the continuation is empty."""
+    """Maker with a spoken question as prompt and its spoken answer, if any, as continuation."""
 
     def seconds(self, cut: MonoCut) -> float:
-        """Question and answer together."""
+        """Return the seconds of question and answer together."""
         answer: Recording | None = cut.custom.get("answer_recording")
         return cut.duration + (answer.duration if answer else 0.0)
 
     def refuse(self, cut: MonoCut, training: bool) -> str | None:
-        """Too long, without an accepted answer, or, in training, without a spoken one."""
+        """Refuse questions that are too long or lack an accepted answer or, in training, a spoken one."""
         if cut.supervisions[0].text is None:
             return "without the question's text"
         if not cut.custom["answers"]:
@@ -129,7 +138,7 @@ class QuestionMaker(ItemMaker):
         return super().refuse(cut, training)
 
     def lengths(self, cut: MonoCut) -> list[SpokenLength]:
-        """The question and its answer."""
+        """Return the length of question and answer."""
         answer = self.seconds(cut) - cut.duration
         return [
             SpokenLength(
@@ -138,7 +147,7 @@ class QuestionMaker(ItemMaker):
         ]
 
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
-        """Question and answer, each at its rate."""
+        """Read question and answer, each at its sample rate."""
         waveform, rate = _read(cut.recording)
         supervision = cut.supervisions[0]
         item = Item(cut.id, supervision.speaker, resample(waveform, rate, rates.prompt_hz), supervision.text)
@@ -152,31 +161,31 @@ class QuestionMaker(ItemMaker):
 
 
 class TranscriptionMaker(ItemMaker):
-    """The whole utterance is the prompt and its transcript the prompt's text; there is no continuation."""
+    """Maker with the whole utterance as prompt and its transcript as prompt text, without a continuation."""
 
     def refuse(self, cut: MonoCut, training: bool) -> str | None:
-        """Too long, or without a transcript."""
+        """Refuse utterances that are too long or have no transcript."""
         return super().refuse(cut, training) if cut.supervisions[0].text else "without a transcript"
 
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
-        """The utterance at the encoder's rate."""
+        """Read the utterance at the encoder's sample rate."""
         waveform, rate = _read(cut.recording)
         supervision = cut.supervisions[0]
         return Item(cut.id, supervision.speaker, resample(waveform, rate, rates.prompt_hz), supervision.text)
 
 
 def _read(recording: Recording) -> tuple[Tensor, int]:
-    """A whole recording, mono; naming its length finds files that are cut short behind a sound header."""
+    """Read a whole recording as mono; the given length detects truncated files with an intact header."""
     return read_audio(recording.sources[0].source, num_samples=recording.num_samples)
 
 
 class SpeechDataset(Dataset[SpeechBatch]):
-    """Maps ``(place, cuts)`` to a batch: its content is a matter of the seed, the place in the stream and the cuts alone.
+    """Dataset from ``(place, cuts)`` to batches, which depend only on the seed, the place and the cuts.
 
     Args:
-        makers: How the cuts become items; each cut names its maker in ``custom["maker"]``.
+        makers: Makers of items by name; ``custom["maker"]`` of a cut names its maker.
         rates: Sample rates of prompts and continuations.
-        seed: Draws what the makers draw.
+        seed: Seed of the random choices of the makers.
     """
 
     def __init__(self, makers: dict[str, ItemMaker], rates: SampleRates, seed: int) -> None:
@@ -185,7 +194,7 @@ class SpeechDataset(Dataset[SpeechBatch]):
         self.seed = seed
 
     def __getitem__(self, index: tuple[object, Sequence[MonoCut]]) -> SpeechBatch:
-        """Read and collate; cuts that cannot be read are left out and named in ``skipped``."""
+        """Read and collate a batch; unreadable cuts are left out and listed in ``skipped``."""
         place, cuts = index
         items, skipped = [], []
         for cut in cuts:
@@ -198,11 +207,11 @@ class SpeechDataset(Dataset[SpeechBatch]):
 
 
 class BatchesOnDemand(Sequence[SpeechBatch]):
-    """Batches that are read when they are asked for; the last one stays at hand.
+    """Batches that are read on access; the last two are cached.
 
     Args:
-        dataset: Reads a batch.
-        places: What the dataset is asked for, batch by batch.
+        dataset: Dataset that reads a batch.
+        places: Index into the dataset of each batch.
     """
 
     def __init__(self, dataset: SpeechDataset, places: list[tuple[object, Sequence[MonoCut]]]) -> None:
@@ -210,7 +219,7 @@ class BatchesOnDemand(Sequence[SpeechBatch]):
         self.read = lru_cache(maxsize=2)(lambda place: dataset[places[place]])
 
     def __len__(self) -> int:
-        """Number of batches."""
+        """Return the number of batches."""
         return len(self.places)
 
     def __getitem__(self, place: int) -> SpeechBatch:  # type: ignore[override]
@@ -219,7 +228,7 @@ class BatchesOnDemand(Sequence[SpeechBatch]):
 
 
 def collate(items: list[Item], skipped: list[str]) -> SpeechBatch:
-    """Rows to a batch, padded with zeros; of no row at all, a batch with B = 0."""
+    """Return the batch of items, padded with zeros; without items B is 0."""
     return SpeechBatch(
         ids=[item.id for item in items],
         prompt=_padded([item.prompt for item in items]),

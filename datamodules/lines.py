@@ -1,4 +1,4 @@
-"""Lines of text: where they come from, their batches, and how they are mixed into a stream of speech."""
+"""Lines of text: sources, batches, and mixing into a stream of speech."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from spectron.randomness import seed_of
 
 
 class LineSource(ABC):
-    """Anything that gives lines of text to train on."""
+    """Source of lines of text to train on."""
 
     @abstractmethod
     def lines(self) -> Iterable[str]:
-        """The lines, the same in the same order every time."""
+        """Return the lines, every time equal and in the same order."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
-        """What identifies the lines, by the names of what they are read from: it changes when they do."""
+        """Return hashes that change when the lines change, by the names of their sources."""
 
 
 class TextFiles(LineSource):
-    """Text files, one text a line, or manifests with a field ``text``.
+    """Text files with one text per line, or manifests with a field ``text``.
 
     Args:
-        files: One file or several.
+        files: One or several files.
     """
 
     def __init__(self, files: str | list[str]) -> None:
         self.files = [files] if isinstance(files, str) else list(files)
 
     def lines(self) -> Iterator[str]:
-        """The non-empty lines of one file after the other."""
+        """Return the non-empty lines of all files in order."""
         return (line for file in self.files for line in read_texts(Path(file)))
 
     def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of every file."""
+        """Return the SHA-256 of every file."""
         return {file: fingerprint(file) for file in self.files}
 
 
 @dataclass
 class TextMix:
-    """Batches of text alone in a stream of speech, so that the language model does not forget how to write.
+    """Text-only batches in a stream of speech, which preserve the language model's ability to write.
 
     Args:
-        files: Text files to train on, one text a line.
-        source: Another source of lines, in the place of ``files``.
-        ratio: Share of all batches that are text alone; exact over any stretch of the stream.
-        batch_size: Lines in such a batch.
-        lower_case: Whether lines are brought to lower case.
+        files: Text files to train on, one text per line.
+        source: Another source of lines, instead of ``files``.
+        ratio: Fraction of text-only batches among all batches, exact over any section of the stream.
+        batch_size: Lines per text-only batch.
+        lower_case: Whether to convert lines to lower case.
         val: Text files to validate on, as ``val/text_only``.
     """
 
@@ -80,16 +80,16 @@ class TextMix:
 
     @property
     def training(self) -> LineSource:
-        """Where lines to train on come from."""
+        """Return the source of training lines."""
         return self.source or TextFiles(self.files or [])
 
     @property
     def validation(self) -> LineSource | None:
-        """Where lines to validate on come from, if anywhere."""
+        """Return the source of validation lines, or None."""
         return None if self.val is None else TextFiles(self.val)
 
     def read(self, source: LineSource) -> list[str]:
-        """The lines of a source as the model should see them.
+        """Return the normalised lines of a source.
 
         Raises:
             DataError: if there are none.
@@ -104,12 +104,12 @@ class TextMix:
 
 
 class LineBatches:
-    """Lines in batches, one pass over them after another, each in an order of its own.
+    """Batches of lines over endless epochs, each epoch in another order.
 
     Args:
         lines: The lines.
-        size: Lines in a batch; the last of a pass may be smaller.
-        seed: Draws the orders.
+        size: Lines per batch; the last batch of an epoch can be smaller.
+        seed: Seed of the orders.
     """
 
     def __init__(self, lines: Sequence[str], size: int, seed: int) -> None:
@@ -117,15 +117,15 @@ class LineBatches:
         self._order: tuple[int, list[str]] | None = None
 
     def __len__(self) -> int:
-        """Batches in a pass."""
+        """Return the number of batches per epoch."""
         return -(-len(self.lines) // self.size)
 
     def epoch(self, number: int) -> Iterator[list[str]]:
-        """The batches of one pass."""
+        """Return the batches of one epoch."""
         return (self[number * len(self) + index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> list[str]:
-        """A batch of the endless row of passes."""
+        """Return a batch by its index over all epochs."""
         number, place = divmod(index, len(self))
         if self._order is None or self._order[0] != number:
             self._order = number, random.Random(seed_of(self.seed, "order", number)).sample(self.lines, len(self.lines))
@@ -133,48 +133,48 @@ class LineBatches:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the lines, their batching and their order."""
+        """Return a hash of the lines, their batching and their order."""
         return str(seed_of(self.seed, self.size, *self.lines))
 
 
 def in_order(lines: Sequence[str], size: int) -> Iterator[list[str]]:
-    """Batches of lines as they come."""
+    """Return batches of lines in their order."""
     return (list(lines[start : start + size]) for start in range(0, len(lines), size))
 
 
 class WithText(Dataset):
-    """Maps ``(place, lines)`` to the lines, and any other index to what the dataset behind it makes of it.
+    """Dataset that returns the lines of an index ``(place, lines)``, and passes any other index to ``dataset``.
 
     Args:
-        dataset: What speech is read by; None where there is text alone.
+        dataset: Dataset of speech; None if there is only text.
     """
 
     def __init__(self, dataset: Dataset | None = None) -> None:
         self.dataset = dataset
 
     def __getitem__(self, index: tuple[Any, Sequence[Any]]) -> Any:
-        """The batch."""
+        """Return the batch."""
         lines = index[1]
         return lines if self.dataset is None or isinstance(lines[0], str) else self.dataset[index]
 
 
 @dataclass
 class Interleaved:
-    """Which places of a stream hold text: spread as evenly as whole places can be, the first one never.
+    """Places of text batches in a stream: evenly distributed, and never the first place.
 
     Args:
         batches: The batches of text.
-        share: Share of all places that they take.
+        share: Fraction of all places with text.
     """
 
     batches: LineBatches
     share: Fraction
 
     def before(self, place: int) -> int:
-        """Batches of text before a place."""
+        """Return the number of text batches before a place."""
         return int(place * self.share)
 
     def at(self, place: int) -> list[str] | None:
-        """The batch of text at a place; None where speech stands."""
+        """Return the text batch of a place; None if the place has speech."""
         index = self.before(place)
         return self.batches[index] if self.before(place + 1) > index else None

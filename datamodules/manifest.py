@@ -1,4 +1,4 @@
-"""JSONL manifests to lhotse cuts: every line and every audio file is looked at before training starts."""
+"""Manifests as lhotse cuts; every line and every audio file is checked before training."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from lhotse.supervision import AlignmentItem
 from spectron.batch import Word
 from spectron.errors import DataError, about_file
 
-# A manifest's duration may be rounded; more than this is another file or one cut short.
+# The durations of a manifest can be rounded. A larger difference means another file or a truncated one.
 DURATION_TOLERANCE_SECONDS = 0.1
 BROKEN_SHOWN = 10  # files that an error lists before it counts the rest
 
 
 class Header(NamedTuple):
-    """What an audio file says of itself."""
+    """Header of an audio file: number of frames and sample rate in Hz."""
 
     frames: int
     rate: int
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """Return the duration in seconds."""
         return self.frames / self.rate
 
 
 def normalised(text: str, lower_case: bool) -> str:
-    """A transcript with single spaces, in lower case if asked."""
+    """Return a transcript with single spaces, in lower case if ``lower_case``."""
     text = " ".join(text.split())
     return text.lower() if lower_case else text
 
 
 def fingerprint(path: str | Path) -> str:
-    """SHA-256 of a file.
+    """Return the SHA-256 of a file.
 
     Raises:
         DataError: if it cannot be read.
@@ -55,11 +55,11 @@ def fingerprint(path: str | Path) -> str:
 
 
 def missing(path: Path) -> DataError:
-    """The error about a file of data that is not there."""
-    # The whole path, because a relative one is seen from the current folder, which is seldom the YAML's.
+    """Return the error for a missing data file."""
+    # The absolute path: relative paths start at the current folder, which is often not the folder of the YAML.
     return DataError(
-        f"there is no file {path.absolute()}: correct the path (a relative one is seen from the current folder, and `${{here}}` is the "
-        "YAML's), or set SPECTRON_DATA to the folder that holds your corpora",
+        f"there is no file {path.absolute()}: correct the path (relative paths start at the current folder, and "
+        "`${here}` is the folder of the YAML), or set SPECTRON_DATA to the folder with your corpora",
         file=path,
     )
 
@@ -68,18 +68,19 @@ def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
     """Read a manifest and the header of every audio file that it names.
 
     Args:
-        path: JSONL; a line has ``id``, ``audio_filepath`` (relative to the manifest's folder) and ``text`` (may be null), and may
-            have ``duration``, ``speaker``, ``gender``, ``split``, ``words`` (``[[word, begin_s, end_s], ...]`` or null); a spoken
-            question has ``answers``, and may have ``answer_text``, ``answer_audio_filepath`` and ``answer_words``.
-        lower_case: Whether transcripts are brought to lower case.
+        path: JSONL file. A line has ``id``, ``audio_filepath`` (relative to the manifest's folder) and ``text`` (can be
+            null). It can have ``duration``, ``speaker``, ``gender``, ``split`` and ``words``
+            (``[[word, begin_s, end_s], ...]`` or null). A spoken question has ``answers``, and can have
+            ``answer_text``, ``answer_audio_filepath`` and ``answer_words``.
+        lower_case: Whether to convert transcripts to lower case.
 
     Returns:
-        One cut an utterance, whole; ``cut.supervisions[0]`` holds text, speaker and word alignment, ``cut.custom`` the split, where
-        the line stands, and a question's answers.
+        One cut per utterance. ``cut.supervisions[0]`` contains text, speaker and word alignment. ``cut.custom``
+        contains the split, file and line number, and the answers of a question.
 
     Raises:
-        DataError: on a missing manifest or audio file, a line that is not what it should be, or an audio file whose header cannot be
-            read or disagrees with the manifest. The message names file and line.
+        DataError: if the manifest or an audio file is missing, a line is invalid, or an audio header is unreadable or
+            differs from the manifest. The message names file and line.
     """
     path = Path(path)
     fields = {"id": (str,), "audio_filepath": (str,), "text": (str, NoneType)}
@@ -90,19 +91,18 @@ def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
 
 
 def read_entries(path: Path, fields: dict[str, tuple[type, ...]]) -> list[dict[str, Any]]:
-    """The lines of a JSONL manifest, each with its place under ``where``.
+    """Return the lines of a JSONL manifest; the key ``where`` contains file and line number.
 
     Args:
-        path: The manifest; every line has an ``id`` of its own.
-        fields: What every line must have, and of which types.
+        path: The manifest; every line has a unique ``id``.
+        fields: Required fields and their types.
 
     Raises:
-        DataError: on a missing manifest, or a line that is not what it should be.
+        DataError: if the manifest is missing or a line is invalid.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split(
-            "\n"
-        )  # and not where else a line may end: JSON holds such characters as they are
+        # Not splitlines(): JSON can contain other line separators unescaped.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise (
             missing(path) if isinstance(error, OSError) else DataError(f"{path} is not UTF-8 text: is it a manifest?")
@@ -114,19 +114,19 @@ def read_entries(path: Path, fields: dict[str, tuple[type, ...]]) -> list[dict[s
 
 
 def repeated(ids: Iterable[str]) -> list[str]:
-    """Ids that stand there more than once, each once."""
+    """Return the ids that occur more than once."""
     return [name for name, times in Counter(ids).items() if times > 1]
 
 
 def _entry(line: str, where: str, fields: dict[str, tuple[type, ...]]) -> dict[str, Any]:
-    """One line as a dictionary."""
+    """Return one line as a dictionary."""
     try:
         entry = json.loads(line)
     except ValueError as error:
-        raise DataError(f"{where} is not JSON ({error}): mend or remove the line") from error
+        raise DataError(f"{where} is not JSON ({error}): correct or remove the line") from error
     if not isinstance(entry, dict):
         raise DataError(
-            f"{where} is no JSON object: a manifest line looks like {{{', '.join(f'{name!r}: ...' for name in fields)}}}"
+            f"{where} is no JSON object: write a line such as {{{', '.join(f'{name!r}: ...' for name in fields)}}}"
         )
     for name, kinds in fields.items():
         if name not in entry:
@@ -139,7 +139,7 @@ def _entry(line: str, where: str, fields: dict[str, tuple[type, ...]]) -> dict[s
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """An utterance's line with its word times and its answers."""
+    """Return the line of an utterance with checked word times and answers."""
     answers = entry.get("answers") or []
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         raise DataError(f"{entry['where']} has {answers!r} as 'answers', which should be a list of texts")
@@ -157,20 +157,20 @@ def _words(words: Any, where: str) -> list[Word] | None:
         return [Word(str(word), float(begin), float(end)) for word, begin, end in words]
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{where} has word times that are not [[word, begin, end], ...]: mend them or write null"
+            f"{where} has word times that are not [[word, begin, end], ...]: correct them or write null"
         ) from error
 
 
 def headers(folder: Path, entries: list[dict[str, Any]], prefixes: Sequence[str]) -> dict[str, Header]:
-    """Headers of all audio files; threads, because reading them waits for the disk.
+    """Return the headers of all audio files; threads read them, because the disk is the bottleneck.
 
     Args:
-        folder: What paths are relative to.
-        entries: A manifest's lines.
-        prefixes: What stands before ``audio_filepath`` and ``duration`` in the names of the fields.
+        folder: Folder of relative paths.
+        entries: Lines of the manifest.
+        prefixes: Prefixes of the fields ``audio_filepath`` and ``duration``.
 
     Raises:
-        DataError: if a file is missing, broken, or lasts longer or shorter than its line says.
+        DataError: if a file is missing or broken, or its duration differs from its line.
     """
     files = {
         entry[f"{whose}audio_filepath"]: (entry["where"], entry.get(f"{whose}duration"))
@@ -188,8 +188,8 @@ def headers(folder: Path, entries: list[dict[str, Any]], prefixes: Sequence[str]
     return cast(dict[str, Header], found)
 
 
-def _header(file: Path, where: str, said_seconds: float | None) -> Header | DataError:
-    """A file's header, checked against the manifest, or what is wrong with it: all are told together."""
+def _header(file: Path, where: str, stated_seconds: float | None) -> Header | DataError:
+    """Return a file's header after a check, or its error: all errors are reported together."""
     if not file.is_file():
         return DataError(f"{where} names the audio file {file}, which is missing: restore it or remove the line")
     try:
@@ -198,10 +198,11 @@ def _header(file: Path, where: str, said_seconds: float | None) -> Header | Data
         return DataError(f"{where} names {file}, which is no readable audio ({error}): replace it or remove the line")
     seconds = info.frames / info.samplerate
     if info.frames == 0:
-        return DataError(f"{where} names {file}, which holds no sample: replace it or remove the line")
-    if said_seconds is not None and abs(seconds - said_seconds) > DURATION_TOLERANCE_SECONDS:
+        return DataError(f"{where} names {file}, which contains no samples: replace it or remove the line")
+    if stated_seconds is not None and abs(seconds - stated_seconds) > DURATION_TOLERANCE_SECONDS:
         return DataError(
-            f"{where} says that {file} lasts {said_seconds} s, but it holds {seconds:.2f} s: replace it or mend the line"
+            f"{where} states {stated_seconds} s for {file}, but the file has {seconds:.2f} s: "
+            "replace it or correct the line"
         )
     return Header(info.frames, info.samplerate)
 
@@ -212,10 +213,10 @@ def _recording(name: str, file: Path, header: Header) -> Recording:
 
 
 def _cut(folder: Path, entry: dict[str, Any], headers: dict[str, Header], lower_case: bool) -> MonoCut:
-    """The cut of one manifest line."""
+    """Return the cut of one manifest line."""
     name, text, words = entry["id"], entry["text"], _normalised_words(entry["words"], lower_case)
     recording = _recording(name, folder / entry["audio_filepath"], headers[entry["audio_filepath"]])
-    # AlignmentItem's own constructor cannot be given an end.
+    # AlignmentItem takes a duration, not an end.
     items = None if words is None else [AlignmentItem(word.text, word.begin, word.end - word.begin) for word in words]
     supervision = SupervisionSegment(
         id=name,
@@ -242,7 +243,7 @@ def _normalised_words(words: list[Word] | None, lower_case: bool) -> list[Word] 
 
 
 def words_of(cut: MonoCut) -> list[Word] | None:
-    """A cut's words with their times, None where the manifest has none."""
+    """Return a cut's words with their times; None if the manifest has none."""
     alignment = cut.supervisions[0].alignment
     return None if alignment is None else [Word(item.symbol, item.start, item.end) for item in alignment["word"]]
 
@@ -250,10 +251,10 @@ def words_of(cut: MonoCut) -> list[Word] | None:
 def choose(
     cuts: Iterable[MonoCut], split: str | None, refuse: Callable[[MonoCut], str | None], manifest: str
 ) -> tuple[list[MonoCut], Counter[str]]:
-    """The utterances of a split that may be used, and how many may not, by reason.
+    """Return the usable utterances of a split, and the number of unusable ones by reason.
 
     Raises:
-        DataError: if none is left; the message has the counts.
+        DataError: if none is usable; the message contains the counts.
     """
     everything = list(cuts)
     members = [cut for cut in everything if cut.custom["split"] == split]
@@ -265,6 +266,7 @@ def choose(
         found = ", ".join(f"{name} {count}" for name, count in sorted(splits.items())) or "nothing at all"
         why = "; ".join(f"{count} {reason}" for reason, count in dropped.items()) or "none of its lines has this split"
         raise DataError(
-            f"no utterance of split {split!r} in {manifest} is left ({why}). It holds: {found}. Change the split or the limits"
+            f"no utterance of split {split!r} in {manifest} is usable ({why}). It contains: {found}. "
+            "Change the split or the limits"
         )
     return kept, dropped

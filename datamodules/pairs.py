@@ -1,4 +1,4 @@
-"""Pairs of recordings, one right and one wrong: a model that knows the language finds the right one likelier."""
+"""Data module of pairs of a right and a wrong recording, whose likelihoods are compared."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ PairBatch = tuple[SpeechBatch, SpeechBatch]
 
 @dataclass(frozen=True)
 class Pair:
-    """A line of a manifest of pairs.
+    """Line of a manifest of pairs.
 
     Attributes:
-        id: Unique in its manifest.
-        group: What results are told for, such as a task or a kind of error.
-        files: The right recording and the wrong one.
-        texts: What is said in them; None where it is unknown.
-        context_seconds: How long both begin alike; 0 where they do not.
-        seconds: How long the longer one is.
+        id: Id, unique in the manifest.
+        group: Group of the results, such as a task or a kind of error.
+        files: The right and the wrong recording.
+        texts: Their texts; None if unknown.
+        context_seconds: Duration of the beginning that both share; 0 if there is none.
+        seconds: Duration of the longer recording.
     """
 
     id: str
@@ -58,13 +58,15 @@ def read_pairs(path: str | Path, lower_case: bool = True) -> list[Pair]:
     """Read a manifest of pairs and the header of every audio file that it names.
 
     Args:
-        path: JSONL; a line has ``id``, ``group``, ``positive_audio_filepath`` and ``negative_audio_filepath`` (relative to the manifest's
-            folder), ``positive_text`` and ``negative_text`` (may be null) and ``context_seconds`` (how long both begin alike, or 0), and
-            may have ``positive_duration`` and ``negative_duration``.
-        lower_case: Whether texts are brought to lower case.
+        path: JSONL file. A line has ``id``, ``group``, ``positive_audio_filepath`` and ``negative_audio_filepath``
+            (relative to the manifest's folder), ``positive_text`` and ``negative_text`` (can be null), and
+            ``context_seconds`` (duration of the shared beginning, or 0). It can have ``positive_duration`` and
+            ``negative_duration``.
+        lower_case: Whether to convert texts to lower case.
 
     Raises:
-        DataError: on a missing manifest or audio file, a line that is not what it should be, or broken audio; the message names the line.
+        DataError: if the manifest or an audio file is missing, a line is invalid, or audio is broken; the message names
+            the line.
     """
     path = Path(path)
     with about_file(path):
@@ -74,12 +76,12 @@ def read_pairs(path: str | Path, lower_case: bool = True) -> list[Pair]:
 
 
 def _pair(folder: Path, entry: dict[str, Any], found: dict[str, Header], lower_case: bool) -> Pair:
-    """The pair of one line."""
+    """Return the pair of one line."""
     files = [entry[f"{side}_audio_filepath"] for side in SIDES]
     seconds = [found[file].seconds for file in files]
     context = float(entry["context_seconds"])
     if not 0 <= context < min(seconds):
-        bound = f"below {min(seconds):.2f}, what the shorter recording lasts"
+        bound = f"below {min(seconds):.2f}, the duration of the shorter recording"
         raise DataError(f"{entry['where']} has {context} as 'context_seconds', which should be from 0 to {bound}")
     texts = [None if (text := entry[f"{side}_text"]) is None else normalised(text, lower_case) for side in SIDES]
     return Pair(
@@ -88,18 +90,18 @@ def _pair(folder: Path, entry: dict[str, Any], found: dict[str, Header], lower_c
 
 
 class PairsDataModule(LightningDataModule):
-    """Gives pairs of recordings to compare; nothing is trained on them.
+    """Pairs of recordings for an evaluation, without training data.
 
     Args:
-        manifest: JSONL manifest of pairs, as ``spectron prepare pairs`` writes it.
-        groups: The groups to take; None takes all.
-        batch_size: Pairs in a batch.
+        manifest: JSONL manifest of pairs, as written by ``spectron prepare pairs``.
+        groups: Groups to use; None uses all.
+        batch_size: Pairs per batch.
         max_seconds: Pairs with a longer recording are left out.
-        lower_case: Whether texts are brought to lower case.
+        lower_case: Whether to convert texts to lower case.
 
     Attributes:
-        rates: Sample rates of the batches; to be set before batches are asked for.
-        pairs: What is used, in order of length, so that little of a batch is padding.
+        rates: Sample rates of the batches, which must be set before ``item_batches``.
+        pairs: The used pairs, sorted by length to reduce padding.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class PairsDataModule(LightningDataModule):
         self.pairs: list[Pair] = []
 
     def setup(self, stage: str) -> None:
-        """Read the manifest and look at every file that it names.
+        """Read the manifest and check every file that it names.
 
         Raises:
             DataError: if a group does not exist, or nothing is left.
@@ -149,15 +151,18 @@ class PairsDataModule(LightningDataModule):
         self.pairs = sorted(used, key=lambda pair: (pair.seconds, pair.id))
 
     def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of the manifest."""
+        """Return the SHA-256 of the manifest."""
         return {self.manifest: fingerprint(self.manifest)}
 
     def item_ids(self, size: int | None = None) -> list[str]:
-        """Ids of the pairs that ``item_batches`` gives, in its order."""
+        """Return the ids of the pairs of ``item_batches`` in the same order."""
         return [pair.id for pair in self._chosen(size)]
 
     def item_batches(self, size: int | None = None) -> Sequence[PairBatch]:
-        """All pairs, or ``size`` of them spread over all lengths: the right recordings and the wrong ones, with the same ids."""
+        """Return batches of all pairs, or of ``size`` pairs evenly spaced over all lengths.
+
+        Each batch is two batches with equal ids: the right and the wrong recordings.
+        """
         if self.rates is None:
             raise ValueError("rates must be set before batches are asked for")
         chosen = self._chosen(size)
@@ -171,13 +176,13 @@ class PairsDataModule(LightningDataModule):
 
 
 class PairBatches(Sequence[PairBatch]):
-    """Batches that are read when they are asked for; the last one stays at hand.
+    """Batches of pairs that are read on access; the last one is cached.
 
-    What both recordings begin with is the prompt, the rest of each its continuation. The group stands under ``splits``; pairs that
-    cannot be read are left out of both sides and named in ``skipped``.
+    The shared beginning is the prompt, and the rest of each recording is its continuation. ``splits`` contains the
+    groups. Unreadable pairs are left out of both sides and listed in ``skipped``.
 
     Args:
-        places: The pairs, batch by batch.
+        places: Pairs of each batch.
         rates: Sample rates of prompts and continuations.
     """
 
@@ -186,11 +191,11 @@ class PairBatches(Sequence[PairBatch]):
         self._read = lru_cache(maxsize=1)(self._both)
 
     def __len__(self) -> int:
-        """Number of batches."""
+        """Return the number of batches."""
         return len(self.places)
 
     def __getitem__(self, place: Any) -> Any:
-        """The batch of right recordings and the batch of wrong ones."""
+        """Return the batch of right recordings and the batch of wrong ones."""
         return self._read(range(len(self))[place])
 
     def _both(self, place: int) -> PairBatch:
@@ -209,7 +214,7 @@ class PairBatches(Sequence[PairBatch]):
 
 
 def _item(pair: Pair, which: int, rates: SampleRates) -> Item:
-    """One recording of a pair."""
+    """Return the item of one recording of a pair."""
     waveform, rate = read_audio(pair.files[which])
     at = round(pair.context_seconds * rate)
     return Item(

@@ -1,4 +1,4 @@
-"""Recordings alone, whole or in stretches, to train a vocoder: no text is needed."""
+"""Data module of recordings without text, whole or in segments, to train a vocoder."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Part:
 
     Args:
         manifest: JSONL manifest.
-        split: Its split; None takes the lines that name none.
-        repeat: How often a pass over the training data comes by each of them, to weigh a small corpus against a large one.
+        split: Split of the manifest; None takes the lines without a split.
+        repeat: How often an epoch contains each recording, to give a small corpus more weight.
     """
 
     manifest: str
@@ -39,22 +39,22 @@ class Part:
 
 
 class StretchMaker(ItemMaker):
-    """A stretch of a recording, drawn anew every time, as the continuation; the prompt is empty."""
+    """Maker with a random segment of a recording as continuation, and an empty prompt."""
 
     def __init__(self, seconds: float, held_out: set[str]) -> None:
         super().__init__(seconds)
         self.held_out = held_out
 
     def seconds(self, cut: MonoCut) -> float:
-        """A stretch is never longer than asked for."""
+        """Return the seconds of the segment."""
         return min(cut.duration, self.max_seconds)
 
     def refuse(self, cut: MonoCut, training: bool) -> str | None:
-        """A speaker that training must not hear."""
+        """Refuse recordings of held-out speakers."""
         return "of a held-out speaker" if cut.supervisions[0].speaker in self.held_out else None
 
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
-        """The stretch at the spectrogram's rate."""
+        """Read the segment at the sample rate of the spectrogram."""
         recording = cut.recording
         wanted = min(round(self.max_seconds * recording.sampling_rate), recording.num_samples)
         start = random.Random(seed).randint(0, recording.num_samples - wanted)
@@ -62,25 +62,25 @@ class StretchMaker(ItemMaker):
 
 
 class WholeMaker(ItemMaker):
-    """A whole recording as the continuation, with its text where there is one; the prompt is empty."""
+    """Maker with a whole recording and its text, if any, as continuation, and an empty prompt."""
 
     def make(self, cut: MonoCut, rates: SampleRates, seed: int) -> Item:
-        """The recording at the spectrogram's rate."""
+        """Read the recording at the sample rate of the spectrogram."""
         return _item(cut, 0, cut.recording.num_samples, rates)
 
 
 class RecordingsDataModule(SpeechDataModule):
-    """Gives stretches of recordings to train on and whole ones to validate on.
+    """Segments of recordings for training, and whole recordings for validation.
 
     Args:
-        train: What to train on.
-        val: What to validate on.
-        held_out: More recordings whose speakers training must not hear; those of ``val`` always are left out, too.
-        stretch_seconds: Length of a training stretch.
-        batching: How batches are made.
+        train: Training data.
+        val: Validation data. Their speakers are left out of training.
+        held_out: More recordings whose speakers are left out of training.
+        stretch_seconds: Duration of a training segment.
+        batching: Size and order of batches.
         max_seconds: Longer recordings are left out of validation.
-        max_broken_files: Audio files that may turn out unreadable before training stops.
-        corpus: The synthetic corpus to write first, where manifests belong to one.
+        max_broken_files: Number of unreadable audio files at which training still continues.
+        corpus: Synthetic corpus of the manifests, which is written before the first use.
     """
 
     def __init__(
@@ -109,11 +109,11 @@ class RecordingsDataModule(SpeechDataModule):
         )
 
     def files(self) -> list[str]:
-        """Every manifest, those of the held-out speakers too."""
+        """Return all manifests, including those of held-out speakers."""
         return sorted({*super().files(), *(manifest for source in self.held_out for manifest in source.manifests)})
 
     def setup(self, stage: str) -> None:
-        """Read the manifests; first those whose speakers training must not hear."""
+        """Read the manifests, first those of held-out speakers."""
         for source in (*self.val_sources, *self.held_out):
             cuts = [
                 cut
@@ -126,7 +126,7 @@ class RecordingsDataModule(SpeechDataModule):
 
 
 def _item(cut: MonoCut, start: int, num_samples: int, rates: SampleRates) -> Item:
-    """A stretch of a recording without a prompt."""
+    """Return the item of a segment, without a prompt."""
     waveform, rate = read_audio(cut.recording.sources[0].source, start, num_samples)
     supervision = cut.supervisions[0]
     speech = resample(waveform, rate, rates.speech_hz)

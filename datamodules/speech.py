@@ -1,4 +1,4 @@
-"""What all data modules of speech share: manifests to training and validation batches, and the panel."""
+"""Base of the data modules of speech: manifests, training and validation batches, and the panel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Source:
-    """Utterances of one split of some manifests, the name of the maker that turns them into items, and how often a pass takes each."""
+    """Utterances of one split: manifests, split, name of the item maker, and number of uses per epoch."""
 
     manifests: list[str]
     split: str | None
@@ -38,22 +38,22 @@ class Source:
 
 
 class SpeechDataModule(EndlessDataModule):
-    """Base of the data modules of speech; a subclass says which splits it uses and what an utterance becomes.
+    """Base of the data modules of speech; a subclass defines the splits and the items.
 
     Args:
-        makers: What utterances become, by name.
-        train: What training draws from, mixed.
-        val: What validation goes through, one loader each.
-        batching: How batches are made.
-        lower_case: Whether transcripts are brought to lower case.
-        max_broken_files: Audio files that may turn out unreadable before training stops.
-        corpus: The synthetic corpus to write first, where the manifests belong to one.
-        text: Batches of text alone to mix into the training stream.
+        makers: Makers of items by name.
+        train: Training data, which are mixed.
+        val: Validation data, with one loader each.
+        batching: Size and order of batches.
+        lower_case: Whether to convert transcripts to lower case.
+        max_broken_files: Number of unreadable audio files at which training still continues.
+        corpus: Synthetic corpus of the manifests, which is written before the first use.
+        text: Text-only batches to mix into the training stream.
 
     Attributes:
-        report: Utterances used and dropped, by split and reason.
-        broken: What was wrong with each utterance that could not be read, by id.
-        rates: Sample rates of the batches; None asks the module that is trained.
+        report: Number of used and dropped utterances, by split and reason.
+        broken: Error of each unreadable utterance, by id.
+        rates: Sample rates of the batches; None means those of the trained module.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class SpeechDataModule(EndlessDataModule):
         self.val_lines: list[str] = []
 
     def setup(self, stage: str) -> None:
-        """Read the manifests and texts that a stage needs and check every file that they name."""
+        """Read the manifests and texts of a stage, and check every file that they name."""
         read: dict[str, list[MonoCut]] = {}
         if not self.val_cuts:
             self.val_cuts = [self._cuts(source, False, read) for source in self.val_sources]
@@ -102,7 +102,7 @@ class SpeechDataModule(EndlessDataModule):
                 rank_zero_info(f"text alone: {len(self.train_lines)} lines, in {self.text.ratio:.0%} of the batches")
 
     def _cuts(self, source: Source, training: bool, read: dict[str, list[MonoCut]]) -> list[MonoCut]:
-        """The usable utterances of a source; what was dropped is reported."""
+        """Return the usable utterances of a source, and report the dropped ones."""
         maker = self.makers[source.maker]
         for manifest in source.manifests:
             if manifest not in read:
@@ -110,8 +110,8 @@ class SpeechDataModule(EndlessDataModule):
         cuts = [cut for manifest in source.manifests for cut in read[manifest]]
         if twice := repeated(cut.id for cut in cuts):
             raise DataError(
-                f"{', '.join(source.manifests)}: the id {twice[0]!r} stands in more than one of them ({len(twice)} ids in all), and "
-                "results are told apart by ids: put something in front of one's"
+                f"{', '.join(source.manifests)}: the id {twice[0]!r} is in several manifests ({len(twice)} such ids), "
+                "but results need unique ids: add a prefix to the ids of one manifest"
             )
         with about_file(source.manifests[0]):
             kept, dropped = choose(
@@ -133,13 +133,13 @@ class SpeechDataModule(EndlessDataModule):
         )
 
     def manifests(self) -> list[str]:
-        """Every manifest, once."""
+        """Return all manifests without repetition."""
         return sorted(
             {manifest for source in (*self.train_sources, *self.val_sources) for manifest in source.manifests}
         )
 
     def files(self) -> list[str]:
-        """Every manifest and text file."""
+        """Return all manifests and text files."""
         return [
             *self.manifests(),
             *(file for source in self._lines_from() if isinstance(source, TextFiles) for file in source.files),
@@ -150,7 +150,7 @@ class SpeechDataModule(EndlessDataModule):
         return [source for source in sources if source is not None]
 
     def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of every manifest, and what the lines of text say of themselves."""
+        """Return the SHA-256 of every manifest, and the fingerprints of the text sources."""
         texts = {name: value for source in self._lines_from() for name, value in source.fingerprint().items()}
         return {manifest: fingerprint(manifest) for manifest in self.manifests()} | texts
 
@@ -163,56 +163,56 @@ class SpeechDataModule(EndlessDataModule):
         return hashlib.sha256(repr((*what, *mixed)).encode()).hexdigest()
 
     def data_fingerprint(self) -> str:
-        """Hash of the training utterances and the batching."""
+        """Return a hash of the training utterances and the batching."""
         return self._data_fingerprint
 
     @cached_property
     def epochs(self) -> BucketedEpochs:
-        """The batches of each pass over the training data."""
+        """Return the training batches by epoch."""
         return BucketedEpochs(self.train_cuts, self.seconds, self.batching)
 
     def lengths(self, validation_only: bool = False) -> Iterator[SpokenLength]:
-        """How long every utterance may be, those of training and of validation."""
+        """Return the possible lengths of all training and validation utterances."""
         for cuts in (*self.val_cuts, *([] if validation_only else [self.train_cuts])):
             for cut in cuts:
                 yield from self.makers[cut.custom[MAKER]].lengths(cut)
 
     def lines(self) -> Iterator[str]:
-        """Every line of text alone."""
+        """Return all lines of text-only batches."""
         yield from self.train_lines
         yield from self.val_lines
 
     @cached_property
     def interleaved(self) -> Interleaved | None:
-        """The batches of text between those of speech."""
+        """Return the text-only batches and their places; None without text."""
         if self.text is None:
             return None
         share = Fraction(self.text.ratio).limit_denominator(10_000)  # 0.1 is a tenth, not the nearest binary fraction
         return Interleaved(LineBatches(self.train_lines, self.text.batch_size, self.batching.seed), share)
 
     def seconds(self, cut: MonoCut) -> float:
-        """Speech in a cut's item."""
+        """Return the seconds of speech in the item of a cut."""
         return self.makers[cut.custom[MAKER]].seconds(cut)
 
     @property
     def dataset(self) -> SpeechDataset:
-        """Reads batches at the rates that the trained module asks for."""
+        """Return the dataset, which reads batches at the sample rates of the trained module."""
         rates = self.rates or cast(Any, self.trainer).lightning_module.sample_rates()
         return SpeechDataset(self.makers, rates, self.batching.seed)
 
     def train_dataloader(self) -> DataLoader:
-        """The endless stream."""
+        """Return the loader of the endless training stream."""
         return self.endless(WithText(self.dataset), self.epochs, self.interleaved)
 
     def val_dataloader(self) -> list[DataLoader]:
-        """One loader a split, and one of text alone where there is any; the same batches every time."""
+        """Return one loader per split, and one of text if there is any; the batches are equal every time."""
         batches: list[list[Any]] = [list(self._in_order(by_length(cuts, self.seconds))) for cuts in self.val_cuts]
         if self.text is not None and self.val_lines:
             batches.append([("validation", lines) for lines in in_order(self.val_lines, self.text.batch_size)])
         return [self.loader(WithText(self.dataset), self.share(of_one)) for of_one in batches]
 
     def _in_order(self, cuts: Sequence[MonoCut]) -> Iterator[tuple[str, list[MonoCut]]]:
-        """Validation batches of cuts as they come; draws in them depend on the utterance alone."""
+        """Yield validation batches of cuts in their order; random choices depend only on the utterance."""
         limit = self.batching
         batch: list[MonoCut] = []
         longest = 0.0
@@ -226,7 +226,7 @@ class SpeechDataModule(EndlessDataModule):
             yield "validation", batch
 
     def _chosen(self, size: int | None) -> list[MonoCut]:
-        """A fixed choice of validation items: all, or as many of each split, evenly spaced over it."""
+        """Return a fixed choice of validation items: all, or equally many of each split, evenly spaced."""
         chosen: list[MonoCut] = []
         for number, cuts in enumerate(self.val_cuts):
             share = len(cuts) if size is None else min(len(cuts), (size - len(chosen)) // (len(self.val_cuts) - number))
@@ -234,15 +234,18 @@ class SpeechDataModule(EndlessDataModule):
         return chosen
 
     def item_ids(self, size: int | None = None) -> list[str]:
-        """Ids of the validation items that ``item_batches`` gives, in its order."""
+        """Return the ids of the items of ``item_batches`` in the same order."""
         return [cut.id for cut in by_length(self._chosen(size), self.seconds)]
 
     def item_batches(self, size: int | None = None) -> BatchesOnDemand:
-        """Validation items, all or ``size`` of them as in a panel, in batches of similar length that are read when they are asked for."""
+        """Return batches of all validation items, or of ``size`` items as in a panel.
+
+        The items of a batch have similar lengths, and a batch is read on access.
+        """
         return BatchesOnDemand(self.dataset, list(self._in_order(by_length(self._chosen(size), self.seconds))))
 
     def panel(self, size: int) -> list[SpeechBatch]:
-        """A fixed choice of validation items in batches on the CPU: as many of each split, evenly spaced over it."""
+        """Return CPU batches of a fixed choice of validation items: equally many of each split, evenly spaced."""
         dataset = self.dataset
         batches = [dataset[index] for index in self._in_order(self._chosen(size))]
         for batch in batches:
@@ -250,16 +253,16 @@ class SpeechDataModule(EndlessDataModule):
         return batches
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Count what could not be read; here, because workers cannot speak for the main process."""
+        """Count unreadable items here, in the main process, because worker processes cannot."""
         if isinstance(batch, SpeechBatch):
             self._note_broken(batch.skipped)
         return batch
 
     def _note_broken(self, skipped: list[str]) -> None:
-        """Name each broken file once, and stop beyond the limit.
+        """Log each broken file once, and stop above the limit.
 
         Raises:
-            TrainingError: if more files are broken than the limit allows.
+            TrainingError: if more than ``max_broken_files`` files are broken.
         """
         new = [line for line in skipped if line.partition(": ")[0] not in self.broken]
         for line in new:
@@ -269,11 +272,11 @@ class SpeechDataModule(EndlessDataModule):
             self.trainer.logger.log_metrics({"data/broken_files": len(self.broken)}, step=self.trainer.global_step)
         if len(self.broken) > self.max_broken_files:
             raise TrainingError(
-                f"{len(self.broken)} audio files could not be read, more than max_broken_files={self.max_broken_files}; the last: "
-                f"{list(self.broken.values())[-1]}. Restore the files or raise the limit"
+                f"{len(self.broken)} audio files are unreadable, more than max_broken_files={self.max_broken_files}; "
+                f"the last: {list(self.broken.values())[-1]}. Restore the files or raise the limit"
             )
 
 
 def by_length(cuts: Sequence[MonoCut], seconds: Any) -> list[MonoCut]:
-    """Cuts in order of length, so that little of a batch is padding."""
+    """Return the cuts sorted by length, which reduces padding."""
     return sorted(cuts, key=lambda cut: (seconds(cut), cut.id))

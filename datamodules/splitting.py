@@ -1,4 +1,4 @@
-"""Where an utterance is cut into a prompt and its continuation, and which words fall on which side."""
+"""Split of an utterance, and of its words, into prompt and continuation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from spectron.errors import ConfigError
 
 @dataclass
 class Splitting:
-    """How utterances are cut in two.
+    """Rules for the cut between prompt and continuation.
 
     Args:
-        prompt_seconds: Length of the prompt: a number, or ``[low, high]`` between which it is drawn anew each time.
-        word_boundary: Move the cut to the nearest place between two words.
-        min_continuation_seconds: Shorter continuations are not used.
-        require_words: Refuse utterances without word times. Without them the transcripts of both halves are unknown: if False they
-            are empty.
+        prompt_seconds: Duration of the prompt: a number, or a range ``[low, high]`` of which it is drawn at every use.
+        word_boundary: Whether to move the cut to the nearest place between two words.
+        min_continuation_seconds: Shortest continuation; utterances that are too short for it are left out.
+        require_words: Whether to refuse utterances without word times. If False, the texts of both sides of such an
+            utterance are empty, because they are unknown.
     """
 
     prompt_seconds: float | tuple[float, float] = 3.0
@@ -39,21 +39,21 @@ class Splitting:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Shortest and longest prompt asked for, in seconds."""
+        """Return the shortest and the longest prompt in seconds."""
         if isinstance(self.prompt_seconds, Sequence):
             low, high = self.prompt_seconds
             return low, high
         return self.prompt_seconds, self.prompt_seconds
 
     def allows(self, seconds: float, words: Sequence[Word] | None) -> bool:
-        """Whether an utterance is long enough for a prompt and a continuation."""
+        """Return whether an utterance is long enough for a prompt and a continuation."""
         latest = seconds - self.min_continuation_seconds
         return latest >= self.bounds[0] and (
             not self.word_boundary or any(begin <= latest for begin, _ in _gaps(words or ()))
         )
 
     def cut_at(self, seconds: float, words: Sequence[Word] | None, seed: int) -> float:
-        """Where an utterance is cut, in seconds; the seed draws the length where a range is given."""
+        """Return the time of the cut in seconds; the seed draws it if the prompt has a range."""
         low, high = self.bounds
         latest = seconds - self.min_continuation_seconds
         wanted = random.Random(seed).uniform(low, min(high, latest)) if low < high else low
@@ -64,16 +64,16 @@ class Splitting:
 
 
 def _gaps(words: Sequence[Word]) -> list[tuple[float, float]]:
-    """The stretches between words, in seconds: empty ones too, where words touch."""
+    """Return begin and end of the gaps between words in seconds; adjacent words have an empty gap."""
     return [(left.end, max(left.end, right.begin)) for left, right in pairwise(words)]
 
 
 def split_words(words: Sequence[Word], at: float) -> tuple[list[Word], list[Word]]:
-    """The words on both sides of a cut, each with its times there: a word belongs to the side on which its middle lies."""
+    """Return the words before and after a cut, with times on their side; the middle of a word decides its side."""
     count = sum((word.begin + word.end) / 2 < at for word in words)
     return list(words[:count]), [Word(word.text, word.begin - at, word.end - at) for word in words[count:]]
 
 
 def text_of(words: Sequence[Word]) -> str:
-    """Words as a transcript."""
+    """Return the words as a transcript."""
     return " ".join(word.text for word in words)

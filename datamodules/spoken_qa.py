@@ -1,4 +1,4 @@
-"""Spoken questions with accepted answers, and spoken ones to learn from."""
+"""Data module of spoken questions with accepted answers, and with spoken answers for training."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ QUESTION, CONTINUATION = "question", "continuation"
 
 @dataclass
 class ContinuationData:
-    """Plain speech mixed into the training stream of questions, to be continued.
+    """Speech continuation that is mixed into the training stream of questions.
 
     Args:
         manifest: JSONL manifest.
         train_split: Split to train on.
-        splitting: Where utterances are cut.
+        splitting: Rules for the cut.
     """
 
     manifest: str
@@ -31,22 +31,22 @@ class ContinuationData:
 
 
 class SpokenQADataModule(SpeechDataModule):
-    """Gives spoken questions as prompts and their spoken answers as continuations.
+    """Spoken questions as prompts, and their spoken answers as continuations.
 
-    A question without a spoken answer has an empty continuation in validation, and is not trained on.
+    A question without a spoken answer has an empty continuation in validation, and is not used in training.
 
     Args:
-        manifest: JSONL manifest, or several.
-        train_split: Split to train on; a test set that is only validated on needs none.
+        manifest: One or several JSONL manifests.
+        train_split: Split to train on; it can be missing in a test set that is used only for validation.
         val_splits: Splits to validate on.
-        continuation_data: Other speech to train on in the same stream.
-        repeat: How often a pass over the training data takes each question.
-        batching: How batches are made; a question counts with its answer.
+        continuation_data: Speech continuation to mix into the training stream.
+        repeat: How often an epoch contains each question.
+        batching: Size and order of batches; the duration of a question includes its answer.
         max_seconds: Longer items are left out.
-        lower_case: Whether transcripts are brought to lower case.
-        max_broken_files: Audio files that may turn out unreadable before training stops.
-        corpus: The synthetic corpus to write first, where the manifest belongs to one.
-        text: Batches of text alone to mix into the training stream.
+        lower_case: Whether to convert transcripts to lower case.
+        max_broken_files: Number of unreadable audio files at which training still continues.
+        corpus: Synthetic corpus of the manifest, which is written before the first use.
+        text: Text-only batches to mix into the training stream.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""One endless stream of training batches that can be taken up again at any batch, exactly.
+"""Endless stream of training batches that can be resumed exactly at any batch.
 
-What a batch holds depends on the seed and on its place in the stream alone. A checkpoint keeps how many batches were consumed, not
-how many were fetched: workers read ahead.
+The content of a batch depends only on the seed and on its place in the stream. A checkpoint stores the number of
+consumed batches, not of fetched ones, because workers read ahead.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Batch = TypeVar("Batch")
 
 @dataclass
 class Batching:
-    """How utterances are put together.
+    """Size and order of batches.
 
     Args:
-        batch_seconds: Most speech in a batch: its longest item times the number of items.
-        max_items: Most items in a batch; None sets no limit.
-        num_buckets: Batches are drawn from this many groups of like duration, fewer where there is little data.
-        num_workers: Processes that read ahead.
-        seed: Draws the order of utterances, and lengths of prompts.
+        batch_seconds: Maximum speech in a batch, including padding: its longest item times the number of items.
+        max_items: Maximum number of items in a batch; None sets no limit.
+        num_buckets: Number of groups of similar duration from which batches are drawn; fewer with little data.
+        num_workers: Number of processes that read ahead.
+        seed: Seed of the order of utterances and of the durations of prompts.
     """
 
     batch_seconds: float = 60.0
@@ -56,14 +56,14 @@ class Batching:
 
 
 class SpeechSeconds(TimeConstraint):
-    """lhotse's limit on a batch, kept to the letter: no batch is larger, padding included.
+    """Strict version of lhotse's limit: no batch is larger, including padding.
 
-    lhotse looks at the longest item so far, and a longer one that comes last then breaks the limit; this looks at the longest item
-    that the bucket may hold. A question counts with its answer.
+    lhotse uses the longest item so far, so a longer last item exceeds the limit. This class uses the longest item that
+    the bucket can contain. The duration of a question includes its answer.
 
     Args:
         batching: The limits.
-        measure: Seconds of speech of an item.
+        measure: Function that returns the seconds of speech of an item.
     """
 
     def __init__(self, batching: Batching, measure: Callable[[MonoCut], float]) -> None:
@@ -73,25 +73,25 @@ class SpeechSeconds(TimeConstraint):
         self.edges: list[float] = []
 
     def measure_length(self, example: MonoCut) -> float:
-        """Seconds of speech of an item."""
+        """Return the seconds of speech of an item."""
         return self.measure(example)
 
     def add(self, example: MonoCut) -> None:
-        """Count an item in, as long as its bucket's longest."""
+        """Count an item with the longest duration of its bucket."""
         self.longest_seen = max(self.longest_seen, self.edges[bisect_left(self.edges, self.measure(example))])
         self.num_cuts += 1
 
 
 class BucketedEpochs:
-    """Batches of one pass over the data after another, each pass in an order of its own.
+    """Batches over endless epochs, each epoch in another order.
 
     Args:
         cuts: The utterances.
-        measure: Seconds of speech of one.
+        measure: Function that returns the seconds of speech of an utterance.
         batching: Limits and seed.
 
     Raises:
-        ConfigError: if an utterance is longer than a batch may be.
+        ConfigError: if an utterance is longer than the limit of a batch.
     """
 
     def __init__(self, cuts: Sequence[MonoCut], measure: Callable[[MonoCut], float], batching: Batching) -> None:
@@ -104,7 +104,8 @@ class BucketedEpochs:
         self.cuts = list(cuts)
         self.limit = SpeechSeconds(batching, measure)
         self.seed = batching.seed
-        # A pass leaves a rest in every bucket: with fewer than four full batches in one, rests would be a large part of all batches.
+        # An epoch ends with an incomplete batch in every bucket. At least four full batches per bucket keep their
+        # fraction small.
         room = int(sum(map(measure, cuts)) / (4 * batching.batch_seconds))
         buckets = min(batching.num_buckets, room, len(cuts))
         bins = (
@@ -114,8 +115,8 @@ class BucketedEpochs:
         self.bins = bins or [longest]
 
     def __call__(self, epoch: int) -> Iterator[list[MonoCut]]:
-        """The batches of one pass; the seed and its number are all that it depends on."""
-        # A new sampler for every pass: one that has run before carries state over.
+        """Yield the batches of one epoch, which depend only on the seed and the number of the epoch."""
+        # A new sampler for every epoch, because a used sampler has a state.
         sampler = DynamicBucketingSampler(
             random.Random(seed_of(self.seed, "order", epoch)).sample(self.cuts, len(self.cuts)),
             constraint=self.limit.copy(),
@@ -124,24 +125,24 @@ class BucketedEpochs:
             world_size=1,
             rank=0,
             seed=seed_of(self.seed, "buckets", epoch),
-            # Without this lhotse ends a pass at the first empty bucket that it happens to choose, and drops what the others hold.
+            # Otherwise lhotse ends the epoch when it chooses an empty bucket, and drops the other buckets' items.
             sync_buckets=True,
         )
         yield from map(list, sampler)
 
 
 class EndlessSampler(Sampler, Generic[Batch]):
-    """Yields ``(place, batch)`` for the places of one rank, from a place on and without end.
+    """Endless sampler of ``(place, batch)`` for the places of one rank.
 
     Args:
-        epoch: The batches of the n-th pass over the data, on all ranks together.
+        epoch: Function that returns the batches of the n-th epoch, for all ranks together.
         start: First place to yield.
-        starts: Places at which passes begin, as far as they are known; grows as the stream goes on, and spares going through old
-            passes again.
-        rank: Which process this is.
-        world_size: How many there are; they take places in turn.
-        text: Batches of text between those of the passes, which are counted as if there were none: the same come in the same order,
-            with the same draws, whatever is mixed in.
+        starts: Known first places of the epochs. The list grows with the stream, so that resuming does not iterate over
+            earlier epochs.
+        rank: Number of this process.
+        world_size: Number of processes, which take places in turn.
+        text: Text-only batches between the others. The others are numbered without them, so their order and their
+            random choices do not depend on the text.
     """
 
     def __init__(
@@ -161,11 +162,11 @@ class EndlessSampler(Sampler, Generic[Batch]):
         self.text = text
 
     def before(self, place: int) -> int:
-        """Batches of the passes before a place."""
+        """Return the number of batches before a place, without text."""
         return place - (self.text.before(place) if self.text else 0)
 
     def __iter__(self) -> Iterator[tuple[int, Batch | list[str]]]:
-        """Start over at ``start``."""
+        """Yield places and batches from ``start`` on."""
         passes = self._passes(self.before(self.start))
         for place in count(self.start):
             lines = self.text.at(place) if self.text else None
@@ -174,7 +175,7 @@ class EndlessSampler(Sampler, Generic[Batch]):
                 yield numbered
 
     def _passes(self, start: int) -> Iterator[tuple[int, Batch]]:
-        """The batches of the passes with their numbers, from one on."""
+        """Yield the batches of all epochs with their numbers, from ``start`` on."""
         number = bisect_right(self.starts, start) - 1
         while True:
             place = self.starts[number]
@@ -190,7 +191,7 @@ class EndlessSampler(Sampler, Generic[Batch]):
 
 
 class EndlessDataModule(LightningDataModule):
-    """A data module whose training batches are one endless stream, and that goes on with it after a resume."""
+    """Data module with an endless stream of training batches, which continues after resuming."""
 
     def __init__(self, seed: int, num_workers: int, corpus: SyntheticCorpus | None = None) -> None:
         super().__init__()
@@ -201,10 +202,10 @@ class EndlessDataModule(LightningDataModule):
         self.resumed: dict[str, Any] = {"consumed": 0, "steps": 0, "starts": [0]}
 
     def prepare_data(self) -> None:
-        """Write the synthetic corpus where one is asked for and not there yet.
+        """Write the synthetic corpus, if there is one and it is not written yet.
 
         Raises:
-            DataError: before that, if a file is missing that it will not hold.
+            DataError: before writing, if a file is missing that is not part of the corpus.
         """
         for file in map(Path, self.files()):
             if not file.is_file() and not (self.corpus is not None and self.corpus.writes(file)):
@@ -214,23 +215,24 @@ class EndlessDataModule(LightningDataModule):
 
     @abstractmethod
     def files(self) -> list[str]:
-        """The manifests and texts that it reads."""
+        """Return the manifests and texts that the data module reads."""
 
     @abstractmethod
     def data_fingerprint(self) -> str:
-        """Identifies the training data and its order: a stream goes on only over the same."""
+        """Return a hash of the training data and its order; a stream can only be resumed with an equal hash."""
 
     def endless(
         self, dataset: Dataset, epoch: Callable[[int], Iterator[Any]], text: Interleaved | None = None
     ) -> DataLoader:
-        """The training loader, from where the last checkpoint stopped, with any batches of text in between.
+        """Return the training loader, which continues after the last checkpoint.
 
         Raises:
-            DataError: if the training data is not the checkpoint's.
+            DataError: if the training data differs from the checkpoint's.
         """
         if self.resumed.get("data", self.data_fingerprint()) != self.data_fingerprint():
             raise DataError(
-                "the training data or its batching has changed since the checkpoint, so the run cannot go on: start a new run"
+                "the training data or its batching has changed since the checkpoint, so the run cannot be resumed: "
+                "start a new run"
             )
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
@@ -241,7 +243,7 @@ class EndlessDataModule(LightningDataModule):
         return self.loader(dataset, self.sampler)
 
     def loader(self, dataset: Dataset, sampler: Sampler | Sequence[Any]) -> DataLoader:
-        """A loader whose dataset makes whole batches."""
+        """Return a loader of a dataset that returns whole batches."""
         return DataLoader(
             dataset,
             batch_size=None,
@@ -251,24 +253,25 @@ class EndlessDataModule(LightningDataModule):
         )
 
     def share(self, batches: list[Any]) -> list[Any]:
-        """This rank's validation batches."""
+        """Return the validation batches of this rank."""
         self.check_ranks()
         return batches[self.trainer.global_rank :: self.trainer.world_size] if self.trainer else batches
 
     def check_ranks(self) -> None:
-        """Lightning would put a sampler of its own in the place of ours.
+        """Check that Lightning does not replace the sampler.
 
         Raises:
-            ConfigError: if it was not told not to.
+            ConfigError: if ``use_distributed_sampler`` is true on several devices.
         """
         trainer = self.trainer
         if trainer and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise ConfigError(
-                "on several devices the data module shares out batches itself: set trainer.use_distributed_sampler to false"
+                "on several devices the data module distributes batches itself: "
+                "set trainer.use_distributed_sampler to false"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the stream was consumed, in batches of all ranks together."""
+        """Return the number of consumed batches of all ranks, and the first places of the epochs."""
         trainer = self.trainer
         if trainer is None or self.sampler is None:
             return dict(self.resumed)
@@ -278,5 +281,5 @@ class EndlessDataModule(LightningDataModule):
         return {"consumed": consumed, "steps": steps, "starts": starts, "data": self.data_fingerprint()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint stopped."""
+        """Resume the stream of a checkpoint."""
         self.resumed = dict(state_dict)

@@ -1,4 +1,4 @@
-"""Plain text, a line an example, for language models."""
+"""Data module of plain text for language models, one example per line."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from spectron.errors import ConfigError
 
 
 class TextDataModule(EndlessDataModule):
-    """Batches of lines.
+    """Batches of lines of text.
 
     Args:
-        train: Text file to train on, or several.
+        train: One or several text files to train on.
         val: Text file to validate on.
-        batch_size: Lines in a batch.
-        lower_case: Whether lines are brought to lower case.
-        seed: Draws the order of lines.
-        corpus: The synthetic corpus to write first, where the files belong to one.
+        batch_size: Lines per batch.
+        lower_case: Whether to convert lines to lower case.
+        seed: Seed of the order of lines.
+        corpus: Synthetic corpus of the files, which is written before the first use.
     """
 
     def __init__(
@@ -55,31 +55,31 @@ class TextDataModule(EndlessDataModule):
         return [normalised(line, self.lower_case) for line in TextFiles(file).lines()]
 
     def files(self) -> list[str]:
-        """The text files."""
+        """Return the text files."""
         return [*self.train_files, self.val_file]
 
     def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of every file."""
+        """Return the SHA-256 of every file."""
         return TextFiles(self.files()).fingerprint()
 
     def lines(self) -> Iterator[str]:
-        """Every line of training and validation."""
+        """Yield every line of training and validation."""
         yield from self.train_lines
         yield from self.val_lines
 
     @cached_property
     def batches(self) -> LineBatches:
-        """The batches of each pass over the training lines."""
+        """Return the training batches by epoch."""
         return LineBatches(self.train_lines, self.batch_size, self.seed)
 
     def data_fingerprint(self) -> str:
-        """Hash of the training lines and the batching."""
+        """Return a hash of the training lines and the batching."""
         return self.batches.fingerprint
 
     def train_dataloader(self) -> DataLoader:
-        """The endless stream."""
+        """Return the loader of the endless training stream."""
         return self.endless(WithText(), self.batches.epoch)
 
     def val_dataloader(self) -> DataLoader:
-        """All lines, in their order."""
+        """Return the loader of all validation lines in order."""
         return self.loader(WithText(), self.share(list(enumerate(in_order(self.val_lines, self.batch_size)))))

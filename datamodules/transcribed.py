@@ -1,4 +1,4 @@
-"""Whole utterances with their transcripts, to train a recogniser."""
+"""Data module of whole utterances with transcripts, to train a recogniser."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ TRANSCRIPTION = "transcription"
 
 
 class TranscribedSpeechDataModule(SpeechDataModule):
-    """Gives whole utterances as prompts, with their transcripts as the prompts' text.
+    """Whole utterances as prompts, with their transcripts as prompt texts.
 
     Args:
-        manifest: JSONL manifest, or several.
+        manifest: One or several JSONL manifests.
         train_split: Split to train on.
         val_split: Split to validate on.
-        batching: How batches are made.
+        batching: Size and order of batches.
         max_seconds: Longer utterances are left out.
-        lower_case: Whether transcripts are brought to lower case.
-        max_broken_files: Audio files that may turn out unreadable before training stops.
-        corpus: The synthetic corpus to write first, where the manifest belongs to one.
+        lower_case: Whether to convert transcripts to lower case.
+        max_broken_files: Number of unreadable audio files at which training still continues.
+        corpus: Synthetic corpus of the manifest, which is written before the first use.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A synthetic corpus so small that tests can speak it."""
+"""Fixtures of all tests: stores of runs, a small synthetic corpus, and tiny models by family."""
 
 import os
 import shutil
@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-# Before the first test starts threads: two processes of tests on two cores are faster with one thread each.
+# Set before torch starts its threads: two test processes on two cores are faster with one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def make_runs(tmp_path_factory):
-    """Returns a function that makes a folder of runs with an empty store: a copy, because making a database takes seconds."""
+    """Return a function that makes a folder of runs with an empty store.
+
+    The store is copied, because creating a database takes seconds.
+    """
     from mlflow import MlflowClient
 
     store = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -30,7 +33,7 @@ def make_runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, make_runs):
-    """One folder of runs for the module."""
+    """Set one folder of runs for the module."""
     folder = make_runs(tmp_path_factory.mktemp("module") / "runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECTRON_RUNS", str(folder))
@@ -40,17 +43,25 @@ def runs(tmp_path_factory, make_runs):
 
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory) -> Path:
-    """A finished corpus: two voices, few sentences."""
-    from spectron.datamodules.synthetic.corpus import write_corpus
-    from spectron.datamodules.synthetic.corpus_plan import CorpusSettings
+    """Write a corpus with two training voices, few sentences, and every seventh question of the validation splits."""
+    from spectron.datamodules.synthetic import corpus
+    from spectron.datamodules.synthetic.corpus_plan import CorpusSettings, Plan, plan_corpus
+
+    def thinned(settings: CorpusSettings) -> Plan:
+        # The settings cannot reduce the validation splits, whose synthesis would take most of the time.
+        plan = plan_corpus(settings)
+        plan.questions = [q for i, q in enumerate(plan.questions) if q.split == "train" or i % 7 == 0]
+        return plan
 
     folder = tmp_path_factory.mktemp("corpus") / "small"
-    write_corpus(folder, small_settings(CorpusSettings), workers=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "plan_corpus", thinned)
+        corpus.write_corpus(folder, small_settings(CorpusSettings), workers=0)
     return folder
 
 
 def small_settings(kind):
-    """The settings of the small corpus."""
+    """Return the settings of the small corpus, as an object of the given class."""
     sizes = {
         "voices": 2,
         "carriers": 12,
@@ -63,13 +74,13 @@ def small_settings(kind):
 
 
 def written_once(write: Callable[[str, Path], Path], folder: Path) -> Callable[[str], Path]:
-    """A function that gives the folder of a family's tiny model, written when it is first asked for."""
+    """Return a function that gives the folder of a family's tiny model and writes it at the first call."""
     return cache(lambda family: write(family, folder / family))
 
 
 @pytest.fixture(scope="session")
 def tiny_language_model(tmp_path_factory):
-    """Returns a function that gives the folder of a family's tiny causal LM, written once."""
+    """Return a function that gives the folder of a family's tiny causal LM, written once."""
     from language_models import write_language_model
 
     return written_once(write_language_model, tmp_path_factory.mktemp("language_models"))
@@ -77,7 +88,7 @@ def tiny_language_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
-    """Returns a function that gives the folder of a family's tiny speech encoder, written once."""
+    """Return a function that gives the folder of a family's tiny speech encoder, written once."""
     from speech_encoders import write_speech_encoder
 
     return written_once(write_speech_encoder, tmp_path_factory.mktemp("speech_encoders"))
@@ -85,7 +96,7 @@ def tiny_encoder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_judge(tmp_path_factory):
-    """Returns a function that gives the folder of a tiny recogniser or speaker encoder, written once."""
+    """Return a function that gives the folder of a tiny recogniser or speaker encoder, written once."""
     from speech_judges import write_speech_judge
 
     return written_once(write_speech_judge, tmp_path_factory.mktemp("speech_judges"))

@@ -1,4 +1,4 @@
-"""Room in a language model's positions: bounds against what batches really take, and errors that name the item and the cures."""
+"""Context length: bounds against the positions of real batches, and errors that name item and limit."""
 
 import json
 import math
@@ -11,7 +11,14 @@ from lightning import Trainer
 
 from spectron.audio.mel import MelConfig
 from spectron.batch import SpokenLength
-from spectron.context_length import Room, longest, require_room_for_decoding, require_room_for_speech, rooms
+from spectron.context_length import (
+    Need,
+    lengths_of,
+    longest,
+    need_of,
+    require_fits_context,
+    require_lines_fit_context,
+)
 from spectron.contracts import Decoding
 from spectron.datamodules import ContinuationDataModule, SpokenQADataModule, TextDataModule, TextMix
 from spectron.datamodules.splitting import Splitting
@@ -30,10 +37,10 @@ from spectron.vocoders import GriffinLimVocoder
 def module(tiny_language_model):
     torch.manual_seed(0)
     return SpectronModule(
-        FrameStackEncoder(16, stack=2),
-        CausalLanguageModel(source=str(tiny_language_model("llama"))),
-        partial(MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=3),
-        partial(GriffinLimVocoder, iterations=2),
+        encoder=FrameStackEncoder(16, stack=2),
+        language_model=CausalLanguageModel(source=str(tiny_language_model("llama"))),
+        head=partial(MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=3),
+        vocoder=partial(GriffinLimVocoder, iterations=2),
         loss_weights=LossWeights(text_only=0.5),
         optimisation=Optimisation(peak_learning_rate=1e-3, warmup_steps=1),
     )
@@ -49,7 +56,7 @@ def questions(small_corpus, **arguments):
 
 
 def taken(module, batch, monkeypatch):
-    """Positions of every row, as the language model is given them."""
+    """Return the positions of every row that the language model reads."""
     seen = []
     read = module.model.read
     monkeypatch.setattr(
@@ -60,12 +67,15 @@ def taken(module, batch, monkeypatch):
 
 
 def bound(module, length):
-    """What the check reckons that an utterance takes, all of its text tokenized."""
-    return longest(module.model.language_model, rooms(module.model, [length]), limit=0)[0]
+    """Return the positions that the check computes for an utterance, its whole text tokenized."""
+    lm = module.model.language_model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lm, "max_positions", 0)
+        return longest(lm, [need_of(module.model, length)]).positions
 
 
 @torch.no_grad()
-def test_the_bound_is_what_a_batch_takes_to_within_a_few(module, small_corpus, monkeypatch):
+def test_bound_is_exact_to_three_positions(module, small_corpus, monkeypatch):
     data = questions(small_corpus)
     data.rates = module.sample_rates()
     data.setup("validate")
@@ -80,7 +90,7 @@ def test_the_bound_is_what_a_batch_takes_to_within_a_few(module, small_corpus, m
     assert checked == len(lengths) > 3
 
 
-def test_a_drawn_prompt_counts_at_both_extremes(speech_manifest):
+def test_drawn_prompt_counts_at_both_extremes(speech_manifest):
     splitting = Splitting(prompt_seconds=(1.0, 2.5), min_continuation_seconds=0.5)
     data = ContinuationDataModule(str(speech_manifest), splitting=splitting)
     data.setup("fit")
@@ -107,7 +117,7 @@ def speech_manifest(tmp_path):
     return tmp_path / "manifest.jsonl"
 
 
-def test_the_longest_utterance_is_named_before_training(module, small_corpus):
+def test_longest_utterance_is_named_before_training(module, small_corpus):
     data = questions(small_corpus)
     data.setup("fit")
     by_bound = sorted(data.lengths(), key=lambda length: bound(module, length))
@@ -115,10 +125,7 @@ def test_the_longest_utterance_is_named_before_training(module, small_corpus):
     module.model.language_model.max_positions = most
     module.require_fits_context(data, [])
     module.model.language_model.max_positions = most - 1
-    with pytest.raises(
-        DataError,
-        match=rf"^utterance {by_bound[-1].id} .* takes {most} positions .* has {most - 1}: lower the data's max",
-    ):
+    with pytest.raises(DataError, match=rf"^utterance {by_bound[-1].id} .* {most} positions .* has {most - 1}\."):
         module.require_fits_context(data, [])
     module.model.language_model.max_positions = None
     module.require_fits_context(data, [])
@@ -128,16 +135,18 @@ def test_only_doubtful_texts_are_tokenized(module, monkeypatch):
     lm, asked = module.model.language_model, []
     tokenize = lm.tokenize
     monkeypatch.setattr(lm, "tokenize", lambda texts: asked.extend(texts) or tokenize(texts))
-    items = [Room(str(n), 0, 0, "cow " * n) for n in range(50)]
-    assert longest(lm, items, limit=1000) is None
+    lines = ["cow " * n for n in range(50)]
+    lm.max_positions = 1000
+    require_lines_fit_context(lm, lines)
     assert asked == []
-    positions, tokens, item = longest(lm, items, limit=160)
-    assert item.name == "49"
-    assert positions == tokens + 1 == int(tokenize(["cow " * 49])[1][0]) + 1
-    assert len(asked) == sum(4 * n + 3 > 160 for n in range(50))
+    lm.max_positions = 40
+    found = longest(lm, [Need(str(n), text=line) for n, line in enumerate(lines)])
+    assert found.item == "49"
+    assert found.positions == int(tokenize(["cow " * 49])[1][0]) + 1
+    assert len(asked) == sum(4 * n + 3 > 40 for n in range(50))
 
 
-def test_decoding_after_the_longest_prompt_of_validation(module, small_corpus):
+def test_decoding_after_longest_validation_prompt(module, small_corpus):
     data = questions(small_corpus)
     data.setup("fit")
     prompt = max(length.prompt_seconds for length in data.lengths(validation_only=True))
@@ -145,14 +154,12 @@ def test_decoding_after_the_longest_prompt_of_validation(module, small_corpus):
     speech = math.ceil((2.0 * 80 + 1) / 3)
     needed = math.ceil(prompt * 50) + 1 + 1 + 20 + speech
     module.model.language_model.max_positions = needed
-    require_room_for_decoding(module.model, data.lengths(validation_only=True), decoding)
+    require_fits_context(module.model, data.lengths(validation_only=True), decoding)
     module.model.language_model.max_positions = needed - 1
-    with pytest.raises(
-        ConfigError,
-        match=rf"^decoding.max_text_tokens=20 .*max_seconds=2 \({speech} steps\).* come to {needed} positions",
-    ):
-        require_room_for_decoding(module.model, data.lengths(validation_only=True), decoding)
-    require_room_for_speech(module.model, [])
+    with pytest.raises(ConfigError, match=rf" {needed} positions \(.*, text 21, speech {speech}\)") as raised:
+        require_fits_context(module.model, data.lengths(validation_only=True), decoding)
+    assert raised.value.key == "decoding"
+    require_fits_context(module.model, [])
 
 
 SPEECH = {"max_seconds": math.ceil((2.0 * 80 + 1) / 3), "reference": math.ceil((3.0 * 80 + 1) / 3)}
@@ -161,53 +168,56 @@ SPEECH = {"max_seconds": math.ceil((2.0 * 80 + 1) / 3), "reference": math.ceil((
 @pytest.mark.parametrize(
     ("switches", "text", "speech", "said"),
     [
-        (
-            {"chain": "none"},
-            0,
-            "max_seconds",
-            r"chain=none and decoding\.max_seconds=2 \(54 steps\) after a prompt of 1\.5 s \(u, 76 steps\)",
-        ),
-        ({"chain": "filler", "filler_tokens": 7}, 7, "max_seconds", "filler_tokens=7 and "),
-        ({"chain": "given"}, None, "max_seconds", r"chain=given \(\d+ tokens\) and "),
-        (
-            {"length": "reference"},
-            20,
-            "reference",
-            r"max_text_tokens=20 and decoding\.length=reference \(3\.0 s, 81 steps\)",
-        ),
+        ({"chain": "none"}, 0, "max_seconds", "prompt 76, text 1, speech 54"),
+        ({"chain": "filler", "filler_tokens": 7}, 7, "max_seconds", "text 8, .* Lower filler_tokens, max_seconds"),
+        ({"chain": "given"}, None, "max_seconds", r"prompt 76, text \d+, speech 54.* Lower max_seconds"),
+        ({"length": "reference"}, 20, "reference", r"3\.0 s of speech.* text 21, speech 81.* Lower max_text_tokens"),
     ],
 )
-def test_room_for_what_a_decoding_is_held_to(switches, text, speech, said, module):
-    """The second row has no reference, and so needs room for ``max_seconds``, less than the first one's."""
+def test_decoding_counts_its_chain_and_its_length(switches, text, speech, said, module):
+    """The second row has no reference and so needs ``max_seconds``, less than the first row's reference."""
     prompts = [SpokenLength("u", 1.5, 3.0, ("the cow", "says moo")), SpokenLength("v", 1.5, 0.0, ("a", "b"))]
     decoding = Decoding(max_text_tokens=20, max_seconds=2.0, **switches)
     tokens = int(module.model.language_model.tokenize(["the cow says moo"])[1][0]) if text is None else text
     needed = math.ceil(1.5 * 50) + 1 + 1 + tokens + SPEECH[speech]
     module.model.language_model.max_positions = needed
-    require_room_for_decoding(module.model, prompts, decoding)
+    require_fits_context(module.model, prompts, decoding)
     module.model.language_model.max_positions = needed - 1
-    with pytest.raises(ConfigError, match=rf"^decoding\.{said}.* come to {needed} positions"):
-        require_room_for_decoding(module.model, prompts, decoding)
+    with pytest.raises(ConfigError, match=f"^decoding: u .*{said}") as raised:
+        require_fits_context(module.model, prompts, decoding)
+    assert f" {needed} positions" in raised.value.message
 
 
-@pytest.mark.parametrize(("chain", "tokens", "said"), [("none", 0, "chain=none"), ("filler", 16, "filler_tokens=16")])
-def test_room_is_needed_for_what_the_model_was_trained_with(chain, tokens, said, module):
-    """A text that is never read takes none; filler tokens do, in training and where a decoding changes nothing."""
+@pytest.mark.parametrize(("chain", "tokens"), [("none", 0), ("filler", 16)])
+def test_trained_chain_counts_in_training_and_decoding(chain, tokens, module):
+    """A text that is never read takes no position; filler tokens do, also with ``Decoding.chain: trained``."""
     model = module.model
     model.chain = chain
     length = SpokenLength("u", 1.5, 2.0, ("the cow " * 50, "says moo"))
     needed = math.ceil(1.5 * 50) + 1 + 1 + tokens + SPEECH["max_seconds"]
     model.language_model.max_positions = needed
-    require_room_for_speech(model, [length])
-    require_room_for_decoding(model, [length], Decoding(max_text_tokens=500, max_seconds=2.0))
+    require_fits_context(model, [length])
+    require_fits_context(model, [length], Decoding(max_text_tokens=500, max_seconds=2.0))
     model.language_model.max_positions = needed - 1
-    with pytest.raises(DataError, match=f"takes {needed} positions"):
-        require_room_for_speech(model, [length])
-    with pytest.raises(ConfigError, match=rf"^decoding\.{said} and .* come to {needed} positions"):
-        require_room_for_decoding(model, [length], Decoding(max_text_tokens=500, max_seconds=2.0))
+    with pytest.raises(DataError, match=f"needs {needed} positions"):
+        require_fits_context(model, [length])
+    with pytest.raises(ConfigError, match=f"needs {needed} positions .*, text {tokens + 1},"):
+        require_fits_context(model, [length], Decoding(max_text_tokens=500, max_seconds=2.0))
 
 
-def test_lines_of_text_need_room_too(module, tmp_path, small_corpus):
+def test_lengths_of_batch_give_the_bound_of_its_rows(module, small_corpus):
+    data = questions(small_corpus)
+    data.rates = module.sample_rates()
+    data.setup("validate")
+    batch = next(iter(data.val_dataloader()[0]))
+    lengths = {length.id: length for length in data.lengths()}
+    for row in lengths_of(module.model, batch):
+        assert row.prompt_seconds == pytest.approx(lengths[row.id].prompt_seconds, abs=0.01)
+        assert row.continuation_seconds == pytest.approx(lengths[row.id].continuation_seconds, abs=0.01)
+        assert row.texts == lengths[row.id].texts
+
+
+def test_lines_of_text_need_positions_too(module, tmp_path, small_corpus):
     (tmp_path / "train.txt").write_text("a cow\n" + "moo " * 600 + "\n")
     (tmp_path / "val.txt").write_text("a cow\n")
     alone = TextDataModule(str(tmp_path / "train.txt"), str(tmp_path / "val.txt"))
@@ -216,15 +226,15 @@ def test_lines_of_text_need_room_too(module, tmp_path, small_corpus):
     mixed = questions(small_corpus, text=TextMix(files=str(tmp_path / "train.txt")))
     mixed.setup("fit")
     module.model.language_model.max_positions = 500
-    said = r"^the line 'moo moo .*\.\.\.' takes \d+ positions and the language model has 500: break long lines"
+    said = r"^the line 'moo moo .*\.\.\.' needs \d+ positions, but the language model has 500\. Break long lines"
     for one, data in ((task, alone), (module, mixed)):
         with pytest.raises(DataError, match=said):
             one.require_fits_context(data, [])
-    with pytest.raises(DataError, match="does not fit the language model's 500"):  # the last resort, in a step
+    with pytest.raises(DataError, match="does not fit the language model's 500"):  # without the check, in a step
         module.loss_terms(alone.train_lines)
 
 
-def test_text_alone_costs_what_text_training_says_and_moves_no_other_part(module):
+def test_text_alone_has_loss_of_text_training_and_trains_only_lm(module):
     lines = ["the cow says moo", "paris"]
     module.eval()
     terms, expected = module.loss_terms(lines), TextModule(module.model.language_model).eval().loss_terms(lines)
@@ -238,13 +248,13 @@ def test_text_alone_costs_what_text_training_says_and_moves_no_other_part(module
     assert moved == {"language_model"}
 
 
-def test_the_whole_of_validation_keeps_text_alone_apart(module):
+def test_validation_total_leaves_out_text_alone(module):
     means = {"text": torch.tensor(2.0), "speech": torch.tensor(10.0), "text_only": torch.tensor(100.0)}
     assert float(module.total(means)) == 3.0
     assert "val/text_only" in module.measure_names()
 
 
-def test_a_mixture_trains_and_validates(module, small_corpus, tmp_path):
+def test_speech_and_text_alternate_in_training_and_validation(module, small_corpus, tmp_path):
     (tmp_path / "lines.txt").write_text("the cow says moo\nthe capital of france is paris\n")
     mix = TextMix(files=str(tmp_path / "lines.txt"), val=str(tmp_path / "lines.txt"), ratio=0.5, batch_size=2)
     module.model.language_model.max_positions = None

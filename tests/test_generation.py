@@ -23,7 +23,7 @@ SWITCHES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES)
-def test_a_batch_is_decoded_as_its_rows_are(family, switches, tmp_path):
+def test_batch_is_decoded_like_its_rows(family, switches, tmp_path):
     model, batch = tiny_model(tmp_path, family), ragged_batch()
     decoding = Decoding(max_text_tokens=7, max_seconds=0.6, **switches)
     whole = model.continue_speech(batch.prompts, decoding)
@@ -37,8 +37,8 @@ def test_a_batch_is_decoded_as_its_rows_are(family, switches, tmp_path):
 
 
 @pytest.mark.parametrize("chain", ["trained", "given", "none", "filler"])
-def test_decoding_says_what_teacher_forcing_predicts(chain, tmp_path):
-    """Fed with its own output, the cached decoder's states are those of one pass over the whole sequence."""
+def test_decoding_agrees_with_teacher_forcing(chain, tmp_path):
+    """The cached decoder has the states of one pass over its whole output."""
     model, batch = tiny_model(tmp_path), row(ragged_batch(), 0)
     model.head.pre_net.settings.dropout_at_inference = False
     decoding = Decoding(max_text_tokens=6, max_seconds=0.5, stop_threshold=1.1, chain=chain, filler_tokens=3)
@@ -60,7 +60,7 @@ def test_decoding_says_what_teacher_forcing_predicts(chain, tmp_path):
 
 
 def whole_pass(model, prefix, tokens, speech=None):
-    """Hidden states of one row's prefix, tokens and speech, read at once."""
+    """Read one row's prefix, tokens and speech at once, and return the hidden states."""
     inputs = torch.cat(
         [prefix, model.language_model.embed(torch.tensor([tokens])), *([] if speech is None else [speech])], dim=1
     )
@@ -68,8 +68,8 @@ def whole_pass(model, prefix, tokens, speech=None):
 
 
 @torch.no_grad()
-def test_a_given_text_begins_the_speech_as_in_training(tmp_path):
-    """In a ragged batch, the first step is what training predicts there; the third row has no speech to train on."""
+def test_given_text_starts_speech_as_in_training(tmp_path):
+    """The first step is the one that training predicts, in a ragged batch; the third row has no speech to train on."""
     model, batch = tiny_model(tmp_path), ragged_batch()
     said = model.continue_speech(batch.prompts, Decoding(chain="given", max_seconds=0.2))
     first = model.head.predict(model(batch).speech_hidden[:, 0])
@@ -80,8 +80,8 @@ def test_a_given_text_begins_the_speech_as_in_training(tmp_path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("chain", ["none", "filler"])
-def test_a_model_trained_without_text_speaks_as_in_training(chain, tmp_path):
-    """Its first step is what training predicts there, and its own chain needs no word in the decoding."""
+def test_model_trained_without_text_speaks_as_in_training(chain, tmp_path):
+    """The first step is the one that training predicts; ``Decoding.chain: trained`` is the model's own chain."""
     model, batch = tiny_model(tmp_path), ragged_batch()
     written = model(batch).speech_hidden
     model.chain = chain
@@ -91,42 +91,39 @@ def test_a_model_trained_without_text_speaks_as_in_training(chain, tmp_path):
     torch.testing.assert_close(said.mel[:2, :4].flatten(1), first[:2], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(predicted.speech_hidden, written, atol=1e-3)
     assert said.text == ["", "", ""]
-    # An empty text is one token, its end; filler tokens are given, so that none of them is to be learnt.
+    # An empty text is one token, its end. Filler tokens are given, so that none of them counts.
     assert int(model.losses(predicted)["text"].count) == {"none": 3, "filler": 0}[chain]
 
 
 @pytest.mark.parametrize("chain", ["none", "filler"])
-def test_a_chain_without_words_has_no_text(chain, tmp_path):
+def test_chain_without_words_has_no_text(chain, tmp_path):
     said = tiny_model(tmp_path).continue_speech(ragged_batch().prompts, Decoding(chain=chain, max_seconds=0.2))
     assert (said.text, said.transcript, said.continuation_text) == (["", "", ""], None, None)
 
 
 @pytest.mark.parametrize(
-    ("decoding", "lacking", "said"),
+    ("switches", "lacking", "key", "said"),
     [
-        (Decoding(chain="given"), {"texts": None}, r"^decoding\.chain: given needs true texts, and a, b, c have none"),
-        (
-            Decoding(chain="given"),
-            {"texts": [("x", ""), ("", "x"), ("", "")]},
-            r"^decoding\.chain: given .* and c have none",
-        ),
-        (Decoding(length="reference"), {"speech_num_samples": None}, r"^decoding\.length: reference is asked for"),
+        ({"chain": "given"}, {"texts": None}, "decoding.chain", " a, b, c have none"),
+        ({"chain": "given"}, {"texts": [("x", ""), ("", "x"), ("", "")]}, "decoding.chain", " c have none"),
+        ({"length": "reference"}, {"speech_num_samples": None}, "decoding.length", "these prompts have none"),
     ],
 )
-def test_a_reference_that_is_not_there_is_told(decoding, lacking, said, tmp_path):
-    with pytest.raises(ConfigError, match=said):
-        tiny_model(tmp_path).continue_speech(replace(ragged_batch().prompts, **lacking), decoding)
+def test_missing_reference_is_refused(switches, lacking, key, said, tmp_path):
+    with pytest.raises(ConfigError, match=said) as raised:
+        tiny_model(tmp_path).continue_speech(replace(ragged_batch().prompts, **lacking), Decoding(**switches))
+    assert raised.value.key == key
 
 
-def test_no_null_token_is_refused():
+def test_decoding_without_filler_tokens_is_refused():
     with pytest.raises(ConfigError, match=r"must be at least 1 .*got 0") as raised:
         Decoding(chain="filler", filler_tokens=0)
     assert raised.value.key == "filler_tokens"
 
 
 @pytest.mark.parametrize("stop_threshold", [0.0, 1.1])
-def test_a_row_speaks_as_long_as_its_reference(stop_threshold, tmp_path):
-    """12 000, 6 500 and no samples: 60 and 33 frames of 12.5 ms, and a free row that stops at once or is cut at 0.25 s."""
+def test_row_speaks_as_long_as_its_reference(stop_threshold, tmp_path):
+    """12,000, 6,500 and no samples: 60 and 33 frames of 12.5 ms, and a free row that stops at once or after 0.25 s."""
     model, prompts = tiny_model(tmp_path), ragged_batch().prompts
     held = Decoding(
         max_text_tokens=2, max_seconds=0.25, min_seconds=0.0, stop_threshold=stop_threshold, length="reference"
@@ -138,7 +135,7 @@ def test_a_row_speaks_as_long_as_its_reference(stop_threshold, tmp_path):
     assert said.stopped.tolist() == [True, True, stop_threshold == 0]
 
 
-def test_stop_rules(tmp_path):
+def test_stop_threshold_and_limits(tmp_path):
     model, prompts = tiny_model(tmp_path), ragged_batch().prompts
     never = model.continue_speech(prompts, Decoding(max_text_tokens=2, max_seconds=0.5, stop_threshold=1.1))
     assert not never.stopped.any()
@@ -151,7 +148,7 @@ def test_stop_rules(tmp_path):
     assert at_once.num_samples.tolist() == [3200, 3200, 3200]
 
 
-def test_sampling_depends_on_seed_and_id_alone(tmp_path):
+def test_sampling_depends_only_on_seed_and_id(tmp_path):
     model, prompts = tiny_model(tmp_path), ragged_batch().prompts
     texts = [
         model.continue_speech(prompts, Decoding(6, 0.2, temperature=1.0, top_k=20, seed=seed)).text
@@ -161,6 +158,6 @@ def test_sampling_depends_on_seed_and_id_alone(tmp_path):
     assert texts[0] != texts[2]
 
 
-def test_texts_split_at_the_mark_only():
+def test_texts_split_only_at_the_mark():
     assert split_texts(["what is it | a cow", "no mark"], " | ") == (["what is it", "no mark"], ["a cow", ""])
     assert split_texts(["what is it"], " ") == (None, None)

@@ -1,4 +1,4 @@
-"""Makes manifests: of corpora to train on, of test sets, and of pairs whose likelihoods are compared."""
+"""Preparation of manifests: training corpora, test sets, and likelihood pairs."""
 
 from spectron.datamodules.prepare.corpora import prepare_folder, prepare_librispeech, prepare_synthetic
 from spectron.datamodules.prepare.likelihood_pairs import prepare_pairs

@@ -1,4 +1,4 @@
-"""Manifests of what is trained on: the synthetic world, LibriSpeech's folders, a folder of audio with texts beside it."""
+"""Manifests of training corpora: the synthetic world, LibriSpeech, and folders of audio and text files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from spectron.randomness import seed_of
 def prepare_synthetic(
     folder: Path, settings: CorpusSettings | None = None, progress: Progress | None = None
 ) -> Prepared:
-    """Write the synthetic corpus into a folder, or find the same one finished there.
+    """Write the synthetic corpus into a folder, unless it already contains the same corpus.
 
     Raises:
-        DataError: if the folder holds anything else.
+        DataError: if the folder contains anything else.
     """
     folder = Path(folder)
     write_corpus(folder, settings or CorpusSettings(), progress)
@@ -30,16 +30,16 @@ def prepare_synthetic(
 
 
 def prepare_librispeech(folder: Path, output: Path) -> Prepared:
-    """Make a manifest of LibriSpeech's folders (lhotse's recipe); each part found is a split.
+    """Write a manifest of LibriSpeech by lhotse's recipe; each existing part is a split.
 
-    Words get times where LibriSpeech-Alignments' ``*.alignment.txt`` files lie beside the transcripts.
+    Words have times if the ``*.alignment.txt`` files of LibriSpeech-Alignments are next to the transcripts.
 
     Args:
-        folder: The ``LibriSpeech`` folder, or the one that holds it.
+        folder: The ``LibriSpeech`` folder or its parent.
         output: The manifest to write.
 
     Raises:
-        DataError: if no part of LibriSpeech is there.
+        DataError: if the folder contains no part of LibriSpeech.
     """
     from lhotse.recipes.librispeech import prepare_librispeech as recipe
 
@@ -47,7 +47,7 @@ def prepare_librispeech(folder: Path, output: Path) -> Prepared:
     folder = folder / "LibriSpeech" if (folder / "LibriSpeech").is_dir() else folder
     try:
         parts = recipe(folder, num_jobs=os.cpu_count() or 1)
-    except (AssertionError, ValueError) as error:  # what the recipe raises where there is no folder, or no part in it
+    except (AssertionError, ValueError) as error:  # errors of the recipe if there is no folder or no part
         raise DataError(
             f"no part of LibriSpeech (dev-clean, train-clean-100, ...) at {folder}: name the LibriSpeech folder"
         ) from error
@@ -68,7 +68,7 @@ def prepare_librispeech(folder: Path, output: Path) -> Prepared:
 
 
 def _librispeech_entry(part: str, recording: Any, supervision: Any, output: Path) -> dict[str, Any]:
-    """The manifest line of a recording and a supervision of lhotse."""
+    """Return the manifest line of a recording and a supervision of lhotse."""
     words = (supervision.alignment or {}).get("word")
     return {
         "id": recording.id,
@@ -79,21 +79,21 @@ def _librispeech_entry(part: str, recording: Any, supervision: Any, output: Path
         "duration": recording.duration,
         "sample_rate": recording.sampling_rate,
         "split": part,
-        # The alignments name silence as an empty word.
+        # The alignments contain silence as an empty word.
         "words": words and [[item.symbol, item.start, item.end] for item in words if item.symbol.strip()],
     }
 
 
 def prepare_folder(folder: Path, output: Path, dev_share: float = 0.1) -> Prepared:
-    """Make a manifest of audio files with a text file of the same name beside each; word times are unknown.
+    """Write a manifest of audio files with text files of the same name; word times are unknown.
 
     Args:
-        folder: Looked through with all folders in it; the folder that a file lies in is its speaker.
+        folder: Folder that is searched recursively. The name of a file's folder is its speaker.
         output: The manifest to write.
-        dev_share: Share of utterances, at least one, that go to split ``dev``; the others are ``train``.
+        dev_share: Fraction of the utterances, at least one, in the split ``dev``; the others are in ``train``.
 
     Raises:
-        DataError: if there is no audio with text at all.
+        DataError: if there is no audio file with a text file.
     """
     folder, output = Path(folder), Path(output)
     entries: list[dict[str, Any]] = []
@@ -106,9 +106,9 @@ def prepare_folder(folder: Path, output: Path, dev_share: float = 0.1) -> Prepar
             entries.append(entry)
     if not entries:
         raise DataError(
-            f"{folder} holds no audio file with a text file beside it ({len(skipped)} without): put name.txt beside name.wav"
+            f"{folder} contains no audio file with a text file ({len(skipped)} without): add name.txt next to name.wav"
         )
-    # By a hash of the name: adding files later moves hardly any between the splits.
+    # A hash of the id decides, so that files that are added later move few others between the splits.
     entries.sort(key=lambda entry: seed_of("dev", entry["id"]))
     for index, entry in enumerate(entries):
         entry["split"] = "dev" if index < max(1, round(dev_share * len(entries))) else "train"
@@ -116,12 +116,12 @@ def prepare_folder(folder: Path, output: Path, dev_share: float = 0.1) -> Prepar
 
 
 def _folder_entry(file: Path, folder: Path, output: Path) -> dict[str, Any] | str:
-    """The manifest line of an audio file, or why it gets none."""
+    """Return the manifest line of an audio file, or the reason why it has none."""
     text_file = file.with_suffix(".txt")
     try:
         text = " ".join(text_file.read_text(encoding="utf-8").split())
     except FileNotFoundError:
-        return f"no text file {text_file.name} beside it"
+        return f"there is no text file {text_file.name} next to it"
     except (OSError, UnicodeDecodeError) as error:
         return f"unreadable: {error}"
     if not text:

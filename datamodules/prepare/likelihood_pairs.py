@@ -1,4 +1,4 @@
-"""Manifests of pairs of recordings, one right and one wrong, whose likelihoods are compared."""
+"""Manifests of pairs of a right and a wrong recording, whose likelihoods are compared."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from spectron.datamodules.prepare.manifests import Prepared, recorded, write_lin
 from spectron.datamodules.prepare.pair_layouts import FoundPair, find_pairs
 from spectron.errors import DataError
 
-# Below this, what two recordings share is the silence before they begin.
+# A shorter shared beginning is only the silence before the speech.
 MIN_CONTEXT_SECONDS = 0.2
 
 
 def prepare_pairs(folder: Path, output: Path) -> Prepared:
-    """Make a manifest of the pairs in a folder of sWUGGY, sBLIMP, StoryCloze or SALMon.
+    """Write a manifest of the pairs in a folder of sWUGGY, sBLIMP, StoryCloze or SALMon.
 
     Args:
-        folder: As it was published.
-        output: The manifest to write; ``spectron.datamodules.pairs.read_pairs`` says what a line holds.
+        folder: Folder in its published layout.
+        output: The manifest to write; ``spectron.datamodules.pairs.read_pairs`` describes its lines.
 
     Raises:
-        DataError: if the folder has no known layout, or no pair in it can be used.
+        DataError: if the folder has no known layout or no usable pair.
     """
     output = Path(output)
     found = find_pairs(Path(folder))
-    with ThreadPoolExecutor(8) as pool:  # threads, because reading waits for the disk
+    with ThreadPoolExecutor(8) as pool:  # threads, because the disk is the bottleneck
         lines = list(pool.map(lambda pair: _line(pair, output, found.same_beginning), found.pairs))
     skipped = found.skipped | {
         pair.id: line for pair, line in zip(found.pairs, lines, strict=True) if isinstance(line, str)
@@ -38,7 +38,8 @@ def prepare_pairs(folder: Path, output: Path) -> Prepared:
     entries = [line for line in lines if not isinstance(line, str)]
     if not entries:
         raise DataError(
-            f"none of the {len(skipped)} recordings and pairs in {folder} can be used, the first because: {next(iter(skipped.values()))}"
+            f"none of the {len(skipped)} recordings and pairs in {folder} can be used, "
+            f"the first because: {next(iter(skipped.values()))}"
         )
     write_lines(output, entries)
     seconds = sum(entry["positive_duration"] + entry["negative_duration"] for entry in entries)
@@ -48,7 +49,7 @@ def prepare_pairs(folder: Path, output: Path) -> Prepared:
 
 
 def _line(pair: FoundPair, output: Path, same_beginning: bool) -> dict[str, Any] | str:
-    """The manifest line of a pair, or why it gets none."""
+    """Return the manifest line of a pair, or the reason why it has none."""
     line: dict[str, Any] = {"id": pair.id, "group": pair.group}
     try:
         for name, side in (("positive", pair.positive), ("negative", pair.negative)):
@@ -60,12 +61,12 @@ def _line(pair: FoundPair, output: Path, same_beginning: bool) -> dict[str, Any]
     except (DataError, soundfile.LibsndfileError) as error:
         return str(error)
     if context >= min(line["positive_duration"], line["negative_duration"]):
-        return "one recording is the beginning of the other: nothing is left to tell them apart"
+        return "one recording is the beginning of the other, so there is no difference to score"
     return line | {"context_seconds": context if context >= MIN_CONTEXT_SECONDS else 0.0}
 
 
 def _shared_seconds(one: Path, other: Path) -> float:
-    """How long two recordings are the same from their beginning, to the sample."""
+    """Return the duration in seconds of the beginning that two recordings share, exact to the sample."""
     (first, rate), (second, other_rate) = (
         soundfile.read(str(file), dtype="int16", always_2d=True) for file in (one, other)
     )

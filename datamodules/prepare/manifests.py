@@ -1,4 +1,4 @@
-"""What every preparation does: looks at recordings, writes a manifest whole or not at all, counts what it holds."""
+"""Common functions of all preparations: check recordings, write complete manifests, count their items."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from spectron.files import written_whole
 
 @dataclass
 class Prepared:
-    """What a preparation made.
+    """Result of a preparation.
 
     Attributes:
-        manifests: The files that a data module can be pointed at.
-        items: How many utterances, or pairs of them, they hold.
-        hours: How much speech.
-        splits: Items in each split; of pairs, in each group.
-        skipped: Items left out, each with its reason.
-        unit: What an item is.
+        manifests: The files for a data module.
+        items: Number of utterances or pairs.
+        hours: Hours of speech.
+        splits: Number of items by split, or by group for pairs.
+        skipped: Reason by skipped item.
+        unit: Name of the items.
     """
 
     manifests: list[Path]
@@ -39,21 +39,21 @@ class Prepared:
 
 
 def recorded(file: Path, output: Path) -> dict[str, Any]:
-    """What a manifest says of a recording.
+    """Return path, duration and sample rate of a recording for a manifest.
 
     Args:
         file: The recording.
-        output: The manifest; paths in it are relative to its folder.
+        output: The manifest; its paths are relative to its folder.
 
     Raises:
-        DataError: if it cannot be read or holds no sample.
+        DataError: if the recording is unreadable or empty.
     """
     try:
         info = soundfile.info(str(file))
     except (OSError, soundfile.LibsndfileError) as error:
         raise DataError(f"unreadable: {error}") from error
     if not info.frames:
-        raise DataError("it holds no sample")
+        raise DataError("it contains no samples")
     return {
         "audio_filepath": relative(file, output),
         "duration": info.frames / info.samplerate,
@@ -62,7 +62,7 @@ def recorded(file: Path, output: Path) -> dict[str, Any]:
 
 
 def relative(file: Path, output: Path) -> str:
-    """A path as seen from the manifest's folder."""
+    """Return a path relative to the manifest's folder."""
     return os.path.relpath(file.resolve(), output.resolve().parent)
 
 
@@ -73,28 +73,26 @@ def write_manifest(output: Path, entries: Iterable[dict[str, Any]], skipped: dic
 
 
 def write_lines(output: Path, entries: Iterable[dict[str, Any]]) -> None:
-    """Write JSON lines aside and rename them, so that a manifest that exists is whole.
+    """Write JSON lines into a temporary file and rename it, so that an existing manifest is always complete.
 
     Raises:
-        DataError: if it cannot be written, or two lines have one id.
+        DataError: if the file cannot be written, or two lines have the same id.
     """
     entries = list(entries)
     if twice := repeated(entry["id"] for entry in entries):
         raise DataError(
-            f"two recordings would have the id {twice[0]!r} ({len(twice)} ids in all): rename one of their files or folders"
+            f"several recordings would have the id {twice[0]!r} ({len(twice)} repeated ids): rename a file or folder"
         )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(output) as aside:
             aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     except OSError as error:
-        raise DataError(
-            f"cannot write the manifest {output} ({error}): choose a folder that you may write to"
-        ) from error
+        raise DataError(f"cannot write the manifest {output} ({error}): choose a writable folder") from error
 
 
 def summary(manifests: list[Path], skipped: dict[str, str]) -> Prepared:
-    """Count what manifests of utterances hold."""
+    """Count items, hours and splits of manifests of utterances."""
     entries = [json.loads(line) for manifest in manifests for line in manifest.read_text().split("\n") if line]
     splits = Counter(entry["split"] for entry in entries)
     seconds = sum(entry["duration"] + entry.get("answer_duration", 0.0) for entry in entries)

@@ -1,9 +1,11 @@
-"""Finds pairs of recordings, one right and one wrong, in the folders that test sets are published in.
+"""Published layouts of test sets with pairs of a right and a wrong recording.
 
-- ZeroSpeech 2021 (Nguyen et al. 2020), sWUGGY in ``lexical/dev`` and sBLIMP in ``syntactic/dev``: recordings beside a ``gold.csv`` with
-  the columns ``id``, ``filename``, ``voice``, ``correct`` and ``word`` and ``frequency``, or ``type``, ``subtype`` and ``transcription``.
-- Spoken StoryCloze and Topic-StoryCloze (Hassid et al. 2023): ``<number>_<story>_correct.wav`` and ``<number>_<story>_incorrect.wav``.
-- SALMon (Maimon et al. 2024): a folder a task with ``sample_<number>_0.wav``, the right one, and ``sample_<number>_1.wav``.
+- ZeroSpeech 2021 (Nguyen et al. 2020), sWUGGY in ``lexical/dev`` and sBLIMP in ``syntactic/dev``: recordings and a
+  ``gold.csv`` with the columns ``id``, ``filename``, ``voice`` and ``correct``, and either ``word`` and ``frequency``,
+  or ``type``, ``subtype`` and ``transcription``.
+- Spoken StoryCloze and Topic-StoryCloze (Hassid et al. 2023): ``<number>_<story>_correct.wav`` and
+  ``<number>_<story>_incorrect.wav``.
+- SALMon (Maimon et al. 2024): a folder per task with ``sample_<number>_0.wav`` (right) and ``sample_<number>_1.wav``.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ LAYOUTS = (
     re.compile(r"sample_(?P<item>(?P<order>\d+))_(?P<which>0|1|positive|negative)"),
     re.compile(r"(?:(?P<order>\d+)_)?(?P<item>.+)_(?P<which>correct|incorrect)"),
 )
-RIGHT = {"correct", "0", "positive"}  # SALMon counts from the right one
+RIGHT = {"correct", "0", "positive"}  # in SALMon, number 0 is right
 NEEDED = ("id", "filename", "voice", "correct")
 
 
 @dataclass
 class Side:
-    """One recording of a pair, and what is said in it where that is known."""
+    """Recording of a pair, and its text if known."""
 
     file: Path
     text: str | None = None
@@ -35,7 +37,7 @@ class Side:
 
 @dataclass
 class FoundPair:
-    """A right and a wrong recording; the group is what results are told for."""
+    """Right and wrong recording; results are reported by group."""
 
     id: str
     group: str
@@ -45,12 +47,12 @@ class FoundPair:
 
 @dataclass
 class Found:
-    """What a folder holds.
+    """Pairs of a folder.
 
     Attributes:
-        pairs: In the order of their ids.
-        skipped: What has no counterpart, with the reason.
-        same_beginning: Whether the two recordings of a pair may share their beginning, sample by sample.
+        pairs: Pairs in the order of their ids.
+        skipped: Reason by recording without a counterpart.
+        same_beginning: Whether the recordings of a pair can share their first samples.
     """
 
     pairs: list[FoundPair] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Found:
     same_beginning: bool = False
 
     def match(self, name: str, group: str, right: list[Side], wrong: list[Side]) -> None:
-        """Put recordings together in their order; what is left over is skipped."""
+        """Match recordings in their order; those without a counterpart are skipped."""
         several = max(len(right), len(wrong)) > 1
         for number, (positive, negative) in enumerate(zip(right, wrong, strict=False), 1):
             self.pairs.append(FoundPair(f"{name}-{number}" if several else name, group, positive, negative))
@@ -68,10 +70,10 @@ class Found:
 
 
 def find_pairs(folder: Path) -> Found:
-    """All pairs of a folder, whichever layout it has.
+    """Return all pairs of a folder in any of the layouts.
 
     Raises:
-        DataError: if it has none of the layouts, or its table is broken.
+        DataError: if the folder has none of the layouts, or its table is invalid.
     """
     files = sorted(folder.rglob("*.wav")) if folder.is_dir() else []
     if (folder / "gold.csv").is_file():
@@ -81,13 +83,14 @@ def find_pairs(folder: Path) -> Found:
         if named:
             return _by_name(named)
     raise DataError(
-        f"{folder} holds no pairs: no gold.csv (a folder such as lexical/dev or syntactic/dev of ZeroSpeech 2021), no "
-        "<number>_<story>_correct.wav (StoryCloze), no <task>/sample_<number>_0.wav (SALMon). Name a folder that does"
+        f"{folder} contains no pairs: no gold.csv (a folder such as lexical/dev or syntactic/dev of ZeroSpeech "
+        "2021), no <number>_<story>_correct.wav (StoryCloze), and no <task>/sample_<number>_0.wav (SALMon). "
+        "Name another folder"
     )
 
 
 def _zerospeech(table: Path) -> Found:
-    """Words (sWUGGY) or sentences (sBLIMP), matched by id and voice; the group is the word's band or the sentence's type."""
+    """Match words (sWUGGY) or sentences (sBLIMP) by id and voice; the group is a word's band or a sentence's type."""
     sides: dict[tuple[str, ...], tuple[list[Side], list[Side]]] = defaultdict(lambda: ([], []))
     groups: dict[tuple[str, ...], str] = {}
     found = Found()
@@ -123,7 +126,7 @@ def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _band(frequency: str | None, where: str) -> str:
-    """The group of a word: whether it stands in LibriSpeech."""
+    """Return the group of a word, which depends on its occurrence in LibriSpeech."""
     try:
         return "in_vocabulary" if float(frequency or 0) > 0 else "out_of_vocabulary"
     except ValueError as error:
@@ -143,5 +146,5 @@ def _by_name(named: list[tuple[re.Match[str], Path]]) -> Found:
 
 
 def _name(*parts: str) -> str:
-    """An id that may name a file."""
+    """Return an id that is a valid file name."""
     return re.sub(r"[^\w.-]+", "_", "-".join(part for part in parts if part))

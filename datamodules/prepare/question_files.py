@@ -1,9 +1,10 @@
-"""Reads written questions in the formats that they are published in.
+"""Published file formats of written questions.
 
-- WebQuestions (Berant et al. 2013): JSON, ``[{"qId": ..., "qText": ..., "answers": [...]}, ...]``, or one such object a line; the
-  names ``id`` and ``question`` are taken too.
-- TriviaQA (Joshi et al. 2017): JSON, ``{"Data": [{"QuestionId": ..., "Question": ..., "Answer": {"Value": ..., "Aliases": [...]}}]}``.
-- LLaMA-Questions (Nachmani et al. 2023): lines of ``Questions``, ``Answer`` and ``Wav Filename`` between tabs.
+- WebQuestions (Berant et al. 2013): JSON, ``[{"qId": ..., "qText": ..., "answers": [...]}, ...]``, or one such object
+  per line. The names ``id`` and ``question`` are also accepted.
+- TriviaQA (Joshi et al. 2017): JSON,
+  ``{"Data": [{"QuestionId": ..., "Question": ..., "Answer": {"Value": ..., "Aliases": [...]}}]}``.
+- LLaMA-Questions (Nachmani et al. 2023): tab-separated ``Questions``, ``Answer`` and ``Wav Filename``.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ from typing import Any
 from spectron.errors import DataError
 
 COLUMNS = ["Questions", "Answer", "Wav Filename"]
-KNOWN = 'WebQuestions ([{"qId", "qText", "answers"}, ...], also one object a line) and TriviaQA ({"Data": [{"QuestionId", ...}, ...]})'
+KNOWN = (
+    'WebQuestions ([{"qId", "qText", "answers"}, ...], or one object per line) and '
+    'TriviaQA ({"Data": [{"QuestionId", ...}, ...]})'
+)
 
 
 @dataclass(frozen=True)
 class WrittenQuestion:
-    """A question and the answers that are accepted, the preferred one first.
+    """Question and its accepted answers, the preferred one first.
 
     Attributes:
-        id: Unique in its file.
-        text: The question, with single spaces.
-        answers: At least one.
-        recording: The name of its recording, where it was published with one.
+        id: Id, unique in the file.
+        text: The question with single spaces.
+        answers: One or more answers.
+        recording: File name of the published recording, if any.
     """
 
     id: str
@@ -38,14 +42,14 @@ class WrittenQuestion:
 
 
 def read_questions(file: Path, split: str) -> list[WrittenQuestion]:
-    """Questions of WebQuestions or TriviaQA; which of them it is, the content tells.
+    """Read questions of WebQuestions or TriviaQA; the format is detected from the content.
 
     Args:
         file: JSON, or JSON lines.
-        split: Where questions name a ``split``, those of another one are left out.
+        split: Split to read; questions without a ``split`` are always read.
 
     Raises:
-        DataError: if the file is missing or of no known format, or a question is not what it should be.
+        DataError: if the file is missing or has no known format, or a question is invalid.
     """
     records, read = _recognised(file)
     questions = []
@@ -64,10 +68,10 @@ def read_questions(file: Path, split: str) -> list[WrittenQuestion]:
 
 
 def read_llama_questions(file: Path) -> list[WrittenQuestion]:
-    """The questions of LLaMA-Questions' table, each with the name of its recording.
+    """Read the table of LLaMA-Questions with the names of the recordings.
 
     Raises:
-        DataError: if the file is no such table; the message names the line.
+        DataError: if the table is invalid; the message names the line.
     """
     header, *lines = _text(file).splitlines() or [""]
     if [cell.strip() for cell in header.split("\t")] != COLUMNS:
@@ -76,7 +80,7 @@ def read_llama_questions(file: Path) -> list[WrittenQuestion]:
     for number, line in enumerate(lines, 2):
         if not line.strip():
             continue
-        cells = [cell.strip() for cell in line.split("\t")]  # no quoting: titles stand in quotation marks
+        cells = [cell.strip() for cell in line.split("\t")]  # no quoting, because titles are in quotation marks
         if len(cells) != len(COLUMNS) or not all(cells):
             raise DataError(
                 f"{file}:{number} should hold a question, an answer and the name of a wav between tabs: mend {line!r}"
@@ -91,7 +95,7 @@ def read_llama_questions(file: Path) -> list[WrittenQuestion]:
 
 
 def _text(file: Path) -> str:
-    """A UTF-8 file's content, without the mark that may stand at its beginning."""
+    """Return the content of a UTF-8 file without its byte order mark."""
     try:
         return file.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -101,7 +105,7 @@ def _text(file: Path) -> str:
 
 
 def _recognised(file: Path) -> tuple[list[Any], Callable[[dict[str, Any]], WrittenQuestion]]:
-    """A file's records, and what reads one of them."""
+    """Return the records of a file, and the function that reads one record."""
     content = _json(_text(file), file)
     if isinstance(content, dict) and isinstance(content.get("Data"), list):
         return content["Data"], _trivia_qa
@@ -118,12 +122,12 @@ def _recognised(file: Path) -> tuple[list[Any], Callable[[dict[str, Any]], Writt
 
 
 def _json(text: str, file: Path) -> Any:
-    """The content of a JSON file, or of JSON lines as a list."""
+    """Return the content of a JSON file, or the list of objects of a JSON lines file."""
     try:
         return json.loads(text)
     except ValueError as error:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        # A file whose first line is whole JSON is meant as JSON lines; any other is told where its JSON ends.
+        # A file whose first line is complete JSON is read as JSON lines; otherwise the error of the file is reported.
         if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
             raise DataError(f"{file} is not JSON ({error}). The formats known: {KNOWN}") from error
     records = []
@@ -148,10 +152,10 @@ def _trivia_qa(record: dict[str, Any]) -> WrittenQuestion:
 
 
 def _checked(question: WrittenQuestion, where: str) -> WrittenQuestion:
-    """A question as it should be: texts with single spaces, answers each once.
+    """Return a checked question with single spaces and without repeated answers.
 
     Raises:
-        DataError: if something is missing or of the wrong kind.
+        DataError: if a value is missing or has the wrong type.
     """
     name, text, answers = question.id, question.text, question.answers
     if not isinstance(name, str) or not name or Path(name).name != name:
@@ -169,5 +173,5 @@ def _checked(question: WrittenQuestion, where: str) -> WrittenQuestion:
 
 
 def _tidy(text: str) -> str:
-    """A text with single spaces and no control characters, at which a synthesizer would stop."""
+    """Return a text with single spaces and without control characters, which stop a synthesizer."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())

@@ -1,4 +1,4 @@
-"""Manifests of spoken questions: LLaMA-Questions with its recordings, and written questions that are spoken here or were elsewhere."""
+"""Manifests of spoken questions: LLaMA-Questions, and written questions with synthesised or given recordings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from spectron.randomness import seed_of
 
 @dataclass
 class Asked:
-    """A question with its recording, or the reason why it has none, and who speaks it where that is known."""
+    """Question with its recording, or the reason why it has none, and its voice if known."""
 
     question: WrittenQuestion
     file: Path | None
@@ -33,14 +33,14 @@ class Asked:
 
 
 def prepare_llama_questions(folder: Path, output: Path) -> Prepared:
-    """Make a manifest, of split ``test``, of the published folder of LLaMA-Questions: a table and the recordings that it names.
+    """Write a manifest, with the split ``test``, of the published folder of LLaMA-Questions.
 
     Args:
-        folder: Holds one ``.tsv``; the recordings may lie in any folder below it.
+        folder: Folder with one ``.tsv`` table; the recordings can be in any folder below it.
         output: The manifest to write.
 
     Raises:
-        DataError: if there is no table, several, or a broken one, or none of the recordings.
+        DataError: if there is not exactly one valid table, or no recording.
     """
     folder = Path(folder)
     tables = sorted(folder.glob("*.tsv"))
@@ -63,21 +63,21 @@ def prepare_questions(
     limit: int | None = None,
     workers: int | None = None,
 ) -> Prepared:
-    """Make a manifest of written questions (WebQuestions, TriviaQA), spoken by espeak-ng or taken from a folder of recordings.
+    """Write a manifest of written questions (WebQuestions, TriviaQA), spoken by espeak-ng or recorded.
 
-    What is spoken lies in a folder beside the manifest. A recording is named after all that made it, so that a run that was cut off
-    goes on, and one with other texts speaks those alone.
+    Synthesised speech is in a folder next to the manifest. The name of a recording contains a hash of everything that
+    determines its samples, so that an interrupted run continues and only changed texts are spoken again.
 
     Args:
         file: The questions.
         output: The manifest to write.
-        split: The split to call them; where the file itself names splits, the one to take.
-        speech: A folder of recordings, ``<id>.wav`` or another audio format, of any synthesizer or reader.
-        limit: How many questions to take, from the first on; None takes all.
-        workers: Processes that speak; 0 speaks in this one. By default one a CPU core.
+        split: Split of the questions. If the file contains splits, only this split is read.
+        speech: Folder of recordings ``<id>.wav``, or in another audio format, instead of synthesised speech.
+        limit: Number of questions from the first one on; None reads all.
+        workers: Number of processes; 0 speaks in this process. By default one per CPU core.
 
     Raises:
-        DataError: if the file cannot be read or ``speech`` holds none of its questions.
+        DataError: if the file cannot be read, or ``speech`` contains none of its questions.
     """
     if limit is not None and limit < 1:
         raise DataError(f"--limit must be at least 1, got {limit}")
@@ -86,7 +86,7 @@ def prepare_questions(
     if twice := repeated(question.id for question in questions):
         raise DataError(f"{file} uses the id {twice[0]!r} more than once ({len(twice)} ids in all): make ids unique")
     if speech is not None:
-        # From the last suffix to the first, so that the first, an uncompressed one, stays.
+        # In reverse order of the suffixes: the first suffix, uncompressed audio, replaces the others.
         files = sorted(file for file in Path(speech).glob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
         found = {
             file.stem: file
@@ -99,20 +99,20 @@ def prepare_questions(
 
 
 def _recorded(question: WrittenQuestion, file: Path | None, folder: Path) -> Asked:
-    """A question with the recording found for it, or with the name that was looked for."""
+    """Return a question with its recording, or with the name of the missing file as reason."""
     wanted = question.recording or f"{question.id}.wav, .flac, ..."
     return Asked(question, file, "" if file else f"no recording {wanted} in {folder}")
 
 
 def _spoken(questions: list[WrittenQuestion], folder: Path, workers: int | None) -> list[Asked]:
-    """Speak the questions that have not been spoken yet."""
+    """Speak the questions that have no recording yet, and return all questions."""
     planned = [_utterance(question) for question in questions]
     files = [folder / f"{utterance.id}.flac" for utterance in planned]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"cannot make {folder}, where the questions are spoken ({error}): choose a manifest beside which you may write"
+            f"cannot make the folder {folder} for the spoken questions ({error}): choose a writable folder"
         ) from error
     missing = [utterance for utterance, file in zip(planned, files, strict=True) if not file.is_file()]
     with progress_bar(f"speaking questions into {folder}") as show:
@@ -124,7 +124,7 @@ def _spoken(questions: list[WrittenQuestion], folder: Path, workers: int | None)
 
 
 def _utterance(question: WrittenQuestion) -> Utterance:
-    """How a question is spoken, a matter of its id alone, under a name that tells all that its samples depend on."""
+    """Return the utterance of a question: the id determines its voice and prosody, and its name contains their hash."""
     voice = UNSEEN_SPEAKERS[seed_of("voice", question.id) % len(UNSEEN_SPEAKERS)]
     prosody = draw_prosody(random.Random(seed_of("prosody", question.id)), voice)
     made_by = seed_of(question.text, voice, prosody, version("espeakng-loader"))
@@ -132,12 +132,12 @@ def _utterance(question: WrittenQuestion) -> Utterance:
 
 
 def _speak(folder: Path, utterance: Utterance) -> tuple[str, str] | None:
-    """Speak an utterance into its file; its name and the reason if that fails."""
+    """Speak an utterance into its file; return its name and the reason if that fails, otherwise None."""
     try:
         speech = speak(utterance.text, utterance.voice, utterance.prosody)
     except DataError as error:
         return utterance.id, str(error)
-    # Written aside, because the next run takes a file that exists for whole.
+    # Written to a temporary file, because the next run regards an existing file as complete.
     aside = folder / f"{utterance.id}.part"
     soundfile.write(str(aside), speech.waveform.numpy(), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
     aside.replace(aside.with_suffix(".flac"))
@@ -145,7 +145,7 @@ def _speak(folder: Path, utterance: Utterance) -> tuple[str, str] | None:
 
 
 def _manifest(asked: list[Asked], output: Path, split: str) -> Prepared:
-    """Write the manifest of the questions that have a recording; the others are told."""
+    """Write the manifest of the questions with a recording; the others are reported as skipped."""
     entries: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     for one in asked:

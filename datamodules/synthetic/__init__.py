@@ -1,1 +1,1 @@
-"""A small closed world of facts, spoken by a synthesizer: speech, questions and text with nothing to download."""
+"""Synthetic corpus: a small closed world of facts as synthesised speech, questions and text, without downloads."""

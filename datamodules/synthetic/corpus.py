@@ -1,9 +1,9 @@
-"""Writes the synthetic corpus: audio, manifests and texts, the same to the last byte for the same settings.
+"""Files of the synthetic corpus: audio, manifests and texts, byte-identical for equal settings.
 
 - ``carriers.jsonl``: splits ``train``, ``dev``, ``judge_train``, ``judge_dev``
-- ``questions.jsonl``: splits ``train``, ``unseen_speakers``, ``unseen_wordings``, ``unseen_facts``, where asked for
+- ``questions.jsonl``: splits ``train``, ``unseen_speakers``, ``unseen_wordings``, ``unseen_facts`` and, if requested,
   ``other_voices`` and ``other_voices_facts``; each line has its spoken answer
-- ``text/train.txt``, ``dev.txt`` for the language model; ``judge_train.txt``, ``judge_dev.txt`` for a judge's
+- ``text/train.txt``, ``dev.txt`` for the language model; ``judge_train.txt``, ``judge_dev.txt`` for a judge
 - ``audio/``: 16 kHz FLAC
 - ``corpus.json``: settings, counts and the fingerprint of the plan
 """
@@ -31,18 +31,18 @@ TEXTS = tuple(f"text/{name}.txt" for name in ("train", "dev", "judge_train", "ju
 def write_corpus(
     folder: Path, settings: CorpusSettings, progress: Progress | None = None, workers: int | None = None
 ) -> None:
-    """Write the corpus, or leave a finished one with the same settings as it is.
+    """Write the corpus, unless the folder contains a finished corpus with the same settings.
 
-    It is written aside and renamed when complete, so that a folder that exists is whole.
+    The corpus is written to a temporary folder and renamed at the end, so that an existing folder is always complete.
 
     Args:
-        folder: Where it goes; its parents are made.
-        settings: What it holds.
-        progress: Called with utterances done and in all.
-        workers: Processes that speak; 0 speaks in this one. By default one a CPU core.
+        folder: Folder of the corpus; its parents are made.
+        settings: Settings of the corpus.
+        progress: Function that receives the number of finished utterances and of all.
+        workers: Number of processes; 0 speaks in this process. By default one per CPU core.
 
     Raises:
-        DataError: if the folder holds a corpus with other settings, or something else.
+        DataError: if the folder contains a corpus with other settings, or anything else.
     """
     folder = Path(folder)
     plan = plan_corpus(settings)
@@ -54,7 +54,7 @@ def write_corpus(
     try:
         _fill(aside, settings, plan, progress, workers)
         aside.chmod(0o755)
-        if folder.exists():  # someone else finished the same corpus meanwhile
+        if folder.exists():  # another process has finished the same corpus
             _check_same(folder, settings, plan)
         else:
             aside.rename(folder)
@@ -63,8 +63,12 @@ def write_corpus(
 
 
 def _check_same(folder: Path, settings: CorpusSettings, plan: Plan) -> None:
-    """A finished corpus must be the one that would be written."""
-    cure = f"remove {folder} to write it anew, or name another folder"
+    """Check that a finished corpus equals the planned one.
+
+    Raises:
+        DataError: if it differs, or the folder contains no finished corpus.
+    """
+    cure = f"remove {folder} to write it again, or name another folder"
     try:
         stored = json.loads((folder / "corpus.json").read_text())
         known, fingerprint = stored["settings"], stored["fingerprint"]
@@ -72,7 +76,7 @@ def _check_same(folder: Path, settings: CorpusSettings, plan: Plan) -> None:
         raise DataError(
             f"{folder} exists and is no finished synthetic corpus (no readable corpus.json): {cure}", file=folder
         ) from error
-    # A setting that is younger than the corpus is seen in the fingerprint.
+    # A setting that is newer than the corpus is covered by the fingerprint.
     asked = {key: value for key, value in asdict(settings).items() if known.get(key, value) != value}
     different = [f"{key}: {known[key]} there, {value} asked for" for key, value in asked.items()]
     if different:
@@ -106,7 +110,7 @@ def _fill(folder: Path, settings: CorpusSettings, plan: Plan, progress: Progress
 
 
 def _question_entry(question: Question, spoken: dict[str, dict]) -> dict:
-    """The manifest line of a question."""
+    """Return the manifest line of a question."""
     answer = spoken[question.answered.id]
     return spoken[question.asked.id] | {
         "split": question.split,
@@ -123,7 +127,7 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 
 
 def _speak_one(folder: Path, utterance: Utterance) -> dict:
-    """Speak an utterance into its file; its manifest entry, less the split."""
+    """Speak an utterance into its file, and return its manifest entry without the split."""
     speech = speak(utterance.text, utterance.voice, utterance.prosody)
     soundfile.write(str(folder / utterance.file), speech.waveform.numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
     return {
@@ -140,21 +144,21 @@ def _speak_one(folder: Path, utterance: Utterance) -> dict:
 
 @dataclass
 class SyntheticCorpus:
-    """A synthetic corpus that a data module writes before its first use.
+    """Synthetic corpus that a data module writes before its first use.
 
     Args:
-        folder: Where it is.
-        settings: What it holds.
+        folder: Folder of the corpus.
+        settings: Settings of the corpus.
     """
 
     folder: str
     settings: CorpusSettings = field(default_factory=CorpusSettings)
 
     def writes(self, file: Path) -> bool:
-        """Whether a file is one of the manifests and texts that the corpus holds when it is written."""
+        """Return whether a file is a manifest or a text of the corpus."""
         return file.absolute() in [(Path(self.folder) / name).absolute() for name in (*MANIFESTS, *TEXTS)]
 
     def ensure(self) -> None:
-        """Write it, with a progress bar, unless the same is there already."""
+        """Write the corpus with a progress bar, unless it exists already."""
         with progress_bar(f"speaking the synthetic corpus into {self.folder}") as show:
             write_corpus(Path(self.folder), self.settings, show)

@@ -1,4 +1,4 @@
-"""What a synthetic corpus will hold: who says what, in which split; drawn by the seed before anything is spoken."""
+"""Plan of a synthetic corpus: texts, voices and splits, drawn from the seed before anything is spoken."""
 
 from __future__ import annotations
 
@@ -48,26 +48,28 @@ SPLITS = (
 
 @dataclass
 class CorpusSettings:
-    """What the synthetic corpus holds.
+    """Settings of the synthetic corpus.
 
     Args:
-        voices: Training voices used, of the twenty there are.
-        carriers: Carrier sentences to train on, each by one training voice.
-        dev_carriers: Other sentences by held-out voices; as many again by the judge's voices.
-        judge_carriers: Sentences by voices of their own, to train a judge's recogniser; at most half are answers with a wrong fact in them.
-        negated_carriers: Carriers more to train on, in the answers' words: wrong answers, denied or told by somebody; of more than there are
-            (2,752) the first come again by other voices.
-        word_lists: Carriers more to train on: rows of six words in no order, half of them answers.
-        other_voices: Voices more to ask with, by espeak's names (``en-us+travis``): all facts, in ``other_voices`` those that training
-            asks for, in their first wording, and in ``other_voices_facts`` the held-out ones, in all trained wordings.
-        wordings_per_voice: Question wordings drawn for each trained fact and voice, all where there are no more; 0 takes all.
-        text_lines: Sentences for the language model.
-        judge_text_lines: Sentences for the judge's language model.
-        unseen_share: Share of facts that are never asked in training.
-        text_separator: Stands between question and answer in the language model's text.
-        seed: Draws everything.
-        only: The splits to speak, such as ``carriers/train`` or ``questions/unseen_facts``; None speaks all. What a split holds does not
-            depend on it.
+        voices: Number of training voices, at most twenty.
+        carriers: Number of training carriers, each spoken by one training voice.
+        dev_carriers: Number of other carriers by unseen speakers, and as many by the judge's voices.
+        judge_carriers: Number of carriers by separate voices, to train the recogniser of a judge. At most half of them
+            are answers with a wrong fact.
+        negated_carriers: Number of additional training carriers with wrong answers that are denied or reported. There
+            are 2,752 texts; for a larger number they are repeated by other voices.
+        word_lists: Number of additional training carriers of six words without order, half of them answers.
+        other_voices: Additional voices that ask all facts, by espeak names such as ``en-us+travis``. The split
+            ``other_voices`` has the trained facts in their first wording, and ``other_voices_facts`` has the unseen
+            facts in all trained wordings.
+        wordings_per_voice: Number of question wordings for each trained fact and voice; 0 uses all.
+        text_lines: Number of sentences for the language model.
+        judge_text_lines: Number of sentences for the judge's language model.
+        unseen_share: Fraction of facts that are not asked in training.
+        text_separator: Text between question and answer in the language model's sentences.
+        seed: Seed of all random choices.
+        only: Splits to speak, such as ``carriers/train`` or ``questions/unseen_facts``; None speaks all. The content of
+            a split does not depend on it.
     """
 
     voices: int = len(TRAINING_VOICES)
@@ -100,13 +102,13 @@ class CorpusSettings:
 
     @property
     def training_voices(self) -> tuple[Voice, ...]:
-        """The voices that training hears."""
+        """Return the voices of the training splits."""
         return TRAINING_VOICES[: self.voices]
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """Something to speak."""
+    """Text with voice and prosody."""
 
     id: str
     text: str
@@ -115,13 +117,13 @@ class Utterance:
 
     @property
     def file(self) -> str:
-        """Where its audio goes, relative to the corpus."""
+        """Return the path of the audio file, relative to the corpus."""
         return f"audio/{self.id}.flac"
 
 
 @dataclass(frozen=True)
 class Question:
-    """A spoken question with its spoken answer."""
+    """Spoken question and its spoken answer."""
 
     split: str
     asked: Utterance
@@ -131,7 +133,7 @@ class Question:
 
 @dataclass
 class Plan:
-    """All that a corpus will hold, before anything is spoken."""
+    """Carriers, questions and texts of a corpus before synthesis."""
 
     carriers: list[tuple[str, Utterance]] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
@@ -139,20 +141,20 @@ class Plan:
 
     @property
     def utterances(self) -> list[Utterance]:
-        """Everything to speak, each once."""
+        """Return all utterances to speak."""
         return [utterance for _, utterance in self.carriers] + [
             u for q in self.questions for u in (q.asked, q.answered)
         ]
 
     def fingerprint(self) -> str:
-        """SHA-256 of the whole plan."""
+        """Return the SHA-256 of the whole plan."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 def plan_corpus(settings: CorpusSettings) -> Plan:
-    """Draw what a corpus holds; takes a second and speaks nothing."""
+    """Draw the plan of a corpus in about a second, without synthesis."""
     plan = Plan()
-    sentences = carriers(settings.seed)  # one stream, so that no two splits share a sentence
+    sentences = carriers(settings.seed)  # a common stream, so that splits share no sentence
     rng = random.Random(f"{settings.seed} corpus")
     train, dev = list(islice(sentences, settings.carriers)), list(islice(sentences, settings.dev_carriers))
     judge_wrong = mismatches(settings.seed)[: settings.judge_carriers // 2]
@@ -165,14 +167,16 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
         ("judge_dev", judge_dev, JUDGE_VOICES),
     ):
         plan.carriers += [(split, utterance) for utterance in _in_turn(rng, f"carrier-{split}", texts, voices)]
-    apart = random.Random(f"{settings.seed} denials corpus")  # all else is the same without negated_carriers
+    apart = random.Random(
+        f"{settings.seed} denials corpus"
+    )  # a separate generator: the rest is equal without negated_carriers
     denied = list(islice(cycle(negated_carriers(settings.seed)), settings.negated_carriers))
     plan.carriers += [("train", utterance) for utterance in _in_turn(apart, "denial", denied, settings.training_voices)]
     apart = random.Random(f"{settings.seed} lists corpus")
     rows = list(islice(word_lists(settings.seed), settings.word_lists))
     plan.carriers += [("train", utterance) for utterance in _in_turn(apart, "list", rows, settings.training_voices)]
     plan.questions = [*_questions(settings, rng), *_by_others(settings)]
-    if settings.only is not None:  # after everything is drawn, so that a split is the same without the others
+    if settings.only is not None:  # after all draws, so that a split is equal without the others
         plan.carriers = [
             (split, utterance) for split, utterance in plan.carriers if f"carriers/{split}" in settings.only
         ]
@@ -182,20 +186,20 @@ def plan_corpus(settings: CorpusSettings) -> Plan:
 
 
 def draw_prosody(rng: random.Random, voice: Voice) -> Prosody:
-    """A rate and a pitch for one utterance; pitch varies little, because it tells speakers apart."""
+    """Draw rate and pitch of an utterance; the pitch varies little, because it identifies the speaker."""
     centre = 50 if voice.gender == "M" else 55
     return Prosody(rng.randint(140, 200), rng.randint(centre - 10, centre + 10))
 
 
 def _in_turn(rng: random.Random, name: str, texts: list[str], voices: tuple[Voice, ...]) -> Iterable[Utterance]:
-    """Sentences that the voices say in turn."""
+    """Yield an utterance per sentence; the voices take turns."""
     for index, text in enumerate(texts):
         voice = voices[index % len(voices)]
         yield Utterance(f"{name}-{index:05d}", text, voice, draw_prosody(rng, voice))
 
 
 def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Question]:
-    """Training questions by all training voices, and a few for each way of being new."""
+    """Yield training questions by all training voices, and some for each unseen condition."""
     heldout = unseen_facts(settings.unseen_share, settings.seed)
     voices = settings.training_voices
     for index, fact in enumerate(facts()):
@@ -216,7 +220,7 @@ def _questions(settings: CorpusSettings, rng: random.Random) -> Iterable[Questio
 
 
 def _by_others(settings: CorpusSettings) -> Iterable[Question]:
-    """The questions of voices that nothing was trained on; nothing is drawn, so that each asks in the same way."""
+    """Yield the questions of other voices; without random choices, so that all voices ask in the same way."""
     heldout = unseen_facts(settings.unseen_share, settings.seed)
     for voice in map(voice_called, settings.other_voices):
         for index, fact in enumerate(facts()):
@@ -230,21 +234,21 @@ def _by_others(settings: CorpusSettings) -> Iterable[Question]:
 
 
 def _question(rng: random.Random, index: int, fact: Fact, split: str, voice: Voice, wording: int) -> Question:
-    """One question, its rate and pitch drawn."""
+    """Return a question with random rate and pitch."""
     return _spoken(index, fact, split, voice, wording, draw_prosody(rng, voice))
 
 
 def _spoken(index: int, fact: Fact, split: str, voice: Voice, wording: int, prosody: Prosody) -> Question:
-    """One question; the voice keeps its rate and pitch for the answer."""
+    """Return a question; its answer has the same voice, rate and pitch."""
     name = f"{split}-{index:03d}-{wording}-{voice.name}"
     asked = Utterance(f"question-{name}", fact.question(wording), voice, prosody)
     return Question(split, asked, Utterance(f"answer-{name}", fact.answer, voice, prosody), fact.gold)
 
 
 def _texts(settings: CorpusSettings, train: list[str], dev: list[str]) -> dict[str, list[str]]:
-    """Text of the language model and of a judge's, each drawn by itself.
+    """Return the texts of both language models, the model's and the judge's, drawn independently.
 
-    The model's has all facts, the held-out ones too: it may know from text what it never heard.
+    The language model's text contains all facts, including the unseen ones: it can know from text what is never spoken.
     """
     rng = random.Random(f"{settings.seed} text")
     spoken = train or list(islice(carriers(f"{settings.seed} text"), 1000))
@@ -258,7 +262,7 @@ def _texts(settings: CorpusSettings, train: list[str], dev: list[str]) -> dict[s
 
 
 def _marked(rng: random.Random, mark: str, sentences: list[str]) -> str:
-    """A question with its answer, or a carrier cut anywhere: what a model hears, the mark, what it says."""
+    """Return a question with its answer, or a carrier that is cut at random, with the separator ``mark`` between."""
     if rng.random() < 0.5:
         fact = rng.choice(facts())
         return fact.question(rng.choice(KINDS[fact.kind].trained_wordings)) + mark + fact.answer
@@ -268,6 +272,6 @@ def _marked(rng: random.Random, mark: str, sentences: list[str]) -> str:
 
 
 def _judged(rng: random.Random, sentence: str) -> str:
-    """A sentence for the judge: a carrier, an answer, or a question."""
+    """Return a sentence for the judge: a carrier, an answer, or a question."""
     fact = rng.choice(facts())
     return rng.choice((sentence, sentence, fact.answer, fact.question(rng.choice(KINDS[fact.kind].trained_wordings))))

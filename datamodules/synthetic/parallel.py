@@ -1,4 +1,4 @@
-"""Speaks many utterances at once: one process a core, and a progress bar for terminals and log files."""
+"""Parallel synthesis with one process per core, and a progress bar for terminals and log files."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def in_processes(
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> Iterator[Spoken]:
-    """What ``speak`` makes of each utterance, in their order.
+    """Yield the result of ``speak`` for each utterance in order.
 
     Args:
         speak: A function that can be pickled.
-        utterances: What to speak.
-        progress: Called with utterances done and in all.
-        workers: Processes that speak; 0 speaks in this one. By default one a CPU core.
+        utterances: The utterances.
+        progress: Function that receives the number of finished utterances and of all.
+        workers: Number of processes; 0 speaks in this process. By default one per CPU core.
     """
     for done, spoken in enumerate(_each(speak, utterances, workers), 1):
         yield spoken
@@ -44,7 +44,7 @@ def _each(
     if workers == 0:
         yield from map(speak, utterances)
         return
-    # Processes, because the synthesizer is not thread-safe; spawned, because a fork of a process with torch's threads may hang.
+    # Processes, because the synthesizer is not thread-safe; spawned, because a fork with torch threads can hang.
     with ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
@@ -53,10 +53,10 @@ def _each(
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Progress]:
-    """A bar, shown where the work takes more than a second."""
+    """Show a progress bar if the work takes more than a second; yield the function that updates it."""
     from tqdm.auto import tqdm
 
-    pause = 1.0 if sys.stderr.isatty() else 10.0  # in a file every update is one more line
+    pause = 1.0 if sys.stderr.isatty() else 10.0  # in a file every update adds a line
     with tqdm(desc=what, unit=" utterances", mininterval=pause, delay=1.0) as bar:
 
         def show(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""Speech from espeak-ng, with word times from the synthesizer's own events."""
+"""Speech of espeak-ng, with word times from the events of the synthesizer."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-import espeakng_loader
 import numpy as np
 import torch
 from torch import Tensor
 
 from spectron.audio.resampling import resample
-from spectron.errors import DataError, did_you_mean
+from spectron.errors import DataError, did_you_mean, require_extra
 
 SAMPLE_RATE_HZ = 16000
 MARGIN_SECONDS = 0.05
@@ -29,7 +29,7 @@ _RATE, _VOLUME, _PITCH = 1, 2, 3
 
 @dataclass(frozen=True)
 class Voice:
-    """One of espeak-ng's accents with one of its voice variants."""
+    """Accent of espeak-ng with one of its voice variants."""
 
     accent: str
     variant: str
@@ -37,11 +37,11 @@ class Voice:
 
     @property
     def name(self) -> str:
-        """The speaker in a manifest."""
+        """Return the name of the speaker in manifests."""
         return f"{self.accent}-{self.variant}".lower()
 
 
-# Men and women in turn as far as they go: a corpus of fewer voices takes the first.
+# Alternating men and women as far as possible: a corpus with fewer voices uses the first ones.
 TRAINING_VOICES = (
     Voice("en-us", "m3", "M"),
     Voice("en-us", "f2", "F"),
@@ -93,22 +93,23 @@ JUDGE_VOICES = (
 
 
 def voice_called(name: str) -> Voice:
-    """A voice by espeak's own way of naming it, ``en-us+f1``; its gender, which matters to a corpus alone, is not told.
+    """Return a voice by its espeak name, such as ``en-us+f1``; its gender is empty.
 
     Raises:
-        DataError: if the name has not both parts.
+        DataError: if the name lacks one of both parts.
     """
     accent, plus, variant = name.partition("+")
     if not (accent and plus and variant):
         raise DataError(
-            f"no voice {name!r}: name an accent and a variant of espeak-ng, such as {accent or 'en-us'}+{variant or 'f1'}"
+            f"there is no voice {name!r}: name an accent and a variant of espeak-ng, "
+            f"such as {accent or 'en-us'}+{variant or 'f1'}"
         )
     return Voice(accent, variant, "")
 
 
 @dataclass(frozen=True)
 class Prosody:
-    """How an utterance is spoken: words a minute, and espeak's pitch on its scale from 0 to 99."""
+    """Prosody of an utterance: words per minute, and pitch on espeak's scale from 0 to 99."""
 
     words_per_minute: int = 170
     pitch: int = 52
@@ -116,7 +117,7 @@ class Prosody:
 
 @dataclass
 class Speech:
-    """A waveform (S,) at ``SAMPLE_RATE_HZ`` and when each word begins and ends, in seconds."""
+    """Waveform (S,) at ``SAMPLE_RATE_HZ``, and each word with its begin and end in seconds."""
 
     waveform: Tensor
     words: list[tuple[str, float, float]]
@@ -140,21 +141,32 @@ class _Event(ctypes.Structure):
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
+def _espeak() -> ModuleType:
+    """Return the package that contains espeak-ng.
+
+    Raises:
+        MissingExtraError: if it is not installed.
+    """
+    require_extra("synthetic", "synthetic speech", "espeakng_loader")
+    import espeakng_loader
+
+    return espeakng_loader
+
+
 @contextmanager
 def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
-    """A freshly loaded synthesizer and its sample rate.
+    """Load the synthesizer, and yield it with its sample rate.
 
-    Its flutter and noise run on from one utterance to the next, beyond the reach of its own re-initialisation; only loading it
-    anew makes an utterance independent of what was spoken before. That takes some milliseconds.
+    The state of its flutter and noise is kept between utterances and is not reset by its initialisation. Only loading
+    the library again, which takes some milliseconds, makes an utterance independent of earlier ones.
     """
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+    espeak = _espeak()
+    library = ctypes.CDLL(espeak.get_library_path())
+    rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeak.get_data_path()).encode(), 0)
     try:
         if rate <= 0:
-            raise DataError(
-                f"espeak-ng found no data at {espeakng_loader.get_data_path()}: install espeakng-loader again"
-            )
-        library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # otherwise the clock seeds the breath of some voices
+            raise DataError(f"espeak-ng found no data at {espeak.get_data_path()}: install espeakng-loader again")
+        library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # otherwise the time seeds the noise of some voices
         yield library, rate
     finally:
         library.espeak_Terminate()
@@ -162,12 +174,19 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
 
 
 def _select(library: ctypes.CDLL, voice: Voice) -> None:
-    """Choose a voice. espeak falls back without a word to its plain voice where a variant is missing, so we look for the file."""
-    data = Path(espeakng_loader.get_data_path())
+    """Choose a voice.
+
+    If a variant is missing, espeak silently uses its default voice. Therefore the file of the variant is checked.
+
+    Raises:
+        DataError: if the variant or the accent does not exist.
+    """
+    data = Path(_espeak().get_data_path())
     variants = [file.name for file in (data / "voices" / "!v").iterdir()]
     if voice.variant not in variants:
         raise DataError(
-            f"espeak-ng has no variant {voice.variant!r} for a voice {voice.name}. {did_you_mean(voice.variant, variants)}"
+            f"espeak-ng has no variant {voice.variant!r} for a voice {voice.name}. "
+            f"{did_you_mean(voice.variant, variants)}"
         )
     if library.espeak_SetVoiceByName(f"{voice.accent}+{voice.variant}".encode()) != 0:
         accents = [file.name.lower() for file in (data / "lang").rglob("en*")]
@@ -175,14 +194,13 @@ def _select(library: ctypes.CDLL, voice: Voice) -> None:
 
 
 def speak(text: str, voice: Voice, prosody: Prosody) -> Speech:
-    """Speak a text; the same arguments always give the same samples.
+    """Speak a text; equal arguments always return equal samples.
 
-    Digits, symbols and abbreviations are read out. Word times are those of plain lower-case words; beside anything else they are rough.
-
-    Not thread-safe: the synthesizer has one state a process.
+    Digits, symbols and abbreviations are spoken as words. Word times are exact for plain lower-case words, and
+    approximate for other texts. The function is not thread-safe, because the synthesizer has one state per process.
 
     Raises:
-        DataError: if the voice does not exist or the synthesizer gives no audio.
+        DataError: if the voice does not exist or the synthesizer returns no audio.
     """
     chunks: list[np.ndarray] = []
     begins: dict[int, float] = {}
@@ -212,7 +230,7 @@ def speak(text: str, voice: Voice, prosody: Prosody) -> Speech:
 
 
 def _trimmed(samples: Tensor, rate: int, text: str, begins: dict[int, float]) -> Speech:
-    """Give speech the same margin of silence before and after, bring all voices to one peak, and move the word times along."""
+    """Return speech with equal margins of silence and a fixed peak, and its word times moved accordingly."""
     loud = (samples.abs() > SILENCE * samples.abs().max()).nonzero().flatten()
     first, last = int(loud[0]), int(loud[-1]) + 1
     margin = round(MARGIN_SECONDS * rate)
@@ -220,7 +238,7 @@ def _trimmed(samples: Tensor, rate: int, text: str, begins: dict[int, float]) ->
         torch.nn.functional.pad(samples, (margin, margin))[first : last + 2 * margin], rate, SAMPLE_RATE_HZ
     )
     waveform = waveform * (PEAK / waveform.abs().max())
-    # The first word's event comes with the first sample, which may be silent.
+    # The event of the first word is at the first sample, which can be silent.
     words = word_times(text, begins | {0: first / rate}, last / rate)
     shift = MARGIN_SECONDS - first / rate
     moved = [(word, round(begin + shift, 3), round(end + shift, 3)) for word, begin, end in words]
@@ -228,13 +246,13 @@ def _trimmed(samples: Tensor, rate: int, text: str, begins: dict[int, float]) ->
 
 
 def word_times(text: str, begins: dict[int, float], end: float) -> list[tuple[str, float, float]]:
-    """When each word of a text begins and ends, in seconds.
+    """Return begin and end of each word of a text in seconds.
 
     Args:
         text: Words with single spaces.
-        begins: Seconds at which the word at a character position begins. espeak speaks some pairs ("in the") as one word and
-            reports the first alone: such words share its time by their letters.
-        end: Seconds at which the last word ends.
+        begins: Begin in seconds of the word at a character position. espeak speaks some pairs ("in the") as one word
+            and reports only the first. The time of such words is divided in proportion to their letters.
+        end: End of the last word in seconds.
 
     Returns:
         ``(word, begin, end)`` of every word, without gaps.

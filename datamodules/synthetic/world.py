@@ -1,8 +1,8 @@
-"""A closed world of facts, the questions about it, and sentences in which all its words are heard.
+"""Closed world of facts, questions about them, and carrier sentences with all its words.
 
-Facts alone would teach a model to map a question to the nearest trained one instead of hearing it. Carrier sentences put every
-word of the world into many contexts, and every entity into the questions' words; none of them states a fact, so that a held-out fact
-is never heard, and none is a question by itself, so that a held-out question is never asked.
+With facts alone, a model would learn to map a question to the nearest trained one instead of recognising it. Carrier
+sentences contain every word in many contexts, and every entity in the words of the questions. No carrier states a fact,
+so an unseen fact is never spoken, and no carrier is a complete question, so an unseen question is never asked.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from functools import cache
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing to know: the ``gold`` answer about an ``entity``, of one of the ``KINDS``."""
+    """Fact: the ``gold`` answer about an ``entity``, of one of the ``KINDS``."""
 
     kind: str
     entity: str
     gold: str
 
     def question(self, wording: int) -> str:
-        """The question in one of the kind's wordings."""
+        """Return the question in one of the kind's wordings."""
         return KINDS[self.kind].questions[wording].format(self.entity)
 
     @property
     def answer(self) -> str:
-        """The answer as a whole sentence."""
+        """Return the answer as a sentence."""
         return self.answer_with(self.gold)
 
     def answer_with(self, gold: str) -> str:
-        """The answer sentence with another answer in it."""
+        """Return the answer sentence with another answer."""
         return KINDS[self.kind].answer.format(self.entity, gold)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of facts: its question wordings, the last of which is kept for tests, its answer sentence, what its two words are called."""
+    """Kind of facts: question wordings (the last one only for tests), answer sentence, and names of its two words."""
 
     questions: tuple[str, ...]
     answer: str
@@ -46,12 +46,12 @@ class Kind:
 
     @property
     def trained_wordings(self) -> range:
-        """Wordings that training may use."""
+        """Return the numbers of the training wordings."""
         return range(len(self.questions) - 1)
 
     @property
     def unseen_wording(self) -> int:
-        """The wording that only tests use."""
+        """Return the number of the wording that only tests use."""
         return len(self.questions) - 1
 
 
@@ -65,10 +65,13 @@ KINDS = {
             "tell me which city is the capital of {}",
         ),
         answer="the capital of {} is {}",
-        pairs="france paris, england london, spain madrid, italy rome, germany berlin, norway oslo, sweden stockholm, finland helsinki, "
-        "russia moscow, poland warsaw, austria vienna, greece athens, turkey ankara, egypt cairo, kenya nairobi, japan tokyo, "
-        "china beijing, india delhi, canada ottawa, cuba havana, peru lima, chile santiago, portugal lisbon, ireland dublin, "
-        "hungary budapest, iran tehran, belgium brussels, vietnam hanoi",
+        pairs=(
+            "france paris, england london, spain madrid, italy rome, germany berlin, norway oslo, sweden "
+            "stockholm, finland helsinki, russia moscow, poland warsaw, austria vienna, greece athens, turkey "
+            "ankara, egypt cairo, kenya nairobi, japan tokyo, china beijing, india delhi, canada ottawa, cuba "
+            "havana, peru lima, chile santiago, portugal lisbon, ireland dublin, hungary budapest, iran tehran, "
+            "belgium brussels, vietnam hanoi"
+        ),
         slots=("country", "city"),
     ),
     "sound": Kind(
@@ -80,8 +83,11 @@ KINDS = {
             "tell me what sound the {} makes",
         ),
         answer="the {} says {}",
-        pairs="dog woof, cat meow, cow moo, lion roar, horse neigh, duck quack, pig oink, owl hoot, bee buzz, snake hiss, wolf howl, "
-        "frog croak, mouse squeak, sheep baa, bird tweet, crow caw, chicken cluck, goose honk, bear growl, pigeon coo",
+        pairs=(
+            "dog woof, cat meow, cow moo, lion roar, horse neigh, duck quack, pig oink, owl hoot, bee buzz, snake"
+            " hiss, wolf howl, frog croak, mouse squeak, sheep baa, bird tweet, crow caw, chicken cluck, goose "
+            "honk, bear growl, pigeon coo"
+        ),
         slots=("animal", "sound"),
     ),
     "colour": Kind(
@@ -93,9 +99,12 @@ KINDS = {
             "tell me which colour the {} has",
         ),
         answer="the {} is {}",
-        pairs="banana yellow, lemon yellow, sunflower yellow, tomato red, cherry red, blood red, grass green, cucumber green, "
-        "spinach green, sky blue, ocean blue, snow white, milk white, coal black, tar black, carrot orange, pumpkin orange, "
-        "chocolate brown, mud brown, plum purple, lavender purple, flamingo pink, ash grey, concrete grey",
+        pairs=(
+            "banana yellow, lemon yellow, sunflower yellow, tomato red, cherry red, blood red, grass green, "
+            "cucumber green, spinach green, sky blue, ocean blue, snow white, milk white, coal black, tar black, "
+            "carrot orange, pumpkin orange, chocolate brown, mud brown, plum purple, lavender purple, flamingo "
+            "pink, ash grey, concrete grey"
+        ),
         slots=("thing", "colour"),
     ),
 }
@@ -158,12 +167,12 @@ CARRIERS = (
 
 @cache
 def facts() -> tuple[Fact, ...]:
-    """All facts of the world, kind by kind."""
+    """Return all facts, kind by kind."""
     return tuple(Fact(name, *pair.split()) for name, kind in KINDS.items() for pair in kind.pairs.split(", "))
 
 
 def unseen_facts(share: float, seed: int) -> set[Fact]:
-    """The same share of every kind, drawn by the seed."""
+    """Return the unseen facts: the same fraction of every kind, drawn from the seed."""
     drawn: set[Fact] = set()
     for name in KINDS:
         members = [fact for fact in facts() if fact.kind == name]
@@ -172,7 +181,7 @@ def unseen_facts(share: float, seed: int) -> set[Fact]:
 
 
 def vocabulary() -> set[str]:
-    """Every word of the facts, questions and answers."""
+    """Return every word of the facts, questions and answers."""
     texts = [
         text for fact in facts() for text in (fact.answer, *map(fact.question, range(len(KINDS[fact.kind].questions))))
     ]
@@ -181,7 +190,7 @@ def vocabulary() -> set[str]:
 
 @cache
 def slots() -> dict[str, tuple[str, ...]]:
-    """What may fill each slot of a carrier: the fillers, and the entities and answers of every kind."""
+    """Return the words for each slot of a carrier: the fillers, and the entities and answers of every kind."""
     filled = {name: tuple(words.split()) for name, words in FILLERS.items()}
     for name, kind in KINDS.items():
         entity, gold = kind.slots
@@ -192,13 +201,13 @@ def slots() -> dict[str, tuple[str, ...]]:
 
 
 def states_a_fact(sentence: str) -> bool:
-    """Whether an entity and its answer stand in the same sentence."""
+    """Return whether a sentence contains an entity and its answer."""
     words = set(sentence.split())
     return any(fact.entity in words and fact.gold in words for fact in facts())
 
 
 class _Decks(dict[str, str]):
-    """Draws a word for each slot asked for; all words of a slot come round before one comes again."""
+    """Draw a word for a slot; every word of the slot is used once before one is repeated."""
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__()
@@ -213,7 +222,7 @@ class _Decks(dict[str, str]):
 
 
 def carriers(seed: object) -> Iterator[str]:
-    """Endless distinct carrier sentences, none of which states a fact."""
+    """Yield endless distinct carrier sentences, none of which states a fact."""
     rng = random.Random(f"{seed} carriers")
     decks = _Decks(rng)
     seen: set[str] = set()
@@ -225,7 +234,7 @@ def carriers(seed: object) -> Iterator[str]:
 
 
 def mismatches(seed: object) -> list[str]:
-    """All answer sentences with a wrong answer, shuffled: a recogniser trained on them hears answers but learns no fact."""
+    """Return all answer sentences with a wrong answer, shuffled, so that a recogniser learns answers but no facts."""
     wrong = [
         fact.answer_with(other)
         for fact in facts()
@@ -235,7 +244,7 @@ def mismatches(seed: object) -> list[str]:
 
 
 def negated_carriers(seed: object) -> list[str]:
-    """Wrong answers denied, or told by somebody, shuffled: the words of all answers are said side by side, and still no fact is."""
+    """Return wrong answers that are denied or reported, shuffled: they contain the words of all answers but no fact."""
     rng = random.Random(f"{seed} denials")
     said: list[str] = []
     for sentence in mismatches(f"{seed} denials"):
@@ -245,7 +254,7 @@ def negated_carriers(seed: object) -> list[str]:
 
 
 def word_lists(seed: object) -> Iterator[str]:
-    """Endless distinct rows of six words, half of them answers, in no order that a word could be guessed from; none states a fact."""
+    """Yield endless distinct rows of six words in random order, half of them answers; none states a fact."""
     rng = random.Random(f"{seed} word lists")
     answers = sorted({fact.gold for fact in facts()})
     decks = (answers, sorted(vocabulary() - set(answers)))

@@ -1,4 +1,4 @@
-"""Evaluation at validation time on a fixed panel of utterances: when it is due, and what it leaves in the run."""
+"""Evaluation at validation time on a fixed panel of utterances: its schedule, and its files in the run."""
 
 from __future__ import annotations
 
@@ -10,44 +10,57 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from spectron.batch import SpeechBatch
 from spectron.errors import ConfigError, errors_of_part
 from spectron.evaluation.callbacks.panel_files import write_panel
-from spectron.evaluation.evaluator import Judged, Judges, require_judges
-from spectron.evaluation.judges import require_independence
+from spectron.evaluation.evaluator import Judged, metrics_served, require_judges
+from spectron.evaluation.judges import Judge, Judges, require_independence
 from spectron.evaluation.metrics import NORMALIZER_VERSION, SpokenMetric
 from spectron.tracking.logger import RunLogger
 
 
 class PanelEvaluation(Callback, ABC):
-    """Evaluates at the end of a validation, and logs measures, wavs, pictures and a table of samples.
+    """Base of callbacks that evaluate at the end of a validation and log metrics, wavs, pictures and a sample table.
 
-    The panel is the same at every validation. Training goes on as if none of this had happened: the module's mode and all random
-    states are put back. With several ranks the first one works and the others wait.
+    The panel is the same at every validation. An evaluation does not influence training: the module's mode and all
+    random states are restored. With several ranks, the first one works and the others wait.
 
     Args:
-        judges: The judges at hand.
-        metrics: What to measure.
+        judges: Judges by name; an optional judge whose weights are missing is reported and left out.
+        metrics: Metrics to compute; None computes all of ``possible`` whose evidence the judges give.
+        possible: Metrics that suit what is evaluated.
         panel_size: Utterances in the panel.
         audio_items: Utterances of the panel that get wavs and a picture.
-        every_n_validations: Validations from one of these evaluations to the next; the last before ``max_steps`` always has one.
+        every_n_validations: Validations per evaluation; the last validation before ``max_steps`` is always evaluated.
 
     Raises:
-        ConfigError: if a number is below 1, or a metric lacks its judge; at set-up, if the module is of another kind, the data
-            module has no panel, the logger is not a run's, or a judge shares weights with the model.
+        ConfigError: if a number is below 1, or if no judge gives the evidence that a metric or a judge needs; at
+            set-up, if the module is of another kind, the data module has no panel, the logger is no ``RunLogger``, or a
+            judge shares weights with the model.
     """
 
     def __init__(
-        self, judges: Judges, metrics: list[SpokenMetric], panel_size: int, audio_items: int, every_n_validations: int
+        self,
+        judges: dict[str, Judge] | None,
+        metrics: list[SpokenMetric] | None,
+        possible: list[SpokenMetric],
+        panel_size: int,
+        audio_items: int,
+        every_n_validations: int,
     ) -> None:
         for name, value in {"panel_size": panel_size, "every_n_validations": every_n_validations}.items():
             if value < 1:
                 raise ConfigError(f"must be at least 1, got {value}", key=name)
-        require_judges(metrics, judges)
-        self.judges, self.metrics = judges, metrics
+        absent = Judges(judges).absent()
+        for name, why in absent.items():
+            rank_zero_warn(f"judges.{name} is left out: {why}")
+        self.judges = Judges({name: judge for name, judge in (judges or {}).items() if name not in absent})
+        self.metrics = metrics_served(possible, self.judges) if metrics is None else metrics
+        require_judges(self.metrics, self.judges)
         self.panel_size = panel_size
         self.audio_items = audio_items
         self.every_n_validations = every_n_validations
@@ -57,41 +70,41 @@ class PanelEvaluation(Callback, ABC):
 
     @abstractmethod
     def measure_names(self) -> set[str]:
-        """All that this callback may log and that a ``monitor`` may name."""
+        """Return the names of all values that this callback may log and that a ``monitor`` may name."""
 
     @abstractmethod
     def require_fitting(self, pl_module: LightningModule) -> None:
-        """Refuse a task that is not of the kind evaluated here. Raises a ``ConfigError``."""
+        """Refuse a task of another kind with a ``ConfigError``."""
 
     @abstractmethod
     def evaluate(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Judged]:
-        """Judge the panel and log the measures; what the files shall show, by folder, the model under test in ``""``."""
+        """Evaluate the panel, log the metrics, and return what to write by folder; ``""`` is the model under test."""
 
     def state_dict(self) -> dict[str, int]:
-        """Where the count of validations stands."""
+        """Return the number of validations and the last step."""
         return {"validations": self.validations, "last_step": self.last_step}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on counting."""
+        """Continue to count validations."""
         self.validations, self.last_step = state_dict["validations"], state_dict["last_step"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Before anything is trained, see that all is there."""
+        """Check the parts of an evaluation before training."""
         if stage in ("fit", "validate") and trainer.is_global_zero:
             logger_of(trainer), panel_source(trainer)
             self.require_ready(pl_module)
 
     def require_ready(self, pl_module: LightningModule) -> None:
-        """See that the task is of the right kind, load the judges, and see that none of them knows the model."""
+        """Check the task, load the judges, and check that none of them shares weights with the model."""
         self.require_fitting(pl_module)
         with isolate_rng(), same_environment():
-            for name, judge in self.judges.present().items():
-                with errors_of_part(name, judge):
+            for name, judge in self.judges.items():
+                with errors_of_part(f"judges.{name}", judge):
                     judge.prepare()
-        require_independence(list(self.judges.present().values()), pl_module)
+        require_independence(list(self.judges.values()), pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate where it is due."""
+        """Evaluate if it is due."""
         if trainer.sanity_checking:
             return
         self.validations += 1
@@ -106,14 +119,14 @@ class PanelEvaluation(Callback, ABC):
             trainer.strategy.barrier("panel evaluated")
 
     def is_last(self, trainer: Trainer) -> bool:
-        """Whether no further validation is to come: training ends sooner than the last two validations lie apart."""
+        """Return whether this is the last validation: fewer steps remain than there were since the previous one."""
         if trainer.state.fn == "validate" or trainer.should_stop:
             return True
         step = trainer.global_step
         return trainer.max_steps >= 0 and trainer.max_steps - step < step - self.last_step
 
     def write(self, judged: dict[str, Judged], logger: RunLogger, step: int) -> None:
-        """Leave the files in the run; its headlines are the model's newest picture and wavs in place of the last validation's."""
+        """Write the files into the run; its headlines are the model's newest picture and wavs."""
         logger.headlines[:] = [path for path in logger.headlines if path not in self.headlines]
         for name, what in judged.items():
             place = f"panel/step-{step:07d}" + (f"/{name}" if name else "")
@@ -123,9 +136,9 @@ class PanelEvaluation(Callback, ABC):
                 logger.log_artifact(path, place, headline=path in self.headlines)
 
     def protocol(self) -> dict[str, Any]:
-        """How was measured: without this the figures mean nothing."""
+        """Return the conditions of the evaluation, without which its values cannot be compared."""
         return {
-            "judges": {name: judge.title for name, judge in self.judges.present().items()},
+            "judges": {name: judge.title for name, judge in self.judges.items()},
             "metrics": [type(metric).__name__ for metric in self.metrics],
             "text_normalizer_version": NORMALIZER_VERSION,
             "panel": [name for batch in self.panel for name in batch.ids],
@@ -133,26 +146,34 @@ class PanelEvaluation(Callback, ABC):
 
 
 def panel_source(trainer: Trainer) -> Any:
-    """The data module, which chooses the prompts."""
+    """Return the data module, which chooses the prompts.
+
+    Raises:
+        ConfigError: if it has no panel.
+    """
     data = getattr(trainer, "datamodule", None)
     if not hasattr(data, "panel"):
         raise ConfigError(
-            f"an evaluation takes its utterances from the data module's `panel(size)`, and {type(data).__name__} has none"
+            f"an evaluation needs a data module with a method `panel(size)`, and {type(data).__name__} has none"
         )
     return data
 
 
 def logger_of(trainer: Trainer) -> RunLogger:
-    """The run to log to."""
+    """Return the logger of the run.
+
+    Raises:
+        ConfigError: if the trainer has no ``RunLogger``.
+    """
     for logger in trainer.loggers:
         if isinstance(logger, RunLogger):
             return logger
-    raise ConfigError("an evaluation writes into a run: give the trainer a spectron.tracking.logger.RunLogger")
+    raise ConfigError("an evaluation writes into a run: give the trainer a spectron.tracking.RunLogger")
 
 
 @contextmanager
 def same_environment() -> Iterator[None]:
-    """Environment variables as they were: building a judge from an export leaves its seed there, which data workers would read."""
+    """Restore environment variables: building an exported judge sets a seed there, which data workers would read."""
     before = dict(os.environ)
     try:
         yield
@@ -164,7 +185,7 @@ def same_environment() -> Iterator[None]:
 
 @contextmanager
 def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; afterwards every submodule is in the mode that it was in."""
+    """Switch to evaluation mode; afterwards restore the mode of every submodule."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:

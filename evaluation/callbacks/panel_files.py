@@ -1,4 +1,4 @@
-"""What a validation leaves behind for eyes and ears: wavs, pictures and a table of all samples."""
+"""Files of a validation: wavs, pictures and a table of all samples."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from spectron.audio.io import write_wav
 from spectron.audio.picture import MelPanel, mel_picture
 from spectron.evaluation.metrics import SpokenMetric
 from spectron.evaluation.results.records import facts_of, waveforms_of
-from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
 from spectron.tracking.store import file_name
 
 
 @dataclass
 class PanelFiles:
-    """Files of one validation, all in one folder.
+    """Files of one validation in one folder.
 
     Args:
         folder: The folder.
-        pictures: One a sample that can be looked at.
+        pictures: One picture per sample with wavs.
         spoken: Wavs of the generated speech.
         others: Prompts, references, the table and the protocol.
     """
@@ -38,10 +38,10 @@ def write_panel(
     """Write wavs and pictures of the first samples, and the texts and scores of all.
 
     Args:
-        folder: Where to; made if missing.
+        folder: Folder of the files; created if missing.
         samples: Judged samples.
-        metrics: Metrics that give each sample's scores.
-        protocol: How was measured; stands beside the table as ``protocol.json``.
+        metrics: Metrics that compute each sample's scores.
+        protocol: Conditions of the evaluation, written to ``protocol.json``.
         audio_items: Samples with wavs and a picture.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,11 @@ def write_panel(
 
 
 def write_sample(files: PanelFiles, stem: str, sample: SpokenSample) -> dict[str, str]:
-    """Wavs of prompt, generated speech and reference, and their picture; the wavs' names by kind, without those that hold no sample."""
+    """Write wavs of prompt, generated speech and reference, and their picture.
+
+    Returns:
+        Names of the wavs by kind; audio without samples has no wav.
+    """
     speech = waveforms_of(sample)
     names = {kind: f"{stem}-{kind}.wav" for kind, (waveform, _) in speech.items() if len(waveform)}
     for kind, name in names.items():
@@ -70,13 +74,14 @@ def write_sample(files: PanelFiles, stem: str, sample: SpokenSample) -> dict[str
 
 
 def panels_of(sample: SpokenSample) -> list[MelPanel]:
-    """Prompt where there is one, generated speech and reference, with what is said in each, and what was made of it."""
+    """Return panels of the prompt (if any), the generated speech and the reference, with their texts."""
     rate = sample.frame_rate_hz
     prompt = f"said: “{sample.prompt_text}”" + (
         "" if sample.transcript is None else f" — transcribed: “{sample.transcript}”"
     )
     said = [] if sample.continuation_text is None else [f"written: “{sample.continuation_text}”"]
-    heard = [] if sample.heard is None else [f"heard by the judge: “{sample.heard}”"]
+    transcript = sample.evidence_of(TRANSCRIPT)
+    recognised = [] if transcript is None else [f"recognised: “{transcript}”"]
     reference = (
         f"said: “{sample.reference_text}”"
         if sample.reference_text
@@ -86,6 +91,6 @@ def panels_of(sample: SpokenSample) -> list[MelPanel]:
     asked = [MelPanel(f"Prompt {sample.id}", sample.prompt_mel, rate, prompt)] if len(sample.prompt) else []
     return [
         *asked,
-        MelPanel(generated, sample.generated_mel, rate, " — ".join(said + heard)),
+        MelPanel(generated, sample.generated_mel, rate, " — ".join(said + recognised)),
         MelPanel("Reference", sample.reference_mel, rate, reference),
     ]

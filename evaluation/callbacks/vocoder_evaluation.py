@@ -1,4 +1,4 @@
-"""Validation of a vocoder: recordings go to a spectrogram and back, beside other vocoders and the recordings themselves."""
+"""Validation of a vocoder on recordings, in comparison with other vocoders and the unprocessed recordings."""
 
 from __future__ import annotations
 
@@ -10,45 +10,43 @@ from spectron.audio.mel import MelConfig
 from spectron.contracts import Decoding, Vocoder
 from spectron.errors import ConfigError
 from spectron.evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
-from spectron.evaluation.evaluator import Judged, Judges, judge_system
-from spectron.evaluation.judges import Transcriber
+from spectron.evaluation.evaluator import Judged, judge_system
+from spectron.evaluation.judges import Judge
 from spectron.evaluation.metrics import MelDistance, SpeechWordErrorRate, SpokenMetric, StftDistance
 from spectron.evaluation.metrics.names import RECORDING, VALIDATION
-from spectron.evaluation.systems.baselines import RecordedAnswers, recordings_of
+from spectron.evaluation.systems.baselines import FixedAnswers, recordings
 from spectron.tracking.measure import MetricValue
 from spectron.training.vocoding import VocoderModel
 
 
 class VocoderEvaluation(PanelEvaluation):
-    """Judges vocoded recordings at the end of a validation; see ``PanelEvaluation``.
+    """Callback that evaluates vocoded recordings at the end of a validation; see ``PanelEvaluation``.
 
     Args:
-        transcriber: Judge that writes down what is heard; without one no word is counted.
-        against: Other vocoders by name, judged once on the same recordings; their measures are called ``<name>/...``.
-        metrics: What to measure; None takes mel distance, STFT distance and, with a transcriber, word errors.
+        judges: Judges by name, such as a recogniser.
+        against: Other vocoders by name, evaluated once on the same recordings; their metrics are called ``<name>/...``.
+        metrics: Metrics to compute; None computes mel distance, STFT distance and, with a recogniser, word errors.
         panel_size: Recordings in the panel.
         audio_items: Recordings of the panel that get wavs and a picture, for every vocoder.
-        every_n_validations: Validations from one of these evaluations to the next; the last before ``max_steps`` always has one.
+        every_n_validations: Validations per evaluation; the last validation before ``max_steps`` is always evaluated.
     """
 
     def __init__(
         self,
-        transcriber: Transcriber | None = None,
+        judges: dict[str, Judge] | None = None,
         against: dict[str, Callable[[MelConfig], Vocoder]] | None = None,
         metrics: list[SpokenMetric] | None = None,
         panel_size: int = 32,
         audio_items: int = 4,
         every_n_validations: int = 1,
     ) -> None:
-        judges = Judges(transcriber)
-        every: list[SpokenMetric] = [MelDistance(), StftDistance(), SpeechWordErrorRate()]
-        chosen = [metric for metric in every if judges.serve(metric)] if metrics is None else metrics
-        super().__init__(judges, chosen, panel_size, audio_items, every_n_validations)
+        possible: list[SpokenMetric] = [MelDistance(), StftDistance(), SpeechWordErrorRate()]
+        super().__init__(judges, metrics, possible, panel_size, audio_items, every_n_validations)
         self.against = against or {}
         self.compared = False
 
     def measure_names(self) -> set[str]:
-        """All that this callback may log and that a ``monitor`` may name."""
+        """Return the names of all values that this callback may log and that a ``monitor`` may name."""
         prefixes = [VALIDATION, *(f"{name}/" for name in self.against)]
         names = {prefix + name for prefix in prefixes for metric in self.metrics for name in metric.measure_names()}
         return names | {
@@ -60,7 +58,7 @@ class VocoderEvaluation(PanelEvaluation):
         model_of(pl_module)
 
     def evaluate(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Judged]:
-        """Judge the vocoder and, the first time, what it is compared with."""
+        """Evaluate the vocoder and, the first time, the vocoders and recordings that it is compared with."""
         own = model_of(pl_module).vocoder
         judged = {"": self.judge(own, pl_module, self.metrics)}
         measures = judged[""].named(VALIDATION)
@@ -76,24 +74,28 @@ class VocoderEvaluation(PanelEvaluation):
         return judged
 
     def measure_recordings(self, pl_module: LightningModule) -> list[MetricValue]:
-        """What the recordings themselves reach in the judges' eyes."""
+        """Evaluate the unprocessed recordings."""
         metrics = [metric for metric in self.metrics if metric.judges_speech]
         return self.judge(None, pl_module, metrics).named(RECORDING) if metrics else []
 
     def judge(self, vocoder: Vocoder | None, pl_module: LightningModule, metrics: list[SpokenMetric]) -> Judged:
-        """Judge the panel after one vocoder, or as it is."""
+        """Evaluate the panel after one vocoder, or unprocessed."""
         model = model_of(pl_module)
-        given = {name: spoken for batch in self.panel for name, spoken in recordings_of(batch).items()}
-        system = RecordedAnswers(given, model.log_mel, model.vocoder.mel, vocoder, model.vocoder.mel.sample_rate_hz)
+        given = {name: spoken for batch in self.panel for name, spoken in recordings(batch).items()}
+        system = FixedAnswers(given, model.log_mel, model.vocoder.mel, vocoder, model.vocoder.mel.sample_rate_hz)
         return judge_system(system, self.panel, Decoding(), self.judges, metrics, pl_module.device)
 
 
 def model_of(pl_module: LightningModule) -> VocoderModel:
-    """The vocoder in training."""
+    """Return the vocoder in training.
+
+    Raises:
+        ConfigError: if the task trains none.
+    """
     model = getattr(pl_module, "model", None)
     if not isinstance(model, VocoderModel):
         raise ConfigError(
-            f"this callback needs a task that trains a vocoder (spectron.training.VocoderModule), not {type(pl_module).__name__}: "
-            "remove the callback (set it to null) or choose another task"
+            "this callback needs a task that trains a vocoder (spectron.training.VocoderModule), not "
+            f"{type(pl_module).__name__}: set this callback to null or choose another task"
         )
     return model

@@ -1,4 +1,4 @@
-"""Comparison of finished evaluations: the same items, each against the first."""
+"""Comparison of finished evaluations with the first one, on the same items."""
 
 from spectron.evaluation.comparison.comparing import EvaluationComparison, compare_evaluations
 from spectron.evaluation.comparison.comparison_files import write_comparison

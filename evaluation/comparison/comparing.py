@@ -1,4 +1,4 @@
-"""Evaluations side by side: values, and differences on the same items with paired bootstrap intervals."""
+"""Comparison of evaluations: values, and differences on the same items with paired bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch
 
 from spectron.errors import ConfigError
 from spectron.evaluation.comparison.comparability import Difference, find_differences, require_comparable
-from spectron.evaluation.metrics import PairedDifference, Parts, paired_bootstrap, ratio_interval
+from spectron.evaluation.metrics import NumeratorAndDenominator, PairedDifference, paired_bootstrap, ratio_interval
 from spectron.evaluation.metrics.intervals import Pooled
 from spectron.evaluation.report import MODEL, StoredEvaluation, StoredItem, StoredMeasure, read_evaluation
 from spectron.evaluation.report.metric_tables import ordered_names
 
-LETTERS = string.ascii_uppercase  # names of the evaluations, in their order
-LEAST_ITEMS = 6  # below, a sign test in which all agree does not reach one in twenty
+LETTERS = string.ascii_uppercase  # short names of the evaluations, in their order
+LEAST_ITEMS = 6  # of five items, even a sign test with five equal signs has p = 2 / 2**5 > 0.05
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """An evaluation's value minus the first one's, on the items that both could measure.
+    """Value of an evaluation minus the value of the first one, on the items that both could measure.
 
-    ``better`` is None where the interval holds zero, or the metric has no direction.
+    ``better`` is None if the interval contains zero or the metric has no direction.
     """
 
     difference: PairedDifference
@@ -34,7 +34,10 @@ class Contrast:
 
 @dataclass
 class ComparedMetric:
-    """A metric in each evaluation, and the differences of all but the first to it; None where there is no such figure."""
+    """Metric in each evaluation, and the differences to the first one; a missing value is None.
+
+    ``measures`` and ``contrasts`` have one entry per evaluation; the first contrast is always None.
+    """
 
     name: str
     unit: str
@@ -45,7 +48,7 @@ class ComparedMetric:
 
 @dataclass
 class ComparedTask:
-    """A task on the items that all evaluations share; ``left_out`` counts what each of them has beyond those."""
+    """Task on the items that all evaluations share; ``left_out`` counts the other items of each evaluation."""
 
     name: str
     items: int
@@ -55,12 +58,12 @@ class ComparedTask:
 
 @dataclass
 class EvaluationComparison:
-    """Evaluations, reduced to the items that they share, with a letter for each.
+    """Comparison of evaluations on the items that they share, each with a letter.
 
     Args:
-        evaluations: Their content; the first is what the others are compared with.
-        tasks: The figures.
-        different: What differs between them although they were compared.
+        evaluations: The evaluations; all others are compared with the first one.
+        tasks: The compared values.
+        different: Conditions that differ although the evaluations were compared.
     """
 
     evaluations: list[StoredEvaluation]
@@ -69,12 +72,12 @@ class EvaluationComparison:
 
     @property
     def letters(self) -> str:
-        """A short name for each evaluation, in their order."""
+        """Return a letter for each evaluation, in their order."""
         return LETTERS[: len(self.evaluations)]
 
     @property
     def references(self) -> list[str]:
-        """What was evaluated in each; with the beginning of its folder's name where another one has evaluated the same."""
+        """Return the name of each system; equal names are followed by the start of the folder's name."""
         names = [str(evaluation.results["system"]["reference"]) for evaluation in self.evaluations]
         folders = [evaluation.folder.name[:8] for evaluation in self.evaluations]
         return [
@@ -86,16 +89,17 @@ def compare_evaluations(folders: list[Path], allow_different: bool = False) -> E
     """Compare the systems under test of finished evaluations.
 
     Args:
-        folders: Two or more evaluations' folders.
-        allow_different: Whether evaluations of other items, scorers or settings are compared all the same, on the items they share.
+        folders: Folders of 2 to 26 evaluations.
+        allow_different: Whether to compare evaluations with different conditions on the items that they share.
 
     Raises:
-        DataError: if a folder holds no finished evaluation.
-        ConfigError: if there are fewer than two or more than 26, if they were not made alike, or share no item.
+        DataError: if a folder contains no finished evaluation.
+        ConfigError: if there are fewer than 2 or more than 26 folders, their conditions differ, or they share no item.
     """
     if not 2 <= len({folder.resolve() for folder in folders}) == len(folders) <= len(LETTERS):
         raise ConfigError(
-            f"a comparison takes 2 to 26 different evaluations, got {', '.join(map(str, folders)) or 'none'}"
+            f"a comparison needs 2 to {len(LETTERS)} different evaluations, "
+            f"got {', '.join(map(str, folders)) or 'none'}"
         )
     evaluations = [read_evaluation(folder) for folder in folders]
     if not allow_different:
@@ -103,12 +107,12 @@ def compare_evaluations(folders: list[Path], allow_different: bool = False) -> E
     reduced = _reduce(evaluations)
     tasks = [_compare_task(task, evaluations, reduced) for task in reduced[0].tasks if reduced[0].items_of(task, MODEL)]
     if not tasks:
-        raise ConfigError(f"{', '.join(map(str, folders))} share no item of a task: there is nothing to compare")
+        raise ConfigError(f"{', '.join(map(str, folders))} share no item of a task, so there is nothing to compare")
     return EvaluationComparison(reduced, tasks, find_differences(evaluations))
 
 
 def _reduce(evaluations: list[StoredEvaluation]) -> list[StoredEvaluation]:
-    """The evaluations with those items of the system under test alone that all of them have, in the first one's order."""
+    """Return the evaluations with only the items of the system under test that all have, in the order of the first."""
     models = [[item for item in evaluation.items if item.system == MODEL] for evaluation in evaluations]
     keyed = [{(item.task, item.id): item for item in items} for items in models]
     common = [key for key in keyed[0] if all(key in items for items in keyed)]
@@ -119,22 +123,27 @@ def _reduce(evaluations: list[StoredEvaluation]) -> list[StoredEvaluation]:
 
 
 def _compare_task(task: str, evaluations: list[StoredEvaluation], reduced: list[StoredEvaluation]) -> ComparedTask:
+    """Compare a task; if items were left out, compute the values again from the parts of the shared items."""
     shared = [list(evaluation.items_of(task, MODEL).values()) for evaluation in reduced]
     left_out = [len(evaluation.items_of(task, MODEL)) - len(shared[0]) for evaluation in evaluations]
     columns = [evaluation.measures(task, MODEL) for evaluation in evaluations]
-    if any(left_out):  # what was stored covers other items
+    if any(left_out):  # the stored values cover other items
         columns = [_measure_again(column, items) for column, items in zip(columns, shared, strict=True)]
     metrics = []
     for name in ordered_names(columns):
         row = [column.get(name) for column in columns]
-        known = next(measure for measure in row if measure is not None)
-        contrasts = [None, *(_contrast(name, known.higher_is_better, shared[0], items) for items in shared[1:])]
-        metrics.append(ComparedMetric(name, known.unit, known.higher_is_better, row, contrasts))
+        first = next(measure for measure in row if measure is not None)
+        contrasts: list[Contrast | None] = [None]
+        for items in shared[1:]:
+            difference = paired_bootstrap(_parts(name, items), _parts(name, shared[0]))
+            better = is_better(difference, first.higher_is_better)
+            contrasts.append(None if math.isnan(difference.value) else Contrast(difference, better))
+        metrics.append(ComparedMetric(name, first.unit, first.higher_is_better, row, contrasts))
     return ComparedTask(task, len(shared[0]), left_out, metrics)
 
 
 def _measure_again(measures: dict[str, StoredMeasure], items: list[StoredItem]) -> dict[str, StoredMeasure]:
-    """The measures over these items; those that do not add up from items, or only among all that there were, are left out."""
+    """Return the values over these items; metrics that do not follow from the parts of these items are left out."""
     again = {}
     for name, measure in measures.items():
         if measure.among_all:
@@ -154,27 +163,18 @@ def _measure_again(measures: dict[str, StoredMeasure], items: list[StoredItem]) 
     return again
 
 
-def _contrast(
-    name: str, higher_is_better: bool | None, first: list[StoredItem], other: list[StoredItem]
-) -> Contrast | None:
-    difference = paired_bootstrap(_parts(name, other), _parts(name, first))
-    if math.isnan(difference.value):
-        return None
-    return Contrast(difference, is_better(difference, higher_is_better))
-
-
 def is_better(difference: PairedDifference | Pooled, higher_is_better: bool | None) -> bool | None:
-    """Whether a difference is one for the better.
+    """Return whether a difference is clearly better (True) or clearly worse (False).
 
-    None where its interval holds zero, there is no direction, the items are too few to tell anything, or not all trainings agree: the
-    spread of two or three is hardly known, and chance would otherwise look clear far too often.
+    Return None if the interval contains zero, the metric has no direction, there are too few items, or the trainings
+    disagree in sign: two or three trainings say little about their spread, so chance would look clear too often.
     """
     clear = difference.count >= LEAST_ITEMS and (difference.low > 0 or difference.high < 0)
     clear = clear and (not isinstance(difference, Pooled) or difference.agree)
     return (difference.value > 0) == higher_is_better if clear and higher_is_better is not None else None
 
 
-def _parts(name: str, items: Iterable[StoredItem]) -> list[Parts]:
-    """A metric's numerators and denominators, of one split where the name says so."""
+def _parts(name: str, items: Iterable[StoredItem]) -> list[NumeratorAndDenominator]:
+    """Return a metric's numerators and denominators, of one split if the name contains a split."""
     metric, _, split = name.partition("/")
     return [item.parts.get(metric) for item in items if not split or item.split == split]

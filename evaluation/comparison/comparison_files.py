@@ -1,4 +1,4 @@
-"""A comparison's files: a table for programs, one for people, and a page to listen to."""
+"""Files of a comparison: CSV, Markdown, and a page with audio."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from spectron.evaluation.report.stored import MODEL
 def write_comparison(
     comparison: EvaluationComparison, folder: Path, listening_items: int = LISTENING_ITEMS
 ) -> list[Path]:
-    """Write ``comparison.csv``, ``comparison.md`` and ``comparison.html``, which holds the same prompts side by side.
+    """Write ``comparison.csv``, ``comparison.md`` and ``comparison.html``, which plays all answers to the same prompts.
 
     Args:
-        comparison: What was compared.
-        folder: Where to; made if missing.
-        listening_items: Items a task that can be listened to; fewer where the page would become larger than 10 MB.
+        comparison: The comparison.
+        folder: Folder to write into; it is made if missing.
+        listening_items: Items per task with audio; fewer if the page would exceed 10 MB.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
         DataError: if they cannot be written.
@@ -36,23 +36,24 @@ def write_comparison(
         for name, text in tables.items():
             (folder / name).write_text(text, encoding="utf-8", errors="replace")
     except OSError as error:
-        raise DataError(f"cannot write to {folder} ({error}): choose a folder that you may write to") from error
+        raise DataError(f"cannot write to {folder} ({error}): choose a writable folder") from error
     named = list(zip(comparison.letters, comparison.evaluations, strict=True))
     columns = {
         task.name: [Column(letter, evaluation, MODEL) for letter, evaluation in named] for task in comparison.tasks
     }
-    heard = listen(columns, listening_items, Media())
+    listening = listen(columns, listening_items, Media())
     page = write_page(
         folder / "comparison.html",
         "comparison.html",
         evaluations=named,
         different=comparison.different,
-        tasks=_task_pages(comparison, heard),
+        tasks=_task_pages(comparison, listening),
     )
     return [*(folder / name for name in tables), page]
 
 
-def _task_pages(comparison: EvaluationComparison, heard: dict[str, Listening]) -> list[TaskPage]:
+def _task_pages(comparison: EvaluationComparison, listening: dict[str, Listening]) -> list[TaskPage]:
+    """Return the tasks with a table, a plot per metric, and the items to listen to."""
     pages = []
     for task in comparison.tasks:
         plots: list[tuple[IntervalPlot | None, Histogram | None]] = []
@@ -63,7 +64,6 @@ def _task_pages(comparison: EvaluationComparison, heard: dict[str, Listening]) -
             ]
             plot = interval_plot(metric.name, points)
             plots += [(plot, None)] if plot else []
-        pages.append(
-            TaskPage(task.name, about(task) + ".", as_measure_table(comparison, task), plots, heard.get(task.name))
-        )
+        table = as_measure_table(comparison, task)
+        pages.append(TaskPage(task.name, about(task) + ".", table, plots, listening.get(task.name)))
     return pages

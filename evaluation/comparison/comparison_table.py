@@ -1,4 +1,4 @@
-"""A comparison as tables: for the terminal, as CSV, as Markdown, and as cells of a page."""
+"""Tables of a comparison: for the terminal, as CSV, as Markdown, and for a page."""
 
 from __future__ import annotations
 
@@ -8,169 +8,111 @@ from dataclasses import replace
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from spectron.evaluation.comparison.comparing import (
-    LETTERS,
-    ComparedMetric,
-    ComparedTask,
-    Contrast,
-    EvaluationComparison,
-)
+from spectron.evaluation.comparison.comparing import LETTERS, ComparedTask, EvaluationComparison
 from spectron.evaluation.report.figures import decimals, figure
-from spectron.evaluation.report.metric_tables import Heading, MeasureTable, interval, measure_table, shown_value
-from spectron.tracking.measure import ARROWS
+from spectron.evaluation.report.metric_tables import (
+    VERDICTS,
+    Heading,
+    MeasureTable,
+    interval,
+    markdown_table,
+    markdown_text,
+    measure_table,
+)
+from spectron.tracking.measure import text_table
 
-STYLES = {True: "bold green", False: "bold red", None: ""}
-VERDICTS = {True: "better", False: "worse", None: ""}
-COLUMNS = [
-    "task",
-    "metric",
-    "unit",
-    "higher_is_better",
-    "evaluation",
-    "reference",
-    "value",
-    "low",
-    "high",
-    "count",
-    "skipped",
-]
+MEASURED = ("value", "low", "high", "count", "skipped")
+COLUMNS = ["task", "metric", "unit", "higher_is_better", "evaluation", "reference", *MEASURED]
 COLUMNS += ["difference", "difference_low", "difference_high", "p", "compared_items", "left_out"]
 
 
 def render(comparison: EvaluationComparison) -> Group:
-    """Tables for the terminal: a row a metric; under each value the difference to the first evaluation, green where it is better."""
+    """Return tables for the terminal: a row per metric, and below each value the difference to the first evaluation.
+
+    Clear differences are green if they are better and red if they are worse.
+    """
     tables: list[Table | Text] = [
-        Text(f"not made alike: {difference}", style="yellow") for difference in comparison.different
+        Text(f"different conditions: {difference}", style="yellow") for difference in comparison.different
     ]
     tables.append(Text("Values [95 % interval] n items; below them differences to A on the same items [95 % interval]"))
     for task in comparison.tasks:
-        table = Table(title=Text(f"{task.name}: {about(task)}"), title_justify="left", min_width=36)
-        table.add_column("metric", overflow="fold")
+        columns = [Column("metric", overflow="fold")]
         for letter, reference in zip(comparison.letters, comparison.references, strict=True):
-            table.add_column(Text(f"{letter}\n{reference}"), overflow="fold")
-        for metric in task.metrics:
-            table.add_row(Text(_name(metric)), *map(_terminal_cell, _texts(metric), metric.contrasts))
-        tables.append(table)
+            columns.append(Column(Text(f"{letter}\n{reference}"), overflow="fold"))
+        measured = as_measure_table(comparison, task).rows
+        rows = [[Text(row.label), *(cell.terminal() for cell in row.cells)] for row in measured]
+        tables.append(text_table(Text(f"{task.name}: {about(task)}"), columns, rows))
     return Group(*tables)
 
 
 def as_csv(comparison: EvaluationComparison) -> str:
-    """A line a task, metric and evaluation; numbers whole, empty where there is none."""
+    """Return a CSV with a line per task, metric and evaluation; numbers are not rounded, and missing ones are empty."""
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for task in comparison.tasks:
         for metric in task.metrics:
             for place, letter in enumerate(comparison.letters):
-                known: dict[str, Any] = {
+                line: dict[str, Any] = {
                     "task": task.name,
                     "metric": metric.name,
                     "unit": metric.unit,
                     "higher_is_better": metric.higher_is_better,
-                }
-                known |= {
                     "evaluation": letter,
                     "reference": comparison.references[place],
                     "left_out": task.left_out[place],
                 }
                 if measure := metric.measures[place]:
-                    known |= {name: getattr(measure, name) for name in ("value", "low", "high", "count", "skipped")}
+                    line |= {name: getattr(measure, name) for name in MEASURED}
                 if contrast := metric.contrasts[place]:
                     found = contrast.difference
-                    known |= {"difference": found.value, "difference_low": found.low, "difference_high": found.high}
-                    known |= {"p": found.p, "compared_items": found.count}
-                writer.writerow(known)
+                    line |= {"difference": found.value, "difference_low": found.low, "difference_high": found.high}
+                    line |= {"p": found.p, "compared_items": found.count}
+                writer.writerow(line)
     return file.getvalue()
 
 
 def as_markdown(comparison: EvaluationComparison) -> str:
-    """A table a task, ready to be pasted into a page or an issue."""
+    """Return Markdown with a table per task."""
     lines = ["# Comparison of evaluations", ""]
-    lines += [
-        f"- {letter}: {_cell(name)}" for letter, name in zip(comparison.letters, comparison.references, strict=True)
-    ]
-    lines += [f"- not made alike: {_cell(str(difference))}" for difference in comparison.different]
+    for letter, name in zip(comparison.letters, comparison.references, strict=True):
+        lines.append(f"- {letter}: {markdown_text(name)}")
+    lines += [f"- different conditions: {markdown_text(str(difference))}" for difference in comparison.different]
     for task in comparison.tasks:
-        lines += [
-            "",
-            f"## {_cell(task.name)}",
-            "",
-            f"Values [95 % interval], and differences to A on the same items ({about(task)}).",
-            "",
-        ]
-        lines += [
-            "| metric | " + " | ".join(comparison.letters) + " |",
-            "|---" + "|---:" * len(comparison.letters) + "|",
-        ]
-        for metric in task.metrics:
-            cells = ["<br>".join(part for part in texts if part) for texts in _texts(metric)]
-            lines.append("| " + " | ".join(map(_cell, [_name(metric), *cells])) + " |")
+        explanation = f"Values [95 % interval], and differences to A on the same items ({about(task)})."
+        lines += ["", f"## {markdown_text(task.name)}", "", explanation, ""]
+        rows = as_measure_table(comparison, task).rows
+        cells = ([row.label, *(cell.markdown() for cell in row.cells)] for row in rows)
+        lines += markdown_table(["metric", *comparison.letters], cells)
     return "\n".join(lines) + "\n"
 
 
 def as_measure_table(comparison: EvaluationComparison, task: ComparedTask) -> MeasureTable:
-    """The table of a page: as in a report, with the differences in the cells."""
-    columns = [{m.name: m.measures[place] for m in task.metrics} for place in range(len(comparison.letters))]
+    """Return the table of a task, with a column per evaluation and the differences to the first one in the cells."""
     headings = [Heading(letter, name) for letter, name in zip(comparison.letters, comparison.references, strict=True)]
-    table = measure_table(
-        headings, [{name: measure for name, measure in column.items() if measure} for column in columns]
-    )
+    columns = [
+        {metric.name: measure for metric in task.metrics if (measure := metric.measures[place])}
+        for place in range(len(headings))
+    ]
+    table = measure_table(headings, columns)
     for row, metric in zip(table.rows, task.metrics, strict=True):
-        places = _places(metric)
+        places = decimals(value for m in metric.measures if m for value in (m.value, m.low, m.high))
         for place, contrast in enumerate(metric.contrasts):
             if contrast:
-                row.cells[place] = replace(
-                    row.cells[place], difference=_difference(contrast, places), verdict=VERDICTS[contrast.better]
-                )
+                found = contrast.difference
+                ends = interval(found.low, found.high, places, sign=True)
+                shown = f"{figure(found.value, places, sign=True)} [{ends}] on {found.count}, p {found.p:.2g}"
+                row.cells[place] = replace(row.cells[place], difference=shown, verdict=VERDICTS[contrast.better])
     return table
 
 
 def about(task: ComparedTask) -> str:
-    """How many items were compared, and how many were not."""
-    left_out = f"; left out: {', '.join(f'{count} of {letter}' for letter, count in zip(LETTERS, task.left_out, strict=False) if count)}"
-    return f"{task.items} items" + (left_out if any(task.left_out) else "")
-
-
-def _name(metric: ComparedMetric) -> str:
-    """Name, direction and unit in a line."""
-    return f"{metric.name} {ARROWS[metric.higher_is_better]}".rstrip() + (f", {metric.unit}" if metric.unit else "")
-
-
-def _texts(metric: ComparedMetric) -> list[tuple[str, str]]:
-    """Of each evaluation the value, and the difference to the first."""
-    places, texts = _places(metric), []
-    for measure, contrast in zip(metric.measures, metric.contrasts, strict=True):
-        value = ""
-        if measure is not None:
-            ends = interval(measure.low, measure.high, places)
-            value = shown_value(measure, places) + (f" [{ends}]" if ends else "") + f" n={measure.count}"
-            value += f", {measure.skipped} skipped" if measure.skipped else ""
-        texts.append((value or "-", _difference(contrast, places) if contrast else ""))
-    return texts
-
-
-def _places(metric: ComparedMetric) -> int:
-    return decimals(
-        value for measure in metric.measures if measure for value in (measure.value, measure.low, measure.high)
-    )
-
-
-def _difference(contrast: Contrast, places: int) -> str:
-    found = contrast.difference
-    ends = interval(found.low, found.high, places, sign=True)
-    return f"{figure(found.value, places, sign=True)} [{ends}] on {found.count}, p {found.p:.2g}"
-
-
-def _terminal_cell(texts: tuple[str, str], contrast: Contrast | None) -> Text:
-    value, difference = texts
-    verdict = contrast and VERDICTS[contrast.better]
-    shown = difference and f"\n{difference}" + (f" {verdict}" if verdict else "")
-    return Text.assemble(value, (shown, STYLES[contrast.better] if contrast else ""))
-
-
-def _cell(text: str) -> str:
-    """A text that stays in its cell."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Return the number of compared items, and of the items that were left out, in words."""
+    if not any(task.left_out):
+        return f"{task.items} items"
+    counts = zip(LETTERS, task.left_out, strict=False)
+    left_out = ", ".join(f"{count} of {letter}" for letter, count in counts if count)
+    return f"{task.items} items; left out: {left_out}"

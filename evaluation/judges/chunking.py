@@ -1,4 +1,4 @@
-"""Recordings of any length for judges that hear a limited one: cut where it is quiet, heard in batches of like length."""
+"""Chunking of recordings for judges with a limited input: cuts at quiet places, batches of similar length."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from torch import Tensor
 
 from spectron.audio.resampling import resample
 
-PIECE_SECONDS = (
-    30.0  # the longest that a judge hears at once: Whisper's window, and attention over more grows with its square
-)
-TOGETHER_SECONDS = 120.0  # the most in a batch, padding included
+PIECE_SECONDS = 30.0  # longest input of a judge: Whisper's window; the cost of attention grows with the square
+TOGETHER_SECONDS = 120.0  # largest batch, padding included
 CPU_TOGETHER_SECONDS = (
-    12.0  # the same on a CPU, whose caches hold little: larger batches are slower than single recordings there
+    12.0  # the same on a CPU: its caches are small, and larger batches are slower than single recordings
 )
-LEAST_SECONDS = 0.1  # less holds no word and no voice, and is below what front ends accept
-QUIET_SECONDS = 0.2  # how long a place must be quiet to be cut: longer than the closure of a plosive
+LEAST_SECONDS = 0.1  # a shorter recording contains no word and no voice, and front ends refuse it
+QUIET_SECONDS = 0.2  # duration of the quiet place of a cut: longer than the closure of a plosive
 
 Evidence = TypeVar("Evidence")
 
@@ -28,24 +26,24 @@ def by_pieces(
     from_hz: int,
     to_hz: int,
     device: torch.device,
-    hear: Callable[[list[Tensor]], Sequence[Evidence]],
+    assess: Callable[[list[Tensor]], Sequence[Evidence]],
     longest_seconds: float = PIECE_SECONDS,
     together_seconds: float | None = None,
 ) -> list[list[tuple[int, Evidence]]]:
-    """What is heard in the pieces of each recording.
+    """Return the evidence of the pieces of each recording.
 
     Args:
         waveforms: Recordings (S,) on any device.
         from_hz: Their sample rate.
-        to_hz: The rate that ``hear`` wants.
-        device: Where it wants them.
-        hear: Gives the evidence of each piece (S',) of a batch.
-        longest_seconds: The longest piece that it hears.
-        together_seconds: The most in a batch, padding included; by default what suits the device.
+        to_hz: Sample rate of the input of ``assess``.
+        device: Device of the input of ``assess``.
+        assess: Returns the evidence of each piece (S',) of a batch.
+        longest_seconds: Longest piece.
+        together_seconds: Largest batch, padding included; the default depends on the device.
 
     Returns:
-        For every recording its pieces' numbers of samples, at ``to_hz``, with their evidence, in order. Digital silence and pieces below
-        0.1 s are not heard: a recording of nothing else has an empty list.
+        For every recording, the number of samples (at ``to_hz``) and the evidence of its pieces, in order. Digital
+        silence and pieces below 0.1 s are left out: the list of a recording can be empty.
     """
     pieces = []
     for owner, waveform in enumerate(waveforms):
@@ -58,7 +56,7 @@ def by_pieces(
     evidence: dict[int, Evidence] = {}
     together = together_seconds or (CPU_TOGETHER_SECONDS if device.type == "cpu" else TOGETHER_SECONDS)
     for group in alike([len(piece) for _, piece in pieces], int(together * to_hz)):
-        evidence |= zip(group, hear([pieces[place][1].to(device) for place in group]), strict=True)
+        evidence |= zip(group, assess([pieces[place][1].to(device) for place in group]), strict=True)
     found: list[list[tuple[int, Evidence]]] = [[] for _ in waveforms]
     for place, (owner, piece) in enumerate(pieces):
         found[owner].append((len(piece), evidence[place]))
@@ -66,12 +64,12 @@ def by_pieces(
 
 
 def join_texts(pieces: list[list[tuple[int, str]]]) -> list[str]:
-    """The words of each recording from those of its pieces."""
+    """Join the words of the pieces of each recording."""
     return [" ".join(text.strip() for _, text in heard if text.strip()) for heard in pieces]
 
 
 def join_embeddings(pieces: list[list[tuple[int, Tensor]]], width: int, device: torch.device) -> Tensor:
-    """Embeddings (B, E) of length 1: the mean over a recording's pieces, weighted by their lengths; NaN where there is no piece."""
+    """Average the embeddings of each recording's pieces by length, as (B, E) of length 1; NaN without a piece."""
     result = torch.full((len(pieces), width), torch.nan, device=device)
     for row, heard in enumerate(pieces):
         sayings = [num_samples * embedding for num_samples, embedding in heard if not embedding.isnan().any()]
@@ -81,9 +79,9 @@ def join_embeddings(pieces: list[list[tuple[int, Tensor]]], width: int, device: 
 
 
 def cut(waveform: Tensor, sample_rate_hz: int, longest_seconds: float) -> Iterator[Tensor]:
-    """Successive pieces of a waveform (S,), none longer than ``longest_seconds``; together they are the whole.
+    """Cut a waveform (S,) into successive pieces that are not longer than ``longest_seconds``.
 
-    Each ends in the middle of the quietest 0.2 s of its last third, so that no word is torn apart where people pause.
+    Each piece ends in the middle of the quietest 0.2 s of its last third, so that cuts fall into pauses between words.
     """
     longest, window = int(longest_seconds * sample_rate_hz), int(QUIET_SECONDS * sample_rate_hz)
     step = max(window // 10, 1)
@@ -97,7 +95,7 @@ def cut(waveform: Tensor, sample_rate_hz: int, longest_seconds: float) -> Iterat
 
 
 def alike(sizes: list[int], most: int) -> Iterator[list[int]]:
-    """Places of items in groups of similar size, none larger than ``most`` once it is padded, unless a single item is."""
+    """Yield places of items in groups of similar size, not larger than ``most`` with padding, unless one item is."""
     group: list[int] = []
     for place in sorted(range(len(sizes)), key=sizes.__getitem__):
         if group and sizes[place] * (len(group) + 1) > most:

@@ -1,4 +1,4 @@
-"""A judge that shares weights with the model under test would praise its own work: this finds one."""
+"""Detection of judges that share weights with the model under test: they would favour it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import nn
 from spectron.errors import ConfigError
 from spectron.evaluation.judges.judge import Judge
 
-SMALLEST_TELLING = 1000  # elements; below, equality may be chance
+SMALLEST_TELLING = 1000  # elements; smaller tensors may be equal by chance
 
 
 def require_independence(judges: list[Judge], model: nn.Module) -> None:
     """Compare every parameter of the judges with the model's parameters of the same shape.
 
-    Parameters of at most 1000 elements or of one value throughout (a fresh normalisation layer) tell nothing and are left out.
+    Parameters of at most 1000 elements, or with a single value (a new normalisation layer), are ignored.
 
     Raises:
-        ConfigError: if a judge holds a tensor equal to one of the model's, naming both.
+        ConfigError: if a judge contains a tensor that equals one of the model's, naming both.
     """
     by_shape = defaultdict(list)
     for name, parameter in model.named_parameters():
@@ -33,6 +33,6 @@ def require_independence(judges: list[Judge], model: nn.Module) -> None:
                     and weights.min() != weights.max()
                 ):
                     raise ConfigError(
-                        f"{judge.title} shares weights with the model that it would judge: its {name} equals the model's {model_name}. "
-                        "Take a judge that was trained apart, on other data or from another seed."
+                        f"{judge.title} shares weights with the model under test: its {name} equals the model's "
+                        f"{model_name}. Use a judge that was trained separately, on other data or from another seed."
                     )

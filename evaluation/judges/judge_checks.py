@@ -1,35 +1,45 @@
-"""The contracts of the judges, one function a check; a judge is tried on made-up speech or on texts, without the model under test."""
+"""Checks of the contracts of judges, one function per check, on made-up speech, texts or samples."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spectron.conformance import Check, Trial, register, require, require_close
+from spectron.conformance import Check, DoesNotApply, Trial, register, require, require_close
 from spectron.devices import device_called
-from spectron.evaluation.judges.judge import Judge, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber
+from spectron.evaluation.judges.judge import (
+    Judge,
+    QualityPredictor,
+    SpeakerEmbedder,
+    SpeechJudge,
+    TextScorer,
+    Transcriber,
+)
+from spectron.evaluation.made_up_samples import KINDS, incomplete_samples, usable_samples
+from spectron.evaluation.sample import SpokenSample, Voices
 
 RATE_HZ = 16000
 OTHER_RATE_HZ = 22050
 TEXTS = ["the cow says moo", "paris is the capital of france and of the whole of fashion", "moo"]
 ODD_TEXTS = ["", " ", "?!", "the cow says moo " * 300]  # the last one is longer than the context of most models
-STATE_CURE = "load, and not an answer, may change it; seed or switch off whatever it draws"
+STATE_CURE = "only load may change its state; seed or switch off random draws"
 
 
 @dataclass
 class Kind:
-    """What a judge of one contract is asked, and what its answers have to be.
+    """The input of a judge of one contract, and the requirements on its answers.
 
     Args:
-        ask: Answers to the items, one each; recordings are of the rate given.
-        wrong: What is wrong with an answer to an item, and the cure; None where nothing is.
-        ordinary: Gives items that any judge of the kind has an answer to.
-        odd: Gives items such as a model early in its training makes.
+        ask: Returns the judge's answers to items, one each; recordings have the given sample rate.
+        wrong: Returns what is wrong with an answer to an item, and the cure; None if nothing is.
+        ordinary: Returns items that any judge of the kind can answer.
+        odd: Returns items of an untrained model.
     """
 
     ask: Callable[[Any, list[Any], int], Any]
@@ -39,20 +49,26 @@ class Kind:
 
 
 def form(trial: Trial) -> str:
-    """It has a title, loads, and gives an answer of the right form to every item, at another sample rate too."""
+    """Check title and evidence, load it, and check the form of its answers, also at another sample rate."""
     judge: Judge = trial.part
     require(
         isinstance(judge.title, str) and bool(judge.title),
-        f"its title is {judge.title!r}: give class and weights in a text",
+        f"its title is {judge.title!r}: return class and weights as a text",
+    )
+    given = getattr(judge, "gives", None)
+    require(
+        isinstance(given, frozenset) and bool(given) and all(isinstance(kind, str) for kind in given),
+        f"its evidence `gives` is {given!r}: set gives = frozenset({{'kind'}}) in the class",
     )
     kind = _kind(judge)
     _answers(trial, kind.ordinary()[:1], OTHER_RATE_HZ)
     _answers(trial, kind.ordinary())
-    return f"{judge.title}: {sum(p.numel() for p in judge.parameters()):,} parameters, {len(kind.ordinary())} items answered"
+    parameters = sum(parameter.numel() for parameter in judge.parameters())
+    return f"{judge.title}: {parameters:,} parameters, {len(kind.ordinary())} items answered"
 
 
 def batch_against_single(trial: Trial) -> str:
-    """Each item is answered in a batch as it is alone."""
+    """Check that each item has the same answer in a batch and alone."""
     items = _kind(trial.part).ordinary()
     together = _answers(trial, items)
     alone = [_answers(trial, [item])[0] for item in items]
@@ -61,7 +77,7 @@ def batch_against_single(trial: Trial) -> str:
 
 
 def odd_items(trial: Trial) -> str:
-    """Empty, silent and very short items are answered, and disturb no other."""
+    """Check that empty, silent and very short items are answered and do not affect other items."""
     kind = _kind(trial.part)
     items, odd = kind.ordinary(), kind.odd()
     found = _answers(trial, [*items, *odd])
@@ -71,7 +87,7 @@ def odd_items(trial: Trial) -> str:
 
 
 def repeatability(trial: Trial) -> str:
-    """The same item has the same answer, whatever was asked before."""
+    """Check that a second call gives the same answer, whatever was asked before."""
     items = _kind(trial.part).ordinary()
     torch.manual_seed(1)
     first = _answers(trial, items)
@@ -82,7 +98,7 @@ def repeatability(trial: Trial) -> str:
 
 
 def speech() -> list[Tensor]:
-    """Three recordings (S,) of something like a voice: harmonics that come and go, in noise."""
+    """Return three recordings (S,) similar to a voice: modulated harmonics in noise."""
     draw = torch.Generator().manual_seed(7)
     rows = []
     for seconds, pitch_hz in ((1.6, 110.0), (1.1, 190.0), (0.7, 140.0)):
@@ -95,7 +111,7 @@ def speech() -> list[Tensor]:
 
 
 def odd_speech() -> list[Tensor]:
-    """A second of digital silence, no sample, one sample, and 5 ms."""
+    """Return a second of digital silence, no sample, one sample, and 5 ms."""
     return [torch.zeros(RATE_HZ), torch.zeros(0), torch.full((1,), 0.1), speech()[0][: RATE_HZ // 200]]
 
 
@@ -128,7 +144,7 @@ def _wrong_score(item: str, answer: Any) -> str | None:
         return f"gives {answer!r} for a text: return the pair nats (float, summed over the tokens), tokens (int)"
     nats, tokens = answer
     if not math.isfinite(nats) or nats < 0 or tokens < 0:
-        return f"gives {nats} nats and {tokens} tokens: return the negative log-likelihood, which is finite and not below 0"
+        return f"gives {nats} nats and {tokens} tokens: return the negative log-likelihood, finite and not below 0"
     if not item and (nats, tokens) != (0.0, 0):
         return f"gives {nats} nats and {tokens} tokens for an empty text: return (0.0, 0), and score no special token"
     return (
@@ -147,7 +163,20 @@ def _wrong_embedding(item: Tensor, answer: Any) -> str | None:
     return None if abs(length - 1) < 1e-3 else f"gives an embedding of length {length:.4g}: divide it by its length"
 
 
-KINDS: dict[type, Kind] = {
+def _wrong_evidence(given: frozenset[str], item: Any, answer: Any) -> str | None:
+    if not isinstance(answer, dict):
+        return f"gives {answer!r} for an item: return a dictionary from kinds of evidence to values"
+    unknown = sorted(set(answer) - given)
+    return (
+        f"gives {', '.join(unknown)}, which is not in `gives` ({', '.join(sorted(given))}): add it" if unknown else None
+    )
+
+
+def _assess(judge: Judge, samples: list[SpokenSample], rate_hz: int) -> list[Any]:
+    return judge.assess(samples)
+
+
+CONTRACTS: dict[type, Kind] = {
     Transcriber: Kind(
         lambda judge, items, rate_hz: judge.transcribe(items, rate_hz), _wrong_transcript, speech, odd_speech
     ),
@@ -160,17 +189,19 @@ KINDS: dict[type, Kind] = {
 
 
 def _kind(judge: Judge) -> Kind:
-    kind = next((kind for contract, kind in KINDS.items() if isinstance(judge, contract)), None)
-    require(
-        kind is not None,
-        f"it is no judge that anything asks: derive it from {', '.join(contract.__name__ for contract in KINDS)}",
-    )
-    assert kind is not None
-    return kind
+    """Return the items and requirements of a judge: of its contract, or of any judge of speech or of whole samples."""
+    if kind := next((kind for contract, kind in CONTRACTS.items() if isinstance(judge, contract)), None):
+        return kind
+    wrong = partial(_wrong_evidence, judge.gives)
+    if isinstance(judge, SpeechJudge):
+        return Kind(lambda judge, items, rate_hz: judge.listen(items, rate_hz), wrong, speech, odd_speech)
+    if unknown := sorted(judge.needs - set(KINDS)):
+        raise DoesNotApply(f"it needs {', '.join(unknown)}, which the made-up samples do not hold")
+    return Kind(_assess, wrong, usable_samples, lambda: list(incomplete_samples().values()))
 
 
 def _answers(trial: Trial, items: list[Any], rate_hz: int = RATE_HZ) -> list[Any]:
-    """The answers, one an item, each of the right form."""
+    """Return the answers, one per item, after checking their form."""
     kind = _kind(trial.part)
     with trial.part.at_work(device_called()):
         answers = kind.ask(trial.part, items, rate_hz)
@@ -182,16 +213,25 @@ def _answers(trial: Trial, items: list[Any], rate_hz: int = RATE_HZ) -> list[Any
 
 
 def _largest_difference(found: list[Any], wanted: list[Any], seen: str) -> float:
-    """The largest difference of two lists of answers, which have to agree."""
-    largest = 0.0
-    for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
-        title = f"item {place} {seen}"
-        if isinstance(other, str) or other is None or one is None:
-            require(one == other, f"{title} ({one!r}, {other!r})")
-        else:  # a row of NaN, no voice, agrees with another
-            one, other = (torch.nan_to_num(torch.as_tensor(answer), 2.0) for answer in (one, other))
-            largest = max(largest, require_close(one, other, title))
-    return largest
+    """Return the largest difference of two lists of answers, which have to agree."""
+    pairs = enumerate(zip(found, wanted, strict=True))
+    return max((_difference(one, other, f"item {place} {seen}") for place, (one, other) in pairs), default=0.0)
+
+
+def _difference(one: Any, other: Any, title: str) -> float:
+    """Return the largest difference of two answers; numbers have to be close, anything else equal."""
+    if isinstance(one, Voices) and isinstance(other, Voices):
+        one, other = vars(one), vars(other)
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return max((_difference(one[kind], other[kind], title) for kind in one), default=0.0)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        return max((_difference(*pair, title) for pair in zip(one, other, strict=True)), default=0.0)
+    if isinstance(one, Tensor | float) and isinstance(other, Tensor | float):
+        # A row of NaN, no voice, agrees with another one.
+        first, second = (torch.nan_to_num(torch.as_tensor(answer), 2.0) for answer in (one, other))
+        return require_close(first, second, title)
+    require(one == other, f"{title} ({one!r}, {other!r})")
+    return 0.0
 
 
 def _told(answers: list[Any]) -> str:

@@ -1,4 +1,4 @@
-"""CTC decoding held to a list of words: a recogniser of a closed vocabulary then spells no word that there is not."""
+"""CTC decoding restricted to a list of words, for recognisers of a closed vocabulary."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, require_extra
 
 BEAM, THRESHOLD = 50, 30.0
 NEVER = -1.0e4
 
 
 class Lexicon:
-    """Finds the likeliest sequence of known words (flashlight-text's lexicon decoder, without a language model).
+    """Decoder of the most likely sequence of known words (flashlight-text's lexicon decoder, without language model).
 
     Source: Collobert, Puhrsch and Synnaeve 2016 (arXiv:1609.03193).
 
     Args:
         words: The words, in lower case.
-        characters: What the recogniser spells, a space among it; index 0 of its outputs is the blank and ``i + 1`` character ``i``.
+        characters: Characters of the recogniser, including a space. Output 0 is the blank, and ``i + 1`` is character
+            ``i``.
 
     Raises:
-        ConfigError: if there is no word, or one that cannot be spelt.
+        ConfigError: if there is no word, or if a word contains other characters.
     """
 
     def __init__(self, words: Sequence[str], characters: str) -> None:
+        require_extra("judges", "Lexicon", "flashlight")
         from flashlight.lib.text.decoder import (
             CriterionType,
             LexiconDecoder,
@@ -38,17 +40,19 @@ class Lexicon:
         )
 
         if not words or " " not in characters:
-            raise ConfigError("a lexicon needs at least one word, and a recogniser that spells spaces between them")
+            raise ConfigError(
+                "a lexicon needs at least one word and a recogniser with a space among its characters", key="lexicon"
+            )
         if unknown := sorted({character for word in words for character in word} - set(characters)):
             raise ConfigError(
-                f"the recogniser spells no {', '.join(map(repr, unknown))}, which the lexicon's words need"
+                f"its words contain {', '.join(map(repr, unknown))}, which the recogniser cannot spell", key="lexicon"
             )
         self.words = list(words)
         self.outputs = len(characters) + 1
         space = characters.index(" ") + 1
         trie = Trie(self.outputs, space)
         for place, word in enumerate(self.words):
-            # With the space behind it: a word that ended with its last letter could not have that letter last for two steps.
+            # With a final space: otherwise the last letter of a word could not last for two steps.
             trie.insert([characters.index(character) + 1 for character in word + " "], place, 0.0)
         trie.smear(SmearingMode.MAX)
         options = LexiconDecoderOptions(
@@ -68,24 +72,25 @@ class Lexicon:
 
     @classmethod
     def read(cls, path: Path, characters: str) -> Lexicon:
-        """The lexicon of a file with a word a line.
+        """Read the lexicon of a file with one word per line.
 
         Raises:
-            ConfigError: if it cannot be read, or as for the constructor.
+            ConfigError: if it cannot be read, or if the constructor refuses it.
         """
         try:
             words = [line.strip().lower() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"{path} cannot be read as a list of words ({error}): name a text file with a word a line"
+                f"{path} cannot be read as a list of words ({error}): name a text file with one word per line",
+                key="lexicon",
             ) from error
         return cls(words, characters)
 
     def decode(self, log_probabilities: Tensor) -> str:
-        """The words behind the log-probabilities (U, C) of one recording; no word where there is no step."""
+        """Return the words of the log-probabilities (U, C) of one recording; no word without a step."""
         if not len(log_probabilities):
             return ""
-        # Texts do not end with a space, and the last word needs one.
+        # Texts do not end with a space, but the last word needs one.
         steps = torch.cat([log_probabilities.detach().float().cpu(), self.end])
         found = self.decoder.decode(steps.data_ptr(), *steps.shape)
         return " ".join(self.words[word] for word in found[0].words if word >= 0) if found else ""

@@ -18,22 +18,22 @@ LEAST_STEPS = 2  # a head's standard deviation over time needs two
 
 
 class TransformersSpeakerEmbedder(HubJudge, SpeakerEmbedder):
-    """An x-vector head of transformers (WavLM, wav2vec 2.0, UniSpeech-SAT and others), as ``microsoft/wavlm-base-plus-sv``.
+    """An x-vector head of transformers (WavLM, wav2vec 2.0, ...), such as ``microsoft/wavlm-base-plus-sv``.
 
-    The library's ``embeddings``, scaled to length 1; of a recording above 30 s the mean over pieces, weighted by their lengths. A recording
-    too short for the head (a third of a second with the usual sizes) has no voice.
+    The embedding is the library's, scaled to length 1. A recording above 30 s has the mean over its pieces, weighted by
+    their lengths. A recording that is too short for the head (a third of a second with the usual sizes) has no voice.
 
     Args:
         source: Name on the hub or local folder, with safetensors weights.
         revision: Branch, tag or commit on the hub.
 
     Raises:
-        ConfigError: if ``source`` is a path that is not there, or, at ``load``, no model with an x-vector head.
+        ConfigError: if ``source`` is a path that does not exist, or, at ``load``, no model with an x-vector head.
     """
 
     @property
     def title(self) -> str:
-        """Class and model."""
+        """Return class and model."""
         return f"TransformersSpeakerEmbedder({self.name})"
 
     def load(self) -> None:
@@ -45,21 +45,21 @@ class TransformersSpeakerEmbedder(HubJudge, SpeakerEmbedder):
         self.margin = sum(
             (kernel - 1) * dilation for kernel, dilation in zip(config.tdnn_kernel, config.tdnn_dilation, strict=True)
         )
-        # The library's own count forgets the dilation, and would take the padding of a batch for speech.
+        # The library's own count ignores the dilation and would treat the padding of a batch as speech.
         self.encoder.model._get_tdnn_output_lengths = self.head_steps
 
     def head_steps(self, num_steps: Tensor) -> Tensor:
-        """Steps (B,) that the head's dilated convolutions leave of the encoder's."""
+        """Return how many steps (B,) of the encoder remain after the head's dilated convolutions."""
         return (num_steps - self.margin).clamp(min=0)
 
     def embed(self, waveforms: list[Tensor], sample_rate_hz: int) -> Tensor:
-        """Waveforms (S,) to embeddings (B, E)."""
+        """Embed waveforms (S,) as (B, E)."""
         model: Any = self.encoder.model
         pieces = by_pieces(waveforms, sample_rate_hz, self.encoder.sample_rate_hz, model.device, self.embed_pieces)
         return join_embeddings(pieces, model.config.xvector_output_dim, model.device)
 
     def embed_pieces(self, pieces: list[Tensor]) -> list[Tensor]:
-        """Embeddings (E,) of length 1 of pieces (S,); NaN where they are too short for the head."""
+        """Return embeddings (E,) of length 1 of pieces (S,); NaN if a piece is too short for the head."""
         num_steps = self.head_steps(self.encoder.num_steps([len(piece) for piece in pieces])).tolist()
         result = torch.full(
             (len(pieces), self.encoder.model.config.xvector_output_dim), torch.nan, device=pieces[0].device
@@ -74,19 +74,20 @@ class TransformersSpeakerEmbedder(HubJudge, SpeakerEmbedder):
 
 
 class SpeechBrainSpeakerEmbedder(HubJudge, SpeakerEmbedder):
-    """A speaker encoder of speechbrain (ECAPA-TDNN, x-vectors) in its own format, as ``speechbrain/spkrec-ecapa-voxceleb``.
+    """A speaker encoder of speechbrain (ECAPA-TDNN, x-vectors), such as ``speechbrain/spkrec-ecapa-voxceleb``.
 
-    What ``EncoderClassifier.encode_batch`` of speechbrain gives for each recording alone, scaled to length 1: its convolutions hear
-    padding, so that recordings are encoded one at a time. Of a recording above 30 s the mean over pieces, weighted by their lengths.
+    The embedding equals ``EncoderClassifier.encode_batch`` of speechbrain for each recording alone, scaled to length 1.
+    Padding affects its convolutions, so recordings are encoded one at a time. A recording above 30 s has the mean over
+    its pieces, weighted by their lengths.
 
     Args:
-        source: Name on the hub or local folder, with ``hyperparams.yaml`` and the ``.ckpt`` files that it names, of which only tensors
-            are read.
+        source: Name on the hub or local folder, with ``hyperparams.yaml`` and the ``.ckpt`` files that it names; only
+            their tensors are read.
         revision: Branch, tag or commit on the hub.
-        sample_rate_hz: Rate of its waveform, where ``hyperparams.yaml`` has no ``sample_rate``.
+        sample_rate_hz: Sample rate of the encoder, if ``hyperparams.yaml`` has no ``sample_rate``.
 
     Raises:
-        ConfigError: if ``source`` is a path that is not there, or, at ``load``, no speaker encoder.
+        ConfigError: if ``source`` is a path that does not exist, or, at ``load``, no speaker encoder.
     """
 
     checkpoints = True
@@ -97,7 +98,7 @@ class SpeechBrainSpeakerEmbedder(HubJudge, SpeakerEmbedder):
 
     @property
     def title(self) -> str:
-        """Class and model."""
+        """Return class and model."""
         return f"SpeechBrainSpeakerEmbedder({self.name})"
 
     def load(self) -> None:
@@ -105,18 +106,18 @@ class SpeechBrainSpeakerEmbedder(HubJudge, SpeakerEmbedder):
         self.encoder = SpeechBrainEncoder(str(self.folder()), self.sample_rate_hz)
         if self.encoder.frame_rate_hz:
             raise ConfigError(
-                f"{self.source!r} gives a sequence, not one vector a recording: it is no speaker encoder. Name one",
+                f"{self.source!r} returns a sequence, not one vector per recording: name a speaker encoder",
                 key="source",
             )
 
     def embed(self, waveforms: list[Tensor], sample_rate_hz: int) -> Tensor:
-        """Waveforms (S,) to embeddings (B, E)."""
+        """Embed waveforms (S,) as (B, E)."""
         device = next(self.encoder.parameters()).device
         pieces = by_pieces(waveforms, sample_rate_hz, self.encoder.sample_rate_hz, device, self.embed_pieces)
         return join_embeddings(pieces, self.encoder.output_dim, device)
 
     def embed_pieces(self, pieces: list[Tensor]) -> list[Tensor]:
-        """Embeddings (E,) of length 1 of pieces (S,)."""
+        """Return embeddings (E,) of length 1 of pieces (S,)."""
         embeddings = [
             self.encoder(piece[None], torch.tensor([len(piece)], device=piece.device))[0][0, 0] for piece in pieces
         ]

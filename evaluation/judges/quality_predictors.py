@@ -1,8 +1,7 @@
-"""Predictors of the opinion that listeners would have of a recording's quality."""
+"""Predictors of listeners' opinion of a recording's quality."""
 
 from __future__ import annotations
 
-import importlib.util
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from spectron.audio.resampling import resample
+from spectron.errors import MissingExtraError, require_extra
 from spectron.evaluation.judges.chunking import LEAST_SECONDS
 from spectron.evaluation.judges.judge import QualityPredictor
 
@@ -18,14 +18,15 @@ Scale = Literal["overall", "signal", "background", "p808"]
 
 
 class DNSMOSPredictor(QualityPredictor):
-    """Microsoft's DNSMOS (arXiv:2010.15258, P.835: arXiv:2110.01763) with the weights of the wheel ``speechmos``, on the CPU.
+    """Microsoft's DNSMOS (arXiv:2010.15258, P.835: arXiv:2110.01763) from the wheel ``speechmos``, on the CPU.
 
-    What ``speechmos.dnsmos.run`` gives at 16 kHz: the mean over windows of 9.01 s at one a second; a shorter recording is repeated until
-    it fills one. It learnt from listeners of noisy speech before and after noise suppression: it tells noise and distortion, and little
-    of whether synthetic speech sounds like a human. Other sample rates are converted; samples beyond full scale are clipped, as in a wav.
+    The result equals ``speechmos.dnsmos.run`` at 16 kHz: the mean over windows of 9.01 s with a shift of one second; a
+    shorter recording is repeated to fill a window. Its training data are ratings of noisy speech before and after noise
+    suppression. It measures noise and distortion, and hardly whether synthetic speech sounds human. Other sample rates
+    are converted. Samples beyond full scale are clipped, as in a wav.
 
     Args:
-        scale: ``overall``, ``signal`` (the voice alone) and ``background`` are those of ITU-T P.835, ``p808`` is that of P.808.
+        scale: ``overall``, ``signal`` (the voice alone) and ``background`` of ITU-T P.835, or ``p808`` of P.808.
     """
 
     RATE_HZ = 16000
@@ -38,19 +39,20 @@ class DNSMOSPredictor(QualityPredictor):
 
     @property
     def title(self) -> str:
-        """Class, package and scale."""
+        """Return class, package and scale."""
         package = "speechmos" if self.missing() else f"speechmos {version('speechmos')}"
         return f"DNSMOSPredictor({package}, {self.scale})"
 
     def missing(self) -> str | None:
-        """Which package is not installed."""
-        absent = [name for name in ("speechmos", "onnxruntime") if importlib.util.find_spec(name) is None]
-        if not absent:
-            return None
-        return f"not installed: {' and '.join(absent)}; pip install speechmos==0.0.1.1 onnxruntime==1.32.0"
+        """Return which package is not installed."""
+        try:
+            require_extra("judges", "DNSMOSPredictor", "speechmos", "onnxruntime")
+        except MissingExtraError as error:
+            return str(error)
+        return None
 
     def weight_files(self) -> list[Path]:
-        """The two networks: of P.835 and of P.808."""
+        """Return the files of the two networks: of P.835 and of P.808."""
         return [
             Path(str(files("speechmos") / "dnsmos_models" / name)) for name in ("sig_bak_ovr.onnx", "model_v8.onnx")
         ]
@@ -62,11 +64,11 @@ class DNSMOSPredictor(QualityPredictor):
         self.predictor = DNSMOS(*map(str, self.weight_files()))
 
     def rate(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[float | None]:
-        """Predicted mean opinion scores; None for digital silence and for what is shorter than 0.1 s."""
+        """Return predicted mean opinion scores; None for digital silence and for less than 0.1 s."""
         return [self.rate_one(resample(waveform.cpu().float(), sample_rate_hz, self.RATE_HZ)) for waveform in waveforms]
 
     def rate_one(self, waveform: Tensor) -> float | None:
-        """The score of one waveform (S,) at 16 kHz."""
+        """Return the score of one waveform (S,) at 16 kHz."""
         if len(waveform) < LEAST_SECONDS * self.RATE_HZ or not waveform.any():
             return None
         scores = self.predictor(waveform.clamp(-1, 1).numpy(), self.RATE_HZ, False)

@@ -1,4 +1,4 @@
-"""Where a judge's pre-trained weights are: a hub name, with a revision, or a folder."""
+"""Location of a judge's pre-trained weights: a hub name, with a revision, or a folder."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from spectron.weights.hub import locate, revision_of
 
 
 class HubJudge(Judge):
-    """A judge whose weights lie in a folder or on the hub.
+    """Base of judges whose weights are in a folder or on the hub.
 
     Args:
         source: Name on the hub or local folder.
         revision: Branch, tag or commit on the hub; None takes the main branch.
 
     Raises:
-        ConfigError: if ``source`` is a path that is not there. A name is looked up when the weights are needed.
+        ConfigError: if ``source`` is a path that does not exist. A hub name is fetched when the weights are needed.
     """
 
-    checkpoints = False  # whether ``.ckpt`` files are fetched too
+    checkpoints = False  # whether ``.ckpt`` files are fetched as well
 
     def __init__(self, source: str, revision: str | None = None) -> None:
         super().__init__()
@@ -30,20 +30,20 @@ class HubJudge(Judge):
 
     @property
     def name(self) -> str:
-        """The source, with the commit of a hub model where it is known."""
+        """Return the source, with the commit of a hub model if it is known."""
         revision = revision_of(self.source, self.revision) or self.revision
         return f"{self.source}@{revision}" if revision else self.source
 
     def folder(self) -> Path:
-        """The folder that holds the weights, fetched where it is not there yet.
+        """Return the folder of the weights; a hub model is fetched if necessary.
 
         Raises:
-            ConfigError: beginning with ``source`` or ``revision``.
+            ConfigError: if ``source`` or ``revision`` does not exist.
         """
         return locate(self.source, self.revision, checkpoints=self.checkpoints)
 
     def missing(self) -> str | None:
-        """Why the weights are not here; None where they are."""
+        """Return why the weights are missing; None if they are available."""
         try:
             self.folder()
         except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Language models that say how likely a text is."""
+"""Text scorers: language models that compute the likelihood of a text."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ from spectron.evaluation.judges.judge import TextScorer
 from spectron.evaluation.judges.sources import HubJudge
 from spectron.weights.hub import reading, require_safetensors
 
-MOST_CONTEXT = 2048  # tokens scored after one start token, where a model would take more: memory grows with them
-TOKENS_TOGETHER = 4096  # the most in a batch, padding included: each has a score for every word of the vocabulary
+MOST_CONTEXT = 2048  # tokens after one start token, even if the model accepts more: memory grows with them
+TOKENS_TOGETHER = 4096  # largest batch, padding included: each token has a score for every vocabulary entry
 
 
 class TransformersTextScorer(HubJudge, TextScorer):
     """Any causal LM of transformers.
 
-    Every token of the text is scored, the first one too: a start token stands before it (the tokenizer's own, or its end token where
-    it has no start token, as with GPT-2). The end of the text is not scored. A text longer than the model's context, or than 2048 tokens,
-    is scored in pieces that each begin anew, so that no token is left out.
+    Every token of the text is scored, including the first one, which follows a start token: the tokenizer's own, or its
+    end token if it has no start token, as with GPT-2. The end of the text is not scored. A text that exceeds the
+    model's context or 2048 tokens is scored in pieces that each begin again, so that no token is left out.
 
     Args:
         source: Name on the hub or local folder, with safetensors weights.
         revision: Branch, tag or commit on the hub.
+        judge: Name of the judge whose transcripts are scored; None takes the first judge that gives a transcript.
 
     Raises:
-        ConfigError: if ``source`` is a path that is not there, or, at ``load``, no causal LM with a usable tokenizer.
+        ConfigError: if ``source`` is a path that does not exist, or, at ``load``, no causal LM with a usable tokenizer.
     """
 
-    def __init__(self, source: str, revision: str | None = None) -> None:
+    def __init__(self, source: str, revision: str | None = None, judge: str | None = None) -> None:
         super().__init__(source, revision)
+        self.judge = judge
         self.tokenizer: Any = None
         self.lm: Any = None
 
     @property
     def title(self) -> str:
-        """Class, model and the tokenizer that counts the tokens."""
+        """Return class, model and the tokenizer that counts the tokens."""
         return f"TransformersTextScorer({self.name}, its own tokenizer)"
 
     def load(self) -> None:
@@ -59,7 +61,7 @@ class TransformersTextScorer(HubJudge, TextScorer):
             raise ConfigError(f"the tokenizer of {self.source!r} has no token to begin a text with", key="source")
 
     def score(self, texts: list[str]) -> list[tuple[float, int]]:
-        """Summed negative log-likelihood in nats and token count of each text."""
+        """Return the summed negative log-likelihood in nats and the token count of each text."""
         rows = [self.tokenizer(text.strip(), add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
         room = self.room()
         pieces = [
@@ -74,13 +76,13 @@ class TransformersTextScorer(HubJudge, TextScorer):
         return list(zip(sums, map(len, rows), strict=True))
 
     def room(self) -> int:
-        """Tokens of text that fit beside the start token."""
+        """Return the number of text tokens that fit after the start token."""
         longest = getattr(self.lm.config.get_text_config(), "max_position_embeddings", None)
         return MOST_CONTEXT if longest is None else min(longest - 1, MOST_CONTEXT)
 
     def piece_sums(self, pieces: list[Tensor]) -> list[float]:
-        """Negative log-likelihood of token sequences (N,), each after the start token."""
-        # Padding on the right: a causal model never looks at it, so that a padded batch equals its rows alone.
+        """Return the negative log-likelihood of token sequences (N,), each after the start token."""
+        # A causal model does not attend to padding on the right, so a padded batch equals its rows alone.
         targets = pad_sequence(pieces, batch_first=True, padding_value=-100).to(self.lm.device)  # (B, N)
         inputs = torch.nn.functional.pad(targets[:, :-1].clamp(min=0), (1, 0), value=self.begin_id)
         logits = self.lm(input_ids=inputs, attention_mask=torch.ones_like(inputs)).logits  # (B, N, V)

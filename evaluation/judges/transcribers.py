@@ -1,4 +1,4 @@
-"""Recognisers that write down what the generated speech says."""
+"""Recognisers of the generated speech: exported CTC models and PocketSphinx."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, require_extra
 from spectron.evaluation.judges.chunking import by_pieces, join_texts
 from spectron.evaluation.judges.judge import Transcriber
 from spectron.evaluation.judges.lexicon import Lexicon
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class CTCTranscriber(Transcriber):
-    """A CTC model that the project trained and exported. Recordings above 30 s are cut where they are quiet.
+    """A CTC model that was trained with this platform and exported. Recordings above 30 s are cut at quiet places.
 
     Args:
         folder: Folder that ``spectron export`` wrote.
-        lexicon: Text file with a word a line, the only ones that can be heard; None lets it spell freely.
+        lexicon: Text file with one word per line, to which the output is restricted; None lets the model spell freely.
 
     Raises:
-        ConfigError: if there is no such folder or file or, at ``load``, if the folder holds another kind of model, which may also be
-            unable to spell the words.
+        ConfigError: if folder or file does not exist, or, at ``load``, if the folder contains another kind of model or
+            the model cannot spell the words.
     """
 
     def __init__(self, folder: str, lexicon: str | None = None) -> None:
@@ -40,7 +40,7 @@ class CTCTranscriber(Transcriber):
             )
         if lexicon is not None and not Path(lexicon).is_file():
             raise ConfigError(
-                f"there is no file {lexicon}; name a text file with a word a line", key="lexicon", file=lexicon
+                f"there is no file {lexicon}; name a text file with one word per line", key="lexicon", file=lexicon
             )
         self.folder, self.lexicon_file = folder, lexicon
         self.lexicon: Lexicon | None = None
@@ -48,15 +48,15 @@ class CTCTranscriber(Transcriber):
 
     @property
     def title(self) -> str:
-        """Class and folder."""
+        """Return class and folder."""
         return f"CTCTranscriber({self.folder}{'' if self.lexicon_file is None else f', {self.lexicon_file}'})"
 
     def weight_files(self) -> list[Path]:
-        """The words make what is heard as the weights do."""
+        """Return the lexicon, which determines the output like the weights."""
         return [] if self.lexicon_file is None else [Path(self.lexicon_file)]
 
     def load(self) -> None:
-        """Build the model that the folder describes, with its weights."""
+        """Build the model of the folder and load its weights."""
         from spectron.experiment.experiment import Experiment
         from spectron.training.ctc import CTCModel
 
@@ -64,18 +64,20 @@ class CTCTranscriber(Transcriber):
         model = getattr(module, "model", module)
         if not isinstance(model, CTCModel):
             raise ConfigError(
-                f"{self.folder} holds a {type(model).__name__}; a CTCModel is needed to hear words", key="folder"
+                f"{self.folder} contains a {type(model).__name__}; a recogniser must be a CTCModel", key="folder"
             )
         self.model = model
         self.lexicon = None if self.lexicon_file is None else Lexicon.read(Path(self.lexicon_file), model.characters)
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
-        """Words heard in each waveform (S,)."""
+        """Return the words of each waveform (S,)."""
         device = next(self.model.parameters()).device
-        return join_texts(by_pieces(waveforms, sample_rate_hz, self.model.encoder.sample_rate_hz, device, self.hear))
+        return join_texts(
+            by_pieces(waveforms, sample_rate_hz, self.model.encoder.sample_rate_hz, device, self.recognise)
+        )
 
-    def hear(self, waveforms: list[Tensor]) -> list[str]:
-        """Words of waveforms (S,) at the model's rate."""
+    def recognise(self, waveforms: list[Tensor]) -> list[str]:
+        """Return the words of waveforms (S,) at the model's rate."""
         num_samples = torch.tensor([len(row) for row in waveforms], device=waveforms[0].device)
         padded = pad_sequence(waveforms, batch_first=True)
         if self.lexicon is None:
@@ -87,20 +89,20 @@ class CTCTranscriber(Transcriber):
 
 
 class PocketSphinxTranscriber(Transcriber):
-    """CMU PocketSphinx with the American English models of its own wheel: independent of anything trained here, on the CPU.
+    """CMU PocketSphinx with the American English models of its wheel: independent of all models trained here.
 
-    It hears open English from a dictionary of 134 000 words about five times faster than real time; on clean read speech it is far
-    worse than a neural recogniser, so read its word error rates beside those of the vocoder's ceiling. Recordings above 30 s are cut where
-    they are quiet.
+    It recognises open English with a dictionary of 134 000 words, about five times faster than real time. On clean read
+    speech it is far worse than a neural recogniser, so compare its word error rates with the vocoder's ceiling.
+    Recordings above 30 s are cut at quiet places.
 
     Args:
-        grammar: File of sentences in JSGF, the only ones that can be heard; None hears open English.
-        pronunciations: Words of the grammar that its dictionary lacks, each with its phones: ``{oink: OY NG K}``.
-        dither: Whether noise of half a step of 16 bits is added, the same every time: what is synthetic may be digital silence
-            between its words, and that confuses it.
+        grammar: File of sentences in JSGF, to which the output is restricted; None recognises open English.
+        pronunciations: Words of the grammar that the dictionary lacks, each with its phones: ``{oink: OY NG K}``.
+        dither: Add the same noise of half a step of 16 bits to each recording. Synthetic speech can contain digital
+            silence between words, which causes errors.
 
     Raises:
-        ConfigError: if the package is not installed or there is no such file or, at ``load``, if the grammar cannot be used.
+        ConfigError: if the package is not installed, the file does not exist, or, at ``load``, the grammar is invalid.
     """
 
     RATE_HZ = 16000
@@ -115,15 +117,14 @@ class PocketSphinxTranscriber(Transcriber):
                 f"there is no file {grammar}; name a file of sentences in JSGF", key="grammar", file=grammar
             )
         self.grammar, self.pronunciations, self.dither = grammar, pronunciations or {}, dither
-        try:
-            import pocketsphinx
-        except ImportError as error:
-            raise ConfigError("the package pocketsphinx is not installed: pip install pocketsphinx==5.1.1") from error
+        require_extra("judges", "PocketSphinxTranscriber", "pocketsphinx")
+        import pocketsphinx
+
         self.package = pocketsphinx
 
     @property
     def title(self) -> str:
-        """Class, package and models."""
+        """Return class, package and models."""
         held = "" if self.grammar is None else f", {self.grammar}"
         return (
             f"PocketSphinxTranscriber(pocketsphinx {version('pocketsphinx')}, en-us{held}{', dithered' * self.dither})"
@@ -136,10 +137,10 @@ class PocketSphinxTranscriber(Transcriber):
             settings["lm"] = None
         self.decoder = self.package.Decoder(samprate=self.RATE_HZ, loglevel="FATAL", **settings)
         if self.grammar is not None:
-            self._hold_to(Path(self.grammar))
+            self._restrict_to(Path(self.grammar))
 
-    def _hold_to(self, grammar: Path) -> None:
-        """Have the decoder hear the sentences of a file alone."""
+    def _restrict_to(self, grammar: Path) -> None:
+        """Restrict the decoder to the sentences of a file."""
         for word, phones in self.pronunciations.items():
             self.decoder.add_word(word, phones, True)
         sentences = grammar.read_text(encoding="utf-8")
@@ -151,7 +152,7 @@ class PocketSphinxTranscriber(Transcriber):
                 {word for word in re.findall(r"[\w'.-]+", spelt) if self.decoder.lookup_word(word) is None}
             )
             told = (
-                f"its dictionary lacks {', '.join(unknown)}: give their phones as pronunciations"
+                f"its dictionary lacks {', '.join(unknown)}: add their phones to `pronunciations`"
                 if unknown
                 else "it is no JSGF"
             )
@@ -159,29 +160,29 @@ class PocketSphinxTranscriber(Transcriber):
         self.decoder.activate_search("sentences")
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
-        """Words heard in each waveform (S,)."""
-        return join_texts(by_pieces(waveforms, sample_rate_hz, self.RATE_HZ, torch.device("cpu"), self.hear))
+        """Return the words of each waveform (S,)."""
+        return join_texts(by_pieces(waveforms, sample_rate_hz, self.RATE_HZ, torch.device("cpu"), self.recognise))
 
     def weight_files(self) -> list[Path]:
-        """Acoustic model, language model and dictionary, and the sentences, which make what is heard as these do."""
+        """Return acoustic model, language model, dictionary and grammar, all of which determine the output."""
         models = [path for path in Path(self.package.get_model_path("en-us")).rglob("*") if path.is_file()]
         return models if self.grammar is None else [*models, Path(self.grammar)]
 
-    def hear(self, waveforms: list[Tensor]) -> list[str]:
-        """Words of waveforms (S,) at 16 kHz."""
-        return [self.hear_one(waveform) for waveform in waveforms]
+    def recognise(self, waveforms: list[Tensor]) -> list[str]:
+        """Return the words of waveforms (S,) at 16 kHz."""
+        return [self.recognise_one(waveform) for waveform in waveforms]
 
-    def hear_one(self, waveform: Tensor) -> str:
-        """Words of one waveform (S,) at 16 kHz."""
+    def recognise_one(self, waveform: Tensor) -> str:
+        """Return the words of one waveform (S,) at 16 kHz."""
         samples = (waveform.clamp(-1, 1) * 32767).round().to(torch.int16)
-        # Quieter than one step of 16 bits is a digital silence, which has no logarithm and breaks the decoder's normalisation.
+        # Below one step of 16 bits is digital silence, which has no logarithm and breaks the decoder's normalisation.
         if not samples.any():
             return ""
         if self.grammar is not None:
-            # Its sentences begin and end in a silence, and those of a recording that is cut close are otherwise heard without their end.
+            # Sentences begin and end with silence. Without it, the end of a tightly cut recording is lost.
             samples = torch.nn.functional.pad(samples, (self.PAUSE_SAMPLES, self.PAUSE_SAMPLES))
-        # A result must not depend on what was heard before: the front end, made anew, has forgotten its estimate of the noise, and
-        # of a whole utterance the cepstral mean is its own, where in pieces it would run on.
+        # A result must not depend on earlier recordings: the new front end has no estimate of the noise, and
+        # ``full_utt`` computes the cepstral mean from this recording alone.
         self.decoder.reinit_feat(self.decoder.config)
         self.decoder.start_utt()
         self.decoder.process_raw(samples.numpy().astype("<i2").tobytes(), full_utt=True)

@@ -1,4 +1,4 @@
-"""Any recogniser of transformers: CTC models, Whisper, other sequence-to-sequence models."""
+"""Recognisers of transformers: CTC models, Whisper, other sequence-to-sequence models."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from spectron.evaluation.judges.speech_models import HeadedEncoder, read_model
 from spectron.weights.hub import reading
 
 WINDOWS_TOGETHER = 16
-MOST_TOKENS = 256  # of a piece, where the model has no rule of its own: the library's default for speech
+MOST_TOKENS = 256  # per piece, if the model does not limit its output: the library's default for speech
 
 
 class TransformersTranscriber(HubJudge, Transcriber):
-    """A recogniser by hub name or folder, its text as its own tokenizer writes it.
+    """A recogniser by hub name or folder, with the output of its own tokenizer.
 
-    CTC models (wav2vec 2.0, HuBERT, WavLM, Data2Vec and others) and sequence-to-sequence models (Whisper and others) take the likeliest
-    token at every step: no beam, no sampling, no language model. Recordings above 30 s are cut where they are quiet, and the texts of the
-    pieces are joined.
+    CTC models (wav2vec 2.0, HuBERT, WavLM, Data2Vec and others) and sequence-to-sequence models (Whisper and others)
+    use greedy decoding: no beam, no sampling, no language model. Recordings above 30 s are cut at quiet places, and the
+    texts of the pieces are joined.
 
     Args:
         source: Name on the hub or local folder, with safetensors weights.
         revision: Branch, tag or commit on the hub.
-        language: Language that a multilingual Whisper is told to write, by its code; other models write what they were trained on.
+        language: Code of the output language of a multilingual Whisper; other models ignore it.
 
     Raises:
-        ConfigError: if ``source`` is a path that is not there, or, at ``load``, no recogniser.
+        ConfigError: if ``source`` is a path that does not exist, or, at ``load``, no recogniser.
     """
 
     def __init__(self, source: str, revision: str | None = None, language: str = "en") -> None:
@@ -43,7 +43,7 @@ class TransformersTranscriber(HubJudge, Transcriber):
 
     @property
     def title(self) -> str:
-        """Class, model and language."""
+        """Return class, model and language."""
         return f"TransformersTranscriber({self.name}, {self.language}, greedy)"
 
     def load(self) -> None:
@@ -60,15 +60,14 @@ class TransformersTranscriber(HubJudge, Transcriber):
         if kind in MODEL_FOR_CTC_MAPPING_NAMES:
             self.recogniser = CTCRecogniser(folder, self.source)
         elif kind in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES:
-            self.recogniser = WritingRecogniser(folder, self.source, self.language)
+            self.recogniser = AutoregressiveRecogniser(folder, self.source, self.language)
         else:
             raise ConfigError(
-                f"{self.source!r} is a {kind!r} model, which is no recogniser that can be run here. Name another",
-                key="source",
+                f"{self.source!r} is a {kind!r} model, which is not a supported recogniser. Name another", key="source"
             )
 
     def transcribe(self, waveforms: list[Tensor], sample_rate_hz: int) -> list[str]:
-        """Words heard in each waveform (S,); none in digital silence and in what is shorter than 0.1 s."""
+        """Return the words of each waveform (S,); none for digital silence and for less than 0.1 s."""
         device = next(self.recogniser.parameters()).device
         own = self.recogniser
         return join_texts(
@@ -79,12 +78,12 @@ class TransformersTranscriber(HubJudge, Transcriber):
 
 
 class Recogniser(nn.Module, ABC):
-    """A kind of recogniser.
+    """Base of recognisers.
 
     Attributes:
         sample_rate_hz: Rate of the waveforms.
-        longest_seconds: The longest that it hears at once.
-        together_seconds: The most that it is given at once; None leaves that to the device.
+        longest_seconds: Longest recording that it accepts.
+        together_seconds: Largest batch; None depends on the device.
     """
 
     sample_rate_hz: int
@@ -93,15 +92,15 @@ class Recogniser(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, waveforms: list[Tensor]) -> list[str]:
-        """Words of waveforms (S,) of at least 0.1 s and at most ``longest_seconds``."""
+        """Return the words of waveforms (S,) of at least 0.1 s and at most ``longest_seconds``."""
 
 
 class CTCRecogniser(Recogniser):
     """A CTC head on a speech encoder.
 
     Args:
-        folder: Where it is.
-        source: What the user calls it.
+        folder: Folder of the model.
+        source: The user's name of the model.
     """
 
     def __init__(self, folder: Path, source: str) -> None:
@@ -113,23 +112,23 @@ class CTCRecogniser(Recogniser):
         self.sample_rate_hz = self.encoder.sample_rate_hz
 
     def forward(self, waveforms: list[Tensor]) -> list[str]:
-        """The likeliest symbol at every step, folded by the tokenizer's rules."""
+        """Return the most likely symbol of every step, collapsed by the tokenizer's rules."""
         return [
             self.tokenizer.decode(output.logits[row, :steps].argmax(-1))
             for output, row, steps in self.encoder(waveforms)
         ]
 
 
-class WritingRecogniser(Recogniser):
-    """An encoder with a decoder that writes token after token.
+class AutoregressiveRecogniser(Recogniser):
+    """An encoder with an autoregressive decoder.
 
-    Whisper hears windows of one length, which make an exact batch. Any other model is given one recording at a time: what it makes of
-    padding is not known.
+    Whisper accepts windows of one length, which can be batched. Any other model gets one recording at a time, because
+    its response to padding is unknown.
 
     Args:
-        folder: Where it is.
-        source: What the user calls it.
-        language: What a multilingual Whisper writes.
+        folder: Folder of the model.
+        source: The user's name of the model.
+        language: Output language of a multilingual Whisper.
     """
 
     def __init__(self, folder: Path, source: str, language: str) -> None:
@@ -146,17 +145,18 @@ class WritingRecogniser(Recogniser):
             self.settings["max_new_tokens"] = MOST_TOKENS
             return
         self.together_seconds = (
-            TOGETHER_SECONDS  # its windows are alike however short the recordings, and a step of its decoder is for all
+            TOGETHER_SECONDS  # windows have one length, and a step of the decoder serves the whole batch
         )
         self.longest_seconds = min(PIECE_SECONDS, self.extractor.n_samples / self.sample_rate_hz)
         if languages := getattr(self.model.generation_config, "lang_to_id", None):
             if f"<|{language}|>" not in languages:
-                known = ", ".join(sorted(name.strip("<|>") for name in languages))
-                raise ConfigError(f"{source!r} writes {known}, not {language!r}. Correct `language`", key="language")
+                known = sorted(name.strip("<|>") for name in languages)
+                message = f"{source!r} supports {', '.join(known)}, not {language!r}"
+                raise ConfigError(message, key="language", allowed=known)
             self.settings |= {"language": language, "task": "transcribe"}
 
     def forward(self, waveforms: list[Tensor]) -> list[str]:
-        """What the decoder writes, without its control tokens."""
+        """Return the output of the decoder without control tokens."""
         together = WINDOWS_TOGETHER if self.together else 1
         return [
             text
@@ -165,7 +165,7 @@ class WritingRecogniser(Recogniser):
         ]
 
     def write(self, waveforms: list[Tensor]) -> list[str]:
-        """The texts of a batch."""
+        """Return the texts of a batch."""
         arrays = [waveform.cpu().numpy() for waveform in waveforms]
         inputs = self.extractor(
             arrays, sampling_rate=self.sample_rate_hz, return_tensors="pt", return_attention_mask=True
@@ -177,7 +177,7 @@ class WritingRecogniser(Recogniser):
 
 
 def read_tokenizer(folder: Path, source: str) -> Any:
-    """The tokenizer of a folder.
+    """Read the tokenizer of a folder.
 
     Raises:
         ConfigError: if there is none.

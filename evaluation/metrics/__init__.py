@@ -1,4 +1,4 @@
-"""Metrics: a pure function for one item, and sums over items with torchmetrics."""
+"""Metrics: pure functions for one item, and their sums over items with torchmetrics."""
 
 from spectron.evaluation.metrics import metric_checks as metric_checks
 from spectron.evaluation.metrics.answers import SpokenAnswerAccuracy, WrittenAnswerAccuracy, holds_answer
@@ -14,8 +14,8 @@ from spectron.evaluation.metrics.cepstra import MelCepstralDistance
 from spectron.evaluation.metrics.copies import MelDistance, StftDistance
 from spectron.evaluation.metrics.diversity import AutoBleu, SelfBleu, auto_bleu, self_bleu
 from spectron.evaluation.metrics.intervals import (
+    NumeratorAndDenominator,
     PairedDifference,
-    Parts,
     bootstrap_interval,
     paired_bootstrap,
     ratio_interval,
@@ -27,7 +27,6 @@ from spectron.evaluation.metrics.perplexity import LogPerplexity
 from spectron.evaluation.metrics.pitch import PitchError, pitch_error
 from spectron.evaluation.metrics.quality import PredictedMos
 from spectron.evaluation.metrics.similarity import (
-    SecondSpeakerSimilarity,
     SpeakerSimilarity,
     SpeakerSimilarityMargin,
     voice_similarity,
@@ -51,14 +50,13 @@ __all__ = [
     "MelCepstralDistance",
     "MelDistance",
     "MetricSpec",
+    "NumeratorAndDenominator",
     "PairedDifference",
-    "Parts",
     "PitchError",
     "PredictedMos",
     "PromptCharacterErrorRate",
     "PromptWordErrorRate",
     "RatioMetric",
-    "SecondSpeakerSimilarity",
     "SelfBleu",
     "SpeakerSimilarity",
     "SpeakerSimilarityMargin",
@@ -89,9 +87,9 @@ __all__ = [
 
 
 def all_metrics() -> list[SpokenMetric]:
-    """One of each metric of a system that continues speech freely, with its defaults, in the order in which they are shown.
+    """Return all metrics of a system that continues speech freely, with their defaults, in the order of the tables.
 
-    Those that compare speech with a recording of the same words are not among them.
+    Metrics that compare speech with a recording of the same words are not included.
     """
     return [
         SpokenAnswerAccuracy(),
@@ -105,7 +103,6 @@ def all_metrics() -> list[SpokenMetric]:
         SelfBleu(),
         SpeakerSimilarity(),
         SpeakerSimilarityMargin(),
-        SecondSpeakerSimilarity(),
         PredictedMos(),
         StoppedShare(),
         LengthRatio(),

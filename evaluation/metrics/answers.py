@@ -1,25 +1,25 @@
-"""Whether a spoken question was answered."""
+"""Accuracy of answers to spoken questions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Literal
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import QA_ACCURACY, QA_TEXT_ACCURACY
 from spectron.evaluation.metrics.normalizer import normalize
-from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
 from spectron.tracking.measure import MetricValue
 
 Matcher = Literal["tokens", "substring"]
 
 
 def holds_answer(text: str, answers: list[str], matcher: Matcher = "tokens") -> bool:
-    """Whether one of the accepted answers occurs in the text, both normalised.
+    """Return whether one of the accepted answers occurs in the text; both are normalised.
 
-    ``tokens`` wants the answer's words one after another ("cat" is not in "category"); ``substring`` is the paper's laxer reading.
-    An answer of which normalisation leaves nothing never occurs.
+    ``tokens`` compares whole words in sequence ("cat" is not in "category"); ``substring`` is the paper's matcher,
+    which compares any sequence of characters. An answer that is empty after normalisation never occurs.
     """
     edge = " " if matcher == "tokens" else ""
     padded = edge + normalize(text) + edge
@@ -27,49 +27,51 @@ def holds_answer(text: str, answers: list[str], matcher: Matcher = "tokens") -> 
 
 
 class AnswerMetric(RatioMetric):
-    """Share of questions of which an accepted answer occurs in a text; items without accepted answers are skipped.
+    """Fraction of questions with an accepted answer in a text; items without accepted answers are skipped.
 
     Args:
-        matcher: ``tokens`` or ``substring``; it stands in the unit, and ``substring`` in the name too, so that both may be asked for.
+        matcher: ``tokens`` or ``substring``. The unit contains it, and for ``substring`` the name too, so that a suite
+            can compute both.
+        judge: See ``SpokenMetric``.
     """
 
     skips = "the question has no accepted answer"
     by_split = True
 
-    def __init__(self, matcher: Matcher = "tokens") -> None:
-        super().__init__()
+    def __init__(self, matcher: Matcher = "tokens", judge: str | None = None) -> None:
+        super().__init__(judge)
         self.matcher: Matcher = matcher
         if matcher != "tokens":
             self.label = replace(self.label, name=f"{self.label.name}_{matcher}")
 
-    def judge(self, text: str, sample: SpokenSample) -> Parts:
-        """1 or 0, and 1."""
+    def match(self, text: str, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return 1 or 0, and 1; None for a question without accepted answers."""
         return (float(holds_answer(text, sample.answers, self.matcher)), 1) if sample.answers else None
 
     def measures(self) -> list[MetricValue]:
-        """The share, its unit naming the matcher."""
+        """Return the fraction; its unit names the matcher."""
         share, *rest = super().measures()
         return [replace(share, unit=f"{share.unit} ({self.matcher})"), *rest]
 
 
 class SpokenAnswerAccuracy(AnswerMetric):
-    """Spoken-QA accuracy: the answer must be heard in the generated speech. Silence is a wrong answer."""
+    """Spoken-QA accuracy: the recogniser's transcript must contain the answer. Silence is a wrong answer."""
 
     label = QA_ACCURACY
-    needs = frozenset({"transcriber"})
+    needs = frozenset({TRANSCRIPT})
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """1 where the judge heard an accepted answer."""
-        return self.judge(sample.heard or "", sample)
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return 1 if the transcript contains an accepted answer, else 0, and 1."""
+        return self.match(self.evidence(sample, TRANSCRIPT) or "", sample)
 
 
 class WrittenAnswerAccuracy(AnswerMetric):
-    """The same in the continuation that the system wrote: above the spoken one where the speech garbles a right answer."""
+    """The same accuracy in the system's text; it is above the spoken one if the speech garbles right answers."""
 
     label = QA_TEXT_ACCURACY
     skips = "the question has no accepted answer, or the system writes no text"
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """1 where the system wrote an accepted answer; None for a system that writes no text."""
-        return None if sample.continuation_text is None else self.judge(sample.continuation_text, sample)
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return 1 if the system wrote an accepted answer, else 0, and 1; None for a system that writes no text."""
+        return None if sample.continuation_text is None else self.match(sample.continuation_text, sample)

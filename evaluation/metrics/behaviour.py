@@ -1,4 +1,4 @@
-"""How the generation went: whether it ended by itself, how long it is, how far its spectrogram lies from the recording's."""
+"""Metrics of the generation itself: end of speech, length, speaking rate, and distance of the spectrogram."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import (
     FREE_RUNNING_MEL_L1,
@@ -16,77 +16,82 @@ from spectron.evaluation.metrics.names import (
     TEACHER_FORCED_MEL_L1,
 )
 from spectron.evaluation.metrics.normalizer import normalize
-from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
 
 
 def mel_distance(first: Tensor, second: Tensor) -> tuple[float, int]:
-    """Absolute differences of two spectrograms (T, M) over their common length: a frame's mean over bands, summed; and the frames."""
+    """Compute the absolute difference of two spectrograms (T, M) over their common length.
+
+    Returns:
+        The mean over bands, summed over frames, and the number of frames.
+    """
     frames = min(len(first), len(second))
     difference = (first[:frames].double() - second[:frames].double()).abs()
     return float(difference.mean(1).sum()), frames
 
 
 class StoppedShare(RatioMetric):
-    """Share of samples whose speech ended by the stop rule and not at the longest length allowed."""
+    """Fraction of samples whose speech ended by the stop rule and not at the maximum length."""
 
     label = STOPPED
     skips = "none is"
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """1 or 0, and 1."""
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return 1 or 0, and 1."""
         return float(sample.stopped), 1
 
 
 class LengthRatio(RatioMetric):
-    """Seconds generated for each second of the recordings that they stand for."""
+    """Seconds generated per second of the reference recordings."""
 
     label = LENGTH_RATIO
     skips = "no recording of what followed"
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """Seconds of both; None without a recording."""
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return the seconds of both; None without a recording."""
         return (sample.generated_seconds, sample.reference_seconds) if len(sample.reference) else None
 
 
 class SpeakingRate(RatioMetric):
-    """Words heard for each second of generated speech, pauses included; speech in which no word was heard counts as its seconds."""
+    """Recognised words per second of generated speech, pauses included; speech without words adds its seconds."""
 
     label = SPEAKING_RATE
     weight = "seconds"
-    needs = frozenset({"transcriber"})
+    needs = frozenset({TRANSCRIPT})
     skips = "no speech"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """Words and seconds."""
-        if sample.heard is None or not len(sample.generated):
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return words and seconds."""
+        transcript = self.evidence(sample, TRANSCRIPT)
+        if transcript is None or not len(sample.generated):
             return None
-        return len(normalize(sample.heard).split()), sample.generated_seconds
+        return len(normalize(transcript).split()), sample.generated_seconds
 
 
-def mel_parts(mel: Tensor, reference: Tensor) -> Parts:
-    """Summed differences of two log-mels (T, M) and frames in common; None without a frame, or where a value is no number."""
+def mel_difference(mel: Tensor, reference: Tensor) -> NumeratorAndDenominator:
+    """Return the ``mel_distance`` of two log-mels (T, M); None without a common frame, or if it is not finite."""
     difference, frames = mel_distance(mel, reference)
     return (difference, frames) if frames and math.isfinite(difference) else None
 
 
 class FreeRunningMelError(RatioMetric):
-    """Mean absolute log-mel difference, frame by frame, of the generated speech and the recording over their common length.
+    """Mean absolute log-mel difference of generated speech and recording, frame by frame over their common length.
 
-    A continuation that is right but timed otherwise is far away by this measure: read it against the teacher-forced one.
+    A right continuation with another timing has a large error: compare it with the teacher-forced error.
     """
 
     label = FREE_RUNNING_MEL_L1
     skips = "no speech, no recording of what followed, or a spectrogram that is no number"
     weight = "frames"
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """Differences and frames."""
-        return mel_parts(sample.generated_mel, sample.reference_mel)
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return differences and frames."""
+        return mel_difference(sample.generated_mel, sample.reference_mel)
 
 
 class TeacherForcedMelError(RatioMetric):
-    """The same difference where each frame is predicted from the true past."""
+    """The same difference with each frame predicted from the true past."""
 
     label = TEACHER_FORCED_MEL_L1
     skips = (
@@ -94,6 +99,7 @@ class TeacherForcedMelError(RatioMetric):
     )
     weight = "frames"
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """Differences and frames."""
-        return None if sample.teacher_forced_mel is None else mel_parts(sample.teacher_forced_mel, sample.reference_mel)
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return differences and frames."""
+        mel = sample.teacher_forced_mel
+        return None if mel is None else mel_difference(mel, sample.reference_mel)

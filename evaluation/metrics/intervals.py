@@ -10,23 +10,21 @@ from torch import Tensor
 from spectron.errors import ConfigError
 
 RESAMPLES = 1000
-INTERVAL = (0.025, 0.975)  # the ends of a 95 % interval as shares
+INTERVAL = (0.025, 0.975)  # quantiles of a 95 % interval
 
-Parts = (
-    tuple[float, float] | None
-)  # what one item adds to a numerator and to a denominator; None where it cannot be used
+NumeratorAndDenominator = tuple[float, float] | None  # what one item adds to the two sums; None if it cannot be used
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How the ratios of two systems differ on the same items.
+    """Difference of the ratios of two systems on the same items.
 
     Args:
         value: The first system's ratio minus the second's.
         low: Lower end of the 95 % interval of the difference.
         high: Upper end of the 95 % interval of the difference.
-        p: How easily chance alone would tell the two apart as clearly, from 0 to 1.
-        count: Items that both systems can be measured on.
+        p: Probability that chance alone gives at least this difference, from 0 to 1.
+        count: Items with a value for both systems.
     """
 
     value: float
@@ -36,22 +34,22 @@ class PairedDifference:
     count: int
 
 
-def columns_of(parts: list[Parts]) -> tuple[Tensor, Tensor]:
-    """Numerators and denominators (N,) of the items that have them, in double precision."""
+def columns_of(parts: list[NumeratorAndDenominator]) -> tuple[Tensor, Tensor]:
+    """Return numerators and denominators (N,) of the items that have them, in double precision."""
     used = torch.tensor([part for part in parts if part is not None], dtype=torch.double).reshape(-1, 2)
     return used[:, 0], used[:, 1]
 
 
 def ratio_interval(numerators: Tensor, denominators: Tensor) -> tuple[float, float]:
-    """The 95 % interval of a ratio of sums over items: exact where all items are right or all are wrong, else by bootstrap.
+    """Compute the 95 % interval of a ratio of sums: exact if all items are right or all are wrong, else by bootstrap.
 
-    Items that are all the same resample to themselves, and the bootstrap's interval would have no width, as if nothing were left to
-    doubt. Where each item counts 0 or 1 of 1, the interval of Clopper and Pearson (1934) is taken instead; for such items it also
+    If all items are the same, all resamples are the same, and the bootstrap's interval would have no width. If each
+    item counts 0 of 1, or each 1 of 1, the interval is the one of Clopper and Pearson (1934). For such items it also
     bounds the mean of any value between 0 and 1.
 
     Args:
-        numerators: One value an item (N,).
-        denominators: One value an item (N,), not below 0.
+        numerators: One value per item (N,).
+        denominators: One value per item (N,), not below 0.
 
     Returns:
         Lower and upper end; NaN for fewer than two items.
@@ -66,15 +64,15 @@ def ratio_interval(numerators: Tensor, denominators: Tensor) -> tuple[float, flo
 
 
 def bootstrap_interval(numerators: Tensor, denominators: Tensor, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of ``sum(numerators) / sum(denominators)`` over items drawn with replacement.
+    """Compute the 95 % interval of ``sum(numerators) / sum(denominators)`` over items drawn with replacement.
 
-    An item's numerator and denominator are drawn together, so that long items weigh in the interval as they do in the ratio.
-    The same items in the same order give the same interval.
+    An item's numerator and denominator are drawn together, so that long items have the same weight in the interval as
+    in the ratio. The same items in the same order give the same interval.
 
     Args:
-        numerators: One value an item (N,).
-        denominators: One value an item (N,), not below 0.
-        seed: Seed of the drawing.
+        numerators: One value per item (N,).
+        denominators: One value per item (N,), not below 0.
+        seed: Seed of the draws.
 
     Returns:
         Lower and upper end; NaN for fewer than two items.
@@ -82,34 +80,37 @@ def bootstrap_interval(numerators: Tensor, denominators: Tensor, seed: int = 0) 
     if len(numerators) < 2:
         return torch.nan, torch.nan
     drawn = draw(len(numerators), seed)
-    # A draw of items that weigh nothing has no ratio.
+    # A draw has no ratio if its denominators are all 0.
     low, high = (
         resampled(numerators, denominators, drawn).nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
     )
     return low, high
 
 
-def paired_bootstrap(first: list[Parts], second: list[Parts], seed: int = 0) -> PairedDifference:
-    """Compare two systems by their parts of the same items, in the same order; an item that either cannot use is left out of both.
+def paired_bootstrap(
+    first: list[NumeratorAndDenominator], second: list[NumeratorAndDenominator], seed: int = 0
+) -> PairedDifference:
+    """Compare two systems on the same items in the same order; an item that one system skips is left out for both.
 
-    Both ratios are taken from the same drawn items, so that what makes an item hard for both does not blur the difference. ``p`` is
-    twice the smaller share of draws in which the difference is not above, or not below, 0, one draw added to each: it is never 0, nor
-    smaller than items so few can tell, and 1 where the systems are alike.
+    Each resample draws the same items for both systems, so that items that are difficult for both do not widen the
+    interval. ``p`` is twice the smaller fraction of draws on one side of 0, with one draw added to each side. It is
+    never below the smallest value that a sign test of that many items can reach, and 1 if the systems are equal.
 
     Args:
-        first: Parts of the first system's items.
-        second: Parts of the second system's items.
-        seed: Seed of the drawing.
+        first: Numerator and denominator of each item of the first system.
+        second: The same of the second system.
+        seed: Seed of the draws.
 
     Returns:
         The difference of the ratios; NaN in all but the count for fewer than two common items.
 
     Raises:
-        ConfigError: if the two have not the same number of items.
+        ConfigError: if the numbers of items differ.
     """
     if len(first) != len(second):
         raise ConfigError(
-            f"a paired comparison needs the same items of both systems, got {len(first)} and {len(second)}: evaluate both on one set"
+            f"a paired comparison needs the same items of both systems, got {len(first)} and {len(second)}: "
+            "evaluate both on one set"
         )
     common = [(one, other) for one, other in zip(first, second, strict=True) if one is not None and other is not None]
     if len(common) < 2:
@@ -119,14 +120,12 @@ def paired_bootstrap(first: list[Parts], second: list[Parts], seed: int = 0) -> 
     differences = resampled(*one, drawn) - resampled(*other, drawn)
     low, high = differences.nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
     if low == high == 0 and are_shares(*one) and are_shares(*other) and bool((one[0] == other[0]).all()):
-        # No item differs, and none in the resamples: as in ``ratio_interval``, the exact bound of how many might.
+        # No item differs, so no resample differs: use the exact bound, as in ``ratio_interval``.
         high = 1 - INTERVAL[0] ** (1 / len(common))
         low = -high
     rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p = min(1.0, 2 * (rarer + 1) / (int((~differences.isnan()).sum()) + 1))
-    p = max(
-        p, 2.0 ** (1 - len(common))
-    )  # of a sign test where all items agree: so few draws of so few items tell no more
+    p = max(p, 2.0 ** (1 - len(common)))  # a sign test of items that all agree: few items cannot show more
     value = float(one[0].sum() / one[1].sum() - other[0].sum() / other[1].sum())
     return PairedDifference(value, low, high, p, len(common))
 
@@ -152,20 +151,24 @@ class Pooled:
     agree: bool = True
 
 
-def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | None = None, seed: int = 0) -> Pooled:
-    """The mean ratio of several trainings on the same items, and its 95 % interval over trainings and items.
+def pooled_bootstrap(
+    trainings: list[list[NumeratorAndDenominator]],
+    others: list[list[NumeratorAndDenominator]] | None = None,
+    seed: int = 0,
+) -> Pooled:
+    """Compute the mean ratio of several trainings on the same items, and its 95 % interval over trainings and items.
 
-    Each resample draws trainings and, for all of them, items, both with replacement, so that the interval holds what another seed and
-    what other items would change. Two or three trainings tell little of their own spread: such an interval is too narrow rather than
-    too wide. A training in which no item counts is left out.
+    Each resample draws trainings and, for all of them, items, both with replacement. The interval therefore includes
+    the effects of another training seed and of other items. Two or three trainings show little of their spread, so that
+    their interval is rather too narrow than too wide. A training without a valid item is left out.
 
     Args:
-        trainings: Parts of the same items in the same order, a list for each training.
-        others: The same of another kind, training by training, whose mean is taken off; an item counts in a training where both have it.
-        seed: Seed of the drawing.
+        trainings: Numerator and denominator of each item, in the same order, one list per training.
+        others: The same of another kind, whose mean is subtracted; an item counts in a training if both have it.
+        seed: Seed of the draws.
 
     Returns:
-        The mean or difference; NaN where there are fewer than two items.
+        The mean or difference; NaN for fewer than two items.
 
     Raises:
         ConfigError: if the lists differ in length.
@@ -173,7 +176,8 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
     lengths = {len(parts) for parts in (*trainings, *(others or []))}
     if len(lengths) != 1 or (others is not None and len(others) != len(trainings)):
         raise ConfigError(
-            "pooling needs the same items of all trainings, and the same trainings of both kinds: evaluate all on one set"
+            "pooling needs the same items of all trainings, and the same trainings of both kinds: "
+            "evaluate all on one set"
         )
     nothing = (0.0, 0.0)
     pairs = [list(zip(one, other, strict=True)) for one, other in zip(trainings, others or trainings, strict=True)]
@@ -188,7 +192,7 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
         return Pooled(torch.nan, torch.nan, torch.nan, count, kept)
 
     def mean_over(sums: Tensor, drawn: Tensor) -> Tensor:
-        """Sums (training, ..., kind, 2) of the drawn trainings (..., training) to the mean of what is asked for (...)."""
+        """Return the mean ratio or difference (...) of sums (training, ..., kind, 2) over ``drawn`` (..., training)."""
         ratios = sums[..., 0] / sums[..., 1]
         wanted = ratios[..., 0] - ratios[..., 1] if others is not None else ratios[..., 0]
         return wanted.movedim(0, -1).gather(-1, drawn).mean(-1)
@@ -199,9 +203,7 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
     low, high = means.nanquantile(torch.tensor(INTERVAL, dtype=torch.double)).tolist()
     value = float(mean_over(table.sum(1), torch.arange(kept)))
     first, second = table[counts].unbind(1)  # (N, 2) each, of the items that count
-    if are_shares(
-        *table[counts].unbind(-1)
-    ):  # where all agree, the bound of ``ratio_interval``, as if there were one training
+    if are_shares(*table[counts].unbind(-1)):  # if all agree, the bound of ``ratio_interval``, as for one training
         might = 1 - INTERVAL[0] ** (1 / count)
         if others is not None and bool((first[..., 0] == second[..., 0]).all()):
             low, high = -might, might
@@ -213,15 +215,15 @@ def pooled_bootstrap(trainings: list[list[Parts]], others: list[list[Parts]] | N
 
 
 def are_shares(numerators: Tensor, denominators: Tensor) -> bool:
-    """Whether every item is a yes or a no, of which the exact bounds are."""
+    """Return whether every item counts 0 or 1 of 1, for which the exact bounds hold."""
     return bool(((denominators == 1) & ((numerators == 0) | (numerators == 1))).all())
 
 
 def draw(items: int, seed: int) -> Tensor:
-    """Items drawn with replacement, as many as there are in each of the resamples (R, N)."""
+    """Draw items with replacement, as many as there are, for each of the resamples (R, N)."""
     return torch.randint(items, (RESAMPLES, items), generator=torch.Generator().manual_seed(seed))
 
 
 def resampled(numerators: Tensor, denominators: Tensor, drawn: Tensor) -> Tensor:
-    """The ratio (R,) of each resample; NaN where the items drawn weigh nothing."""
+    """Return the ratio (R,) of each resample; NaN if its denominators are all 0."""
     return numerators.double()[drawn].sum(1) / denominators.double()[drawn].sum(1)

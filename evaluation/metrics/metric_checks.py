@@ -1,114 +1,112 @@
-"""The contract of a metric of spoken samples, one function a check; each is tried on made-up samples that judges have looked at."""
+"""Checks of the contract of metrics, one function per check, on made-up samples with evidence."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
-
-import torch
 
 from spectron.conformance import Check, ContractViolation, DoesNotApply, Trial, register, require
+from spectron.evaluation.made_up_samples import JUDGE, KINDS, incomplete_samples, usable_samples
 from spectron.evaluation.metrics.metric import RatioMetric, SpokenMetric
 from spectron.evaluation.metrics.names import SKIPPED, MetricSpec
 from spectron.evaluation.sample import SpokenSample
 from spectron.tracking.measure import MetricValue
 
-RATE_HZ, MEL_BINS = 16000, 20
-FILLED_BY = {  # what each judge writes into a sample
-    "transcriber": ("heard",),
-    "text_scorer": ("nll_nats", "num_tokens"),
-    "speaker_embedder": ("prompt_embedding", "generated_embedding"),
-    "second_speaker_embedder": ("second_prompt_embedding", "second_generated_embedding"),
-    "quality_predictor": ("predicted_mos",),
-}
 STATE_CURE = "keep all that update changes in states: self.add_state(name, default, dist_reduce_fx='sum' or 'cat')"
 
 Values = dict[str, tuple[float, int]]
 
 
 def form(trial: Trial) -> str:
-    """Measures with names told beforehand, each once, with units and directions."""
+    """Check that it returns values with unit and direction, each once and under an announced name."""
     metric: SpokenMetric = trial.part
     if isinstance(metric, RatioMetric):
         labelled = isinstance(getattr(metric, "label", None), MetricSpec)
         require(
             labelled,
-            "it sets no label: say label = MetricSpec(name, unit, whether higher is better or None) in the class",
+            "it sets no label: set label = MetricSpec(name, unit, whether higher is better or None) in the class",
         )
-    unknown = sorted(set(metric.needs) - FILLED_BY.keys())
-    require(not unknown, f"it needs {', '.join(unknown)}, and the judges are {', '.join(FILLED_BY)}: correct `needs`")
-    measures = _measures(trial, [usable()])
+    if unknown := sorted(set(metric.needs) - {*KINDS, *metric.examples}):
+        known, example = ", ".join(KINDS), f"examples = {{{unknown[0]!r}: [...]}}"
+        raise ContractViolation(
+            f"it needs {', '.join(unknown)}, and the platform's judges give {known}: correct `needs`, or, if a custom "
+            f"judge gives it, set {example} with values for the made-up samples"
+        )
+    measures = _measures(trial, [usable(trial)])
     listed = (
         isinstance(measures, list) and bool(measures) and all(isinstance(measure, MetricValue) for measure in measures)
     )
     require(
         listed,
-        f"measures gives {measures!r}: return a list of spectron.tracking.measure.MetricValue, the one that matters first",
+        f"measures returns {measures!r}: return a list of spectron.tracking.measure.MetricValue, the main one first",
     )
     names = [measure.name for measure in measures]
     twice = sorted({name for name in names if names.count(name) > 1})
-    require(not twice, f"measures gives {', '.join(twice)} more than once: give every measure a name of its own")
+    require(not twice, f"measures returns {', '.join(twice)} more than once: give every value its own name")
     untold = sorted(set(names) - metric.measure_names())
     require(
         not untold,
-        f"measures gives {', '.join(untold)}, and measure_names does not: add the name there, so that a monitor may be it",
+        f"measures returns {', '.join(untold)}, and measure_names does not: add the name there, for monitors",
     )
     for measure in measures:
         said = isinstance(measure.unit, str) and measure.higher_is_better in (True, False, None)
         require(
             said,
-            f"{measure.name} has unit {measure.unit!r} and direction {measure.higher_is_better!r}: give a text, and a bool or None",
+            f"{measure.name} has unit {measure.unit!r} and direction {measure.higher_is_better!r}: "
+            "use a text, and a bool or None",
         )
     ways = {True: "higher is better", False: "lower is better", None: "neither way better"}
     head = measures[0]
-    return f"{head.name} in {head.unit or 'no unit'}, {ways[head.higher_is_better]}; {head.count} of {len(usable())} made-up samples used"
+    used = f"{head.count} of {len(usable(trial))} made-up samples used"
+    return f"{head.name} in {head.unit or 'no unit'}, {ways[head.higher_is_better]}; {used}"
 
 
 def needs(trial: Trial) -> str:
-    """It gives the same without the judges that it does not need."""
-    spared = [judge for judge in FILLED_BY if judge not in trial.part.needs]
-    empty: dict[str, Any] = {name: None for judge in spared for name in FILLED_BY[judge]}
-    whole = _whole(trial)
-    seen = f"without {', '.join(spared)} it gives something else: add the judge whose work it reads to `needs`"
-    _require_same(_values(_measures(trial, [[replace(sample, **empty) for sample in usable()]])), whole, seen)
-    return f"needs {', '.join(sorted(trial.part.needs)) or 'no judge'}, and reads the work of no other"
+    """Check that it returns the same without the evidence that it does not need."""
+    wanted = sorted(trial.part.needs)
+    bare = [
+        replace(sample, evidence={JUDGE: {kind: sample.evidence[JUDGE][kind] for kind in wanted}})
+        for sample in usable(trial)
+    ]
+    seen = f"with the evidence {', '.join(wanted) or 'of no judge'} alone it returns something else: complete `needs`"
+    _require_same(_values(_measures(trial, [bare])), _whole(trial), seen)
+    return f"needs {', '.join(wanted) or 'no evidence'}, and reads no other"
 
 
 def pieces(trial: Trial) -> str:
-    """Samples one by one give what all of them give at once."""
+    """Check that samples one by one give the same value as all at once."""
     whole = _whole(trial)
     seen = "samples one by one give something else than all at once: add up sums and counts, and divide in measures"
-    _require_same(_values(_measures(trial, [[sample] for sample in usable()])), whole, seen)
+    _require_same(_values(_measures(trial, [[sample] for sample in usable(trial)])), whole, seen)
     return _shown(whole)
 
 
 def order(trial: Trial) -> str:
-    """The order of the samples does not matter."""
+    """Check that the order of the samples does not matter."""
     whole = _whole(trial)
-    seen = "samples in reverse order give something else: let no sample's share depend on those before it"
-    _require_same(_values(_measures(trial, [usable()[::-1]])), whole, seen)
+    seen = "samples in reverse order give something else: let no sample depend on earlier ones"
+    _require_same(_values(_measures(trial, [usable(trial)[::-1]])), whole, seen)
     return "the reverse order gives the same"
 
 
 def reset(trial: Trial) -> str:
-    """After a reset it is as new."""
+    """Check that a reset removes all earlier samples."""
     whole = _whole(trial)
     metric = trial.fresh()
-    metric.update(usable()[:2])
+    metric.update(usable(trial)[:2])
     metric.reset()
-    metric.update(usable())
+    metric.update(usable(trial))
     _require_same(_values(metric.measures()), whole, f"what came before a reset is in the result: {STATE_CURE}")
     return "nothing is left of what came before"
 
 
 def ranks(trial: Trial) -> str:
-    """The states of several processes, added up, give what one process gives for all samples."""
+    """Check that the merged states of several processes give the value of one process."""
     whole = _whole(trial)
     first, second, idle = trial.fresh(), trial.fresh(), trial.fresh()
-    first.update(usable()[:2])
-    second.update(usable()[2:])
+    first.update(usable(trial)[:2])
+    second.update(usable(trial)[2:])
     try:
         first.merge_state(second)
         first.merge_state(idle)
@@ -121,12 +119,12 @@ def ranks(trial: Trial) -> str:
 
 
 def odd_samples(trial: Trial) -> str:
-    """Samples that lack something are used or counted as skipped, among others and alone, and nothing is made up of nothing."""
+    """Check that incomplete samples are used or counted as skipped, alone and among others; no sample gives NaN."""
     told = []
     _require_sound(_measures(trial, []), 0, "no sample")
-    for title, sample in odd().items():
-        among = _measures(trial, [[*usable(), sample]])
-        _require_sound(among, len(usable()) + 1, f"{len(usable())} samples and {title}")
+    for title, sample in incomplete_samples(trial.part.examples).items():
+        among = _measures(trial, [[*usable(trial), sample]])
+        _require_sound(among, len(usable(trial)) + 1, f"{len(usable(trial))} samples and {title}")
         alone = _measures(trial, [[sample]])
         _require_sound(alone, 1, f"{title} alone")
         broken = {
@@ -140,8 +138,8 @@ def odd_samples(trial: Trial) -> str:
 
 
 def scores(trial: Trial) -> str:
-    """Scores of a sample are what measures give for it alone."""
-    for sample in usable():
+    """Check that the scores of a sample equal the values of this sample alone."""
+    for sample in usable(trial):
         alone = _values(_measures(trial, [[sample]]))
         for name, score in trial.part.scores(sample).items():
             value = alone.get(name, (score, 0))[0]
@@ -151,86 +149,12 @@ def scores(trial: Trial) -> str:
                 else math.isclose(score, value or 0.0, rel_tol=1e-4, abs_tol=1e-6)
             )
             require(same, f"{name} of one sample: scores says {score}, measures {value}. Work both out in one place")
-    return f"columns of the table of samples: {', '.join(trial.part.scores(usable()[0]))}"
+    return f"columns of the table of samples: {', '.join(trial.part.scores(usable(trial)[0]))}"
 
 
-def usable() -> list[SpokenSample]:
-    """Five judged samples that lack nothing, no two alike."""
-    heard = ["the cow says moo", "the cow says boo", "the dog moo", "moo", "a cat says"]
-    return [_sample(number, text) for number, text in enumerate(heard)]
-
-
-def odd() -> dict[str, SpokenSample]:
-    """Samples such as a model early in its training and data of all kinds give, by what is odd about them."""
-    nothing = torch.zeros(0)
-    no_voice = {f"{prefix}generated_embedding": torch.full((8,), torch.nan) for prefix in ("", "second_")}
-    unheard = {"heard": "", "nll_nats": 0.0, "num_tokens": 0, "predicted_mos": None, **no_voice}
-    silent = unheard | {"generated": torch.zeros(8000)}
-    speechless = unheard | {"generated": nothing, "generated_mel": torch.zeros(0, MEL_BINS)}
-    unrecorded = {
-        "reference": nothing,
-        "reference_text": "",
-        "reference_mel": torch.zeros(0, MEL_BINS),
-        "teacher_forced_mel": None,
-    }
-    textless = {"text": "", "transcript": None, "continuation_text": None}
-    wordless = {"text": "", "transcript": "", "continuation_text": ""}
-    changes: dict[str, dict[str, Any]] = {
-        "one of silent speech": silent,
-        "one without speech": speechless,
-        "one without a recording": unrecorded,
-        "one of a silent recording": {"reference": torch.zeros(9600)},
-        "one without text": textless,
-        "one of empty text": wordless,
-        "one without accepted answers": {"answers": []},
-        "one without anything": speechless | unrecorded | textless | {"answers": [], "prompt_text": "", "speaker": ""},
-    }
-    return {title: replace(_sample(9, "moo"), **change) for title, change in changes.items()}
-
-
-def _sample(number: int, heard: str) -> SpokenSample:
-    draw = torch.Generator().manual_seed(number)
-
-    def noise(*shape: int) -> torch.Tensor:
-        return 0.1 * torch.randn(*shape, generator=draw)
-
-    def voice(samples: int, pitch_hz: float) -> torch.Tensor:
-        turns = pitch_hz * torch.arange(samples) / RATE_HZ
-        return torch.stack(
-            [torch.sin(2 * torch.pi * harmonic * turns) / (10 * harmonic) for harmonic in range(1, 20)]
-        ).sum(0)
-
-    frames, samples = 40 + 8 * number, 8000 + 1600 * number
-    return SpokenSample(
-        id=f"sample-{number}",
-        speaker=f"speaker-{number % 2}",
-        prompt=noise(8000),
-        prompt_rate_hz=RATE_HZ,
-        prompt_text="what does the cow say",
-        reference=voice(9600, 120.0) + 0.01 * noise(9600),
-        reference_text="the cow says moo",
-        answers=["moo"],
-        split="",
-        generated=voice(samples, 130.0 + 5 * number) + 0.01 * noise(samples),
-        speech_rate_hz=RATE_HZ,
-        text="what does the cow say the cow says moo",
-        transcript="what does the cow say" if number % 2 else "what does a cow say",
-        continuation_text=" ".join(["the cow says moo", "or so"][: 1 + number % 2]),
-        stopped=number != 1,
-        prompt_mel=noise(40, MEL_BINS),
-        reference_mel=noise(48, MEL_BINS),
-        generated_mel=noise(frames, MEL_BINS),
-        frame_rate_hz=80.0,
-        teacher_forced_mel=noise(48, MEL_BINS),
-        heard=heard,
-        nll_nats=4.0 + number,
-        num_tokens=len(heard.split()),
-        prompt_embedding=torch.nn.functional.normalize(noise(8), dim=0),
-        generated_embedding=torch.nn.functional.normalize(noise(8), dim=0),
-        second_prompt_embedding=torch.nn.functional.normalize(noise(8), dim=0),
-        second_generated_embedding=torch.nn.functional.normalize(noise(8), dim=0),
-        predicted_mos=2.5 + 0.1 * number,
-    )
+def usable(trial: Trial) -> list[SpokenSample]:
+    """Return made-up samples with the evidence that the metric needs."""
+    return usable_samples(trial.part.examples)
 
 
 def _measures(trial: Trial, batches: Iterable[list[SpokenSample]]) -> list[MetricValue]:
@@ -241,12 +165,12 @@ def _measures(trial: Trial, batches: Iterable[list[SpokenSample]]) -> list[Metri
 
 
 def _values(measures: list[MetricValue]) -> Values:
-    """Values and counts by name; intervals are drawn item by item, and may differ where order does."""
+    """Return values and counts by name. Intervals are left out: they depend on the order of the samples."""
     return {measure.name: (measure.value, measure.count) for measure in measures}
 
 
 def _whole(trial: Trial) -> Values:
-    measures = _measures(trial, [usable()])
+    measures = _measures(trial, [usable(trial)])
     if not measures[0].count:
         raise DoesNotApply("it can use none of the made-up samples")
     return _values(measures)
@@ -262,10 +186,10 @@ def _require_same(found: Values, wanted: Values, seen: str) -> None:
 
 
 def _require_sound(measures: list[MetricValue], given: int, title: str) -> None:
-    """A finite value of what was used, NaN of nothing, and every sample used or told as skipped."""
+    """Require a finite value of used samples, NaN if there is none, and every sample used or counted as skipped."""
     head = measures[0]
     if head.count:
-        cure = "leave out a sample that has no value or no weight (of a RatioMetric, parts gives None)"
+        cure = "leave out a sample that has no value or no weight (in a RatioMetric, return None)"
         require(math.isfinite(head.value), f"{title}: {head.name} is {head.value}; {cure}")
     else:
         require(

@@ -1,4 +1,4 @@
-"""Names, units and directions of all that evaluation measures."""
+"""Names, units and directions of all metrics."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A metric's name as MLflow shows it after its prefix, its unit (empty for a plain ratio) and its direction (None: neither)."""
+    """Name of a metric in MLflow without prefix, unit (empty for a plain ratio) and direction (None: neither)."""
 
     name: str
     unit: str
     higher_is_better: bool | None
 
 
-VALIDATION = "val/"  # prefix of what the model under test reached
-CEILING = "ceiling/"  # prefix of what the recordings reach after the vocoder
-RECORDING = "recording/"  # prefix of what the recordings themselves reach in the judges' eyes
+VALIDATION = "val/"  # prefix of the results of the model under test
+CEILING = "ceiling/"  # prefix of the results of the recordings after the vocoder
+RECORDING = "recording/"  # prefix of the results of the unprocessed recordings
 SKIPPED = ".skipped"  # suffix: items that a metric could not use
 
 LOG_PERPLEXITY = MetricSpec("log_perplexity", "nats/token", False)
 PERPLEXITY = MetricSpec("perplexity", "", False)
 SPEAKER_SIMILARITY = MetricSpec("speaker_similarity", "cosine", True)
 SPEAKER_SIMILARITY_MARGIN = MetricSpec("speaker_similarity_margin", "cosine", True)
-SECOND_SPEAKER_SIMILARITY = MetricSpec("second_speaker_similarity", "cosine", True)
 PREDICTED_MOS = MetricSpec("predicted_mos", "MOS, 1 to 5", True)
 QA_ACCURACY = MetricSpec("qa_accuracy", "share", True)
 QA_TEXT_ACCURACY = MetricSpec("qa_text_accuracy", "share", True)

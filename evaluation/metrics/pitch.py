@@ -1,26 +1,28 @@
-"""How far the melody of speech lies from that of a recording of the same words."""
+"""Difference of pitch between speech and a recording of the same words."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from spectron.errors import require_extra
 from spectron.evaluation.metrics.cepstra import ANALYSIS, align, both_at_full_scale, mel_cepstra
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import PITCH_ERROR
 from spectron.evaluation.sample import SpokenSample
 
-LOWEST_HZ, HIGHEST_HZ = 60.0, 500.0  # of voices, men's to children's
-WINDOW = 1024  # samples that the tracker looks at, nearly four periods of the lowest voice
-STEP = 0.2  # semitones between the pitches that the tracker tells apart; half of it takes three times as long
+LOWEST_HZ, HIGHEST_HZ = 60.0, 500.0  # voices of men to children
+WINDOW = 1024  # samples of the tracker's window, nearly four periods of the lowest voice
+STEP = 0.2  # resolution of the tracker in semitones; half of it takes three times as long
 
 
 def pitch(waveform: Tensor) -> Tensor:
-    """Fundamental frequency in Hz of every frame (T,) of the analysis of audio (S,), NaN where it is unvoiced.
+    """Estimate the fundamental frequency in Hz of every frame (T,) of audio (S,), NaN for unvoiced frames.
 
     Source: probabilistic YIN (Mauch and Dixon 2014), librosa's.
     """
+    require_extra("metrics", "PitchError", "librosa")
     from librosa import pyin
 
     hop = ANALYSIS.hop_samples
@@ -38,9 +40,10 @@ def pitch(waveform: Tensor) -> Tensor:
 
 
 def pitch_error(first: Tensor, second: Tensor) -> tuple[float, int]:
-    """Root mean square difference in cents of paired frames of pitch in Hz (P,), and the frames that are voiced in both.
+    """Compute the root mean square difference in cents of paired frames of pitch in Hz (P,).
 
-    The error is NaN where no frame is.
+    Returns:
+        The error, and the number of frames that are voiced in both; the error is NaN if there is none.
     """
     cents = 1200 * (first / second).log2()
     cents = cents[~cents.isnan()]
@@ -48,10 +51,10 @@ def pitch_error(first: Tensor, second: Tensor) -> tuple[float, int]:
 
 
 class PitchError(RatioMetric):
-    """Pitch error of generated speech against the recording, over frames voiced in both, paired by the alignment of their cepstra.
+    """Pitch error of generated speech against the recording, over frames that are voiced in both.
 
-    The mean of the samples' errors, each weighing as many frames as it was taken from. For speech of the same words only, as the
-    mel-cepstral distance is. An octave is 1200 cents: a tracker that jumps by one in a few frames shows.
+    The alignment of their cepstra pairs the frames. The value is the mean of the samples' errors, weighted by these
+    frames. Both must contain the same words. An octave is 1200 cents: errors of the tracker by one octave are visible.
     """
 
     label = PITCH_ERROR
@@ -59,8 +62,8 @@ class PitchError(RatioMetric):
     skips = "silence, no frame voiced in both, or no recording of what followed"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """The error times its frames, and the frames."""
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return the error times its frames, and the frames."""
         if (pair := both_at_full_scale(sample)) is None:
             return None
         generated, reference = pair

@@ -1,4 +1,4 @@
-"""Whether the continuation is spoken by the voice of the prompt."""
+"""Similarity of the voice of the generated speech and the voice of the prompt."""
 
 from __future__ import annotations
 
@@ -8,72 +8,67 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import CorpusMetric, RatioMetric
-from spectron.evaluation.metrics.names import SECOND_SPEAKER_SIMILARITY, SPEAKER_SIMILARITY, SPEAKER_SIMILARITY_MARGIN
-from spectron.evaluation.sample import SpokenSample
-
-NO_VOICE = "no voice in the prompt or in the speech"
+from spectron.evaluation.metrics.names import SPEAKER_SIMILARITY, SPEAKER_SIMILARITY_MARGIN
+from spectron.evaluation.sample import VOICE, SpokenSample, Voices
 
 
 def voice_similarity(first: Tensor, second: Tensor) -> float:
-    """Cosine of two speaker embeddings (E,)."""
+    """Compute the cosine of two speaker embeddings (E,)."""
     return float(cosine_similarity(first.double(), second.double(), dim=0))
 
 
-def similarity_parts(prompt: Tensor | None, generated: Tensor | None) -> Parts:
-    """Cosine and 1, None where one of the two holds no voice."""
-    if prompt is None or generated is None or prompt.isnan().any() or generated.isnan().any():
+def both_voices(voices: Voices | None) -> tuple[Tensor, Tensor] | None:
+    """Return the embeddings (E,) of prompt and speech; None if one of the two contains no voice."""
+    if voices is None or voices.prompt is None or voices.generated is None:
         return None
-    return voice_similarity(prompt, generated), 1
+    if voices.prompt.isnan().any() or voices.generated.isnan().any():
+        return None
+    return voices.prompt, voices.generated
 
 
 class SpeakerSimilarity(RatioMetric):
-    """Mean cosine of the speaker embeddings of prompt and generated speech; without a voice in both, a sample is skipped."""
+    """Mean cosine of the speaker embeddings of prompt and generated speech; both must contain a voice.
+
+    Compute it with a second speaker embedder as well (``judge``): an improvement that only one embedder confirms may be
+    an artefact of that embedder.
+    """
 
     label = SPEAKER_SIMILARITY
-    needs = frozenset({"speaker_embedder"})
-    skips = NO_VOICE
+    needs = frozenset({VOICE})
+    skips = "no voice in the prompt or in the speech"
     judges_speech = True
 
-    def parts(self, sample: SpokenSample) -> Parts:
-        """Cosine and 1."""
-        return similarity_parts(sample.prompt_embedding, sample.generated_embedding)
-
-
-class SecondSpeakerSimilarity(RatioMetric):
-    """The same in the eyes of a second embedder: a gain that only one of the two sees may be that one's own taste."""
-
-    label = SECOND_SPEAKER_SIMILARITY
-    needs = frozenset({"second_speaker_embedder"})
-    skips = NO_VOICE
-    judges_speech = True
-
-    def parts(self, sample: SpokenSample) -> Parts:
-        """Cosine and 1."""
-        return similarity_parts(sample.second_prompt_embedding, sample.second_generated_embedding)
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return cosine and 1."""
+        voices = both_voices(self.evidence(sample, VOICE))
+        return None if voices is None else (voice_similarity(*voices), 1)
 
 
 class SpeakerSimilarityMargin(CorpusMetric):
-    """By how much speech is nearer to the voice of its own prompt than to those of other speakers' prompts, of the same set.
+    """Similarity with the own prompt's voice minus the mean similarity with the prompts of other speakers in the set.
 
-    One voice for every prompt has a margin of 0, however near that voice may be to all of them.
+    One voice for every prompt has a margin of 0, however close that voice may be to all of them.
     """
 
     label = SPEAKER_SIMILARITY_MARGIN
-    needs = frozenset({"speaker_embedder"})
+    needs = frozenset({VOICE})
     skips = "no voice in the prompt or in the speech, or no other speaker by name"
     judges_speech = True
 
     def trait_of(self, sample: SpokenSample) -> tuple[str, list[float], list[float]] | None:
-        """Speaker, voice of the prompt, voice of the speech."""
-        prompt, generated = sample.prompt_embedding, sample.generated_embedding
-        if not sample.speaker or prompt is None or generated is None or similarity_parts(prompt, generated) is None:
+        """Return the speaker and the embeddings of prompt and speech."""
+        voices = both_voices(self.evidence(sample, VOICE))
+        if not sample.speaker or voices is None:
             return None
+        prompt, generated = voices
         return sample.speaker, prompt.tolist(), generated.tolist()
 
-    def parts_among(self, traits: list[tuple[str, list[float], list[float]] | None]) -> list[Parts]:
-        """Each sample's cosine with its own prompt less the mean of those with other speakers' prompts, and 1."""
+    def numerators_and_denominators(
+        self, traits: list[tuple[str, list[float], list[float]] | None]
+    ) -> list[NumeratorAndDenominator]:
+        """Return the margin of each sample, and 1."""
         used = [trait for trait in traits if trait is not None]
         if not used:
             return [None] * len(traits)

@@ -1,4 +1,4 @@
-"""Reports: a finished evaluation as one page that can be read, listened to and handed on."""
+"""Reports: a finished evaluation as one self-contained HTML page with tables, plots and audio."""
 
 from spectron.evaluation.report.report_files import write_report
 from spectron.evaluation.report.stored import (
@@ -8,6 +8,16 @@ from spectron.evaluation.report.stored import (
     StoredItem,
     StoredMeasure,
     read_evaluation,
+    stored_item,
 )
 
-__all__ = ["MODEL", "RESULTS", "StoredEvaluation", "StoredItem", "StoredMeasure", "read_evaluation", "write_report"]
+__all__ = [
+    "MODEL",
+    "RESULTS",
+    "StoredEvaluation",
+    "StoredItem",
+    "StoredMeasure",
+    "read_evaluation",
+    "stored_item",
+    "write_report",
+]

@@ -1,8 +1,7 @@
-"""Items to listen to: prompt, what each system made of it, and the reference, side by side."""
+"""Audio of single items: the prompt, the answer of each system, and the reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from spectron.evaluation.report.figures import NO_VALUE, figure
@@ -11,12 +10,12 @@ from spectron.evaluation.report.stored import StoredEvaluation, StoredItem
 from spectron.evaluation.report.words import MarkedWord, mark_errors, plain
 
 LISTENING_ITEMS = 12
-MEDIA_CHARACTERS = 8_500_000  # a page stays below 10 MB: mail and review tools take no more
+MEDIA_CHARACTERS = 8_500_000  # keeps a page below 10 MB, the limit of many mail and review tools
 
 
 @dataclass(frozen=True)
 class Column:
-    """A system whose answers are shown, under a title."""
+    """System whose answers are shown, and its title."""
 
     title: str
     evaluation: StoredEvaluation
@@ -25,7 +24,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Score:
-    """A metric of one item as it is shown, and the division behind it."""
+    """Metric of one item as text, and its numerator and denominator."""
 
     name: str
     shown: str
@@ -34,15 +33,15 @@ class Score:
 
 @dataclass
 class Voice:
-    """One recording of a card, with what was said, written and heard in it.
+    """One recording of a card with its texts and scores.
 
     Args:
-        title: Whose it is.
-        clip: The recording, None where there is none.
-        note: What else has to be known of it.
-        failure: Why the system gave nothing, where it failed.
+        title: Prompt, reference, or the title of the system.
+        clip: The recording; None if there is none.
+        note: A remark on the recording.
+        failure: Why the system has no answer; empty if it has one.
         texts: Marked texts by label.
-        scores: What the metrics say of it.
+        scores: Metrics of this answer.
     """
 
     title: str
@@ -55,7 +54,7 @@ class Voice:
 
 @dataclass
 class Card:
-    """One item: its id, what is known of it, its recordings, and the length in seconds of the longest of them."""
+    """One item: id, speaker and split, recordings, and the duration of the longest recording in seconds."""
 
     id: str
     about: str
@@ -65,7 +64,7 @@ class Card:
 
 @dataclass
 class Listening:
-    """The items of a task that can be listened to, and how many items the task has."""
+    """Items of a task with audio, and the number of all its items."""
 
     task: str
     cards: list[Card]
@@ -73,19 +72,19 @@ class Listening:
 
 
 def listen(columns: dict[str, list[Column]], most: int, media: Media) -> dict[str, Listening]:
-    """Cards for the first items of each task, in turn among the tasks, until there are enough or the page is full.
+    """Return cards of the first items of each task; the tasks take turns until the page is full.
 
     Args:
-        columns: What stands side by side, by task; the first column of a task sets the items and their order.
-        most: Items a task.
-        media: Where clips are kept.
+        columns: Systems to show, by task; the first one determines the items and their order.
+        most: Largest number of items per task.
+        media: Clips of the page; it receives the clips of the cards.
     """
-    stored = {
-        task: [column.evaluation.items_of(task, column.system) for column in shown] for task, shown in columns.items()
-    }
-    listening = {
-        task: Listening(task, [], len(items[0])) for task, items in stored.items() if _any_audio(items[0].values())
-    }
+    stored, listening = {}, {}
+    for task, shown in columns.items():
+        stored[task] = [column.evaluation.items_of(task, column.system) for column in shown]
+        items = stored[task][0]
+        if any(item.audio for item in items.values()):
+            listening[task] = Listening(task, [], len(items))
     for place in range(most):
         for task in listening:
             ids = list(stored[task][0])
@@ -95,21 +94,16 @@ def listen(columns: dict[str, list[Column]], most: int, media: Media) -> dict[st
     return listening
 
 
-def _any_audio(items: Iterable[StoredItem]) -> bool:
-    return any(item.audio for item in items)
-
-
 def _card(columns: list[Column], rows: list[StoredItem | None], media: Media) -> Card:
+    """Return the card of one item; ``rows`` are the answers of the columns, None if a system left the item out."""
     pairs = [(column, item) for column, item in zip(columns, rows, strict=True) if item is not None]
     column, first = pairs[0]
     voices = [_prompt(column, first, media), *(_answer(column, item, media) for column, item in pairs)]
-    # The recording itself is often one of the systems: it is then shown once, with what the judges made of it.
-    if "reference" in first.audio and not any(
-        item.audio.get("generated") == first.audio["reference"] for _, item in pairs
-    ):
-        voices.append(
-            Voice("reference", _clip(column, first, "reference", media), texts={"said": plain(first.reference_text)})
-        )
+    # If the baseline `recording` is among the systems, it already shows the reference together with its scores.
+    reference = first.audio.get("reference")
+    if reference is not None and not any(item.audio.get("generated") == reference for _, item in pairs):
+        texts = {"said": plain(first.reference_text)}
+        voices.append(Voice("reference", _clip(column, first, "reference", media), texts=texts))
     about = [f"speaker {first.speaker}"] if first.speaker else []
     about += [f"split {first.split}"] if first.split else []
     longest = max((voice.clip.seconds for voice in voices if voice.clip), default=0.0)
@@ -117,15 +111,17 @@ def _card(columns: list[Column], rows: list[StoredItem | None], media: Media) ->
 
 
 def _prompt(column: Column, item: StoredItem, media: Media) -> Voice:
+    """Return the prompt with its text, and with the accepted answers or the reference text."""
     texts = {"said": plain(item.prompt_text)} if item.prompt_text else {}
     if item.answers:
         texts["accepted answers"] = plain(", ".join(item.answers))
     elif item.reference_text:
-        texts["what followed"] = plain(item.reference_text)
+        texts["reference text"] = plain(item.reference_text)
     return Voice("prompt", _clip(column, item, "prompt", media), texts=texts)
 
 
 def _answer(column: Column, item: StoredItem, media: Media) -> Voice:
+    """Return the answer of a system with its texts, their errors marked, and its scores."""
     texts = {}
     if item.transcript is not None:
         texts["transcribed"] = mark_errors(item.prompt_text, item.transcript)
@@ -133,17 +129,18 @@ def _answer(column: Column, item: StoredItem, media: Media) -> Voice:
     elif item.text:
         texts["said"] = plain(item.text)
     if item.heard is not None:
-        texts["heard"] = mark_errors(item.continuation_text or "", item.heard)
-    note = "" if item.stopped or item.failure else "cut at the longest length allowed"
-    scores = [Score(name, *_division(parts)) for name, parts in item.parts.items()]
+        texts["recognised"] = mark_errors(item.continuation_text or "", item.heard)
+    note = "" if item.stopped or item.failure else "cut off at the maximum duration"
+    scores = []
+    for name, parts in item.parts.items():
+        if parts is None or parts[1] == 0:
+            scores.append(Score(name, NO_VALUE, "skipped"))
+        else:
+            division = "" if parts[1] == 1 else f"{figure(parts[0])} / {figure(parts[1])}"
+            scores.append(Score(name, figure(parts[0] / parts[1]), division))
     return Voice(column.title, _clip(column, item, "generated", media), note, item.failure or "", texts, scores)
 
 
-def _division(parts: tuple[float, float] | None) -> tuple[str, str]:
-    if parts is None or parts[1] == 0:
-        return NO_VALUE, "skipped"
-    return figure(parts[0] / parts[1]), "" if parts[1] == 1 else f"{figure(parts[0])} / {figure(parts[1])}"
-
-
 def _clip(column: Column, item: StoredItem, kind: str, media: Media) -> Clip | None:
+    """Return the clip of an item's ``prompt``, ``generated`` or ``reference`` audio; None if there is none."""
     return media.clip(column.evaluation.audio_file(item.audio[kind])) if kind in item.audio else None

@@ -1,4 +1,4 @@
-"""Sound and spectrograms as ``data:`` addresses, so that a page needs no file beside it."""
+"""Audio and spectrograms as ``data:`` URLs, which make a page self-contained."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
 
-PICTURE_MEL = MelConfig(n_mels=64, frame_shift_ms=25.0)  # what an eye can tell apart at this size
-# One scale for all pictures, in log-mel of a waveform between -1 and 1: what looks louder is louder.
+PICTURE_MEL = MelConfig(n_mels=64, frame_shift_ms=25.0)  # the resolution that is visible at this size
+# One scale for all pictures, in log-mel of a waveform between -1 and 1, so that brightness can be compared.
 DARKEST, BRIGHTEST = -6.0, 4.0
 MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-LEAST_SAMPLES = 16  # there is nothing to hear or see in less
+LEAST_SAMPLES = 16  # shorter audio is neither audible nor visible
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording on a page: addresses of its sound and of its spectrogram, and its length in seconds."""
+    """Recording on a page: ``data:`` URLs of its sound and its spectrogram, and its duration in seconds."""
 
     sound: str
     picture: str
@@ -34,13 +34,13 @@ class Clip:
 
 @dataclass
 class Media:
-    """Clips that were put into a page, each file once, and how many characters they take."""
+    """Clips of a page, each file once; ``spent`` is the number of characters that their URLs take."""
 
     spent: int = 0
     _clips: dict[Path, Clip | None] = field(default_factory=dict)
 
     def clip(self, path: Path) -> Clip | None:
-        """The clip of a file; None where the file is not there, as in a folder that was copied without ``audio/``.
+        """Return the clip of a file; None if it is missing, as in a folder that was copied without ``audio/``.
 
         Raises:
             DataError: if the file is broken.
@@ -52,47 +52,48 @@ class Media:
 
 
 def _make_clip(path: Path) -> Clip | None:
+    """Return the clip of an existing file; None if it is too short."""
     waveform, rate_hz = read_audio(path)
     if len(waveform) < LEAST_SAMPLES:
         return None
-    return Clip(sound_address(waveform, rate_hz), picture_address(waveform, rate_hz), len(waveform) / rate_hz)
+    return Clip(sound_url(waveform, rate_hz), picture_url(waveform, rate_hz), len(waveform) / rate_hz)
 
 
-def sound_address(waveform: Tensor, rate_hz: int) -> str:
-    """A waveform (S,) as MP3, which every browser plays, or as WAV where libsndfile was built without MP3."""
+def sound_url(waveform: Tensor, rate_hz: int) -> str:
+    """Return a waveform (S,) as MP3, which every browser plays, or as WAV if libsndfile was built without MP3."""
     buffer, samples = io.BytesIO(), waveform.clamp(-1.0, 1.0)
     if "MP3" in soundfile.available_formats():
         nearest_hz = min((rate for rate in MP3_RATES_HZ if rate >= rate_hz), default=MP3_RATES_HZ[-1])
         resampled = resample(samples, rate_hz, nearest_hz).clamp(-1.0, 1.0)
         quality = {"bitrate_mode": "VARIABLE", "compression_level": 0.6}  # about 35 kbit/s at 16 kHz
         soundfile.write(buffer, resampled.numpy(), nearest_hz, format="MP3", subtype="MPEG_LAYER_III", **quality)
-        return _address("audio/mpeg", buffer)
+        return _data_url("audio/mpeg", buffer)
     soundfile.write(buffer, samples.numpy(), rate_hz, format="WAV", subtype="PCM_16")
-    return _address("audio/wav", buffer)
+    return _data_url("audio/wav", buffer)
 
 
-def picture_address(waveform: Tensor, rate_hz: int) -> str:
-    """The log-mel spectrogram of a waveform (S,) as PNG: a pixel a frame and band, low bands at the bottom."""
+def picture_url(waveform: Tensor, rate_hz: int) -> str:
+    """Return the log-mel spectrogram of a waveform (S,) as PNG: a pixel per frame and band, low bands at the bottom."""
     from matplotlib import colormaps
     from PIL import Image
 
-    heard = resample(waveform, rate_hz, PICTURE_MEL.sample_rate_hz)
-    mel = _picture_mel()(heard[None], torch.tensor([len(heard)]))[0][0]  # (T, M)
-    levels = ((mel - DARKEST) / (BRIGHTEST - DARKEST)).clamp(0.0, 1.0).mul(63).round().to(
-        torch.uint8
-    ) * 4  # few levels pack well
+    resampled = resample(waveform, rate_hz, PICTURE_MEL.sample_rate_hz)
+    mel = _picture_mel()(resampled[None], torch.tensor([len(resampled)]))[0][0]  # (T, M)
+    brightness = ((mel - DARKEST) / (BRIGHTEST - DARKEST)).clamp(0.0, 1.0)
+    levels = brightness.mul(63).round().to(torch.uint8) * 4  # 64 levels compress better than 256
     picture = Image.fromarray(levels.T.flip(0).contiguous().numpy(), mode="L")
     picture.putpalette((colormaps["magma"](range(256), bytes=True)[:, :3]).tobytes())
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
-    return _address("image/png", buffer)
+    return _data_url("image/png", buffer)
 
 
 @lru_cache(maxsize=1)
 def _picture_mel() -> LogMel:
-    """The spectrogram of all pictures; making its filters costs more than using them."""
+    """Return the spectrogram of all pictures, cached because computing its filters takes longer than applying them."""
     return LogMel(PICTURE_MEL)
 
 
-def _address(kind: str, buffer: io.BytesIO) -> str:
+def _data_url(kind: str, buffer: io.BytesIO) -> str:
+    """Return a buffer of a MIME type as a URL."""
     return f"data:{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""HTML pages that need nothing but themselves: style, script, sound and pictures lie inside, and no text can become code."""
+"""Self-contained HTML pages: style, script, sound and pictures are inside, and no stored text can become code."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass
 class TaskPage:
-    """A task as a page shows it.
+    """Content of a page about one task.
 
     Args:
-        name: The task.
-        about: What was measured, in words.
-        table: The figures.
-        plots: A pair a metric: the systems' intervals, and the scores of single items, where there is something to see.
-        listening: Items to listen to, where there is sound.
-        fingerprint: Hash of data, scorers and settings.
-        failures: System, id and reason of what failed.
+        name: Name of the task.
+        about: Number of items and other facts, in words.
+        table: The values.
+        plots: For each metric the intervals of all systems and the histogram of single items; None leaves a plot out.
+        listening: Items with audio, if there are any.
+        fingerprint: Hash of data, judges and settings.
+        failures: System, id and reason of each failure.
     """
 
     name: str
@@ -43,20 +43,23 @@ class TaskPage:
 def write_page(path: Path, template: str, **content: Any) -> Path:
     """Fill a template and write the page.
 
-    The page's own policy forbids every request, and every script but the one whose hash it names: were a text ever to slip through
-    the escaping, a browser would still not run it.
+    The page has a content security policy: it forbids every request, and every script except the one with the given
+    hash. If a text escaped the escaping, a browser would still not run it.
 
     Args:
         path: File to write.
-        template: File of the templates folder.
-        content: What the template shows; all texts are escaped.
+        template: Name of a file in the templates folder.
+        content: Values of the template; all texts are escaped.
+
+    Returns:
+        The path.
 
     Raises:
         DataError: if the file cannot be written.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    # Nothing but the two files below is trusted as it stands, and a name that a template misspells is an error.
+    # Only style and script are inserted without escaping. An unknown name in a template is an error.
     loader = FileSystemLoader(TEMPLATES)
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters |= {"pretty": pretty, "breakable": breakable}
@@ -70,17 +73,17 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="replace")  # a model may write half a surrogate pair
     except OSError as error:
-        raise DataError(f"cannot write {path} ({error}): choose a folder that you may write to") from error
+        raise DataError(f"cannot write {path} ({error}): choose a writable folder") from error
     return path
 
 
 def breakable(name: str) -> Any:
-    """A metric's name as markup that a narrow column breaks between its words, not within them."""
+    """Return a metric's name as markup that can break after an underscore, so that no word is broken."""
     from markupsafe import Markup, escape
 
     return Markup("_<wbr>").join(map(escape, name.split("_")))
 
 
 def pretty(value: Any) -> str:
-    """A value as JSON that people read."""
+    """Return a value as indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Geometry of the small plots of a page; the templates draw it as SVG, in the colours of the page."""
+"""Geometry of the plots of a page; the templates draw them as SVG in the page's colours."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 
 from spectron.evaluation.report.figures import figure
 
-COLOURS = 6  # classes of the style sheet, from c0
+COLOURS = 6  # classes c0 to c5 of the style sheet
 ROW_HEIGHT, AXIS_HEIGHT = 20, 22
 PLOT_WIDTH, LABEL_WIDTH = 340, 96
 BARS, BAR_HEIGHT = 20, 64
 CURVE_WIDTH, CURVE_HEIGHT, CURVE_LEFT = 420, 200, 48
-MARGIN = 8  # room for half a mark, or half a number, at the ends of an axis
+MARGIN = 8  # space for half a mark or half a number at the ends of an axis
 
 
 @dataclass(frozen=True)
 class Point:
-    """A value with its interval and whose it is; ``colour`` counts the style sheet's colours."""
+    """Value of one system with its interval; ``colour`` is the number of a style sheet class, modulo their count."""
 
     label: str
     colour: int
@@ -30,13 +30,13 @@ class Point:
 
     @property
     def values(self) -> list[float]:
-        """All numbers of it."""
+        """Return value, low and high as far as they are finite."""
         return [value for value in (self.value, self.low, self.high) if value is not None and math.isfinite(value)]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A linear scale from data to pixels, with round numbers along it."""
+    """Linear scale from data to pixels, with ticks (pixel, label) at round numbers."""
 
     low: float
     high: float
@@ -45,12 +45,12 @@ class Axis:
     ticks: list[tuple[float, str]]
 
     def __call__(self, value: float) -> float:
-        """Pixel of a value."""
+        """Return the pixel of a value."""
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
 
 def axis(values: Iterable[float], start: float, end: float, most_ticks: int = 4) -> Axis:
-    """A scale between round numbers that holds all values."""
+    """Return a scale that contains all values and ends at round numbers."""
     from matplotlib.ticker import MaxNLocator
 
     values = list(values)
@@ -64,7 +64,7 @@ def axis(values: Iterable[float], start: float, end: float, most_ticks: int = 4)
 
 @dataclass(frozen=True)
 class IntervalRow:
-    """A system in an interval plot: pixels of its value and of the ends of its interval."""
+    """System in an interval plot: pixels of its value and of the ends of its interval, and the text on hover."""
 
     label: str
     colour: int
@@ -77,7 +77,7 @@ class IntervalRow:
 
 @dataclass
 class IntervalPlot:
-    """Values with their intervals, one under another on one scale."""
+    """Plot of values with their intervals, one row per system, on one scale."""
 
     title: str
     height: float
@@ -88,7 +88,7 @@ class IntervalPlot:
 
 
 def interval_plot(title: str, points: Sequence[Point]) -> IntervalPlot | None:
-    """A plot of some systems' values; None where there are fewer than two to look at."""
+    """Return a plot of the systems' values; None if fewer than two have a value."""
     if sum(point.value is not None for point in points) < 2:
         return None
     scale = axis((value for point in points for value in point.values), LABEL_WIDTH + MARGIN, PLOT_WIDTH - 2 * MARGIN)
@@ -103,7 +103,7 @@ def interval_plot(title: str, points: Sequence[Point]) -> IntervalPlot | None:
 
 @dataclass
 class Histogram:
-    """Bars (x, y, width, height, text) of how often scores are how large, on a scale; the median's pixel."""
+    """Histogram of scores: bars (x, y, width, height, text on hover), their scale, and the pixel of the median."""
 
     title: str
     scale: Axis
@@ -118,7 +118,7 @@ class Histogram:
 
 
 def histogram(title: str, scores: Sequence[float]) -> Histogram | None:
-    """How single items score; None where all score alike, or there are too few to draw."""
+    """Return the histogram of single items' scores; None if they have fewer than two different values."""
     finite = [score for score in scores if math.isfinite(score)]
     if len(set(finite)) < 2:
         return None
@@ -140,7 +140,7 @@ def histogram(title: str, scores: Sequence[float]) -> Histogram | None:
 
 @dataclass
 class CurveLine:
-    """One system along a curve: its points (x, y, low, high, text), joined in order."""
+    """Line of one system: points (x, y, low, high, text on hover) in order."""
 
     label: str
     colour: int
@@ -148,13 +148,13 @@ class CurveLine:
 
     @property
     def path(self) -> str:
-        """Corners of the line."""
+        """Return the points of the SVG polyline."""
         return " ".join(f"{x},{y}" for x, y, *_ in self.points)
 
 
 @dataclass
 class Curve:
-    """A metric over what the tasks of a curve vary, a line a system."""
+    """Plot of a metric over the setting that the tasks of a curve vary, with a line per system."""
 
     title: str
     across: str
@@ -167,13 +167,13 @@ class Curve:
 
 
 def curve(title: str, across: str, places: Sequence[float], points: Sequence[Sequence[Point]]) -> Curve | None:
-    """A metric at several places; None where no system was measured at two.
+    """Return the curve of a metric; None if no system has two values.
 
     Args:
-        title: The metric.
-        across: What varies, with its unit.
-        places: Where the points stand, ascending.
-        points: The systems' values at each of the places.
+        title: Name of the metric.
+        across: Name and unit of the setting that varies.
+        places: Values of the setting, ascending.
+        points: The systems' values of the metric at each of the places.
     """
     measured = Counter(point.label for here in points for point in here if point.value is not None)
     if max(measured.values(), default=0) < 2:

@@ -1,4 +1,4 @@
-"""What a finished evaluation left behind in its folder, read back: ``results.json``, ``items.jsonl`` and ``audio/``."""
+"""Content of a finished evaluation's folder: ``results.json``, ``items.jsonl`` and ``audio/``."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from spectron.errors import DataError
-from spectron.evaluation.metrics import Parts
+from spectron.evaluation.metrics import NumeratorAndDenominator
 from spectron.evaluation.results.summary import FORMAT, ITEMS, MODEL, RESULTS
 
 
 @dataclass(frozen=True)
 class StoredMeasure:
-    """One figure of one system in one task.
+    """Value of one metric for one system in one task.
 
     Args:
-        value: None where nothing could be measured.
-        unit: Empty for a plain ratio.
-        higher_is_better: None where neither is.
-        count: Items that it rests on.
-        low: Lower end of the 95 % interval, where there is one.
-        high: Upper end.
-        skipped: Items that could not be used.
-        skipped_because: Why, in words.
-        weight: What the denominators add up to, such as ``{"words": 450}``.
-        among_all: Whether what an item adds depends on all the others, so that fewer items are not measured by their own parts.
+        value: The value; None if nothing could be measured.
+        unit: Its unit; empty for a plain ratio.
+        higher_is_better: Direction; None if neither direction is better.
+        count: Number of items measured.
+        low: Lower end of the 95 % interval, if any.
+        high: Upper end of the 95 % interval, if any.
+        skipped: Number of items that could not be measured.
+        skipped_because: The reason, in words.
+        weight: Sum of the denominators by unit, such as ``{"words": 450}``.
+        among_all: Whether the parts of an item depend on all other items, so that the metric of a subset of the items
+            does not follow from their stored parts.
     """
 
     value: float | None
@@ -43,7 +44,10 @@ class StoredMeasure:
 
 @dataclass(frozen=True)
 class StoredItem:
-    """One sample of one system: texts, lengths in seconds, audio files by kind, and each metric's numerator and denominator."""
+    """Answer of one system to one item: texts, lengths in seconds, audio files by kind, and each metric's parts.
+
+    The parts are the numerator and the denominator that the item adds to the metric, or None if it was skipped.
+    """
 
     task: str
     system: str
@@ -62,13 +66,13 @@ class StoredItem:
     generated_seconds: float = 0.0
     reference_seconds: float = 0.0
     audio: dict[str, str] = field(default_factory=dict)
-    parts: dict[str, Parts] = field(default_factory=dict)
+    parts: dict[str, NumeratorAndDenominator] = field(default_factory=dict)
     failure: str | None = None
 
 
 @dataclass
 class StoredEvaluation:
-    """A finished evaluation: its folder, ``results.json`` as it stands, and all items in the order in which they were written."""
+    """Finished evaluation: folder, content of ``results.json``, and all items in the order of ``items.jsonl``."""
 
     folder: Path
     results: dict[str, Any]
@@ -76,32 +80,32 @@ class StoredEvaluation:
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """What was measured in each task, by name."""
+        """Data, settings and figures of each task, by name."""
         return self.results["tasks"]
 
     def systems(self, task: str) -> list[str]:
-        """Names of a task's systems, the model under test first."""
+        """Return the names of a task's systems, the system under test first."""
         return sorted(self.tasks[task]["systems"], key=lambda name: name != MODEL)
 
     def measures(self, task: str, system: str) -> dict[str, StoredMeasure]:
-        """Figures of a system by metric; those by split are named ``<metric>/<split>``."""
+        """Return a system's values by metric; the values of one split are named ``<metric>/<split>``."""
         stored = self.tasks[task]["systems"].get(system, {}).get("measures", {})
         return {name: StoredMeasure(**_known(StoredMeasure, measure)) for name, measure in stored.items()}
 
     def items_of(self, task: str, system: str) -> dict[str, StoredItem]:
-        """A system's items of a task by id."""
+        """Return a system's items of a task by id."""
         return {item.id: item for item in self.items if (item.task, item.system) == (task, system)}
 
     def audio_file(self, name: str) -> Path:
-        """A file that an item names.
+        """Return the path of an audio file that an item names.
 
         Raises:
-            DataError: if it lies outside the folder: an evaluation of a stranger must not show files that are not its own.
+            DataError: if it is outside the folder: a report of a downloaded evaluation must not contain private files.
         """
         path = (self.folder / name).resolve()
         if not path.is_relative_to(self.folder.resolve()):
             raise DataError(
-                f"{self.folder / ITEMS} names an audio file outside its folder, {name}: it was changed by hand"
+                f"{self.folder / ITEMS} names an audio file outside its folder, {name}: the file was edited by hand"
             )
         return path
 
@@ -115,29 +119,35 @@ def read_evaluation(folder: Path) -> StoredEvaluation:
     path = folder / RESULTS
     if not path.is_file():
         raise DataError(
-            f"{folder} holds no {RESULTS}: it is no finished evaluation. Name the folder that `spectron evaluate` wrote."
+            f"{folder} contains no {RESULTS}, so it is no finished evaluation. "
+            "Name a folder that `spectron evaluate` wrote."
         )
     results = _decode(path.read_text(encoding="utf-8"), str(path))
     if results.get("format") != FORMAT:
         raise DataError(
-            f"{path} has the format {results.get('format')!r} where {FORMAT!r} is read: evaluate again with this version"
+            f"{path} has the format {results.get('format')!r}, but this version reads {FORMAT!r}: evaluate again"
         )
     return StoredEvaluation(folder, results, _read_items(folder / ITEMS))
 
 
 def _read_items(path: Path) -> list[StoredItem]:
     if not path.is_file():
-        raise DataError(f"{path.parent} holds {RESULTS} but no {ITEMS}: the folder was copied incompletely")
+        raise DataError(f"{path.parent} contains {RESULTS} but no {ITEMS}: copy the whole folder")
     items = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if line.strip():
-            items.append(_item(_decode(line, f"{path} line {number}"), f"{path} line {number}"))
+            place = f"{path} line {number}"
+            decoded = _decode(line, place)
+            if missing := [name for name in ("task", "system", "id") if name not in decoded]:
+                raise DataError(
+                    f"{place} has no {' and no '.join(missing)}: `spectron evaluate` did not write this file"
+                )
+            items.append(stored_item(decoded))
     return items
 
 
-def _item(line: dict[str, Any], place: str) -> StoredItem:
-    if missing := [name for name in ("task", "system", "id") if name not in line]:
-        raise DataError(f"{place} names no {' and no '.join(missing)}: it was not written by `spectron evaluate`")
+def stored_item(line: dict[str, Any]) -> StoredItem:
+    """Return the item of a decoded line of ``items.jsonl``."""
     known = _known(StoredItem, line)
     known["parts"] = {
         name: None if pair is None else (float(pair[0]), float(pair[1])) for name, pair in line.get("parts", {}).items()
@@ -146,7 +156,7 @@ def _item(line: dict[str, Any], place: str) -> StoredItem:
 
 
 def _known(kind: type, stored: dict[str, Any]) -> dict[str, Any]:
-    """The entries that ``kind`` has a field for: a later version may store more."""
+    """Return the entries that are fields of ``kind``: a later version may store more."""
     names = {entry.name for entry in fields(kind)}
     return {name: value for name, value in stored.items() if name in names}
 
@@ -155,9 +165,9 @@ def _decode(text: str, place: str) -> dict[str, Any]:
     try:
         decoded = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{place} is no JSON ({error}): it was cut short or changed by hand") from error
+        raise DataError(f"{place} is not valid JSON ({error}): the file is incomplete or was edited by hand") from error
     if not isinstance(decoded, dict):
         raise DataError(
-            f"{place} holds {type(decoded).__name__} where an object is expected: it was not written by `spectron evaluate`"
+            f"{place} is a JSON {type(decoded).__name__}, not an object: `spectron evaluate` did not write this file"
         )
     return decoded

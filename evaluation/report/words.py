@@ -1,4 +1,4 @@
-"""A text with its word errors marked, so that an eye sees what a word error rate counts."""
+"""Texts with their word errors marked as the word error rate counts them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spectron.evaluation.metrics import normalize
 
 @dataclass(frozen=True)
 class MarkedWord:
-    """A word as it is shown: ``same`` as what it should be, in place of ``wanted``, ``added``, or ``missing`` from the text."""
+    """Word of a text: correct (``same``), ``replaced`` (should be ``wanted``), ``added``, or ``missing``."""
 
     text: str
     kind: Literal["same", "replaced", "added", "missing"] = "same"
@@ -18,14 +18,15 @@ class MarkedWord:
 
 
 def plain(text: str) -> list[MarkedWord]:
-    """A text without marks."""
+    """Return the words of a text without marks."""
     return [MarkedWord(token) for token in text.split()]
 
 
 def mark_errors(wanted: str, text: str) -> list[MarkedWord]:
-    """The words of ``text`` with their errors against ``wanted``, aligned after normalisation and shown as they are written.
+    """Return the words of ``text`` with their errors compared with ``wanted``.
 
-    The marks are those that the word error rate counts. A written word that normalisation splits is marked as a whole.
+    Both are aligned after normalisation, as for the word error rate, and the words are shown as written. If
+    normalisation splits a written word, the whole word is marked.
     """
     import jiwer
 

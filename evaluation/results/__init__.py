@@ -1,1 +1,1 @@
-"""Results of an evaluation: records of its items and summaries of its metrics."""
+"""Results of an evaluation: records of items and summaries of metrics."""

@@ -1,4 +1,4 @@
-"""What is kept of every judged item: one line of ``items.jsonl``, and while a suite runs the batches that are done."""
+"""Records of judged items: the lines of ``items.jsonl``, and the stored batches of an unfinished evaluation."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from torch import Tensor
 
 from spectron.audio.io import write_wav
 from spectron.evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import ratio_of
-from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
 from spectron.files import written_whole
 from spectron.tracking.store import file_name
 
-LONGEST_NAME = 150  # characters, of the 255 that file systems take
+LONGEST_NAME = 150  # characters; file systems allow 255
 
 
 class Stopwatch:
-    """How long an evaluation was at work, over all the times that it was taken up again.
+    """Start and duration of an evaluation, summed over all its resumed runs.
 
     Args:
-        file: Where the time is kept.
+        file: JSON file that stores both.
     """
 
     def __init__(self, file: Path) -> None:
@@ -40,56 +40,55 @@ class Stopwatch:
         self.before: float = before.get("seconds", 0.0)
 
     def times(self) -> dict[str, Any]:
-        """When it was begun, and the seconds so far."""
+        """Return the start of the first run, and the seconds of all runs so far."""
         return {"started": self.started, "seconds": round(self.before + time.perf_counter() - self.since, 1)}
 
     def keep(self) -> None:
-        """Keep the time so far, for when this is cut off."""
+        """Store the time so far, for the case of an interruption."""
         with written_whole(self.file) as part:
             part.write_text(json.dumps(self.times()), encoding="utf-8")
 
 
 @dataclass
 class Record:
-    """One item of a task as one system answered it.
+    """Answer of one system to one item of a task.
 
     Args:
         id: Id of the utterance.
-        split: Part of the data that it is from, empty where the data names none.
-        facts: Texts, lengths and scores, as they stand in ``items.jsonl``.
-        parts: What it adds to each metric; None where it cannot be used.
-        traits: What metrics of one item among all others need of it; it has their parts when all items are there.
-        failure: Why there is no answer or no judgement; None where there are both.
-        waveforms: Speech (S,) with its rate by kind, to be written beside; not kept in the line itself.
+        split: Split of the data; empty if the data has none.
+        facts: Texts, lengths and scores for ``items.jsonl``.
+        parts: Numerator and denominator that the item adds to each metric; None if the metric skips it.
+        traits: Values that metrics over all items need from this item; they become parts when all items are judged.
+        failure: Why the answer or its judgement is missing; None if there is no failure.
+        waveforms: Speech (S,) with its sample rate by kind; it is written to audio files, not into the line.
     """
 
     id: str
     split: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
-    parts: dict[str, Parts] = field(default_factory=dict)
+    parts: dict[str, NumeratorAndDenominator] = field(default_factory=dict)
     traits: dict[str, Any] = field(default_factory=dict)
     failure: str | None = None
     waveforms: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
 
     def line(self, task: str, system: str, audio: dict[str, str]) -> dict[str, Any]:
-        """The line of ``items.jsonl``."""
-        where = {"task": task, "system": system, "id": self.id, "split": self.split}
-        return (
-            where | self.facts | {"audio": audio, "parts": self.parts, "traits": self.traits, "failure": self.failure}
-        )
+        """Return the line of ``items.jsonl``; ``audio`` are the paths of the audio files by kind."""
+        line = {"task": task, "system": system, "id": self.id, "split": self.split} | self.facts
+        return line | {"audio": audio, "parts": self.parts, "traits": self.traits, "failure": self.failure}
 
 
 def record_of(sample: SpokenSample, metrics: Sequence[SpokenMetric]) -> Record:
-    """The record of a judged sample."""
-    parts = {metric.label.name: metric.parts(sample) for metric in metrics if isinstance(metric, RatioMetric)}
+    """Return the record of a judged sample."""
+    ratios = [metric for metric in metrics if isinstance(metric, RatioMetric)]
+    parts = {metric.label.name: metric.numerator_and_denominator(sample) for metric in ratios}
     traits = {metric.label.name: metric.trait_of(sample) for metric in metrics if isinstance(metric, CorpusMetric)}
-    # From the parts at hand: some metrics take seconds to look at a sample again.
+    # Computed from the parts, because some metrics need seconds per sample.
     scores = {name: ratio_of(part) for name, part in parts.items()} | dict.fromkeys(traits)
     return Record(sample.id, sample.split, facts_of(sample, scores), parts, traits, None, waveforms_of(sample))
 
 
 def waveforms_of(sample: SpokenSample) -> dict[str, tuple[Tensor, int]]:
-    """A sample's speech (S,) with its rate, by kind."""
+    """Return the speech (S,) of a sample with its sample rate, by kind."""
     return {
         "prompt": (sample.prompt, sample.prompt_rate_hz),
         "generated": (sample.generated, sample.speech_rate_hz),
@@ -98,7 +97,7 @@ def waveforms_of(sample: SpokenSample) -> dict[str, tuple[Tensor, int]]:
 
 
 def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str, Any]:
-    """Names, texts, lengths and scores of one sample."""
+    """Return names, texts, lengths and scores of a sample."""
     return {
         "id": sample.id,
         "speaker": sample.speaker,
@@ -107,7 +106,7 @@ def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str,
         "transcript": sample.transcript,
         "continuation_text": sample.continuation_text,
         "text": sample.text,
-        "heard": sample.heard,
+        "heard": sample.evidence_of(TRANSCRIPT),
         "reference_text": sample.reference_text,
         "answers": sample.answers,
         "stopped": sample.stopped,
@@ -119,19 +118,18 @@ def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str,
 
 
 def audio_name(name: str) -> str:
-    """An id as the name of a file; one that cannot be, or is too long, ends in a hash that tells it from all others."""
+    """Return a unique file name for an id: the id itself if possible, otherwise a readable part of it with a hash."""
     plain = file_name(name)
-    return (
-        name
-        if plain == name and len(name) <= LONGEST_NAME
-        else f"{plain[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:12]}"
-    )
+    if plain == name and len(name) <= LONGEST_NAME:
+        return name
+    return f"{plain[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:12]}"
 
 
 def write_waveforms(record: Record, folder: Path, task: str, system: str) -> dict[str, str]:
-    """Write a record's speech below ``folder``; the paths, seen from there, by kind, without those that hold no sample.
+    """Write a record's speech into ``folder``, and return the relative paths by kind, without empty waveforms.
 
-    Prompts and references are the same for all systems, and are written once; so is an answer that is the reference itself.
+    Prompts and references are equal for all systems, so they are written once. An answer that equals the reference is
+    not written again.
     """
     places = {"prompt": "prompt", "generated": system, "reference": "reference"}
     if record.waveforms and torch.equal(record.waveforms["generated"][0], record.waveforms["reference"][0]):
@@ -150,10 +148,10 @@ Key = tuple[str, str, int]  # task, system, batch
 
 
 class DoneBatches:
-    """The batches that are done, in a file a process, so that a suite goes on where it was cut off.
+    """Stored batches of an evaluation, in one file per process, so that an interrupted evaluation can be resumed.
 
     Args:
-        folder: Folder of these files.
+        folder: Folder of the files.
         rank: Number of this process.
     """
 
@@ -164,11 +162,11 @@ class DoneBatches:
         _drop_torn_line(self.file)
 
     def read(self) -> dict[Key, list[dict[str, Any]]]:
-        """Lines of all batches done by all processes."""
+        """Return the lines of all batches of all processes."""
         return {key: lines for path in sorted(self.folder.glob("rank-*.jsonl")) for key, lines in _batches(path)}
 
     def add(self, key: Key, lines: list[dict[str, Any]]) -> None:
-        """Write a batch at once and have it on the disk."""
+        """Append a batch and wait until it is on the disk."""
         with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"key": key, "lines": lines}, ensure_ascii=False) + "\n")
             file.flush()
@@ -176,6 +174,7 @@ class DoneBatches:
 
 
 def _batches(path: Path) -> Iterator[tuple[Key, list[dict[str, Any]]]]:
+    """Yield the batches of a file, without an incomplete last line."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             if line.endswith("\n"):
@@ -185,7 +184,7 @@ def _batches(path: Path) -> Iterator[tuple[Key, list[dict[str, Any]]]]:
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Remove what a killed process left of a line."""
+    """Remove the incomplete last line that a killed process leaves."""
     if path.is_file():
         content = path.read_bytes()
         whole = content.rfind(b"\n") + 1

@@ -1,4 +1,4 @@
-"""Studies: one experiment changed row by row, each row trained with several seeds, all put to one suite, one table."""
+"""Studies: variants of one experiment, each trained with several seeds, evaluated by one suite, and one table."""
 
 from spectron.evaluation.study.scheduling import StudyOutcome, run_study
 from spectron.evaluation.study.table import render, verdict_lines

@@ -1,4 +1,4 @@
-"""A study's table as a picture: a panel a column, a line a row."""
+"""Forest plot of a study: a panel per column, a line per row."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ COLOURS = {True: "tab:green", False: "tab:red", None: "tab:blue"}
 
 
 def draw_table(table: StudyTable, path: Path) -> Path:
-    """Draw means with their 95 % intervals: green and red where the difference to the first row, a dotted line, is no chance.
+    """Draw means with their 95 % intervals, and the first row's mean as a dotted line.
 
-    Rows that were not run are left out.
+    Rows are green or red if they are clearly better or worse than the first row. Rows without a value are left out.
     """
     from matplotlib.figure import Figure
 
@@ -26,9 +26,9 @@ def draw_table(table: StudyTable, path: Path) -> Path:
     for panel in panels[len(columns) :]:
         panel.set_axis_off()
     for panel, column in zip(panels, columns, strict=False):
-        unit, up = table.columns[column]
+        unit, higher_is_better = table.columns[column]
         panel.set_title(column, fontsize=9)
-        panel.set_xlabel(f"{unit} {ARROWS[up]}".strip(), fontsize=8)
+        panel.set_xlabel(f"{unit} {ARROWS[higher_is_better]}".strip(), fontsize=8)
         panel.tick_params(labelsize=8)
         panel.grid(axis="x", alpha=0.3)
         for place, name in enumerate(rows):

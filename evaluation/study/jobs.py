@@ -1,4 +1,4 @@
-"""One job of a study in a process of its own: trains, or goes on training, then evaluates, and notes what it led to."""
+"""Process of one job of a study: it trains or resumes training, evaluates, and stores the names of both runs."""
 
 from __future__ import annotations
 
@@ -22,36 +22,38 @@ LOCK = "at_work"
 
 
 def trained_run(experiment: Experiment) -> RunRecord | None:
-    """The newest run with the very settings of an experiment, finished or not.
+    """Return the newest run with exactly the settings of an experiment, finished or not; None if there is none.
 
-    By the configuration that it has stored: a run of the same name may be of other settings, from before the study was changed.
+    Runs are compared by their stored configuration, because a run of the same name can be older than a change of the
+    study.
     """
     try:
         runs = list_runs(experiment.name, experiment.tracking())
     except TrackingError:  # no run yet
         return None
     wanted = sha256_of(training_of(experiment.config))
-    return next(
-        (run for run in runs if (run.folder / "checkpoints" / "last.ckpt").is_file() and _settings_of(run) == wanted),
-        None,
-    )
+    trained = (run for run in runs if (run.folder / "checkpoints" / "last.ckpt").is_file())
+    return next((run for run in trained if _settings_of(run) == wanted), None)
 
 
 def _settings_of(run: RunRecord) -> str:
-    """SHA-256 of the settings that a run has stored, with the defaults of settings that there were none of when it was trained."""
+    """Return the SHA-256 of a run's stored settings, with the defaults of settings that are newer than the run."""
     file = run.folder / "config.yaml"
     try:
         return sha256_of(training_of(Experiment.read(file).config)) if file.is_file() else ""
-    except ConfigError:  # a setting that has gone since, or a class
+    except ConfigError:  # a stored setting or class no longer exists
         return ""
 
 
 def work(job: Job, fingerprint: str) -> None:
-    """Train where that is needed, evaluate, and note what came of it.
+    """Train if necessary, evaluate, and store the result in the job's folder.
 
     Args:
         job: The job.
-        fingerprint: Of its settings, noted with the result.
+        fingerprint: Fingerprint of its settings, which is stored with the result.
+
+    Raises:
+        TrackingError: if the job evaluates a model of another row that is not trained.
     """
     experiment = Experiment.read(job.experiment)
     run = trained_run(experiment)
@@ -59,7 +61,7 @@ def work(job: Job, fingerprint: str) -> None:
     if job.trains and (run is None or run.status != FINISHED):
         run_id = fit(experiment, run.run_id if run else None).run_id
     elif run is None:
-        raise TrackingError(f"{job.title}: the row whose models it evaluates has none for this seed: train that first")
+        raise TrackingError(f"{job.title}: the row that trains its model has no run with this seed: run that row first")
     outcome = evaluate_suite(run_id, job.suite, job.overrides, str(experiment.tracking().runs_folder))
     if outcome is not None:
         job.note({"fingerprint": fingerprint, "run": run_id, "evaluation": str(outcome.folder)})
@@ -67,23 +69,23 @@ def work(job: Job, fingerprint: str) -> None:
 
 @contextmanager
 def alone(job: Job) -> Iterator[None]:
-    """Keep other processes off a job: two that train it would write into one run.
+    """Lock a job, because two processes that train it would write into one run.
 
     Raises:
-        TrackingError: if one is at work on it.
+        TrackingError: if another process has locked it.
     """
     with (job.folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise TrackingError(
-                f"{job.title}: another process is at work on it in {job.folder}. Let it end, or stop it"
+                f"{job.title}: another process runs this job in {job.folder}. Wait for its end, or stop it"
             ) from error
         yield
 
 
 def main(arguments: list[str]) -> int:
-    """Work on the job that a study's process describes in JSON."""
+    """Run the job that the process of a study describes in JSON, and return the exit status."""
     described = json.loads(arguments[0])
     job = Job(**described["job"] | {key: Path(described["job"][key]) for key in ("folder", "suite")})
     try:

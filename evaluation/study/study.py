@@ -18,26 +18,27 @@ from spectron.errors import ConfigError, did_you_mean
 from spectron.evaluation.results.summary import sha256_of
 from spectron.evaluation.suites.suite import Suite
 from spectron.experiment.experiment import Experiment
+from spectron.experiment.resuming import without_observers
 from spectron.files import written_whole
-from spectron.tracking.reference_curves import without_curve
 from spectron.tracking.store import TrackingSettings, file_name
 
 
 def training_of(config: dict[str, Any]) -> dict[str, Any]:
-    """What of an experiment's configuration, or of the one that a run has stored, decides what is trained."""
-    return {key: value for key, value in without_curve(config).items() if key not in ("tracking", "shared", "resolved")}
+    """Return the part of an experiment's configuration, as read or stored, that can change the weights."""
+    trained = without_observers(config)
+    return {key: value for key, value in trained.items() if key not in ("tracking", "shared", "resolved")}
 
 
 @dataclass
 class Row:
-    """A row of the table.
+    """Row of a study's table.
 
     Args:
-        title: What it is, for people.
-        train: What it changes in the experiment, as a delta file would say it.
-        evaluate: What it changes in the suite.
-        trained_as: Another row whose trained models it evaluates, in place of training its own.
-        published: A figure of its own that a paper gives, shown beside ours and never mixed with it.
+        title: Name in the table.
+        train: Changes to the experiment, in the form of a delta file.
+        evaluate: Changes to the suite.
+        trained_as: Another row, whose trained models this row evaluates instead of training.
+        published: A paper's value, which is shown next to ours and never combined with it.
     """
 
     title: str
@@ -49,14 +50,14 @@ class Row:
 
 @dataclass
 class Claim:
-    """Something that the table should bear out.
+    """Expected difference between two rows.
 
     Args:
         says: The claim as a sentence.
-        row: The row that it is about.
+        row: The row of the claim.
         measure: The column, ``<task>/<measure>``.
-        expected: What the row should be against ``than``.
-        than: The row that it is held against; by default the first.
+        expected: Whether ``row`` should be better or worse than ``than``.
+        than: The row to compare with; by default the first row.
     """
 
     says: str
@@ -76,13 +77,13 @@ SECTIONS = {
     "claims": Parameter(list[Claim], []),
     "tracking": Parameter(TrackingSettings, {}),
 }
-NOTED = "job.json"  # what came of a job, in its folder
-DELTAS = ("train", "evaluate")  # of a row: checked as what they change, an experiment and a suite
+NOTED = "job.json"  # result of a job, in its folder
+DELTAS = ("train", "evaluate")  # keys of a row that are checked as parts of an experiment and of a suite
 
 
 @dataclass
 class Job:
-    """A row with one of the seeds, and where it keeps what it did."""
+    """One row with one seed: its folder, its suite with overrides, and whether it trains a model."""
 
     row: str
     seed: int
@@ -93,43 +94,43 @@ class Job:
 
     @property
     def title(self) -> str:
-        """What it is called in messages."""
+        """Return the name of the job in messages."""
         return f"{self.row}, seed {self.seed}"
 
     @property
     def experiment(self) -> Path:
-        """The YAML that it trains, or that the models which it evaluates were trained with."""
+        """Return the path of the experiment that trains the job's model."""
         return self.folder / "train.yaml"
 
     def note(self, known: dict[str, str]) -> None:
-        """Keep what came of it: the ``fingerprint`` of its settings, ``run`` and ``evaluation``."""
+        """Store the ``fingerprint`` of the settings, the ``run`` of the training and the ``evaluation``'s folder."""
         with written_whole(self.folder / NOTED) as part:
             part.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
     def noted(self) -> dict[str, str]:
-        """What was noted, nothing for a job that is not done."""
+        """Return the stored result; empty if the job is not done."""
         file = self.folder / NOTED
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def fingerprint(self) -> str:
-        """SHA-256 of all settings that may change its result.
+        """Return the SHA-256 of all settings that can change the result.
 
         Raises:
-            ConfigError: if its experiment or its suite is wrong.
+            ConfigError: if the experiment or the suite is invalid.
         """
         suite = Suite.read(self.suite, self.overrides)
         return sha256_of([training_of(Experiment.read(self.experiment).config), suite.settings])
 
 
 class Study:
-    """A study whose every key has been checked, and every row composed.
+    """Study with checked keys and composed rows.
 
     Args:
-        path: Its YAML.
-        overrides: Changes, ``key=value``.
+        path: The study's YAML.
+        overrides: Changes of the study, ``key=value``.
 
     Raises:
-        ConfigError: for an unknown key or row, a row whose experiment or suite is wrong, or fewer than one seed.
+        ConfigError: for an unknown key, row or column, a missing file, or a missing or repeated seed.
     """
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
@@ -148,23 +149,24 @@ class Study:
 
     @property
     def folder(self) -> Path:
-        """Where it keeps its jobs and its table."""
+        """Return the folder of the jobs and the table."""
         return self.tracking.runs_folder / "studies" / file_name(self.name)
 
     @property
     def first(self) -> str:
-        """The row that the others are held against."""
+        """Return the row with which the others are compared."""
         return next(iter(self.rows))
 
     def with_trained(self, rows: Sequence[str]) -> set[str]:
-        """These rows, all where none is named, and the rows whose models they evaluate.
+        """Return the given rows, or all if none is given, together with the rows that train their models.
 
         Raises:
-            ConfigError: for a row that there is not.
+            ConfigError: for an unknown row.
         """
         for row in rows:
             if row not in self.rows:
-                raise ConfigError(f"--row {row}: there is no such row. {did_you_mean(row, self.rows)}")
+                near = did_you_mean(row, self.rows)
+                raise ConfigError(f"there is no row `{row}`. {near}", key="--row", allowed=self.rows)
         named = set(rows or self.rows)
         return named | {trained for row in named if (trained := self.rows[row].trained_as)}
 
@@ -190,10 +192,10 @@ class Study:
                 raise self.document.error(("claims",), message, self.columns)
 
     def require_columns(self) -> None:
-        """Refuse a column that nothing will stand in, before hours of training.
+        """Check that the suite measures every column, before hours of training.
 
         Raises:
-            ConfigError: naming the measure or task that is near.
+            ConfigError: for a column without values.
         """
         known: dict[str, set[str]] = {}
         for overrides in dict.fromkeys(tuple(_overrides(row)) for row in self.rows.values()):
@@ -208,16 +210,19 @@ class Study:
                 raise self.document.error(("columns",), f"the suite measures no `{column}`. {near}")
 
     def jobs(self) -> list[Job]:
-        """All rows with all seeds, seed by seed, so that a study cut short has whole tables of fewer seeds; writes what they train."""
-        return [self._cell(name, row, seed) for seed in self.seeds for name, row in self.rows.items()]
+        """Write the experiments of all jobs into their folders, and return the jobs.
 
-    def _cell(self, name: str, row: Row, seed: int) -> Job:
+        They are in the order of the seeds, so that an interrupted study has a full table of fewer seeds.
+        """
+        return [self._job(name, row, seed) for seed in self.seeds for name, row in self.rows.items()]
+
+    def _job(self, name: str, row: Row, seed: int) -> Job:
+        """Write the experiment of one job, and return the job."""
         folder = self.folder / f"{name}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         trained = row.trained_as or name
-        delta = {"extends": str(self.train.absolute()), "name": f"{self.name}-{trained}", "seed": seed} | self.rows[
-            trained
-        ].train
+        delta = {"extends": str(self.train.absolute()), "name": f"{self.name}-{trained}", "seed": seed}
+        delta |= self.rows[trained].train
         delta["tracking"] = {key: value for key, value in vars(self.tracking).items() if value is not None}
         job = Job(name, seed, folder, self.suite_file, _overrides(row), row.trained_as is None)
         job.experiment.write_text(yaml.safe_dump(delta, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -225,7 +230,7 @@ class Study:
 
 
 def _taken_out(rows: Any) -> dict[str, dict[str, Any]]:
-    """Remove from every row what it changes elsewhere, in place: the class paths in it are not the study's."""
+    """Remove the deltas of all rows in place, and return them by row: their class paths are not parts of the study."""
     named = rows.items() if isinstance(rows, dict) else ()
     return {
         name: {key: row.pop(key) for key in DELTAS if isinstance(row.get(key), dict)}
@@ -243,7 +248,7 @@ def _file(folder: Path, key: str, name: str) -> Path:
 
 
 def _overrides(row: Row) -> list[str]:
-    """What a row changes in the suite."""
+    """Return the changes of a row to the suite as ``key=value`` overrides."""
     return [f"{'.'.join(path)}={json.dumps(value)}" for path, value in leaves(row.evaluate, _is_dict)]
 
 

@@ -1,4 +1,4 @@
-"""Where a study's table goes: files in its folder, and a run of its name."""
+"""Files of a study's table, and its MLflow run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spectron.tracking.measure import MetricValue
 
 
 def write_table(table: StudyTable, study: Study) -> list[Path]:
-    """Write ``table.md``, ``table.csv`` and ``table.png`` into the study's folder."""
+    """Write ``table.md``, ``table.csv`` and ``table.png`` into the study's folder, and return their paths."""
     files = []
     for name, text in {"table.md": as_markdown(table), "table.csv": as_csv(table)}.items():
         files.append(study.folder / name)
@@ -21,20 +21,14 @@ def write_table(table: StudyTable, study: Study) -> list[Path]:
 
 
 def log_table(table: StudyTable, study: Study, files: list[Path]) -> None:
-    """Log the files and all figures in a run of the study's name."""
+    """Log the files and all values in an MLflow run with the study's name."""
     logger = RunLogger(study.name, study.tracking)
-    measures = [
-        MetricValue(
-            f"{row}/{column}",
-            entry.value.value,
-            entry.value.count,
-            *table.columns[column],
-            entry.value.low,
-            entry.value.high,
-        )
-        for row, entries in table.entries.items()
-        for column, entry in entries.items()
-    ]
+    measures = []
+    for row, entries in table.entries.items():
+        for column, entry in entries.items():
+            value, (unit, higher_is_better) = entry.value, table.columns[column]
+            name = f"{row}/{column}"
+            measures.append(MetricValue(name, value.value, value.count, unit, higher_is_better, value.low, value.high))
     logger.log_measures(measures, step=0)
     for path in files:
         logger.log_artifact(path)

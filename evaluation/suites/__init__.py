@@ -1,1 +1,1 @@
-"""Suites: what an evaluation asks of a system, its plan, and running it."""
+"""Suites of an evaluation: checked YAMLs, plans, and their execution."""

@@ -1,4 +1,4 @@
-"""Several processes that share an evaluation, as ``torchrun`` starts them; or one alone."""
+"""Processes of a distributed evaluation, as ``torchrun`` starts them, or a single process."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import distributed
 
 from spectron.devices import device_called
 
 T = TypeVar("T")
-LONGEST_WAIT = timedelta(days=2)  # a process may have that much more to do than another
+LONGEST_WAIT = timedelta(
+    days=2
+)  # processes share batches, not seconds of speech: one may finish much later than another
 
 
 @dataclass
 class Ranks:
-    """This process among all: ``rank`` of ``world``."""
+    """Number of this process, ``rank`` (from 0), and number of processes, ``world``."""
 
     rank: int = 0
     world: int = 1
@@ -29,34 +30,33 @@ class Ranks:
     @classmethod
     @contextmanager
     def joined(cls) -> Iterator[Ranks]:
-        """Join the others, whom ``torchrun`` names in the environment."""
+        """Join the process group that ``torchrun`` describes in the environment, and leave it at the end.
+
+        Lightning reads the same ``RANK`` when it is imported, so its ``rank_zero_only`` functions agree with ``rank``.
+        """
         world = int(os.environ.get("WORLD_SIZE", "1"))
         if world == 1:
             yield cls()
             return
         distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
-        ranks = cls(distributed.get_rank(), world)
-        before = getattr(rank_zero_only, "rank", 0)
-        rank_zero_only.rank = ranks.rank  # type: ignore[attr-defined]
         try:
-            yield ranks
+            yield cls(distributed.get_rank(), world)
         finally:
-            rank_zero_only.rank = before  # type: ignore[attr-defined]
             distributed.destroy_process_group()
 
     def device(self, name: str | None) -> torch.device:
-        """Where this process computes: the device asked for, or a GPU of its own where there are any."""
+        """Return the device of this process: the named one, otherwise a GPU by local rank, or the CPU without GPUs."""
         if name is None and torch.cuda.is_available():
             name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
         return device_called(name)
 
     def barrier(self) -> None:
-        """Wait for the others."""
+        """Wait until every process has reached this point."""
         if self.world > 1:
             distributed.barrier()
 
     def agree(self, value: T) -> T:
-        """The first process' value."""
+        """Return the value of process 0 in every process."""
         if self.world == 1:
             return value
         box = [value]

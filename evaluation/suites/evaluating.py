@@ -1,9 +1,10 @@
-"""Runs a suite on a system: batch after batch, each kept when it is done, on one process or shared among several."""
+"""Evaluation of a system by a suite: batch by batch, resumable, on one process or several."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,39 @@ from lightning import seed_everything
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spectron.errors import ConfigError, DataError, Interrupted
-from spectron.evaluation.evaluator import Judges
-from spectron.evaluation.judges import require_independence
-from spectron.evaluation.report import read_evaluation, write_report
+from spectron.evaluation.evaluator import absent_evidence
+from spectron.evaluation.judges import Judges, require_independence
+from spectron.evaluation.report import StoredEvaluation, stored_item, write_report
 from spectron.evaluation.results.records import DoneBatches, Key, Record, Stopwatch, write_waveforms
-from spectron.evaluation.results.summary import ITEMS, MODEL, RESULTS, complete_parts, logged, summary_of
+from spectron.evaluation.results.summary import ITEMS, MODEL, RESULTS, Line, complete_parts, logged, summary_of
 from spectron.evaluation.suites.distributed import Ranks
 from spectron.evaluation.suites.plan import PLAN, plan_of, resumable
 from spectron.evaluation.suites.suite import Suite
 from spectron.evaluation.suites.terminal import tables_of
-from spectron.evaluation.systems.under_test import Subject, find_subject
+from spectron.evaluation.systems.under_test import SystemUnderTest, find_system
 from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import console
+from spectron.tracking.store import find_run
 
-__all__ = ["evaluate_suite", "read_evaluation", "tables_of"]
+__all__ = ["EvaluationOutcome", "evaluate_suite", "tables_of"]
 
 WORK = "work"
+PROGRESS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("batches"),
+    TimeRemainingColumn(),
+)
+
+
+@dataclass
+class EvaluationOutcome(Outcome):
+    """Outcome of an evaluation: its run, and ``results`` as ``results.json`` holds them."""
+
+    results: dict[str, Any]
 
 
 def evaluate_suite(
@@ -38,63 +54,71 @@ def evaluate_suite(
     runs: str | None = None,
     resume: str | None = None,
     device: str | None = None,
-) -> Outcome | None:
-    """Put a system to a suite, and leave results, items, audio and a report in a run of the suite's name.
+) -> EvaluationOutcome | None:
+    """Evaluate a system with a suite; write results, items, audio and a report into a run with the suite's name.
 
-    All that the user may have got wrong is found before the first item: keys, data, judges and their weights.
+    Keys, data, judges and their weights are checked before the first item is answered.
 
     Args:
         reference: A run, a checkpoint, an export, or a YAML with the key ``system``.
         suite_path: The suite's YAML.
         overrides: Changes of the suite, ``key=value``.
-        runs: Folder of the runs, in place of the suite's own.
-        resume: An evaluation to go on with, by id or name; "" is the suite's newest; None starts a new one.
-        device: Where to compute; by default a GPU where there is one.
+        runs: Folder of the runs; replaces the suite's ``tracking.folder``.
+        resume: Id or name of the evaluation to resume; "" means the newest of this suite, None starts a new one.
+        device: Device to compute on; by default a GPU if there is one.
 
     Returns:
-        What it leaves behind, its measures in ``results.json``; None in all but the first of several processes.
+        The run and its results; None in every process except the first.
 
     Raises:
-        SpectronError: for whatever a user can mend.
-        Interrupted: if the user stopped it.
+        SpectronError: for every mistake that the user can correct.
+        Interrupted: if the user stopped the evaluation.
     """
     suite = Suite.read(suite_path, [*overrides, *([f"tracking.folder={runs}"] if runs else [])])
     seed_everything(suite.config["seed"], workers=True, verbose=False)
     with Ranks.joined() as ranks:
         place = ranks.device(device)
-        subject = find_subject(reference, suite.tracking()).to(place)
+        subject = find_system(reference, suite.tracking()).to(place)
         judges, tasks = suite.judges(), suite.tasks()
         bench = Bench(subject.system, judges, place, subject.teacher_forced)
-        _make_ready(suite, judges, subject, tasks, bench, ranks)
+        _prepare_judges(suite, judges, subject)
+        _prepare_tasks(suite, tasks, bench, ranks)
         plan = plan_of(suite, subject, judges, tasks)
         logger = _open_run(suite, plan, resume, ranks)
+        results: dict[str, Any] = {}
         try:
             watch = Stopwatch(logger.folder / WORK / "times.json")
-            _work(tasks, bench, logger.folder, ranks, watch)
+            _judge_batches(tasks, bench, logger.folder, ranks, watch)
             ranks.barrier()
             if ranks.rank == 0:
-                _finish(plan, tasks, bench, logger, watch.times())
+                results, items = _collect(plan, tasks, bench, logger.folder)
+                results["times"] = watch.times()
+                _write(results, items, logger)
         except KeyboardInterrupt as stop:
             logger.finalize("failed")
-            raise Interrupted(f"Stopped. Go on with the same command and --resume {logger.run_id}") from stop
+            raise Interrupted(f"Stopped. To resume, repeat the command with --resume {logger.run_id}") from stop
         except BaseException:
             logger.finalize("failed")
             raise
         ranks.barrier()
-        return None if ranks.rank else Outcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command)
+        if ranks.rank:
+            return None
+        return EvaluationOutcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command, results)
 
 
-def _make_ready(
-    suite: Suite, judges: Judges, subject: Subject, tasks: dict[str, Task], bench: Bench, ranks: Ranks
-) -> None:
-    """Load the judges and read the data's manifests."""
+def _prepare_judges(suite: Suite, judges: Judges, subject: SystemUnderTest) -> None:
+    """Load the weights of all judges, and refuse a judge that shares weights with the system under test."""
     absent = judges.absent()
-    for name, judge in judges.present().items():
+    for name, judge in judges.items():
         if name not in absent:
             with suite.document.part("judges", name).locating():
                 judge.prepare()
     if subject.weights is not None:
-        require_independence(list(judges.present().values()), subject.weights)
+        require_independence(list(judges.values()), subject.weights)
+
+
+def _prepare_tasks(suite: Suite, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
+    """Read the manifests of all tasks; the first process makes missing data while the others wait."""
     for name, task in tasks.items():
         with suite.document.part("tasks", name).locating(), suite.document.naming_files("tasks"):
             if ranks.rank == 0:
@@ -104,43 +128,37 @@ def _make_ready(
 
 
 def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ranks) -> RunLogger:
-    """A new run, or the one to go on with, which must have been given the same plan."""
-    run_id = None
+    """Return the logger of a new run, or of the run to resume if its plan is equal; all processes use one run."""
+    run_id = ""
     if ranks.rank == 0:
         run = None if resume is None else resumable(suite.name, resume, suite.tracking(), plan)
-        logger = RunLogger(suite.name, suite.tracking(), run_id=run.run_id if run else None)
+        logger = RunLogger(suite.name, suite.tracking(), run)
         run_id = logger.run_id
         (logger.folder / WORK).mkdir(parents=True, exist_ok=True)
         (logger.folder / PLAN).write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         logger.log_hyperparams(suite.config | {"system": plan["system"]})
     run_id = ranks.agree(run_id)
-    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), run_id=run_id)
+    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), find_run(run_id, suite.tracking()))
 
 
-def _work(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks, watch: Stopwatch) -> None:
-    """Judge all batches that are not done yet; of several processes, each takes every so manyth."""
+def _judge_batches(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks, watch: Stopwatch) -> None:
+    """Judge and store every batch that is not stored yet. Process r of n takes the batches r, r + n, r + 2n, ..."""
     done = DoneBatches(folder / WORK, ranks.rank)
-    ready = set(done.read())
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("batches"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console(), disable=ranks.rank != 0) as progress:
+    stored = set(done.read())
+    with Progress(*PROGRESS, console=console(), disable=ranks.rank != 0) as progress:
         for key in _keys(tasks, bench, progress):
-            if key not in ready and key[2] % ranks.world == ranks.rank:
-                name, system, place = key
-                records = judged(tasks[name], system, place, bench)
-                audio = [write_waveforms(record, folder, name, system) for record in records]
-                done.add(key, [record.line(name, system, paths) for record, paths in zip(records, audio, strict=True)])
-                if ranks.rank == 0:
-                    watch.keep()
+            if key in stored or key[2] % ranks.world != ranks.rank:
+                continue
+            name, system, place = key
+            records = judged(tasks[name], system, place, bench)
+            audio = [write_waveforms(record, folder, name, system) for record in records]
+            done.add(key, [record.line(name, system, paths) for record, paths in zip(records, audio, strict=True)])
+            if ranks.rank == 0:
+                watch.keep()
 
 
 def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress) -> Iterator[Key]:
-    """All batches of all tasks, each for all systems in turn, so that its audio is read once."""
+    """Yield all batches of all tasks. All systems answer a batch before the next one: its audio is read once."""
     for name, task in tasks.items():
         bars = {
             system: progress.add_task(f"{name}: {system}", total=len(task.batches)) for system in task.systems(bench)
@@ -152,58 +170,68 @@ def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress) -> Iterator[
 
 
 def judged(task: Task, system: str, place: int, bench: Bench) -> list[Record]:
-    """The records of a batch. Where it fails as a whole, its items are tried one by one, so that only those at fault are failures."""
+    """Return the records of a batch.
+
+    If the batch fails as a whole, its items are judged one by one, and only the items that fail alone are failures.
+    A failure is a record with its reason, never a missing item.
+
+    Raises:
+        ConfigError: if the suite is wrong, not an item.
+    """
     batch = task.batch(place)
     unreadable = [Record(name, failure=reason) for name, _, reason in (line.partition(": ") for line in batch.skipped)]
     try:
         return task.judge(system, place, bench) + unreadable
     except ConfigError:
-        raise  # of the suite, not of an item
+        raise
     except Exception:
         records: list[Record] = []
         for row, name in enumerate(batch.ids):
-            records += _alone(task, system, place, bench, row, name)
+            try:
+                records += task.judge(system, place, bench, [row])
+            except ConfigError:
+                raise
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                records.append(Record(name, task.split_of(place, row), failure=reason))
         return records + unreadable
 
 
-def _alone(task: Task, system: str, place: int, bench: Bench, row: int, name: str) -> list[Record]:
-    """The record of one item, a failure if need be."""
-    try:
-        return task.judge(system, place, bench, [row])
-    except ConfigError:
-        raise
-    except (
-        Exception
-    ) as error:  # whatever a system or a judge makes of this item: it is counted and named, never dropped
-        return [Record(name, task.split_of(place, row), failure=f"{type(error).__name__}: {error}")]
+def _collect(
+    plan: dict[str, Any], tasks: dict[str, Task], bench: Bench, folder: Path
+) -> tuple[dict[str, Any], list[Line]]:
+    """Return the results, the plan with every task's figures, and the lines of all items.
 
-
-def _finish(
-    plan: dict[str, Any], tasks: dict[str, Task], bench: Bench, logger: RunLogger, times: dict[str, Any]
-) -> None:
-    """Write items, results and report, and log them."""
-    done = DoneBatches(logger.folder / WORK).read()
-    results, every = json.loads(json.dumps(plan)), []
+    Raises:
+        DataError: if the system under test failed on every item of a task.
+    """
+    done = DoneBatches(folder / WORK).read()
+    measured: dict[str, Any] = {}
+    items: list[Line] = []
     for name, task in tasks.items():
         systems = {}
         for system in task.systems(bench):
             lines = [line for place in range(len(task.batches)) for line in done[name, system, place]]
             complete_parts(lines, task.metrics)
-            systems[system] = summary_of(lines, task.metrics, bench.judges.absent())
-            every += lines
-        results["tasks"][name]["systems"] = systems
+            systems[system] = summary_of(lines, task.metrics, absent_evidence(task.metrics, bench.judges))
+            items += lines
+        measured[name] = plan["tasks"][name] | {"systems": systems}
         failures = systems[MODEL]["failures"]
         if failures and len(failures) == systems[MODEL]["items"]:
             raise DataError(f"{name}: every item failed; the first, {failures[0]['id']}: {failures[0]['reason']}")
-    results["times"] = times
-    (logger.folder / ITEMS).write_text(
-        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in every), encoding="utf-8"
-    )
-    (logger.folder / RESULTS).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    report = write_report(logger.folder)
+    return plan | {"tasks": measured}, items
+
+
+def _write(results: dict[str, Any], items: list[Line], logger: RunLogger) -> None:
+    """Write results, items and report into the run's folder, and log them."""
+    folder = logger.folder
+    lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in items)
+    (folder / ITEMS).write_text(lines, encoding="utf-8")
+    (folder / RESULTS).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    report = write_report(StoredEvaluation(folder, results, [stored_item(line) for line in items]))
     logger.log_measures(logged(results), step=0)
-    for path in (logger.folder / RESULTS, logger.folder / ITEMS):
+    for path in (folder / RESULTS, folder / ITEMS):
         logger.log_artifact(path)
-    logger.log_artifact(logger.folder / "audio", "audio")
+    logger.log_artifact(folder / "audio", "audio")
     logger.log_artifact(report, headline=True)
     logger.finalize("success")

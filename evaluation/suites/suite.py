@@ -1,4 +1,4 @@
-"""A suite: a checked YAML that says which tasks a system is put to, and who judges."""
+"""Suite: a checked YAML with the tasks and the judges of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from spectron.config.checking import UNCHECKED
 from spectron.config.classes import Parameter
 from spectron.config.composition import Composition, compose
 from spectron.config.document import CheckedDocument
-from spectron.evaluation.evaluator import Judges
+from spectron.errors import ConfigError
+from spectron.evaluation.judges import Judge, Judges
 from spectron.evaluation.tasks import Task
-from spectron.experiment.experiment import add_import_folders
+from spectron.inference.model_config import add_import_folders
 from spectron.tracking.store import TrackingSettings
 
 SECTIONS = {
     "name": Parameter(str),
     "seed": Parameter(int, 17),
-    "judges": Parameter(Judges, {}),
+    "judges": Parameter(dict[str, Judge], {}),
     "tasks": Parameter(dict[str, Task]),
     "shared": Parameter(UNCHECKED, {}),
     "tracking": Parameter(TrackingSettings, {}),
 }
-# Where results are kept, and values that others refer to, do not change a result.
+# Keys that do not change a result: names, shared values and the place of the results.
 NO_SETTINGS = ("name", "shared", "tracking")
 
 
 class Suite:
-    """A suite whose every key, type and class has been checked; nothing is built until asked for.
+    """Suite with checked keys, types and classes; nothing is built until a method asks for it.
 
     Args:
         composition: The composed configuration.
@@ -47,28 +48,36 @@ class Suite:
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Suite:
-        """The suite of a YAML file with ``key=value`` overrides."""
+        """Read a suite from a YAML file with ``key=value`` overrides."""
         add_import_folders([Path.cwd(), path.absolute().parent])
         return cls(compose(path, overrides))
 
     @property
     def name(self) -> str:
-        """The suite's name, under which MLflow keeps its evaluations."""
+        """Return the suite's name, which is the name of its evaluations in MLflow."""
         return self.config["name"]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that may change a result."""
+        """Return the configuration that can change a result."""
         return {key: value for key, value in self.config.items() if key not in NO_SETTINGS}
 
     def judges(self) -> Judges:
-        """Build the judges; their weights are not read yet."""
-        return self.document.build("judges")
+        """Build the judges without reading their weights.
+
+        Raises:
+            ConfigError: if a judge needs evidence that no other judge gives.
+        """
+        built = self.document.build("judges")
+        try:
+            return Judges(built)
+        except ConfigError as error:
+            raise error.within("", self.document.where(tuple(error.key.split(".")[:2]))) from error
 
     def tasks(self) -> dict[str, Task]:
         """Build the tasks, by name."""
         return self.document.build("tasks")
 
     def tracking(self) -> TrackingSettings:
-        """Where evaluations are kept."""
+        """Return the settings of the store of evaluations."""
         return self.document.build("tracking")

@@ -1,1 +1,1 @@
-"""Systems that answer prompts: the model under test, baselines and toplines."""
+"""Systems that answer prompts: the system under test, baselines and toplines."""

@@ -1,4 +1,4 @@
-"""A system's answers to prompts as samples: generation, references, spectrograms."""
+"""Answers of a system as samples: generated speech, references and spectrograms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def answer(
     device: torch.device,
     teacher_forced: TeacherForcing | None = None,
 ) -> list[SpokenSample]:
-    """Generate for every prompt; the samples are on the CPU and not judged yet. See ``judge_system``."""
+    """Generate an answer to every prompt, and return CPU samples without judgements. See ``judge_system``."""
     front_ends = FrontEnds(system, device)
     samples: list[SpokenSample] = []
     for batch in batches:
@@ -43,17 +43,20 @@ def answer(
                 sample.teacher_forced_mel = mels.get(sample.id)
         samples += rows
     if system.writes_text(decoding):
-        divide_texts(samples)
+        for sample in samples:
+            # Texts without a separator between transcript and continuation, as in the paper.
+            if sample.transcript is None or sample.continuation_text is None:
+                sample.transcript, sample.continuation_text = split_at_prompt(sample.text, sample.prompt_text)
     return samples
 
 
 class FrontEnds:
-    """Spectrograms of prompts, references and generated speech in the settings of the system's own, or in the default ones.
+    """Spectrograms of prompts, references and generated speech, in the system's settings or in the default ones.
 
     Args:
-        system: The system; a speech head, or spectrogram settings ``mel`` of its own, decide, and it is then believed on the
-            spectrogram that it gives.
-        device: Where to compute.
+        system: The system. If its speech head, or the system itself, has spectrogram settings ``mel``, they are used,
+            and the spectrogram that the system returns is not computed again from its speech.
+        device: Device to compute on.
     """
 
     def __init__(self, system: SpokenLanguageModel, device: torch.device) -> None:
@@ -65,25 +68,25 @@ class FrontEnds:
         self.prompt = LogMel(at_rate(self.settings, self.prompt_rate_hz)).to(device)
 
     def generated(self, continuation: Continuation) -> list[Tensor]:
-        """Spectrograms (T, M) of what was generated."""
+        """Return the spectrograms (T, M) of generated speech."""
         if self.has_own:
             return rows_of(continuation.mel, continuation.num_frames)
         return rows_of(*self.speech(continuation.waveform, continuation.num_samples))
 
 
 def at_rate(settings: MelConfig, sample_rate_hz: int) -> MelConfig:
-    """The same spectrogram for audio of another rate: fewer Hz where the rate does not reach as far."""
+    """Return the settings for audio of another sample rate, with the highest frequency at most half the rate."""
     return replace(settings, sample_rate_hz=sample_rate_hz, high_hz=min(settings.high_hz, sample_rate_hz / 2))
 
 
 def rows_of(padded: Tensor, lengths: Tensor) -> list[Tensor]:
-    """Rows of a padded tensor (B, L, ...) without their padding, on the CPU in single precision."""
-    # Cloned, so that a short row does not keep the whole batch in memory.
+    """Return the rows of a padded tensor (B, L, ...) without their padding, on the CPU in single precision."""
+    # A clone: a view of a short row would keep the whole batch in memory.
     return [row.float().cpu().clone() for row in unpadded(padded, lengths)]
 
 
 def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: FrontEnds) -> list[SpokenSample]:
-    """Join a batch with what was generated for it."""
+    """Return the samples of a batch and the speech that was generated for it."""
     nothing = [None] * len(batch.ids)
     generated = rows_of(continuation.waveform, continuation.num_samples)
     columns = {
@@ -95,7 +98,7 @@ def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: Front
         "reference_text": batch.continuation_text,
         "answers": batch.answers or [[] for _ in batch.ids],
         "split": batch.splits or [""] * len(batch.ids),
-        "generated": [speech_or_nothing(*pair) for pair in zip(batch.ids, generated, strict=True)],
+        "generated": [finite_or_empty(*pair) for pair in zip(batch.ids, generated, strict=True)],
         "text": continuation.text,
         "transcript": continuation.transcript or nothing,
         "continuation_text": continuation.continuation_text or nothing,
@@ -114,16 +117,9 @@ def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: Front
     ]
 
 
-def speech_or_nothing(name: str, waveform: Tensor) -> Tensor:
-    """The waveform, or no sample at all where it holds values that are no numbers: such speech cannot be heard."""
+def finite_or_empty(name: str, waveform: Tensor) -> Tensor:
+    """Return a waveform, or an empty one with a warning if it contains NaN or infinity."""
     if waveform.isfinite().all():
         return waveform
-    rank_zero_warn(f"the speech generated for {name} holds values that are not finite; it counts as no speech")
+    rank_zero_warn(f"the speech generated for {name} contains values that are not finite; it counts as no speech")
     return waveform[:0]
-
-
-def divide_texts(samples: list[SpokenSample]) -> None:
-    """Find transcript and continuation in texts without a mark between them."""
-    for sample in samples:
-        if sample.transcript is None or sample.continuation_text is None:
-            sample.transcript, sample.continuation_text = split_at_prompt(sample.text, sample.prompt_text)

@@ -1,6 +1,8 @@
-"""What stands beside a system in a table: the recordings themselves, after a vocoder, silent, or another speaker's in their place.
+"""Ceilings and baselines that are evaluated like a system, to interpret the system's values.
 
-A metric that cannot tell these apart says nothing about the system either.
+Ceilings are ``recording``, the true recordings, and ``vocoded``, the same after the system's vocoder. Baselines are
+``silence``, and ``shuffled``, the recording of another item. A metric that does not separate baselines from ceilings
+is not evidence about a system either.
 """
 
 from __future__ import annotations
@@ -20,49 +22,47 @@ Spectrogram = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass
-class Recorded:
-    """What is given in the place of a system's answer: a waveform (S,), and what it says."""
+class FixedAnswer:
+    """Answer that is known before the evaluation: a waveform (S,) and its text."""
 
     waveform: Tensor
     text: str
 
 
-def recordings_of(batch: SpeechBatch) -> dict[str, Recorded]:
-    """What really followed each prompt, by id."""
+def recordings(batch: SpeechBatch) -> dict[str, FixedAnswer]:
+    """Return the true continuation of each prompt, by id."""
     waveforms = unpadded(batch.continuation, batch.continuation_num_samples)
-    return dict(zip(batch.ids, map(Recorded, waveforms, batch.continuation_text), strict=True))
+    return dict(zip(batch.ids, map(FixedAnswer, waveforms, batch.continuation_text), strict=True))
 
 
-def silences_of(batch: SpeechBatch) -> dict[str, Recorded]:
-    """Silence, as long as what really followed each prompt."""
+def silent_answers(batch: SpeechBatch) -> dict[str, FixedAnswer]:
+    """Return silence as long as the true continuation of each prompt, by id."""
     return {
-        name: replace(spoken, waveform=torch.zeros_like(spoken.waveform), text="")
-        for name, spoken in recordings_of(batch).items()
+        name: replace(answer, waveform=torch.zeros_like(answer.waveform), text="")
+        for name, answer in recordings(batch).items()
     }
 
 
-def exchanged(batch: SpeechBatch, other: SpeechBatch) -> dict[str, Recorded]:
-    """What followed the prompt of a row of ``other``, by the id of the row that gets it: of another speaker where there is one.
+def shuffled_answers(batch: SpeechBatch, other: SpeechBatch) -> dict[str, FixedAnswer]:
+    """Return for each row of ``batch`` the continuation of another item in ``other``, by another speaker if possible.
 
-    Rows for which ``other`` holds no other utterance are left out.
+    Rows for which ``other`` contains no other item are left out.
     """
-    speakers = dict(zip(batch.ids, batch.speakers or [""] * len(batch.ids), strict=True))
-    strangers = list(
-        zip(other.ids, other.speakers or [""] * len(other.ids), recordings_of(other).values(), strict=True)
-    )
-    given: dict[str, Recorded] = {}
-    for place, (name, speaker) in enumerate(speakers.items()):
-        # Begun at the row's own place and one further, so that not all rows get the same one.
-        turned = [strangers[(place + 1 + step) % len(strangers)] for step in range(len(strangers))]
-        others = [spoken for known, voice, spoken in turned if known != name and voice != speaker]
-        others += [spoken for known, _, spoken in turned if known != name]
-        if others:
-            given[name] = others[0]
+    speakers = batch.speakers or [""] * len(batch.ids)
+    donors = list(zip(other.ids, other.speakers or [""] * len(other.ids), recordings(other).values(), strict=True))
+    given: dict[str, FixedAnswer] = {}
+    for place, (name, speaker) in enumerate(zip(batch.ids, speakers, strict=True)):
+        # Every row starts its search at another donor, so that the rows get different answers.
+        start = (place + 1) % max(len(donors), 1)
+        candidates = [donor for donor in donors[start:] + donors[:start] if donor[0] != name]
+        by_others = [donor for donor in candidates if donor[1] != speaker]
+        if candidates:
+            given[name] = (by_others or candidates)[0][2]
     return given
 
 
-def spectrogram_of(head: SpeechHead) -> Spectrogram:
-    """Waveform (B, S) with (B,) valid samples to the spectrogram that a speech head is trained on."""
+def head_spectrogram(head: SpeechHead) -> Spectrogram:
+    """Return the function from waveforms (B, S) with (B,) valid samples to a head's target spectrograms."""
 
     def spectrogram(waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         targets = head.targets(waveform, num_samples)
@@ -71,26 +71,26 @@ def spectrogram_of(head: SpeechHead) -> Spectrogram:
     return spectrogram
 
 
-class RecordedAnswers(SpokenLanguageModel):
-    """Answers every prompt with what is given for it, taken to a spectrogram and back where there is a vocoder.
+class FixedAnswers(SpokenLanguageModel):
+    """System that returns a fixed answer to every prompt, optionally after a spectrogram and a vocoder.
 
     Args:
-        recordings: What is answered, by the prompt's id; prompts of other ids cannot be answered.
-        spectrogram: Waveform to the spectrogram that is meant; it also gives that of the vocoder's output.
-        mel: The spectrogram's settings.
-        vocoder: The vocoder; None leaves the recordings as they are.
+        answers: The answers by the id of their prompt; every prompt needs one.
+        spectrogram: Function from waveform to spectrogram, for the vocoder's input and the returned spectrogram.
+        mel: Settings of the spectrogram.
+        vocoder: The vocoder; None returns the waveforms unchanged.
         prompt_rate_hz: Sample rate of the prompts.
     """
 
     def __init__(
         self,
-        recordings: dict[str, Recorded],
+        answers: dict[str, FixedAnswer],
         spectrogram: Spectrogram,
         mel: MelConfig,
         vocoder: Vocoder | None,
         prompt_rate_hz: int,
     ) -> None:
-        self.recordings = recordings
+        self.answers = answers
         self.spectrogram = spectrogram
         self.mel = mel
         self.vocoder = vocoder
@@ -99,27 +99,27 @@ class RecordedAnswers(SpokenLanguageModel):
 
     @torch.inference_mode()
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
-        """The given answers with what they say; the limits of ``decoding`` do not apply."""
-        given = [self.recordings[name] for name in prompts.ids]
+        """Return the answers with their texts; the limits of ``decoding`` have no effect."""
+        answers = [self.answers[name] for name in prompts.ids]
         device = prompts.waveform.device
-        waveform = pad_sequence([spoken.waveform for spoken in given], batch_first=True).to(device)
-        num_samples = torch.tensor([len(spoken.waveform) for spoken in given], device=device)
+        waveform = pad_sequence([answer.waveform for answer in answers], batch_first=True).to(device)
+        num_samples = torch.tensor([len(answer.waveform) for answer in answers], device=device)
         if self.vocoder is not None:
             waveform, num_samples = self.vocoder(*self.spectrogram(waveform, num_samples))
         mel, num_frames = self.spectrogram(waveform, num_samples)
         return Continuation(
             ids=prompts.ids,
-            text=[spoken.text for spoken in given],
+            text=[answer.text for answer in answers],
             transcript=None,
-            continuation_text=[spoken.text for spoken in given],
+            continuation_text=[answer.text for answer in answers],
             waveform=waveform,
             num_samples=num_samples,
             sample_rate_hz=self.speech_rate_hz,
             mel=mel,
             num_frames=num_frames,
-            stopped=torch.ones(len(given), dtype=torch.bool, device=device),
+            stopped=torch.ones(len(answers), dtype=torch.bool, device=device),
         )
 
     def writes_text(self, decoding: Decoding) -> bool:
-        """No: it hears nothing, and what it says is known beforehand."""
+        """Return False: the texts are given, not written."""
         return False

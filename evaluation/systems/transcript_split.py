@@ -1,4 +1,4 @@
-"""Where the transcript of the prompt ends in a text that puts no mark there, as the paper's does not."""
+"""Split of a text without a separator, as in the paper, into transcript and continuation."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from spectron.evaluation.metrics.normalizer import normalize
 
 
 def split_at_prompt(text: str, prompt_text: str) -> tuple[str, str]:
-    """Cut a text into the beginning that is nearest to ``prompt_text`` in word edits, and the rest.
+    """Split a text into the prefix with the fewest word edits to ``prompt_text``, and the rest.
 
-    Of several equally near beginnings, the one whose number of words is nearest to the prompt's is taken.
+    Among prefixes with equal edits, take the one whose number of words is closest to the prompt's.
     """
     words, wanted = text.split(), normalize(prompt_text).split()
-    distances = list(range(len(wanted) + 1))  # of the empty beginning to the first 0, 1, 2, ... words of the prompt
+    distances = list(
+        range(len(wanted) + 1)
+    )  # edits from the empty prefix to the first 0, 1, 2, ... words of the prompt
     whole = [distances[-1]]
     for word in map(normalize, words):
         diagonal, distances[0] = distances[0], distances[0] + 1

@@ -1,4 +1,4 @@
-"""The system under test: a trained model, or any class that continues speech, named in a YAML."""
+"""System under test: a trained model, or a class of the user that a YAML names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from spectron.config.document import CheckedDocument
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
 from spectron.evaluation.systems.answering import TeacherForcing
-from spectron.experiment.experiment import add_import_folders
 from spectron.experiment.loading import Source, find_source, load_module
+from spectron.inference.model_config import add_import_folders
 from spectron.tracking.provenance import weights_sha256
 from spectron.tracking.store import TrackingSettings
 from spectron.weights.checkpoint_files import read_checkpoint
@@ -26,14 +26,14 @@ SECTIONS = {"system": Parameter(SpokenLanguageModel), "shared": Parameter(UNCHEC
 
 
 @dataclass
-class Subject:
-    """A system under test.
+class SystemUnderTest:
+    """System under test and its origin.
 
     Args:
         system: The system, in evaluation mode.
-        reference: How the user named it.
-        teacher_forced: Gives the spectrogram that it predicts from the true past, where it has such a thing.
-        source: Where its weights are from, where it was trained here.
+        reference: Name or path that the user gave.
+        teacher_forced: Function that predicts the spectrogram from the true past, if the system has one.
+        source: Run, checkpoint or export of its weights; None for a class of the user.
     """
 
     system: SpokenLanguageModel
@@ -43,59 +43,57 @@ class Subject:
 
     @property
     def weights(self) -> nn.Module | None:
-        """What holds its weights, where it is a module."""
+        """Return the module with its weights, or None if the system is no module."""
         return self.system if isinstance(self.system, nn.Module) else None
 
     def described(self) -> dict[str, Any]:
-        """What stands in the results."""
+        """Return the description for the results: reference, class, hash of the weights, and origin."""
         kind = type(self.system)
         weights = "" if self.weights is None else weights_sha256(self.weights)
-        about = {
+        about: dict[str, Any] = {
             "reference": self.reference,
             "class": f"{kind.__module__}.{kind.__qualname__}",
             "weights_sha256": weights,
         }
-        return about | ({} if self.source is None else origin_of(self.source))
+        if self.source is None:
+            return about
+        # The name of an experiment means its newest run, which can change, so the checkpoint itself is described too.
+        about["checkpoint"] = str(self.source.path)
+        if self.source.run is not None:
+            about |= {"experiment": self.source.run.experiment, "run": self.source.run.run_id}
+        if not self.source.is_export:
+            about["step"] = int(read_checkpoint(self.source.path, mmap=True)["global_step"])
+        return about
 
-    def to(self, device: torch.device) -> Subject:
-        """Move the weights."""
+    def to(self, device: torch.device) -> SystemUnderTest:
+        """Move the weights to a device."""
         if self.weights is not None:
             self.weights.to(device).eval()
         return self
 
 
-def origin_of(source: Source) -> dict[str, Any]:
-    """The very checkpoint that a name stood for: a name means the newest run, and another one tomorrow."""
-    origin: dict[str, Any] = {"checkpoint": str(source.path)}
-    if source.run is not None:
-        origin |= {"experiment": source.run.experiment, "run": source.run.run_id}
-    if not source.is_export:
-        origin["step"] = int(read_checkpoint(source.path, mmap=True)["global_step"])
-    return origin
-
-
-def find_subject(reference: str, tracking: TrackingSettings | None = None) -> Subject:
-    """The system that a run, a checkpoint, an export, or a YAML with the key ``system`` stands for.
+def find_system(reference: str, tracking: TrackingSettings | None = None) -> SystemUnderTest:
+    """Return the system of a run, a checkpoint, an export, or a YAML with the key ``system``.
 
     Raises:
-        ConfigError: if the YAML is wrong, or the model does not continue speech.
-        CheckpointError: if the checkpoint does not cover its model.
-        TrackingError: if there is no such run.
+        ConfigError: if the YAML is invalid, or the model does not continue speech.
+        CheckpointError: if the checkpoint does not match its model.
+        TrackingError: if the run does not exist.
     """
     path = Path(reference)
     if path.is_file() and path.suffix in (".yaml", ".yml") and "system" in compose(path).values:
-        return Subject(_own_system(path), reference)
+        return SystemUnderTest(_own_system(path), reference)
     source = find_source(reference, tracking)
     module: Any = load_module(source)
     system = getattr(module, "model", module)
     if not isinstance(system, SpokenLanguageModel):
         raise ConfigError(
-            f"{reference} is a {type(module).__name__}, which does not continue speech: name a run of a SpectronModule"
+            f"{reference} is a {type(module).__name__}, which cannot continue speech: choose a run of a SpectronModule"
         )
-    return Subject(system, reference, getattr(module, "teacher_forced_mel", None), source)
+    return SystemUnderTest(system, reference, getattr(module, "teacher_forced_mel", None), source)
 
 
 def _own_system(path: Path) -> SpokenLanguageModel:
-    """The system that a YAML names by its class."""
+    """Build the system that a YAML describes."""
     add_import_folders([Path.cwd(), path.absolute().parent])
     return CheckedDocument(compose(path), SECTIONS, "a system").build("system")

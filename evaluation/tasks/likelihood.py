@@ -1,7 +1,8 @@
-"""Pairs of recordings, one right and one wrong: is the right one likelier to the system?"""
+"""Likelihood pairs: fraction of pairs in which the right recording has a higher score than the wrong one."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -13,54 +14,61 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spectron.audio.resampling import resample
 from spectron.batch import SpeechBatch, select, unpadded
+from spectron.context_length import lengths_of, require_fits_context
 from spectron.contracts import ScoresSpeech
 from spectron.errors import ConfigError
-from spectron.evaluation.metrics.intervals import Parts
+from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.pair_accuracy import SpectrogramPairAccuracy, TextPairAccuracy
 from spectron.evaluation.results.records import Record
 from spectron.evaluation.results.summary import finite
 from spectron.evaluation.tasks.task import MODEL, Bench, Task
+from spectron.model import SpectronModel
 
 SIDES = ("positive", "negative")
 
 
 @dataclass
 class Scores:
-    """The two scores of each row (B,), higher for the likelier; NaN where there is none."""
+    """Text and spectrogram scores (B,) of recordings; higher means likelier, NaN means no score."""
 
     text: Tensor
     spectrogram: Tensor
 
 
 class LikelihoodPairs(Task):
-    """Pairs such as sBLIMP's, sWUGGY's, StoryCloze's and SALMon's, by the two scores of ``docs/likelihood_pairs.md``, kept apart.
+    """Pairs such as those of sBLIMP, sWUGGY, StoryCloze and SALMon, with two separate scores.
 
-    For the text score a whole recording is the prompt, and its words are the text. For the spectrogram score the beginning that both
-    recordings share is the prompt and the rest is what follows; where they share none, each is cut in the middle.
+    ``docs/likelihood_pairs.md`` defines the scores. For the text score the whole recording is the prompt, and its words
+    are the text. For the spectrogram score the beginning that both recordings share is the prompt, and the rest is the
+    continuation. Recordings without a shared beginning are cut in the middle.
 
     Args:
         data: ``spectron.datamodules.PairsDataModule``.
-        num_items: How many pairs, evenly spaced over the data; None takes all.
+        num_items: Number of pairs, evenly spaced over the data; None takes all.
     """
 
     def __init__(self, data: LightningDataModule, num_items: int | None = None) -> None:
         super().__init__(data, [TextPairAccuracy(), SpectrogramPairAccuracy()], num_items)
 
     def prepare(self, bench: Bench) -> None:
-        """Read the manifest of pairs."""
+        """Read the manifest of pairs.
+
+        Raises:
+            ConfigError: if the system has no likelihoods.
+        """
         if not isinstance(bench.system, ScoresSpeech):
             raise ConfigError(
-                f"{type(bench.system).__name__} gives no likelihoods: define `score_speech` (spectron.contracts.ScoresSpeech), or leave "
-                "the tasks of kind LikelihoodPairs out"
+                f"{type(bench.system).__name__} has no likelihoods: define `score_speech` "
+                "(spectron.contracts.ScoresSpeech), or remove the tasks of class LikelihoodPairs"
             )
         super().prepare(bench)
 
     def batch(self, place: int) -> SpeechBatch:
-        """The right recordings, which name the pairs."""
+        """Return the right recordings, whose ids are those of the pairs."""
         return cast(Any, self.batches)[place][0]
 
     def systems(self, bench: Bench) -> list[str]:
-        """The system alone: recordings have no likelihood."""
+        """Return the system under test only: recordings have no likelihood."""
         return [MODEL]
 
     @torch.inference_mode()
@@ -70,62 +78,63 @@ class LikelihoodPairs(Task):
         if not sides[0].ids:
             return []
         right, wrong = (self.scores(side, bench) for side in sides)
-        found = []
+        records = []
         for row, name in enumerate(sides[0].ids):
-            text, spectrogram = ((float(kind[0][row]), float(kind[1][row])) for kind in pairs_of(right, wrong))
+            text = (float(right.text[row]), float(wrong.text[row]))
+            spectrogram = (float(right.spectrogram[row]), float(wrong.spectrogram[row]))
             parts = {"pair_accuracy_text": part_of(text), "pair_accuracy_spectrogram": part_of(spectrogram)}
             facts = {
                 **{f"{side}_text": batch.continuation_text[row] for side, batch in zip(SIDES, sides, strict=True)},
                 "scores": {f"text_{side}": finite(value) for side, value in zip(SIDES, text, strict=True)}
                 | {f"spectrogram_{side}": finite(value) for side, value in zip(SIDES, spectrogram, strict=True)},
             }
-            found.append(Record(name, sides[0].splits[row] if sides[0].splits else "", facts, parts))
-        return found
+            records.append(Record(name, sides[0].splits[row] if sides[0].splits else "", facts, parts))
+        return records
 
     def scores(self, side: SpeechBatch, bench: Bench) -> Scores:
-        """Both scores of the recordings of one side."""
+        """Return both scores of the recordings of one side.
+
+        Raises:
+            DataError: naming a recording that does not fit the language model's context.
+        """
         system: Any = bench.system
         rates = (system.prompt_rate_hz, system.speech_rate_hz)
-        heard = system.score_speech(move_data_to_device(whole_as_prompt(side, *rates), bench.device))
-        text = torch.where(heard.text_tokens > 0, -heard.text_nats / heard.text_tokens, torch.nan)
+        whole, rest = whole_as_prompt(side, *rates), prompt_and_rest(side, *rates)
+        if isinstance(system, SpectronModel):
+            require_fits_context(system, lengths_of(system, whole) + lengths_of(system, rest))
+        transcribed = system.score_speech(move_data_to_device(whole, bench.device))
+        text = torch.where(transcribed.text_tokens > 0, -transcribed.text_nats / transcribed.text_tokens, torch.nan)
         unknown = torch.tensor([not words for words in side.continuation_text], device=text.device)
-        followed = system.score_speech(move_data_to_device(cut_in_two(side, *rates), bench.device))
+        continued = system.score_speech(move_data_to_device(rest, bench.device))
         # Without a frame there is nothing to divide by, and the score is NaN.
-        spectrogram = torch.where(followed.speech_frames > 0, -followed.speech_loss / followed.speech_frames, torch.nan)
+        frames = continued.speech_frames
+        spectrogram = torch.where(frames > 0, -continued.speech_loss / frames, torch.nan)
         return Scores(text.masked_fill(unknown, torch.nan).cpu(), spectrogram.cpu())
 
 
-def pairs_of(right: Scores, wrong: Scores) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Text scores and spectrogram scores, each of both sides."""
-    return (right.text, wrong.text), (right.spectrogram, wrong.spectrogram)
-
-
-def part_of(scores: tuple[float, float]) -> Parts:
-    """1 where the right one's score is the higher, and 1; None where one has no score."""
+def part_of(scores: tuple[float, float]) -> NumeratorAndDenominator:
+    """Return 1 or 0 (whether the right score is higher) over 1; None if a score is missing."""
     right, wrong = scores
-    return None if right != right or wrong != wrong else (float(right > wrong), 1.0)
+    return None if math.isnan(right) or math.isnan(wrong) else (float(right > wrong), 1.0)
 
 
 def whole_as_prompt(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int) -> SpeechBatch:
-    """Recordings as prompts, their words as the prompts' text, and nothing that follows."""
+    """Return a batch with the whole recordings as prompts, their words as prompt texts, and no continuation."""
     ends = [
         resample(row, speech_rate_hz, prompt_rate_hz)
         for row in unpadded(side.continuation, side.continuation_num_samples)
     ]
     beginnings = unpadded(side.prompt, side.prompt_num_samples)
     prompts = [torch.cat(pair) for pair in zip(beginnings, ends, strict=True)]
-    nothing = [side.continuation[0, :0]] * len(prompts)
-    return with_speech(
-        replace(side, prompt_text=side.continuation_text, continuation_text=[""] * len(prompts)), prompts, nothing
-    )
+    empty = [side.continuation[0, :0]] * len(prompts)
+    texts = replace(side, prompt_text=side.continuation_text, continuation_text=[""] * len(prompts))
+    return with_speech(texts, prompts, empty)
 
 
-def cut_in_two(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int) -> SpeechBatch:
-    """Recordings whose shared beginning is the prompt, or their first half where they share none."""
-    prompts, rests = (
-        unpadded(side.prompt, side.prompt_num_samples),
-        unpadded(side.continuation, side.continuation_num_samples),
-    )
+def prompt_and_rest(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int) -> SpeechBatch:
+    """Return a batch with the shared beginnings as prompts, or the first half of a recording without one."""
+    prompts = unpadded(side.prompt, side.prompt_num_samples)
+    rests = unpadded(side.continuation, side.continuation_num_samples)
     for row, (prompt, rest) in enumerate(zip(prompts, rests, strict=True)):
         if not len(prompt):
             half = len(rest) // 2
@@ -134,7 +143,7 @@ def cut_in_two(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int) -> S
 
 
 def with_speech(batch: SpeechBatch, prompts: list[Tensor], continuations: list[Tensor]) -> SpeechBatch:
-    """A batch with other speech."""
+    """Return a copy of a batch with other speech."""
     return replace(
         batch,
         prompt=pad_sequence(prompts, batch_first=True),

@@ -1,4 +1,4 @@
-"""Tasks whose items are answered aloud: speech to continue, and spoken questions."""
+"""Tasks with spoken answers: continuation of speech, and spoken questions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Literal, cast
 from lightning import LightningDataModule
 
 from spectron.audio.io import to_16_bits
-from spectron.batch import SpeechBatch, SpokenLength, select, unpadded, with_reference
-from spectron.context_length import require_room_for_decoding
+from spectron.batch import SpeechBatch, select, unpadded, with_reference
+from spectron.context_length import lengths_of, require_fits_context
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
 from spectron.errors import ConfigError, DataError
-from spectron.evaluation.evaluator import consult, require_judges
+from spectron.evaluation.evaluator import consult, metrics_served, require_judges
+from spectron.evaluation.judges import Judges, Transcriber
 from spectron.evaluation.metrics import (
     PromptCharacterErrorRate,
     PromptWordErrorRate,
@@ -23,8 +24,14 @@ from spectron.evaluation.metrics import (
 from spectron.evaluation.results.records import Record, record_of
 from spectron.evaluation.sample import SpokenSample
 from spectron.evaluation.systems.answering import FrontEnds, answer
-from spectron.evaluation.systems.baselines import RecordedAnswers, exchanged, recordings_of, silences_of, spectrogram_of
-from spectron.evaluation.systems.text_topline import WrittenAnswers
+from spectron.evaluation.systems.baselines import (
+    FixedAnswers,
+    head_spectrogram,
+    recordings,
+    shuffled_answers,
+    silent_answers,
+)
+from spectron.evaluation.systems.text_topline import TextTopline
 from spectron.evaluation.tasks.task import MODEL, Bench, Curve, Task
 from spectron.model import SpectronModel
 
@@ -36,15 +43,16 @@ DECODING = Decoding()
 
 
 class SpeakingTask(Task):
-    """Lets the system answer every prompt, with its ceilings and floors beside it.
+    """Task in which the system, and its baselines and toplines, answer every prompt with speech.
 
     Args:
         data: See ``Task``.
-        decoding: How the system generates.
-        metrics: What is measured; None takes all for which the judges are there.
-        baselines: What stands beside the system: the ``recording`` of what followed, the same ``vocoded`` (from the speech head's
-            spectrogram, where the system has one), ``silence``, and ``shuffled``, what followed another prompt; beside questions
-            also the toplines of ``SpokenQuestions``. What there cannot be is left out; an empty list leaves the system alone.
+        decoding: Decoding of the system.
+        metrics: Metrics to compute; None takes all whose judges are available.
+        baselines: Other systems to evaluate. ``recording`` (the true continuation) and ``vocoded`` (its spectrogram
+            through the system's vocoder) are ceilings. ``silence`` and ``shuffled`` (the continuation of another
+            prompt) are baselines. ``SpokenQuestions`` adds the toplines ``written_question`` and ``cascade``.
+            Entries that the system does not allow are left out. An empty list evaluates the system only.
         num_items: See ``Task``.
         curve: See ``Task``.
     """
@@ -67,31 +75,33 @@ class SpeakingTask(Task):
         self.baselines = baselines
 
     def prepare(self, bench: Bench) -> None:
-        """Choose the metrics, and read the data's manifests."""
+        """Choose the metrics and read the manifests."""
         if self.takes_all_metrics:
-            self.metrics = [metric for metric in self.metrics if bench.judges.serve(metric)]
+            possible = [metric for metric in all_metrics() if isinstance(metric, SummedMetric)]
+            self.metrics = metrics_served(possible, bench.judges)
         require_judges(self.metrics, bench.judges)
-        require_one_of_each(self.metrics)
+        names = [metric.label.name for metric in self.metrics]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            message = f"{', '.join(twice)} is listed twice: remove one, or give it another name"
+            raise ConfigError(message, key="metrics")
         super().prepare(bench)
 
     def systems(self, bench: Bench) -> list[str]:
-        """The system under test and the baselines that there can be."""
-        head, vocoder = _head(bench.system), getattr(bench.system, "vocoder", None)
-        can_vocode = head is not None and isinstance(vocoder, Vocoder)
-        return [
-            MODEL,
-            *(name for name in self.baselines if name not in (WRITTEN, CASCADE) and (name != "vocoded" or can_vocode)),
-        ]
+        """Return the system under test and the possible baselines, without toplines."""
+        impossible: set[str] = {WRITTEN, CASCADE}
+        if _head(bench.system) is None or not isinstance(getattr(bench.system, "vocoder", None), Vocoder):
+            impossible.add("vocoded")
+        return [MODEL, *(name for name in self.baselines if name not in impossible)]
 
     def judge(self, system: str, place: int, bench: Bench, rows: list[int] | None = None) -> list[Record]:
-        """Answer, let each judge look once, and take every metric's parts."""
+        """Answer, let each judge evaluate the answers once, and compute the parts of every metric."""
         batch = self.batches[place]
         batch = batch if rows is None else select(batch, rows)
         own = system == MODEL
         if own and isinstance(bench.system, SpectronModel):
-            require_fits_context(bench.system, batch, self.decoding)
+            require_batch_fits_context(bench.system, batch, self.decoding)
         batch, answering = self.answering(system, batch, place, bench)
-        # Teacher forcing reads the text that training put there, and would say nothing of a chain that takes it away.
+        # Teacher forcing uses the text of training, so it is meaningless for a chain without that text.
         teacher_forced = bench.teacher_forced if own and self.decoding.chain in ("trained", "given") else None
         samples = answer(answering, [batch], self.decoding, bench.device, teacher_forced)
         as_stored(samples)
@@ -102,91 +112,77 @@ class SpeakingTask(Task):
     def answering(
         self, system: str, batch: SpeechBatch, place: int, bench: Bench
     ) -> tuple[SpeechBatch, SpokenLanguageModel]:
-        """The rows that a system can answer, and the system."""
+        """Return the rows that a system can answer, and the system."""
         if system == MODEL:
             return batch, bench.system
         batch = with_reference(batch)
         if system == "shuffled":
             following = self.batches[(place + 1) % len(self.batches)]
-            given = exchanged(batch, with_reference(following))
-            batch = select(batch, [row for row, name in enumerate(batch.ids) if name in given])
+            answers = shuffled_answers(batch, with_reference(following))
+            batch = select(batch, [row for row, name in enumerate(batch.ids) if name in answers])
         else:
-            given = silences_of(batch) if system == "silence" else recordings_of(batch)
+            answers = silent_answers(batch) if system == "silence" else recordings(batch)
         vocoder = bench.system.vocoder if system == "vocoded" else None  # type: ignore[attr-defined]
         front_ends = FrontEnds(bench.system, bench.device)
         head = _head(bench.system)
-        spectrogram = front_ends.speech if head is None else spectrogram_of(head)
-        return batch, RecordedAnswers(given, spectrogram, front_ends.settings, vocoder, bench.system.prompt_rate_hz)
+        spectrogram = front_ends.speech if head is None else head_spectrogram(head)
+        return batch, FixedAnswers(answers, spectrogram, front_ends.settings, vocoder, bench.system.prompt_rate_hz)
 
 
 def _head(system: SpokenLanguageModel) -> SpeechHead | None:
-    """The system's speech head, where it has one."""
+    """Return the system's speech head, or None."""
     head = getattr(system, "head", None)
     return head if isinstance(head, SpeechHead) else None
 
 
-def require_fits_context(system: SpectronModel, batch: SpeechBatch, decoding: Decoding) -> None:
-    """Refuse items that do not fit the language model's positions, before anything is made of them.
+def require_batch_fits_context(system: SpectronModel, batch: SpeechBatch, decoding: Decoding) -> None:
+    """Check before decoding that every item fits the language model's context.
 
     Raises:
-        DataError: naming the first.
+        DataError: if an item does not fit; it names the longest one. A ``ConfigError`` would stop the whole suite.
     """
-    seconds = zip(
-        (batch.prompt_num_samples / system.prompt_rate_hz).tolist(),
-        (batch.continuation_num_samples / system.speech_rate_hz).tolist(),
-        zip(batch.prompt_text, batch.continuation_text, strict=True),
-        strict=True,
-    )
-    lengths = [SpokenLength(name, *row) for name, row in zip(batch.ids, seconds, strict=True)]
     try:
-        require_room_for_decoding(system, lengths, decoding)
+        require_fits_context(system, lengths_of(system, batch), decoding)
     except ConfigError as error:
-        raise DataError(str(error)) from error  # of an item, not of the suite
+        raise DataError(str(error)) from error  # the item is wrong, not the suite
 
 
 def as_stored(samples: list[SpokenSample]) -> None:
-    """Round speech to what the wavs hold, so that every figure can be computed again from them."""
+    """Round speech to 16 bits as in the wav files, so that every value can be computed again from the files."""
     for sample in samples:
         sample.prompt, sample.generated, sample.reference = map(
             to_16_bits, (sample.prompt, sample.generated, sample.reference)
         )
 
 
-def require_one_of_each(metrics: Sequence[SummedMetric]) -> None:
-    """Refuse two metrics of one name, whose results could not be told apart."""
-    names = [metric.label.name for metric in metrics]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"{', '.join(twice)} is there twice. Leave one out, or give it another name", key="metrics")
-
-
 class Continuation(SpeakingTask):
-    """Speech to continue: what is said must sound like speech, in the voice of the prompt, and go on from it."""
+    """Continuation of a spoken prompt: natural speech in the prompt's voice, with a continuation of its content."""
 
 
 class SpokenQuestions(SpeakingTask):
-    """Spoken questions: an accepted answer must be heard.
+    """Spoken questions: the transcript of the answer must contain an accepted answer.
 
-    Beside the baselines stand two toplines, for systems of the kind of a ``SpectronModel``: ``written_question``, the language model
-    given the true question as text, and, with a transcriber, ``cascade``, the same given the transcript of the question.
+    If the system is a ``SpectronModel``, there are two more toplines. ``written_question`` is its language model with
+    the true question as text. ``cascade`` is its language model with the transcriber's transcript of the question.
     """
 
     def systems(self, bench: Bench) -> list[str]:
-        """The system under test, its baselines, and its toplines."""
+        """Return the system under test, its baselines, and its toplines."""
         possible = (
-            ([WRITTEN, CASCADE] if bench.judges.transcriber else [WRITTEN])
+            ([WRITTEN, CASCADE] if transcriber_of(bench.judges) else [WRITTEN])
             if isinstance(bench.system, SpectronModel)
             else []
         )
         return [*super().systems(bench), *(name for name in possible if name in self.baselines)]
 
     def judge(self, system: str, place: int, bench: Bench, rows: list[int] | None = None) -> list[Record]:
-        """Toplines write and do not speak: what they write is measured alone."""
+        """Judge a batch; toplines do not speak, so only metrics of their text are computed."""
         if system not in (WRITTEN, CASCADE):
             return super().judge(system, place, bench, rows)
         batch = self.batches[place]
         batch = batch if rows is None else select(batch, rows)
         asked = batch.prompt_text if system == WRITTEN else transcripts_of(batch, bench)
-        topline = WrittenAnswers(cast(SpectronModel, bench.system), dict(zip(batch.ids, asked, strict=True)))
+        topline = TextTopline(cast(SpectronModel, bench.system), dict(zip(batch.ids, asked, strict=True)))
         samples = answer(topline, [batch], self.decoding, bench.device)
         kinds = (
             (WrittenAnswerAccuracy,)
@@ -198,10 +194,15 @@ class SpokenQuestions(SpeakingTask):
         ]
 
 
+def transcriber_of(judges: Judges) -> Transcriber | None:
+    """Return the first judge that transcribes speech."""
+    return next((judge for judge in judges.values() if isinstance(judge, Transcriber)), None)
+
+
 def transcripts_of(batch: SpeechBatch, bench: Bench) -> list[str]:
-    """What the transcriber hears in the prompts."""
-    transcriber = bench.judges.transcriber
-    assert transcriber is not None  # or there is no cascade
+    """Return the transcriber's transcripts of the prompts."""
+    transcriber = transcriber_of(bench.judges)
+    assert transcriber is not None  # `systems` lists no cascade without one
     with transcriber.at_work(bench.device):
         prompts = [row.to(bench.device) for row in unpadded(batch.prompt, batch.prompt_num_samples)]
         return transcriber.transcribe(prompts, bench.system.prompt_rate_hz)

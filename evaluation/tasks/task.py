@@ -1,4 +1,4 @@
-"""What one task of a suite must do: answer its items with each of its systems, and say what each item adds to each metric."""
+"""Base class of tasks: each system answers the items of a task, and each item adds its parts to each metric."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spectron.audio.resampling import SampleRates
 from spectron.batch import SpeechBatch
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
-from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.judges import Judges
 from spectron.evaluation.metrics import SummedMetric
 from spectron.evaluation.results.records import Record
 from spectron.evaluation.results.summary import MODEL
@@ -25,12 +25,12 @@ __all__ = ["MODEL", "Bench", "Curve", "Task"]
 
 @dataclass
 class Curve:
-    """That a task is one point of a curve over tasks.
+    """Place of a task on a curve over several tasks.
 
     Args:
-        name: What changes, such as ``prompt length``.
-        value: Its value here.
-        unit: Its unit.
+        name: Setting that varies, such as ``prompt length``.
+        value: Value of the setting in this task.
+        unit: Unit of the setting.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Curve:
 
 @dataclass
 class Bench:
-    """What a task works with.
+    """Environment of a task: system, judges and device.
 
     Args:
         system: The system under test, on ``device`` and in evaluation mode.
-        judges: The judges at hand.
-        device: Where everything runs.
-        teacher_forced: Gives the spectrogram that the system predicts from the true past.
+        judges: The judges of the suite.
+        device: Device to compute on.
+        teacher_forced: Function that predicts the spectrogram from the true past, if the system has one.
     """
 
     system: SpokenLanguageModel
@@ -56,16 +56,16 @@ class Bench:
 
 
 class Task(ABC):
-    """One task of a suite.
+    """Task of a suite.
 
     Args:
-        data: A data module; the items are those that it validates on.
-        metrics: What is measured.
-        num_items: How many items, evenly spaced over the data; None takes all.
-        curve: The point of a curve that this task is.
+        data: A data module; its validation data are the items.
+        metrics: Metrics to compute.
+        num_items: Number of items, evenly spaced over the data; None takes all.
+        curve: Place of this task on a curve, if it is part of one.
 
     Raises:
-        ConfigError: if the data module cannot hand out its items.
+        ConfigError: if the data module has no items, or ``num_items`` is less than 1.
     """
 
     def __init__(
@@ -77,7 +77,8 @@ class Task(ABC):
     ) -> None:
         if not hasattr(data, "item_batches"):
             raise ConfigError(
-                f"{type(data).__name__} gives no items to answer. Take spectron.datamodules.ContinuationDataModule or SpokenQADataModule",
+                f"{type(data).__name__} has no items to answer (no method `item_batches`): "
+                "choose a data module such as spectron.datamodules.ContinuationDataModule or SpokenQADataModule",
                 key="data",
             )
         if num_items is not None and num_items < 1:
@@ -89,11 +90,11 @@ class Task(ABC):
         self.batches: Sequence[SpeechBatch] = []
 
     def prepare(self, bench: Bench) -> None:
-        """Read the data's manifests. The audio is read batch by batch, when it is needed.
+        """Read the manifests; audio is read later, batch by batch.
 
         Raises:
-            DataError: for missing or broken data.
-            ConfigError: if a metric lacks its judge, or the system cannot do what the task asks for.
+            DataError: if data are missing or broken.
+            ConfigError: if the judge of a metric is missing, or the system cannot do this task.
         """
         self.data.rates = SampleRates(bench.system.prompt_rate_hz, bench.system.speech_rate_hz)
         self.data.setup("validate")
@@ -101,22 +102,25 @@ class Task(ABC):
 
     @property
     def ids(self) -> list[str]:
-        """Ids of all items, in their order."""
+        """Return the ids of all items in order."""
         return self.data.item_ids(self.num_items)
 
     def batch(self, place: int) -> SpeechBatch:
-        """A batch of items, as far as it names them."""
+        """Return the batch of a place, for the ids and splits of its items."""
         return self.batches[place]
 
     def split_of(self, place: int, row: int) -> str:
-        """The part of the data that an item is from."""
+        """Return the split of an item; empty if the data has none."""
         splits = self.batch(place).splits
         return splits[row] if splits else ""
 
     @abstractmethod
     def systems(self, bench: Bench) -> list[str]:
-        """Names of the systems that answer, ``model`` first."""
+        """Return the names of the systems that answer, ``model`` first."""
 
     @abstractmethod
     def judge(self, system: str, place: int, bench: Bench, rows: list[int] | None = None) -> list[Record]:
-        """Have a system answer the batch at ``place``, or some rows of it, and judge the answers. Items that do not apply are left out."""
+        """Let a system answer the batch at ``place``, or some rows of it, and judge the answers.
+
+        Items for which the system has no answer, such as a baseline without a recording, are left out.
+        """

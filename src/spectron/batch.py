@@ -1,7 +1,8 @@
-"""What travels between the parts: plain dataclasses (Lightning moves them to a device, and refuses frozen ones).
+"""Batches and results that the parts exchange: plain dataclasses, which Lightning can move to a device.
 
-Axes: B batch, S samples, U encoder steps, N text tokens, T mel frames, K speech steps of r frames each, M mel bands, D width.
-Lengths are integer tensors of shape (B,), made by whatever made the tensor that they belong to.
+Axes: B batch, S samples, U encoder steps, N text tokens, T mel frames, K speech steps of r frames each, M mel bands,
+D width.
+Lengths are integer tensors of shape (B,), computed by the part that computed the tensor.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 
 class Word(NamedTuple):
-    """A word and when it is spoken, in seconds."""
+    """A word, and the seconds in which it is spoken."""
 
     text: str
     begin: float
@@ -22,10 +23,11 @@ class Word(NamedTuple):
 
 @dataclass
 class Prompts:
-    """Spoken prompts: ``waveform`` (B, S) zero-padded, ``num_samples`` (B,), one id a row (it also seeds that row's sampling).
+    """Spoken prompts: ``waveform`` (B, S) zero-padded, ``num_samples`` (B,), one id per row (it seeds its sampling).
 
-    The reference, for decoding that is held to it: ``texts``, the true transcript and continuation of each row, and
-    ``speech_num_samples`` (B,), the length of the true continuation at the system's ``speech_rate_hz``, 0 for a row that has none.
+    The reference is for decoding that has to follow it: ``texts`` are the true transcript and continuation of each row,
+    and ``speech_num_samples`` (B,) is the length of the true continuation at the system's ``speech_rate_hz``, 0 for a
+    row without one.
     """
 
     ids: list[str]
@@ -37,12 +39,12 @@ class Prompts:
 
 @dataclass
 class SpeechBatch:
-    """Spoken prompts with what follows them.
+    """Spoken prompts and their continuations.
 
-    ``prompt`` (B, S) is at the encoder's sample rate and ``continuation`` (B, S') at the speech head's. ``answers`` holds the
-    accepted answers of a spoken question (an empty list for plain continuation). ``splits`` says which part of the data each row is
-    from, where validation covers several. ``continuation_words`` are the continuation's words and their times in it (an empty list
-    where the data do not tell them). ``skipped`` names the utterances that belonged to this batch and could not be read.
+    ``prompt`` (B, S) is at the encoder's sample rate, ``continuation`` (B, S') at the speech head's. ``answers`` are
+    the accepted answers of a spoken question (an empty list for plain continuation). ``splits`` names the split of each
+    row, if validation covers several. ``continuation_words`` are the continuation's words and their times in it (an
+    empty list if the data lack them). ``skipped`` names the utterances of this batch that could not be read.
     """
 
     ids: list[str]
@@ -60,14 +62,14 @@ class SpeechBatch:
 
     @property
     def prompts(self) -> Prompts:
-        """The part that a model is given at inference, and the reference that ``Decoding`` may hold it to."""
+        """Prompts for inference, with the reference that ``Decoding`` may ask for."""
         texts = list(zip(self.prompt_text, self.continuation_text, strict=True))
         return Prompts(self.ids, self.prompt, self.prompt_num_samples, texts, self.continuation_num_samples)
 
 
 @dataclass
 class SpokenLength:
-    """How long an utterance is in a batch: its two parts in seconds, and the texts of both (which side a word falls on is no matter)."""
+    """Length of an utterance: both parts in seconds and their texts; a word may be in either text."""
 
     id: str
     prompt_seconds: float
@@ -77,10 +79,10 @@ class SpokenLength:
 
 @dataclass
 class SpeechTargets:
-    """What a speech head learns to produce.
+    """Training targets of a speech head.
 
-    ``steps`` (B, K, F) holds one vector a decoding step with ``num_steps`` (B,) valid; ``mel`` (B, T, M) and ``num_frames`` (B,)
-    are the same speech as a spectrogram, for pictures and vocoders.
+    ``steps`` (B, K, F) holds one vector per decoding step with ``num_steps`` (B,) valid; ``mel`` (B, T, M) and
+    ``num_frames`` (B,) are the same speech as a spectrogram, for pictures and vocoders.
     """
 
     steps: Tensor
@@ -91,10 +93,10 @@ class SpeechTargets:
 
 @dataclass
 class TeacherForced:
-    """What the model predicts when it is given the true past.
+    """Predictions of the model from the true past.
 
-    ``text_logits`` (B, N + 1, V) against ``text_targets`` (B, N + 1), valid where ``text_valid``; ``speech_hidden`` (B, K, D) against
-    ``speech_targets``. ``prefix`` (B, U, D) is the projected prompt with ``prefix_steps`` (B,) valid.
+    ``text_logits`` (B, N + 1, V) predict ``text_targets`` (B, N + 1), valid where ``text_valid``; ``speech_hidden``
+    (B, K, D) predict ``speech_targets``. ``prefix`` (B, U, D) is the projected prompt with ``prefix_steps`` (B,) valid.
     """
 
     prefix: Tensor
@@ -110,7 +112,7 @@ Rows = TypeVar("Rows", TeacherForced, SpeechTargets)
 
 
 def row_of(batch: Rows, row: int) -> Rows:
-    """One row as a batch of one, its padding included; also of what a head of one's own adds to ``SpeechTargets``."""
+    """Return one row as a batch of one, with its padding and any fields of a subclass of ``SpeechTargets``."""
 
     def one(value: Any) -> Any:
         return row_of(value, row) if isinstance(value, SpeechTargets) else value[row : row + 1]
@@ -120,13 +122,15 @@ def row_of(batch: Rows, row: int) -> Rows:
 
 @dataclass
 class SpeechScores:
-    """How likely a model finds the text and the speech of each row after its prompt: sums, and what they are over, each (B,).
+    """Scores of the text and the speech of each row after its prompt: sums and their counts, each (B,).
 
-    ``text_nats`` is the negative log-likelihood of the whole text, ``text_tokens`` its tokens, the end token included. ``speech_loss``
-    is the speech head's weighted loss of the continuation, every step predicted from the true past, and ``speech_frames`` its mel frames.
+    ``text_nats`` is the negative log-likelihood of the whole text, ``text_tokens`` its tokens, end token included.
+    ``speech_loss`` is the speech head's weighted loss of the continuation, each step predicted from the true past, and
+    ``speech_frames`` its mel frames.
 
-    Two scores of a candidate follow, higher for the likelier: ``-text_nats / text_tokens`` and ``-speech_loss / speech_frames``. The
-    second is a convention of ours, for speech without a likelihood; the two have different units and are never mixed.
+    They give two scores of a candidate, higher for the more probable one: ``-text_nats / text_tokens`` and
+    ``-speech_loss / speech_frames``. The second is a convention of this project, for speech without a likelihood. The
+    two have different units and are never mixed.
     """
 
     text_nats: Tensor
@@ -137,13 +141,13 @@ class SpeechScores:
 
 @dataclass
 class Continuation:
-    """What a spoken language model answers to ``Prompts``, row by row.
+    """Output of a spoken language model for ``Prompts``, row by row.
 
-    ``text`` is all that the model wrote (or was given to speak, see ``Decoding.chain``); ``transcript`` and ``continuation_text``
-    are its two halves, or None for a model that puts no mark between them or had no text. ``waveform`` (B, S) has ``num_samples``
-    (B,) valid at ``sample_rate_hz``; ``mel`` (B, T, M) has ``num_frames`` (B,). ``stopped`` (B,) tells which rows were not cut off:
-    they ended by themselves, or with their reference where ``Decoding.length`` asks for that. ``timings`` are seconds per stage of
-    the batch.
+    ``text`` is the whole text that the model wrote or had to speak (see ``Decoding.chain``). ``transcript`` and
+    ``continuation_text`` are its two halves, or None if no mark separates them or there is no text. ``waveform`` (B, S)
+    has ``num_samples`` (B,) valid at ``sample_rate_hz``; ``mel`` (B, T, M) has ``num_frames`` (B,). ``stopped`` (B,) is
+    True for rows that were not cut off: the model stopped, or the row has the length of its reference. ``timings`` are
+    seconds per stage of the batch.
     """
 
     ids: list[str]
@@ -161,34 +165,34 @@ class Continuation:
 
 @dataclass
 class LossTerm:
-    """A loss as a sum and the number of things summed, so that batches and ranks add up before the one division."""
+    """A loss as a sum and a count, so that batches and ranks add up before the one division."""
 
     total: Tensor
     count: Tensor
 
     @property
     def mean(self) -> Tensor:
-        """Sum over count; zero where nothing was counted."""
+        """Sum over count; 0 if the count is 0."""
         return self.total / self.count.clamp(min=1)
 
 
 def select(batch: SpeechBatch, rows: list[int]) -> SpeechBatch:
-    """Some rows of a batch, in the order given."""
+    """Return some rows of a batch, in the given order."""
     taken: dict[str, Any] = {}
     for column in fields(batch):
         value = getattr(batch, column.name)
         if isinstance(value, Tensor):
             taken[column.name] = value[rows]
-        elif column.name != "skipped" and value:  # an empty list says that the data has no such column
+        elif column.name != "skipped" and value:  # an empty list means that the data have no such column
             taken[column.name] = [value[row] for row in rows]
     return replace(batch, **taken)
 
 
 def unpadded(padded: Tensor, lengths: Tensor) -> list[Tensor]:
-    """Rows of a padded tensor (B, L, ...) without their padding."""
+    """Return the rows of a padded tensor (B, L, ...) without their padding."""
     return [row[:length] for row, length in zip(padded, lengths.tolist(), strict=True)]
 
 
 def with_reference(batch: SpeechBatch) -> SpeechBatch:
-    """The rows of a batch that have a recording of what followed."""
+    """Return the rows of a batch that have a recorded continuation."""
     return select(batch, batch.continuation_num_samples.nonzero()[:, 0].tolist())

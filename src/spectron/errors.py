@@ -9,6 +9,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
@@ -60,6 +61,10 @@ class ConfigError(SpectronError):
     """A YAML key, type or class is wrong."""
 
 
+class MissingExtraError(ConfigError):
+    """A package of an extra is not installed; ``allowed`` holds the name of the extra."""
+
+
 class DataError(SpectronError):
     """A manifest or an audio file is missing or broken; the message names the file (and line)."""
 
@@ -78,6 +83,25 @@ class TrainingError(SpectronError):
 
 class Interrupted(Exception):
     """The user stopped a run; the message states how to resume it. Nothing is wrong, so it is no ``SpectronError``."""
+
+
+def require_extra(extra: str, owner: str, *packages: str) -> None:
+    """Refuse to go on without the packages of an extra.
+
+    Args:
+        extra: Name of the extra.
+        owner: The class or function that needs it, for the message.
+        packages: Import names of the packages.
+
+    Raises:
+        MissingExtraError: if one of the packages is not installed.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(
+            f"{owner} needs the extra {extra}: pip install 'spectron-slm[{extra}]' (missing: {', '.join(missing)})",
+            allowed=[extra],
+        )
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Decoding: a prefix, then text token by token, then speech step by step, in one cached pass over a batch.
 
-Rows of different lengths share a batch: padding is never visible and takes no position, so that a row's output is what it would be
-alone. The KV cache therefore holds gaps, and ``DecodingState`` remembers where.
+Rows of different lengths share a batch. Padding is never visible and takes no position, so that each row gives what it
+gives alone. The KV cache therefore has gaps, and ``DecodingState`` records where they are.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from spectron.randomness import RowRandom
 
 
 def visibility(keys: Tensor, new: int, bidirectional: bool = False) -> Tensor:
-    """Which keys the last ``new`` places may look at.
+    """Compute which keys the last ``new`` places may attend to.
 
     Args:
-        keys: (B, L) validity of all places so far, the new ones included.
+        keys: (B, L) validity of all places so far, including the new ones.
         new: Number of query places, the last of L.
-        bidirectional: New places also see the valid new places after them.
+        bidirectional: New places also attend to the valid new places after them.
 
     Returns:
-        (B, new, L) booleans. Every place sees itself, also at padding: a softmax over nothing would be NaN.
+        (B, new, L) booleans. Every place attends to itself, also at padding: a softmax over nothing would be NaN.
     """
     length = keys.shape[1]
     query = torch.arange(length - new, length, device=keys.device)[:, None]
@@ -37,7 +37,7 @@ def visibility(keys: Tensor, new: int, bidirectional: bool = False) -> Tensor:
 
 
 class DecodingState:
-    """The sequence decoded so far: LM cache, valid places, next positions."""
+    """State of the sequence decoded so far: LM cache and valid places (B, L)."""
 
     def __init__(self, language_model: LanguageModel, rows: int, device: torch.device) -> None:
         self.language_model = language_model
@@ -57,9 +57,9 @@ class DecodingState:
 def decode_text(
     state: DecodingState, decoding: Decoding, ids: list[str], first: Tensor | None = None
 ) -> list[list[int]]:
-    """Write text after the prefix until each row's end token; the rows' token ids, without it.
+    """Write text after the prefix until each row's end token, and return the rows' token ids without it.
 
-    ``first`` (B,) is the token that each row begins with, by default the one that starts a text.
+    ``first`` (B,) is the first input token of each row, by default the one that starts a text.
     """
     lm = state.language_model
     random = RowRandom(decoding.seed, [f"text:{row}" for row in ids])
@@ -72,17 +72,17 @@ def decode_text(
         token = choose_token(lm.logits(hidden[:, 0]).float(), decoding, random)
         alive = alive & (token != lm.eos_id)
         written.append(torch.where(alive, token, lm.eos_id))
-        if not alive.any():
+        if not alive.any():  # the one wait for the device in a step: most texts are far shorter than the limit
             break
     else:
-        # The last token was written but not read yet: the speech must see it.
+        # The last token has been written but not read yet: the speech must attend to it.
         state.extend(lm.embed(token[:, None]), alive[:, None])
     table = torch.stack(written, dim=1).tolist()
     return [row[: row.index(lm.eos_id)] if lm.eos_id in row else row for row in table]
 
 
 def choose_token(logits: Tensor, decoding: Decoding, random: RowRandom) -> Tensor:
-    """The next token (B,) from logits (B, V): the likeliest, or sampled by the Gumbel trick with each row's own noise."""
+    """Choose the next token (B,) from logits (B, V): the most probable, or sampled with each row's Gumbel noise."""
     if decoding.temperature <= 0:
         return logits.argmax(-1)
     if decoding.top_k > 0:
@@ -93,36 +93,38 @@ def choose_token(logits: Tensor, decoding: Decoding, random: RowRandom) -> Tenso
 
 
 def reference_samples(prompts: Prompts, decoding: Decoding) -> Tensor:
-    """How many samples each row has to speak, (B,); 0 where it is free.
+    """Return the number of samples that each row has to speak, (B,); 0 for a free row.
 
     Raises:
-        ConfigError: if ``decoding.length`` asks for a reference that the prompts do not know.
+        ConfigError: if ``decoding.length`` asks for a reference that the prompts lack.
     """
     if decoding.length == "free":
         return torch.zeros_like(prompts.num_samples)
     if prompts.speech_num_samples is None:
         raise ConfigError(
-            "reference is asked for, and these prompts have none: give Prompts.speech_num_samples, or set it to free",
+            "reference needs the lengths of true continuations, and these prompts have none. Give "
+            "Prompts.speech_num_samples, or set length to free",
             key="decoding.length",
+            allowed=["free"],
         )
     return prompts.speech_num_samples
 
 
 def held_to(reference: Tensor, lengths: Tensor) -> Tensor:
-    """Lengths (B,) cut down to those of the reference, where a row has one: a last step or frame may reach beyond it."""
+    """Cut lengths (B,) to those of the reference, if a row has one: a last step or frame may reach beyond it."""
     return torch.where(reference > 0, torch.minimum(lengths, reference), lengths)
 
 
 def decode_speech(
     state: DecodingState, head: SpeechHead, decoding: Decoding, ids: list[str], reference_frames: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Speak after the text.
+    """Decode speech after the text.
 
-    A row with ``reference_frames`` (B,) above 0 speaks the steps that hold them. The others speak until their stop probability or
-    the longest duration.
+    A row with ``reference_frames`` (B,) above 0 speaks as many steps as contain them. The other rows speak until their
+    stop probability or the longest duration.
 
     Returns:
-        steps (B, K, F), valid steps (B,), and which rows (B,) were not cut off: those with a reference never are.
+        Steps (B, K, F), valid steps (B,), and which rows (B,) were not cut off: those with a reference never are.
     """
     lm, rows, device = state.language_model, len(ids), state.keys.device
     random = RowRandom(decoding.seed, [f"speech:{row}" for row in ids])
@@ -146,7 +148,7 @@ def decode_speech(
         if len(spoken) >= shortest:
             stopped = stopped | (alive & ~(stop < decoding.stop_threshold))
         alive = alive & (held | ~stopped) & (num_steps < longest)
-        if not alive.any():
+        if not alive.any():  # the one wait for the device in a step: only the rows know when to stop
             return torch.stack(spoken, dim=1), num_steps, stopped
         inputs = head.embed(values[:, None], random)
 
@@ -156,7 +158,7 @@ Chain = Literal["written", "given", "none", "filler"]
 
 @dataclass
 class Texts:
-    """The texts of a batch, and their two halves or None; see ``Continuation``."""
+    """Texts of a batch, and their two halves or None; see ``Continuation``."""
 
     whole: list[str]
     transcript: list[str] | None
@@ -166,10 +168,10 @@ class Texts:
 def write_text(state: DecodingState, prompts: Prompts, decoding: Decoding, chain: Chain, separator: str) -> Texts:
     """Append the ``chain`` to the prompts, up to the token that starts the speech.
 
-    ``separator`` stands between transcript and continuation.
+    ``separator`` is the text between transcript and continuation.
 
     Raises:
-        ConfigError: if true texts are asked for and the prompts have none.
+        ConfigError: if true texts are requested and the prompts have none.
     """
     lm, rows = state.language_model, len(prompts.ids)
     if chain == "written":
@@ -181,19 +183,18 @@ def write_text(state: DecodingState, prompts: Prompts, decoding: Decoding, chain
         inputs, _, valid = lm.text_sequence(texts)
         state.extend(lm.embed(inputs), valid)
         return Texts(texts, [before for before, _ in pairs], [after for _, after in pairs])
-    nulls = decoding.filler_tokens if chain == "filler" else 0
-    inputs = filler_tokens(lm, rows, nulls, state.keys.device)
+    inputs = filler_tokens(lm, rows, decoding.filler_tokens if chain == "filler" else 0, state.keys.device)
     state.extend(lm.embed(inputs), torch.ones_like(inputs, dtype=torch.bool))
     return Texts([""] * rows, None, None)
 
 
 def filler_tokens(language_model: LanguageModel, rows: int, count: int, device: torch.device) -> Tensor:
-    """The token that starts a text and ``count`` that say nothing: (B, 1 + count)."""
+    """Return the token that starts a text and ``count`` tokens without content: (B, 1 + count)."""
     return torch.full((rows, 1 + count), language_model.sos_id, device=device)
 
 
 def true_texts(prompts: Prompts) -> list[tuple[str, str]]:
-    """Transcript and continuation of every row.
+    """Return transcript and continuation of every row.
 
     Raises:
         ConfigError: naming the rows that have neither.
@@ -202,15 +203,15 @@ def true_texts(prompts: Prompts) -> list[tuple[str, str]]:
     missing = [name for name, pair in zip(prompts.ids, pairs, strict=True) if not any(pair)]
     if missing:
         raise ConfigError(
-            f"given needs true texts, and {', '.join(missing[:5])}{', ...' * (len(missing) > 5)} have none: give "
-            "transcript and continuation, or take another chain",
+            f"given needs true texts, and {', '.join(missing[:5])}{', ...' * (len(missing) > 5)} have none. Give "
+            "transcript and continuation, or choose another chain",
             key="decoding.chain",
         )
     return pairs
 
 
 def split_texts(texts: list[str], mark: str) -> tuple[list[str] | None, list[str] | None]:
-    """Transcripts and continuations of whole texts; None where no mark stands between them."""
+    """Split whole texts into transcripts and continuations; None if no mark separates them."""
     mark = mark.strip()
     if not mark:
         return None, None

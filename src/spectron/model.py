@@ -1,14 +1,13 @@
-"""Spectron: a speech encoder's prefix, a language model that writes and then speaks, a speech head, a vocoder.
+"""Spectron: the features of a prompt, a language model that writes and then speaks, a speech head, and a vocoder.
 
     positions:   [ prompt encoding (U) | sos, text (N) | eos, speech steps (K - 1) ]
     predicts:                            text, eos       speech steps (K)
 
-Source: arXiv 2305.15255, section 3. No lightning here: inference needs no trainer.
+Source: arXiv 2305.15255, section 3. This module does not import lightning: inference needs no trainer.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection
 from typing import Literal
@@ -39,55 +38,51 @@ from spectron.generation import (
     write_text,
 )
 from spectron.losses import ALIGNMENT_LOSSES, frame_level_targets, text_cross_entropy
-from spectron.vocoders.trial import require_waveform
 
 
 def text_alone(language_model: LanguageModel, texts: list[str]) -> LossTerm:
-    """Cross-entropy of a language model on texts without speech, in nats a token, the end token included.
+    """Compute the cross-entropy of a language model on texts without speech, in nats per token, end token included.
 
     Raises:
         DataError: if a text is longer than the model's positions.
     """
     inputs, targets, valid = language_model.text_sequence(texts)
-    require_positions(language_model, valid)
+    limit = language_model.max_positions
+    if limit is not None and inputs.shape[1] > limit:
+        raise DataError(
+            f"a text of {inputs.shape[1]} positions does not fit the language model's {limit}: break long lines, or "
+            "use a language model with more positions"
+        )
     positions = torch.arange(inputs.shape[1], device=inputs.device).expand_as(inputs)
     hidden, _ = language_model(language_model.embed(inputs), visibility(valid, inputs.shape[1]), positions)
     return text_cross_entropy(language_model.logits(hidden), targets, valid)
 
 
-def require_positions(language_model: LanguageModel, valid: Tensor) -> None:
-    """Refuse a batch whose valid places, (B, L), are more than the language model's positions.
-
-    Raises:
-        DataError: with both numbers.
-    """
-    limit, longest = language_model.max_positions, int(valid.sum(1).max())
-    if limit is not None and longest > limit:
-        raise DataError(
-            f"a sequence of {longest} positions (prompt, text and speech) does not fit the language model's {limit}: lower "
-            "max_seconds, raise frames_per_step, or take a language model with more positions"
-        )
-
-
 class SpectronModel(nn.Module, SpokenLanguageModel):
-    """Joins the parts; sizes and rates come from the parts themselves.
+    """A spoken language model that is made of four parts.
+
+    It checks how the parts fit together, once, in the constructor. ``spectron.conformance`` examines each part, and
+    ``spectron.context_length`` checks whether data fit the language model's positions. ``forward`` checks nothing, and
+    never waits for the device.
 
     Args:
-        encoder: Turns the prompt into features.
-        language_model: Reads the projected features and writes text.
-        head: Built with the language model's width.
-        vocoder: Built with the head's spectrogram settings; it is trained apart, and frozen here.
-        prefix_attention: Whether prompt positions see each other ``bidirectional`` (a prefix LM, as in the paper) or are ``causal``.
-        text_separator: Written between transcript and continuation; the default, a space, is the paper's "no mark". With a mark such as
-            `` | `` the two halves can be told apart in the output.
-        chain: What training puts between prompt and speech, and so what stands there when ``Decoding.chain`` is ``trained``: the
-            ``written`` transcript and continuation (the paper), ``none``, or ``filler``, tokens that say nothing; see ``generation.py``.
-        scheduled_sampling: Share of the utterances whose past frames are, in training, what the model itself makes of the true ones: they blur as
-            those that it goes on from at inference do. A second pass, without gradients (Mihaylova and Martins 2019, arXiv:1906.07651).
+        encoder: Speech encoder of the prompt.
+        language_model: Text LM that continues the encoded prompt.
+        head: Speech head; the model builds it with the LM's ``hidden_size``.
+        vocoder: Vocoder; the model builds it with the head's ``mel``.
+        prefix_attention: Whether prompt positions see each other ``bidirectional`` (a prefix LM, as in the paper) or
+            are ``causal``.
+        text_separator: Text between transcript and continuation. The default, a space, is the paper's "no mark". A mark
+            such as `` | `` separates the two halves of the output.
+        chain: Text between prompt and speech in training, and in decoding if ``Decoding.chain`` is ``trained``: the
+            ``written`` transcript and continuation (the paper), ``none``, or ``filler``, tokens without content.
+        scheduled_sampling: Fraction of the utterances that read the model's own predictions of the past frames in
+            training. Such frames are blurred, like those that it reads at inference. Costs a second pass without
+            gradients (Mihaylova and Martins 2019, arXiv:1906.07651).
 
     Raises:
-        ConfigError: if ``scheduled_sampling`` is no share, the prompt should be seen both ways by a language model that cannot look ahead, or the
-            parts do not fit each other.
+        ConfigError: if ``scheduled_sampling`` is no fraction, if bidirectional attention is requested of a language
+            model that cannot attend to later positions, or if the parts do not fit each other.
     """
 
     def __init__(
@@ -103,12 +98,13 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
     ) -> None:
         super().__init__()
         if not 0 <= scheduled_sampling <= 1:
-            raise ConfigError(f"must be from 0 to 1, got {scheduled_sampling}", key="scheduled_sampling")
+            raise ConfigError(f"a fraction from 0 to 1, not {scheduled_sampling}", key="scheduled_sampling")
         if prefix_attention == "bidirectional" and not language_model.bidirectional:
             raise ConfigError(
-                "this language model cannot attend to later positions. Set prefix_attention to causal, or take another "
-                "language model",
+                "this language model cannot attend to later positions, whatever its mask says. Set prefix_attention to "
+                "causal, or use another language model",
                 key="prefix_attention",
+                allowed=["causal"],
             )
         self.encoder = encoder
         self.language_model = language_model
@@ -117,17 +113,18 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         self.head = head(language_model.hidden_size)
         if not isinstance(getattr(self.head, "mel", None), MelConfig):
             raise ConfigError(
-                f"{type(self.head).__name__} has no `mel`. Set self.mel in its constructor, to the MelConfig of its targets",
+                f"{type(self.head).__name__} sets no `mel`. Set self.mel to the MelConfig of its targets",
                 key="head",
             )
-        self.vocoder = vocoder(self.head.mel).requires_grad_(False)  # no loss of this model reaches it
-        if getattr(self.vocoder, "mel", None) != self.head.mel:
+        self.vocoder = vocoder(self.head.mel)
+        self.vocoder.requires_grad_(False)  # no loss of this model depends on it
+        inverted = getattr(self.vocoder, "mel", "nothing (it sets no `mel`)")
+        if inverted != self.head.mel:
             raise ConfigError(
-                f"{type(self.vocoder).__name__} inverts {getattr(self.vocoder, 'mel', 'nothing (it sets no `mel`)')}, and the "
-                f"speech head gives {self.head.mel}. Set model.head.init_args.mel to the vocoder's (or set `self.mel = mel`)",
+                f"{type(self.vocoder).__name__} inverts {inverted}, but the speech head produces {self.head.mel}. "
+                "Set model.head.init_args.mel to the vocoder's (or set `self.mel = mel` in the vocoder)",
                 key="vocoder",
             )
-        require_waveform(self.vocoder)
         self.prefix_attention = prefix_attention
         self.text_separator = text_separator
         self.chain = chain
@@ -136,67 +133,66 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         self.speech_rate_hz = self.head.mel.sample_rate_hz
 
     def encode(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Prompts (B, S) to the LM's prefix (B, U, D) and (B,) valid steps."""
-        features, num_steps = self.encoder.encode_for_model(waveform, num_samples)
+        """Encode prompts (B, S) as the LM's prefix (B, U, D) with (B,) valid steps."""
+        features, num_steps = self.encoder(waveform, num_samples)
         return self.project(features), num_steps
 
     def forward(self, batch: SpeechBatch) -> TeacherForced:
-        """Predict text and speech of a batch from their true past."""
+        """Predict text and speech of a batch from the true past."""
         prefix, prefix_steps = self.encode(batch.prompt, batch.prompt_num_samples)
-        text_inputs, text_targets, text_there, text_valid = self.text_of(batch)
+        text_inputs, text_targets, text_present, text_valid = self.text_of(batch)
         with torch.no_grad():
             speech = self.head.targets(batch.continuation, batch.continuation_num_samples)
+        start = torch.full((len(speech.steps), 1), self.language_model.eos_id, device=prefix.device)
         before = torch.cat([prefix, self.language_model.embed(text_inputs)], dim=1)
         valid = torch.cat(
             [
                 ~padding_mask(prefix_steps, prefix.shape[1]),
-                text_there,
+                text_present,
                 ~padding_mask(speech.num_steps, speech.steps.shape[1]),
             ],
             dim=1,
         )
 
-        def after(past: Tensor) -> tuple[Tensor, Tensor]:
-            inputs = torch.cat([before, self.speech_inputs(past).to(before.dtype)], dim=1)
-            hidden = self.read(inputs, valid, prefix.shape[1])
+        def read_after(past: Tensor) -> tuple[Tensor, Tensor]:
+            """Return the hidden states that predict text (B, N + 1, D) and speech (B, K, D), given past steps."""
+            spoken = torch.cat([self.language_model.embed(start), self.head.embed(past[:, :-1])], dim=1)
+            hidden = self.read(torch.cat([before, spoken.to(before.dtype)], dim=1), valid, prefix.shape[1])
             return hidden[:, prefix.shape[1] : before.shape[1]], hidden[:, before.shape[1] :]
 
         past = speech.steps
         if self.training and self.scheduled_sampling > 0:
             with torch.no_grad():
-                own = self.predicted_steps(after(past)[1])
+                own = self.predicted_steps(read_after(past)[1])
                 past = torch.where(torch.rand(len(past), 1, 1, device=past.device) < self.scheduled_sampling, own, past)
-        text_hidden, speech_hidden = after(past)
+        text_hidden, speech_hidden = read_after(past)
         logits = self.language_model.logits(text_hidden)
         return TeacherForced(prefix, prefix_steps, logits, text_targets, text_valid, speech_hidden, speech)
 
     def text_of(self, batch: SpeechBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What stands between prompt and speech: inputs, targets, which places are there, which targets count; each (B, N + 1)."""
+        """Return the text between prompt and speech, each (B, N + 1).
+
+        Returns:
+            Input ids, target ids, which inputs are present, and which targets count.
+        """
         if self.chain == "filler":
-            nulls = filler_tokens(self.language_model, len(batch.ids), FILLER_TOKENS, batch.prompt.device)
-            there = torch.ones_like(nulls, dtype=torch.bool)
-            return nulls, nulls, there, ~there
+            fillers = filler_tokens(self.language_model, len(batch.ids), FILLER_TOKENS, batch.prompt.device)
+            present = torch.ones_like(fillers, dtype=torch.bool)
+            return fillers, fillers, present, ~present
         pairs = zip(batch.prompt_text, batch.continuation_text, strict=True)
         texts = [self.text_separator.join(pair) if self.chain == "written" else "" for pair in pairs]
         inputs, targets, valid = self.language_model.text_sequence(texts)
         return inputs, targets, valid, valid
 
     def predicted_steps(self, hidden: Tensor) -> Tensor:
-        """What the head makes of hidden states (B, K, D), each by itself: speech steps (B, K, F)."""
+        """Predict speech steps (B, K, F) from hidden states (B, K, D), each from its own state."""
         return self.head.step(hidden.flatten(0, 1))[0].unflatten(0, hidden.shape[:2])
 
-    def speech_inputs(self, steps: Tensor) -> Tensor:
-        """LM inputs of speech steps (B, K, F), ``eos`` and all of them but the last: (B, K, D)."""
-        start = torch.full((len(steps), 1), self.language_model.eos_id, device=steps.device)
-        return torch.cat([self.language_model.embed(start), self.head.embed(steps[:, :-1])], dim=1)
-
     def read(self, inputs: Tensor, valid: Tensor, prefix_length: int) -> Tensor:
-        """Run the LM over a whole sequence (B, L, D), the first ``prefix_length`` places being the prompt: hidden (B, L, D).
+        """Run the LM over a whole sequence (B, L, D) with valid positions (B, L), and return hidden states (B, L, D).
 
-        Raises:
-            DataError: if the sequence is longer than the LM's positions.
+        The first ``prefix_length`` positions are the prompt.
         """
-        require_positions(self.language_model, valid)
         attention_mask = visibility(valid, inputs.shape[1])
         if self.prefix_attention == "bidirectional":
             attention_mask[:, :prefix_length, :prefix_length] = visibility(
@@ -206,20 +202,13 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         return self.language_model(inputs, attention_mask, positions)[0]
 
     def losses(self, predicted: TeacherForced) -> dict[str, LossTerm]:
-        """``text`` in nats a token, and the head's own terms, ``speech`` among them."""
+        """Compute ``text`` in nats per token, and the head's losses, of which ``speech`` is the weighted total."""
         text = text_cross_entropy(predicted.text_logits, predicted.text_targets, predicted.text_valid)
-        speech = self.head.loss(predicted.speech_hidden, predicted.speech_targets)
-        if "speech" not in speech:
-            raise ConfigError(
-                f"the loss of {type(self.head).__name__} gives {', '.join(speech) or 'nothing'} and no `speech`, the weighted "
-                "sum that training minimises. Add that key",
-                key="model.head",
-            )
-        return {"text": text, **speech}
+        return {"text": text, **self.head.loss(predicted.speech_hidden, predicted.speech_targets)}
 
     @torch.no_grad()
     def speech_loss_names(self) -> set[str]:
-        """What the head's losses are called, found by asking for those of a moment of silence."""
+        """Return the names of the head's losses, read from its losses of half a second of silence."""
         silence = torch.zeros(1, self.head.mel.sample_rate_hz // 2, device=next(self.parameters()).device)
         with torch.random.fork_rng(devices=[]):
             targets = self.head.targets(silence, torch.tensor([silence.shape[1]], device=silence.device))
@@ -229,9 +218,10 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
     def alignment_losses(
         self, predicted: TeacherForced, batch: SpeechBatch, names: Collection[str]
     ) -> dict[str, LossTerm]:
-        """Cross-entropy of the language model naming, at every speech step, the token that is being said, in nats a step.
+        """Compute the losses ``names`` of ``ALIGNMENT_LOSSES``, in nats per speech step (see ``losses/alignment.py``).
 
-        Of the steps within words whose times the batch knows; one for each of ``names``, keys of ``ALIGNMENT_LOSSES``: see ``losses/alignment.py``.
+        Each is the cross-entropy of the language model's guess, at every speech step, of the token being spoken. Only
+        steps within words of known times count.
         """
         if not names:
             return {}
@@ -250,36 +240,29 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
 
     @torch.inference_mode()
     def score_speech(self, batch: SpeechBatch) -> SpeechScores:
-        """What training would make of each row alone: ``ScoresSpeech``.
-
-        Raises:
-            DataError: if a row is longer than the LM's positions.
-        """
+        """Compute the training losses of each row alone; see ``ScoresSpeech``."""
         predicted = self(batch)
-        # Row by row through the losses themselves: those of a batch are sums over its rows, in every head.
+        # One row at a time through the losses themselves: in every head, a batch's loss is a sum over its rows.
         rows = [self.losses(row_of(predicted, row)) for row in range(len(batch.ids))]
-        reads = int(
-            self.chain == "written"
-        )  # without a text there is no more than its end, the same for every candidate
+        # Without a written text there is only the end token, the same for every candidate.
+        has_text = int(self.chain == "written")
         return SpeechScores(
-            text_nats=torch.stack([row["text"].total for row in rows]) * reads,
-            text_tokens=torch.stack([row["text"].count for row in rows]) * reads,
+            text_nats=torch.stack([row["text"].total for row in rows]) * has_text,
+            text_tokens=torch.stack([row["text"].count for row in rows]) * has_text,
             speech_loss=torch.stack([row["speech"].total for row in rows]),
             speech_frames=predicted.speech_targets.num_frames,
         )
 
     @torch.inference_mode()
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
-        """Write the transcript and its continuation, and speak the latter, for every prompt of a batch.
+        """Write transcript and continuation of every prompt of a batch, and speak the continuation.
 
-        Text and length are the model's own unless ``decoding.chain`` and ``decoding.length`` say otherwise; a row's length is then that
-        of its reference to the sample, and the stop probability of such a row is not looked at.
+        The model chooses text and length unless ``decoding.chain`` and ``decoding.length`` state otherwise. A row that
+        follows its reference has exactly its number of samples, and ignores the stop probability.
 
         Raises:
             ConfigError: if ``decoding`` asks for a reference that the prompts lack.
-            DataError: if a prompt leaves no position of the LM to write or to speak in.
         """
-        self.require_fits_context(prompts)
         clock = [time.perf_counter()]
         reference = reference_samples(prompts, decoding)
         prefix, prefix_steps = self.encode(prompts.waveform, prompts.num_samples)
@@ -312,30 +295,9 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         )
 
     def writes_text(self, decoding: Decoding) -> bool:
-        """Whether a text comes between prompt and speech."""
+        """Return whether there is text between prompt and speech."""
         return self.chain_of(decoding) in ("written", "given")
 
     def chain_of(self, decoding: Decoding) -> Chain:
-        """What comes between prompt and speech: that of the training where ``decoding`` takes nothing away."""
+        """Return the text between prompt and speech; ``trained`` means the model's own ``chain``."""
         return self.chain if decoding.chain == "trained" else decoding.chain
-
-    def prompt_steps(self, seconds: float) -> int:
-        """Encoder steps of a prompt, at most."""
-        return math.ceil(seconds * self.encoder.frame_rate_hz) + 1
-
-    def require_fits_context(self, prompts: Prompts) -> None:
-        """Refuse a prompt that leaves no position of the language model, before anything so long is encoded.
-
-        Raises:
-            DataError: with the longest prompt that there is room for.
-        """
-        limit, rate_hz = self.language_model.max_positions, self.encoder.frame_rate_hz
-        if limit is None:
-            return
-        seconds = (prompts.num_samples / self.prompt_rate_hz).tolist()
-        for name, length in zip(prompts.ids, seconds, strict=True):
-            if self.prompt_steps(length) >= limit:
-                raise DataError(
-                    f"{name}: a prompt of {length:.1f} s, and this model hears less than {limit / rate_hz:.1f} s (its language model has "
-                    f"{limit} positions, and a second takes {rate_hz:g}): cut the recording"
-                )

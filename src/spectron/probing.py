@@ -1,4 +1,4 @@
-"""What the platform finds out about an encoder by letting it hear noise: width and rate of its features."""
+"""Width and frame rate of an encoder that does not state them, measured on noise."""
 
 from __future__ import annotations
 
@@ -7,88 +7,131 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spectron.errors import ConfigError
 
-PROBE_SECONDS = (1, 3)
-# The two recordings are so far apart, and each end may round by half a step.
+PROBE_SECONDS = (1, 5)
+# Each count of steps may be rounded by half a step.
 RATE_TOLERANCE_HZ = 1 / (PROBE_SECONDS[1] - PROBE_SECONDS[0])
-TRANSPOSED = "They look transposed: give (recordings, steps, width), with features.transpose(1, 2)"
+PAIR = "Return the pair features (B, U, D), num_steps (B,)"
+TRANSPOSED = "They look transposed: return (recordings, steps, width), with features.transpose(1, 2)"
 
 
 class Probed:
-    """An attribute of an encoder that need not be written down: where it is not, the encoder hears some noise and tells."""
+    """An attribute of an encoder that need not be set: the first access encodes some noise and measures it."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def __get__(self, encoder: Any, owner: type) -> Any:
-        # Reached only where the encoder has set no value of its own.
+        # Python calls this only if the encoder has not set the attribute itself.
         if encoder is None:
             return self
         try:
             width, rate = probe(encoder)
+        except ConfigError as error:
+            raise ConfigError(f"{type(encoder).__name__}: {error.message}", key="encoder") from error
         except AttributeError as error:
-            # Torch would take it for its own answer to a name that it does not know, and report this attribute as missing.
+            # nn.Module would take an AttributeError for its own and report that this attribute is missing.
             raise RuntimeError(str(error)) from error
-        encoder.require_rate(rate)
-        encoder.output_dim, encoder.frame_rate_hz = width, vars(encoder).get("frame_rate_hz", rate)
+        for name, value in (("output_dim", width), ("frame_rate_hz", rate)):
+            vars(encoder).setdefault(name, value)
         return vars(encoder)[self.name]
 
 
 @torch.no_grad()
 def probe(encoder: Any) -> tuple[int, float]:
-    """Width of an encoder's features, and features a second, found by encoding a short and a longer noise.
+    """Return the width of an encoder's features and its features per second.
 
-    The difference of the two lengths counts: what an encoder loses or adds at the ends of a recording drops out.
+    The encoder reads a short and a long recording of noise, one at a time. The rate comes from the difference of their
+    step counts, so that steps which an encoder adds or drops at the ends of a recording cancel. It is 0 for an encoder
+    that gives equally many steps for every recording.
 
     Raises:
-        ConfigError: where its lengths or its widths are no lengths or widths.
+        ConfigError: if the encoder does not return features and step counts.
     """
-    with _hearing(encoder) as (noise, num_samples):
-        features, num_steps = encoder.tried(noise, num_samples)
-        alone = encoder.tried(noise[:1, : int(num_samples[0])], num_samples[:1])[0]
-    if alone.shape[2] != features.shape[2]:
-        raise ConfigError(
-            f"forward gives features {shown(alone)} for a second and {shown(features)} for three. {TRANSPOSED}"
+    require_set_up(encoder)
+    device = next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
+    noise = 0.1 * torch.randn(
+        1, PROBE_SECONDS[1] * encoder.sample_rate_hz, generator=torch.Generator().manual_seed(0)
+    ).to(device)
+    num_samples = [seconds * encoder.sample_rate_hz for seconds in PROBE_SECONDS]
+    with in_eval(encoder):
+        (short, few), (long, many) = (
+            encode_checked(encoder, noise[:, :count], torch.tensor([count], device=device)) for count in num_samples
         )
-    short, long = PROBE_SECONDS
-    if num_steps[0] >= num_steps[1]:
+    if short.shape[2] != long.shape[2]:
         raise ConfigError(
-            f"{short} and {long} s of audio make {num_steps.tolist()} steps. Count num_steps from each row's num_samples"
+            f"forward returns features {shown(short)} for {PROBE_SECONDS[0]} s and {shown(long)} for "
+            f"{PROBE_SECONDS[1]} s. {TRANSPOSED}"
         )
-    return int(features.shape[-1]), float(num_steps[1] - num_steps[0]) / (long - short)
+    return short.shape[2], (int(many) - int(few)) / (PROBE_SECONDS[1] - PROBE_SECONDS[0])
 
 
-@torch.no_grad()
-def counted_rate(encoder: Any) -> float:
-    """Features a second of a short and a longer noise, each alone: 0 where every recording makes as many."""
-    with _hearing(encoder) as (noise, num_samples):
-        steps = [
-            int(encoder.tried(row[None, :samples], num_samples[i : i + 1])[1])
-            for i, (row, samples) in enumerate(zip(noise, num_samples.tolist(), strict=True))
-        ]
-    return (steps[1] - steps[0]) / (PROBE_SECONDS[1] - PROBE_SECONDS[0])
+def require_set_up(encoder: Any) -> None:
+    """Refuse an encoder whose constructor is incomplete.
+
+    Raises:
+        ConfigError: stating what is missing.
+    """
+    if "_modules" not in vars(encoder):
+        raise ConfigError("its constructor does not call super().__init__(). Call it first")
+    rate = getattr(encoder, "sample_rate_hz", None)
+    if not isinstance(rate, int) or rate <= 0:
+        said = "sets no sample_rate_hz" if rate is None else f"sets sample_rate_hz to {rate!r}"
+        raise ConfigError(
+            f"it {said}. Set self.sample_rate_hz in its constructor to the rate of its input waveform, such as 16000"
+        )
+
+
+def encode_checked(encoder: Any, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Encode (B, S) audio with (B,) valid samples, and check types and shapes of the result.
+
+    Raises:
+        ConfigError: stating what the encoder returns instead.
+    """
+    result = encoder(waveform, num_samples)
+    if not (isinstance(result, tuple) and len(result) == 2 and all(isinstance(tensor, Tensor) for tensor in result)):
+        raise ConfigError(f"forward returns {shown(result)}. {PAIR}")
+    features, num_steps = result
+    if features.ndim != 3 or len(features) != len(waveform) or not features.is_floating_point():
+        raise ConfigError(f"forward returns features {shown(features)} for {len(waveform)} recordings. {PAIR}")
+    if num_steps.shape != num_samples.shape or num_steps.dtype != torch.long:
+        raise ConfigError(f"forward returns num_steps {shown(num_steps)}. Count whole steps: (B,) of torch.long")
+    if num_steps.device != features.device:
+        raise ConfigError(
+            f"forward returns features on {features.device} and num_steps on {num_steps.device}. "
+            "Derive num_steps from num_samples"
+        )
+    counts, width = num_steps.tolist(), features.shape[2]
+    out_of_range = max(counts) > features.shape[1] or min(counts) < 0
+    stated = vars(encoder).get("output_dim", width)
+    if (out_of_range or stated != width) and max(counts) == width:
+        raise ConfigError(f"forward returns features {shown(features)} and {counts} steps. {TRANSPOSED}")
+    if out_of_range:
+        raise ConfigError(
+            f"forward returns {counts} valid steps of {features.shape[1]}. Count the steps that it makes of num_samples"
+        )
+    if stated != width:
+        raise ConfigError(f"output_dim is {stated}, but its features are {width} wide. Remove output_dim")
+    return features, num_steps
 
 
 @contextmanager
-def _hearing(encoder: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Noise (2, S) with (2,) samples of ``PROBE_SECONDS``, for an encoder in eval mode."""
-    encoder.require_set_up()
-    device = next((parameter.device for parameter in encoder.parameters()), torch.device("cpu"))
-    num_samples = torch.tensor([seconds * encoder.sample_rate_hz for seconds in PROBE_SECONDS], device=device)
-    noise = 0.1 * torch.randn(2, int(num_samples.max()), generator=torch.Generator().manual_seed(0)).to(device)
-    was_training = encoder.training
-    encoder.eval()
+def in_eval(part: nn.Module) -> Iterator[None]:
+    """Put a part into eval mode for a while; each of its modules then gets its own mode back."""
+    modes = {module: module.training for module in part.modules()}
+    part.eval()
     try:
-        yield noise, num_samples
+        yield
     finally:
-        encoder.train(was_training)
+        for module, training in modes.items():
+            module.training = training
 
 
 def shown(value: object) -> str:
-    """A value by type and shape."""
+    """Describe a value by type and shape."""
     if isinstance(value, Tensor):
         return f"a tensor ({', '.join(map(str, value.shape))}) of {value.dtype}"
     return f"({', '.join(map(shown, value))})" if isinstance(value, tuple) else f"a {type(value).__name__}"

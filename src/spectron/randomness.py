@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -12,6 +14,13 @@ def seed_of(*parts: object) -> int:
     """A 63-bit seed from any printable parts: the same on every machine, run and process."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, numpy and torch (all devices), as Lightning's function of this name does."""
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 class RowRandom:

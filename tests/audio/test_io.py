@@ -12,7 +12,7 @@ from spectron.audio.resampling import resample
 from spectron.errors import DataError
 
 
-def test_stereo_is_mixed_down(tmp_path):
+def test_read_audio_averages_stereo(tmp_path):
     left, right = np.linspace(-0.5, 0.5, 100), np.full(100, 0.25)
     soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 8000, subtype="FLOAT")
     waveform, rate = read_audio(tmp_path / "a.wav")
@@ -22,7 +22,7 @@ def test_stereo_is_mixed_down(tmp_path):
     assert torch.equal(stretch, waveform[10:15])
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_write_wav_read_audio_round_trip(tmp_path):
     waveform = torch.tensor([0.0, 0.5, -0.5, 1.5, -1.5])
     write_wav(tmp_path / "new" / "a.wav", waveform, 16000)
     back, rate = read_audio(tmp_path / "new" / "a.wav")
@@ -38,7 +38,7 @@ def test_what_is_written_is_read(tmp_path):
         (b"RIFF, but then nothing of the kind", "cannot read"),
     ],
 )
-def test_bad_files_are_named(tmp_path, content, message):
+def test_read_audio_refuses_bad_file(tmp_path, content, message):
     file = tmp_path / "a.wav"
     if content is not None:
         file.write_bytes(content)
@@ -47,10 +47,10 @@ def test_bad_files_are_named(tmp_path, content, message):
     assert str(file) in str(error.value)
 
 
-def test_empty_short_and_not_finite_files_are_refused(tmp_path):
+def test_read_audio_refuses_empty_short_and_nan(tmp_path):
     for name, samples, wanted, message in (
-        ("empty", [], -1, "holds no sample: it is empty or cut short"),
-        ("short", [0.1, 0.2], 3, "holds 2 samples where 3"),
+        ("empty", [], -1, "contains no samples: it is empty or truncated"),
+        ("short", [0.1, 0.2], 3, "contains 2 instead of 3 samples"),
         ("nan", [0.1, math.nan], -1, "not finite"),
     ):
         soundfile.write(tmp_path / f"{name}.wav", np.array(samples), 16000, subtype="FLOAT")
@@ -58,13 +58,13 @@ def test_empty_short_and_not_finite_files_are_refused(tmp_path):
             read_audio(tmp_path / f"{name}.wav", num_samples=wanted)
 
 
-def test_a_recording_that_is_cut_short_is_told_by_its_header(tmp_path):
-    """Of a WAV libsndfile reads what is there without a word; one written as a stream has no length in its header to be held against."""
+def test_read_audio_refuses_truncated_file(tmp_path):
+    """A truncated WAV is no error for libsndfile; the header of a streamed WAV states no length."""
     whole, cut = tmp_path / "whole.wav", tmp_path / "cut.wav"
     write_wav(whole, 0.1 * torch.sin(torch.arange(32000) * 0.1), 16000)
     content = whole.read_bytes()
     cut.write_bytes(content[: 44 + 32000])
-    with pytest.raises(DataError, match=r"cut\.wav is cut short: its header tells of 2\.00 s, and it holds 1\.00 s"):
+    with pytest.raises(DataError, match=r"cut\.wav is truncated: its header states 2\.00 s, but it contains 1\.00 s"):
         read_audio(cut)
     assert len(read_audio(cut, start=100, num_samples=15000)[0]) == 15000, "a stretch that is there"
     place = content.index(b"data") + 4
@@ -72,14 +72,14 @@ def test_a_recording_that_is_cut_short_is_told_by_its_header(tmp_path):
     assert len(read_audio(cut)[0]) == 32000
 
 
-def test_unwritable_places_are_named(tmp_path):
+def test_write_wav_refuses_unwritable_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file/a\.wav"):
         write_wav(tmp_path / "file" / "a.wav", torch.zeros(3), 16000)
 
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), [(22050, 16000), (16000, 24000), (8000, 16000)])
-def test_a_tone_keeps_its_pitch_and_phase(from_hz, to_hz):
+def test_resample_keeps_pitch_and_phase(from_hz, to_hz):
     def tone(rate):
         return torch.sin(2 * torch.pi * 440 * torch.arange(rate) / rate)
 
@@ -89,7 +89,7 @@ def test_a_tone_keeps_its_pitch_and_phase(from_hz, to_hz):
     assert (resampled[middle] - tone(to_hz)[middle]).abs().max() < 2e-3
 
 
-def test_equal_rates_and_empty_audio_pass_through():
+def test_resample_equal_rates_unchanged():
     waveform = torch.randn(7)
     assert resample(waveform, 16000, 16000) is waveform
     assert len(resample(torch.zeros(0), 8000, 16000)) == 0

@@ -1,4 +1,4 @@
-"""Every check of an encoder fails for the encoder that breaks its rule, and for no other rule's sake."""
+"""Checks of encoders: each fails for the encoder that breaks its rule."""
 
 import re
 
@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from spectron.conformance import examine
+from spectron.conformance import examine, malformed
 from spectron.contracts import SpeechEncoder
+from spectron.errors import ConfigError
 
 
 class Sound(SpeechEncoder):
-    """40 ms of waveform through one layer; keeps every rule."""
+    """Encoder that obeys every rule: 40 ms of waveform through one layer."""
 
     def __init__(self):
         super().__init__()
@@ -75,7 +76,7 @@ class NotANumber(Sound):
 
 
 class OneLength(Sound):
-    """Every row is as long as the longest."""
+    """Counts as many steps for every row as for the longest."""
 
     def forward(self, waveform, num_samples):
         features, num_steps = super().forward(waveform, num_samples)
@@ -83,7 +84,7 @@ class OneLength(Sound):
 
 
 class ForgetsLengths(Sound):
-    """The same, of an encoder that says its own rate."""
+    """Counts as many steps for every row as for the longest, and states its rate."""
 
     def __init__(self):
         super().__init__()
@@ -95,7 +96,7 @@ class ForgetsLengths(Sound):
 
 
 class WrongRate(Sound):
-    """States rate and width, so that nothing has to be found out."""
+    """States width and a wrong rate, so that nothing is measured."""
 
     def __init__(self):
         super().__init__()
@@ -115,7 +116,7 @@ class Transposed(Sound):
 
 
 class TransposedWide(Transposed):
-    """More features than steps, so that no length is too long."""
+    """Transposed, with more features than steps, so that no length is too long."""
 
     def __init__(self):
         super().__init__()
@@ -175,19 +176,19 @@ class Unregistered(Sound):
         return self.hidden_layers[0](features), num_steps
 
 
-def verdicts(kind):
+def results(kind):
     seeds = iter((1, 2))
 
     def build():
         torch.manual_seed(next(seeds))
         return kind()
 
-    return {verdict.name: verdict for verdict in examine(build(), build, seconds=0.2)}
+    return {result.name: result for result in examine(build(), build, seconds=0.2)}
 
 
-def test_a_sound_encoder_passes_and_says_what_was_measured():
-    found = verdicts(Sound)
-    assert [verdict.passed for verdict in found.values()] == [True] * 9
+def test_sound_encoder_passes_and_reports_measurements():
+    found = results(Sound)
+    assert [result.passed for result in found.values()] == [True] * 9
     assert found["shapes"].detail == "3 x 16000 samples -> 3 x 25 x 8, 16000 Hz -> 25 features/s of 8"
     assert found["lengths"].detail.endswith("25 (25.0), 17 (16.7), 5 (5.0)")
     assert found["short audio"].detail == "steps of 0, 1 and 80 samples: [0, 1, 1]"
@@ -198,32 +199,32 @@ def test_a_sound_encoder_passes_and_says_what_was_measured():
 @pytest.mark.parametrize(
     ("kind", "check", "seen"),
     [
-        (Single, "shapes", r"gives a tensor \(3, 25, 8\) of torch.float32. Return the pair"),
-        (Flat, "shapes", r"gives features a tensor \(75, 8\).*Return the pair"),
+        (Single, "shapes", r"returns a tensor \(3, 25, 8\) of torch.float32. Return the pair"),
+        (Flat, "shapes", r"returns features a tensor \(75, 8\).*Return the pair"),
         (FloatLengths, "shapes", r"num_steps a tensor \(3\) of torch.float32. Count whole steps"),
         (TooLong, "shapes", r"\[28, 20, 8\] valid steps of 25"),
-        (WrongWidth, "shapes", "output_dim is 9, and its features are 8 wide"),
+        (WrongWidth, "shapes", "output_dim is 9, but its features are 8 wide"),
         (
             WrongRate,
             "shapes",
-            r"WrongRate sets frame_rate_hz to 50, and its steps come at 25 a second\. Remove the attribute",
+            r"WrongRate sets frame_rate_hz to 50, but returns 25 steps per second\. Remove the attribute",
         ),
         (
             WrongRateAlone,
             "shapes",
-            r"WrongRateAlone sets frame_rate_hz to 50, and its steps come at 25 a second\. Remove the attribute",
+            r"WrongRateAlone sets frame_rate_hz to 50, but returns 25 steps per second\. Remove the attribute",
         ),
-        (Transposed, "shapes", r"a tensor \(3, 8, 25\).*look transposed: give \(recordings, steps, width\)"),
+        (Transposed, "shapes", r"a tensor \(3, 8, 25\).*look transposed: return \(recordings, steps, width\)"),
         (
             TransposedWide,
             "shapes",
-            r"\(1, 200, 25\) of torch.float32 for a second and a tensor \(2, 200, 75\).*look transposed",
+            r"\(1, 200, 25\) of torch.float32 for 1 s and a tensor \(1, 200, 125\).*look transposed",
         ),
         (TransposedAndStated, "shapes", r"a tensor \(3, 200, 25\).*look transposed"),
         (NoRate, "shapes", "sets no sample_rate_hz. Set self.sample_rate_hz"),
         (NotSetUp, "set up", r"does not call super\(\)\.__init__\(\)"),
         (NotANumber, "shapes", "NaN or infinite"),
-        (OneLength, "shapes", r"1 and 3 s of audio make \[75, 75\] steps. Count num_steps"),
+        (OneLength, "lengths", r"25 \(25\.0\), 25 \(16\.7\), 25 \(5\.0\)\. Count num_steps"),
         (ForgetsLengths, "lengths", r"25 \(25\.0\), 25 \(16\.7\), 25 \(5\.0\)\. Count num_steps"),
         (LeaksPadding, "padding", r"mask the waveform.*differ by up to"),
         (MixesRows, "batch against single", "row 0 has other features in a batch"),
@@ -239,25 +240,25 @@ def test_a_sound_encoder_passes_and_says_what_was_measured():
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_an_encoder_that_breaks_a_rule_fails_its_check(kind, check, seen):
-    found = verdicts(kind)
+def test_broken_encoder_fails_the_check_of_its_rule(kind, check, seen):
+    found = results(kind)
     assert found[check].passed is False
     assert re.search(seen, found[check].detail), found[check].detail
 
 
-def test_where_shapes_are_wrong_nothing_else_is_tried():
-    found = verdicts(Single)
+def test_wrong_shapes_skip_all_other_checks():
+    found = results(Single)
     assert found.pop("shapes").passed is False
-    assert {verdict.passed for verdict in found.values()} == {None}
+    assert {result.passed for result in found.values()} == {None}
 
 
-def test_a_frozen_encoder_is_told():
+def test_frozen_encoder_is_reported():
     encoder = Sound().requires_grad_(False)
-    found = {verdict.name: verdict for verdict in examine(encoder, Sound, seconds=0.2)}
+    found = {result.name: result for result in examine(encoder, Sound, seconds=0.2)}
     assert found["gradient or frozen"].detail == "frozen: 5,128 parameters"
 
 
-def test_types_of_half_precision_are_held_to_their_own_rounding():
+def test_half_precision_gets_larger_tolerance():
     class Half(Sound):
         def __init__(self):
             super().__init__()
@@ -266,16 +267,43 @@ def test_types_of_half_precision_are_held_to_their_own_rounding():
         def forward(self, waveform, num_samples):
             return super().forward(waveform.bfloat16(), num_samples)
 
-    assert all(verdict.passed for verdict in verdicts(Half).values())
+    assert all(result.passed for result in results(Half).values())
 
 
-def test_a_last_step_that_is_not_counted_is_asked_about():
+def test_uncounted_last_step_is_questioned():
     class LeavesOneOut(Sound):
         def forward(self, waveform, num_samples):
             features, num_steps = super().forward(waveform, num_samples)
             return features, (num_steps - 1).clamp(min=0)
 
-    assert verdicts(LeavesOneOut)["lengths"].detail.endswith(
-        "; 25 steps are made of the longest, and 1 of them not counted: is that meant?"
+    assert results(LeavesOneOut)["lengths"].detail.endswith(
+        "; the longest row has 25 steps, of which 1 are not counted: is that intended?"
     )
-    assert "is that meant" not in verdicts(Sound)["lengths"].detail
+    assert "is that intended" not in results(Sound)["lengths"].detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [(Single, "Return the pair"), (WrongWidth, "output_dim is 9"), (ForgetsLengths, "Count num_steps"), (Sound, None)],
+)
+def test_new_encoder_is_examined_for_shapes_and_lengths(kind, seen):
+    """Modes and random generators are left as they were."""
+    encoder, state = kind().train(), torch.get_rng_state()
+    encoder.layer.eval()
+    found = malformed(encoder)
+    assert found is None if seen is None else seen in found
+    assert (encoder.training, encoder.layer.training) == (True, False)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("kind", "seen"), [(Single, "Return the pair"), (NoRate, "sets no sample_rate_hz")])
+def test_width_of_broken_encoder_is_refused(kind, seen):
+    with pytest.raises(ConfigError, match=seen) as raised:
+        _ = kind().output_dim
+    assert raised.value.key == "encoder"
+
+
+def test_stated_attributes_survive_measuring():
+    encoder = WrongRateAlone()
+    assert (encoder.output_dim, encoder.frame_rate_hz) == (8, 50.0)
+    assert Sound().frame_rate_hz == 25.0

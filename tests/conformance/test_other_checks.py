@@ -1,4 +1,4 @@
-"""Checks of language models, heads and vocoders fail for the part that breaks their rule."""
+"""Checks of language models, heads and vocoders: each fails for the part that breaks its rule."""
 
 import re
 
@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spectron.audio.mel import MelConfig
 from spectron.batch import LossTerm
-from spectron.conformance import examine
+from spectron.conformance import examine, malformed
 from spectron.contracts import LanguageModel, Vocoder
 from spectron.heads import MelRegressionHead
 
@@ -17,7 +17,7 @@ MEL = MelConfig(n_mels=20)
 
 
 class Characters(LanguageModel):
-    """One layer of attention over bytes that computes all the past anew; keeps every rule."""
+    """Language model that obeys every rule: one layer of attention over bytes; it computes the past again."""
 
     def __init__(self, width=16):
         super().__init__()
@@ -45,7 +45,7 @@ class Characters(LanguageModel):
         return hidden @ self.table.weight.T
 
 
-class Deaf(Characters):
+class LooksAtItself(Characters):
     def forward(self, embeddings, attention_mask, positions, cache=None):
         hidden, past = super().forward(embeddings, attention_mask, positions, cache)
         return hidden.new_zeros(hidden.shape[1], hidden.shape[1]).fill_diagonal_(1) @ embeddings + 0 * hidden, past
@@ -122,6 +122,11 @@ class Rough(MelRegressionHead):
         return mel.round(), num_frames
 
 
+class NoTotal(MelRegressionHead):
+    def loss(self, hidden, targets):
+        return {name: term for name, term in super().loss(hidden, targets).items() if name != "speech"}
+
+
 class FewSteps(MelRegressionHead):
     def targets(self, waveform, num_samples):
         targets = super().targets(waveform, num_samples)
@@ -130,7 +135,7 @@ class FewSteps(MelRegressionHead):
 
 
 class Upsampler(Vocoder):
-    """Each frame's mean, held for a hop; keeps every rule."""
+    """Vocoder that obeys every rule: each frame's mean, held for a hop."""
 
     def __init__(self, mel):
         super().__init__()
@@ -176,6 +181,29 @@ class HalfAsLong(Upsampler):
         return audio[:, ::2], num_samples // 2
 
 
+class LosesTheEnd(Upsampler):
+    def forward(self, mel, num_frames):
+        audio, num_samples = super().forward(mel, num_frames)
+        return audio[:, :-1], num_samples
+
+
+class FractionOfSamples(Upsampler):
+    def forward(self, mel, num_frames):
+        audio, num_samples = super().forward(mel, num_frames)
+        return audio, num_samples * 0.5
+
+
+class WaveformAlone(Upsampler):
+    def forward(self, mel, num_frames):
+        return super().forward(mel, num_frames)[0]
+
+
+class DropsLessThanTwoHops(Upsampler):
+    def forward(self, mel, num_frames):
+        audio, num_samples = super().forward(mel, num_frames)
+        return audio[:, :-399], num_samples - 399
+
+
 class Stereo(Upsampler):
     def forward(self, mel, num_frames):
         audio, num_samples = super().forward(mel, num_frames)
@@ -189,14 +217,14 @@ BUILD = {
 }
 
 
-def verdicts(kind):
+def results(kind):
     build = next(build for contract, build in BUILD.items() if issubclass(kind, contract))
-    return {verdict.name: verdict for verdict in examine(build(kind), lambda: build(kind), seconds=0.2)}
+    return {result.name: result for result in examine(build(kind), lambda: build(kind), seconds=0.2)}
 
 
 @pytest.mark.parametrize("kind", [Characters, MelRegressionHead, Upsampler])
-def test_a_sound_part_passes(kind):
-    failed = {name: verdict.detail for name, verdict in verdicts(kind).items() if verdict.passed is False}
+def test_sound_part_passes(kind):
+    failed = {name: result.detail for name, result in results(kind).items() if result.passed is False}
     assert not failed
 
 
@@ -206,40 +234,62 @@ def test_a_sound_part_passes(kind):
         (Upper, "text", r"'paris', ''\] become \['THE COW"),
         (Marked, "text", "an empty text has 1 tokens"),
         (Beyond, "text", "token 300 is outside the 258 logits"),
-        (Narrow, "shapes", r"hidden_size is 8, and embed gives \(3, 16, 16\)"),
+        (Narrow, "shapes", r"hidden_size is 8, but embed returns \(3, 16, 16\)"),
         (SeesAll, "padding", "obey `attention_mask`"),
-        (SeesAll, "both ways", "a place looks at a later one"),
-        (Deaf, "both ways", "is not looked at"),
+        (SeesAll, "bidirectional", "a position attends to a later one"),
+        (LooksAtItself, "bidirectional", "no position attends to a later one that is visible"),
         (NoPositions, "batch against single", "obey `attention_mask` and `positions`"),
-        (Forgetful, "cache", "place by place"),
+        (Forgetful, "cache", "position by position"),
         (
             FewSteps,
             "shapes",
-            r"\[80, 54, 16\] frames at 3 a step are \[27, 18, 6\] steps, and targets say \[26, 18, 5\]",
+            r"\[80, 54, 16\] frames at 3 per step are \[27, 18, 6\] steps, but num_steps .* is \[26, 18, 5\]",
         ),
-        (Rough, "spectrogram", "another spectrogram comes back"),
+        (Rough, "spectrogram", "spectrogram returns another spectrogram"),
         (PaddedLoss, "padding", "noise at padded steps changes the loss"),
-        (MeanLoss, "batch against single", "give sums and counts"),
+        (NoTotal, "shapes", "loss returns .*stop and no `speech`"),
+        (MeanLoss, "batch against single", "return sums and counts"),
         (BatchRandom, "random rows", "draw from `random`"),
         (Stereo, "shapes", r"not \(B, S\)"),
+        (LosesTheEnd, "shapes", "16000 valid samples of 15999: return mel.hop_samples samples"),
+        (FractionOfSamples, "shapes", r"num_samples is \(3,\) of torch.float32, not \(B,\) integers"),
+        (WaveformAlone, "shapes", r"forward returns a tensor .* Return the pair waveform \(B, S\), num_samples"),
         (FromTheLongest, "lengths", r"16000 \(16000\), 16000 \(10673\)"),
         (
             HalfAsLong,
             "lengths",
-            r"8000 \(16000\).*: give mel.hop_samples samples for each valid frame.* \(mel.hop_samples is 200\)",
+            r"8000 \(16000\).*: return mel.hop_samples samples for each valid frame.*is 200\), or set the speech head",
         ),
         (NoMel, "shapes", r"it sets no `mel`: set self\.mel = mel in its constructor"),
-        (Smeared, "padding", "noise in padded frames changes valid samples: mask frames behind num_frames"),
-        (ByTheBatch, "batch against single", "sounds otherwise"),
+        (Smeared, "padding", "noise in padded frames changes valid samples: mask frames beyond num_frames"),
+        (ByTheBatch, "batch against single", "has another waveform in a batch"),
         (NeedsTwo, "short speech", "line .*: RuntimeError: kernel is larger"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_a_part_that_breaks_a_rule_fails_its_check(kind, check, seen):
-    found = verdicts(kind)[check]
+def test_broken_part_fails_the_check_of_its_rule(kind, check, seen):
+    found = results(kind)[check]
     assert found.passed is False
     assert re.search(seen, found.detail), found.detail
 
 
-def test_a_vocoder_without_parameters_needs_no_gradient():
-    assert "gradient or frozen" not in verdicts(Upsampler)
+def test_vocoder_without_parameters_skips_gradient_check():
+    assert "gradient or frozen" not in results(Upsampler)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [
+        (Upsampler, None),
+        (DropsLessThanTwoHops, None),
+        (HalfAsLong, "mel.hop_samples is 200"),
+        (LosesTheEnd, "16000 valid samples of 15999"),
+        (WaveformAlone, "Return the pair"),
+        (NoTotal, "no `speech`"),
+        (Narrow, "hidden_size is 8"),
+    ],
+)
+def test_new_part_is_examined_for_shapes_and_lengths(kind, seen):
+    build = next(build for contract, build in BUILD.items() if issubclass(kind, contract))
+    found = malformed(build(kind))
+    assert found is None if seen is None else seen in found

@@ -15,7 +15,10 @@ from spectron.datamodules.synthetic.corpus_plan import CorpusSettings
 
 @pytest.fixture
 def speech(tmp_path):
-    """Returns a function that writes utterances of given seconds as a manifest: a word every half second, split train but the first."""
+    """Return a function that writes a manifest of utterances of given seconds.
+
+    There is a word every half second. All but the first utterance are in the split train.
+    """
 
     def write(seconds, rate=16000, **fields):
         rng = np.random.default_rng(0)
@@ -91,7 +94,7 @@ class StopAt(Callback):
 
 @pytest.fixture
 def run(tmp_path):
-    """Returns a function that trains to a step, from a step's checkpoint on, leaves a checkpoint there and gives the batches seen."""
+    """Return a function that trains from the checkpoint of a step to another step, and returns the batches."""
 
     def run(data, steps, resumed=None):
         recorder = Recorder()

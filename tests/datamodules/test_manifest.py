@@ -1,4 +1,4 @@
-"""Manifests, good and bad."""
+"""Manifests, valid and invalid."""
 
 import json
 
@@ -14,7 +14,7 @@ def edit(manifest, line, change):
     manifest.write_text("\n".join(lines) + "\n")
 
 
-def test_a_line_becomes_a_cut(speech):
+def test_manifest_line_becomes_cut(speech):
     manifest = speech([1.5, 2.0], gender="F")
     cut = read_manifest(manifest)[1]
     assert (cut.id, cut.duration, cut.supervisions[0].speaker, cut.supervisions[0].gender) == ("u1", 2.0, "s1", "F")
@@ -43,23 +43,23 @@ def test_a_line_becomes_a_cut(speech):
             lambda line: json.dumps(line | {"duration": "2.0"}),
             "has '2.0' as 'duration', which should be a number of seconds",
         ),
-        (lambda line: json.dumps(line | {"duration": 9.0}), "lasts 9.0 s, but it holds 2.00 s"),
+        (lambda line: json.dumps(line | {"duration": 9.0}), r"states 9\.0 s for .*, but the file has 2\.00 s"),
     ],
 )
-def test_bad_lines_are_named(speech, change, message):
+def test_invalid_line_refused_with_place(speech, change, message):
     manifest = speech([1.5, 2.0, 2.0])
     edit(manifest, 1, change)
     with pytest.raises(DataError, match=message):
         read_manifest(manifest)
 
 
-def test_a_text_may_hold_what_ends_lines_elsewhere(speech):
+def test_text_with_line_separator_kept(speech):
     manifest = speech([1.5, 2.0])
     edit(manifest, 1, lambda line: json.dumps(line | {"text": "one\u2028two"}, ensure_ascii=False))
     assert read_manifest(manifest)[1].supervisions[0].text == "one two"
 
 
-def test_broken_and_missing_files(speech, tmp_path):
+def test_broken_and_missing_files_refused(speech, tmp_path):
     manifest = speech([1.5, 2.0])
     (tmp_path / "u1.flac").write_bytes(b"no audio")
     with pytest.raises(DataError, match=r"jsonl:2 names .*u1\.flac, which is no readable audio"):
@@ -74,13 +74,13 @@ def test_broken_and_missing_files(speech, tmp_path):
             read(tmp_path / "none.jsonl")
 
 
-def test_nothing_left_says_why(speech):
+def test_choose_without_usable_utterance_explains(speech):
     cuts = read_manifest(speech([1.0, 2.0, 3.0]))
     kept, dropped = choose(cuts, "train", lambda cut: "too long" if cut.duration > 2.5 else None, "m")
     assert [cut.id for cut in kept] == ["u1"]
     assert dropped == {"too long": 1}
     with pytest.raises(
-        DataError, match=r"no utterance of split 'train' in m is left \(2 bad\). It holds: dev 1, train 2"
+        DataError, match=r"no utterance of split 'train' in m is usable \(2 bad\). It contains: dev 1, train 2"
     ):
         choose(cuts, "train", lambda cut: "bad", "m")
     with pytest.raises(DataError, match="none of its lines has this split"):

@@ -1,4 +1,4 @@
-"""Batches of text alone in a stream of speech: where they stand, what they leave as it was, how a resumed run goes on."""
+"""Text-only batches in a stream of speech: their places, unchanged speech, and resuming."""
 
 from itertools import islice
 
@@ -34,7 +34,7 @@ def is_text(batch):
 @pytest.mark.parametrize(
     ("ratio", "every"), [(0.25, (8, 2)), (0.1, (20, 2)), (0.3, (10, 3)), (1 / 3, (9, 3)), (0.9, (10, 9))]
 )
-def test_any_stretch_holds_its_share(ratio, every, speech, text):
+def test_text_ratio_exact_in_any_section(ratio, every, speech, text):
     module = data(speech(SECONDS), TextMix(**text, ratio=ratio))
     module.setup("fit")
     places = [module.interleaved.at(place) is not None for place in range(200)]
@@ -43,7 +43,7 @@ def test_any_stretch_holds_its_share(ratio, every, speech, text):
     assert {sum(places[start : start + length]) for start in range(200 - length)} == {texts}
 
 
-def test_speech_is_what_it_is_without_text_and_lines_come_once_a_pass(speech, text, run):
+def test_mixed_text_does_not_change_speech(speech, text, run):
     manifest = speech(SECONDS)
     plain = run(data(manifest), 12)
     mixed = run(data(manifest, TextMix(**text, ratio=0.4)), 20)
@@ -57,7 +57,7 @@ def test_speech_is_what_it_is_without_text_and_lines_come_once_a_pass(speech, te
     assert texts[:4] != texts[4:]
 
 
-def test_a_resumed_run_goes_on_with_the_mixture(speech, text, tmp_path, run):
+def test_resumed_run_continues_mixed_text(speech, text, tmp_path, run):
     manifest, mix = speech(SECONDS), TextMix(**text, ratio=0.4)
     whole = run(data(manifest, mix), 25)
     seen = run(data(manifest, mix), 8)
@@ -70,7 +70,7 @@ def test_a_resumed_run_goes_on_with_the_mixture(speech, text, tmp_path, run):
 
 
 @pytest.mark.parametrize("change", [{"ratio": 0.5}, {"batch_size": 3}, {"lower_case": False}, None])
-def test_another_mixture_is_refused_on_resume(change, speech, text, run):
+def test_resume_with_other_mixture_refused(change, speech, text, run):
     manifest = speech(SECONDS)
     run(data(manifest, TextMix(**text)), 3)
     other = None if change is None else TextMix(**{**text, **change})
@@ -78,7 +78,7 @@ def test_another_mixture_is_refused_on_resume(change, speech, text, run):
         run(data(manifest, other), 5, 3)
 
 
-def test_ranks_share_the_places():
+def test_ranks_take_text_places_in_turn():
     text = Interleaved(LineBatches(["a", "b", "c"], 1, 0), 0.4)
     alone = list(islice(EndlessSampler(lambda n: iter("xyz"), text=text), 12))
     ranks = [
@@ -87,7 +87,7 @@ def test_ranks_share_the_places():
     assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == alone
 
 
-def test_validation_has_a_loader_of_text_and_the_files_are_fingerprinted(speech, text):
+def test_text_validation_loader_and_fingerprints(speech, text):
     module = data(speech(SECONDS), TextMix(**text))
     module.rates = SampleRates(16000, 16000)
     module.setup("validate")
@@ -112,7 +112,7 @@ class Silent(Counting):
         return iter(["", "  "])
 
 
-def test_lines_of_ones_own(speech):
+def test_custom_line_source(speech):
     module = data(speech(SECONDS), TextMix(source=Counting()))
     module.setup("fit")
     assert module.train_lines == ["1 sheep", "2 sheep", "3 sheep"]
@@ -129,6 +129,6 @@ def test_lines_of_ones_own(speech):
         ({"files": "a", "batch_size": 0}, "got 0"),
     ],
 )
-def test_a_mixture_with_a_mistake(wrong, message):
+def test_invalid_text_mix_refused(wrong, message):
     with pytest.raises(ConfigError, match=message):
         TextMix(**wrong)

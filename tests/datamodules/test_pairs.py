@@ -1,4 +1,4 @@
-"""Pairs of a right and a wrong recording: the layouts that they are published in, and their batches."""
+"""Pairs of a right and a wrong recording: published layouts and batches."""
 
 import json
 
@@ -123,7 +123,7 @@ def test_sblimp(tmp_path):
         ("id,filename,voice,frequency,correct\n1,here,A,often,1\n", "gold.csv:2 has 'often' as 'frequency'"),
     ],
 )
-def test_a_broken_table_is_told(tmp_path, table, error):
+def test_broken_gold_table_refused(tmp_path, table, error):
     (tmp_path / "gold.csv").write_text(table)
     sound(tmp_path / "here.wav", 0.5)
     with pytest.raises(DataError, match=error):
@@ -155,17 +155,17 @@ def test_salmon(salmon, tmp_path):
     assert [line["context_seconds"] for line in lines.values()] == [0.0, 0.5, 0.0, 0.0]
 
 
-def test_recordings_that_nothing_tells_apart_are_left_out(salmon, tmp_path):
+def test_indistinguishable_pair_left_out(salmon, tmp_path):
     sound(salmon / "bg_alignment" / "sample_0_1.wav", 3.0, 50)
     prepared = prepare_pairs(salmon, tmp_path / "pairs.jsonl")
     assert prepared.skipped == {
-        "bg_alignment-0": "one recording is the beginning of the other: nothing is left to tell them apart"
+        "bg_alignment-0": "one recording is the beginning of the other, so there is no difference to score"
     }
-    with pytest.raises(DataError, match="holds no pairs: no gold"):
+    with pytest.raises(DataError, match="contains no pairs: no gold"):
         prepare_pairs(tmp_path / "nowhere", tmp_path / "pairs.jsonl")
 
 
-def test_batches_of_right_and_wrong_recordings(salmon, tmp_path):
+def test_pair_batches_of_both_sides(salmon, tmp_path):
     manifest = tmp_path / "pairs.jsonl"
     prepare_pairs(salmon, manifest)
     data = PairsDataModule(str(manifest), batch_size=2)
@@ -190,7 +190,7 @@ def test_batches_of_right_and_wrong_recordings(salmon, tmp_path):
     assert chosen.item_ids() == ["bg_alignment-0"]
 
 
-def test_a_pair_that_breaks_is_left_out_of_both_sides(salmon, tmp_path):
+def test_broken_pair_left_out_of_both_sides(salmon, tmp_path):
     manifest = tmp_path / "pairs.jsonl"
     prepare_pairs(salmon, manifest)
     data = PairsDataModule(str(manifest), groups=["speaker_consistency"])
@@ -221,7 +221,7 @@ def test_a_pair_that_breaks_is_left_out_of_both_sides(salmon, tmp_path):
         ({}, {"max_seconds": 0.5}, "no pair of .* is left of 4: raise max_seconds=0.5"),
     ],
 )
-def test_a_broken_manifest_is_told(salmon, tmp_path, changed, settings, error):
+def test_broken_pair_manifest_refused(salmon, tmp_path, changed, settings, error):
     manifest = tmp_path / "pairs.jsonl"
     prepare_pairs(salmon, manifest)
     lines = lines_of(manifest)
@@ -231,7 +231,7 @@ def test_a_broken_manifest_is_told(salmon, tmp_path, changed, settings, error):
         PairsDataModule(str(manifest), **settings).setup("validate")
 
 
-def test_texts_are_lower_case_unless_asked_otherwise(tmp_path):
+def test_pair_texts_lower_case_by_default(tmp_path):
     header, rows = "id,filename,voice,transcription,correct", ["1,xX,A,He  runs.,1", "1,yY,A,He run.,0"]
     prepare_pairs(zerospeech(tmp_path / "dev", header, rows), tmp_path / "pairs.jsonl")
     assert [pair.texts for pair in read_pairs(tmp_path / "pairs.jsonl")] == [("he runs.", "he run.")]

@@ -1,4 +1,4 @@
-"""Recordings without text: stretches, weights of corpora, and speakers that training must not hear."""
+"""Recordings without text: segments, weights of corpora, and held-out speakers."""
 
 import json
 from collections import Counter
@@ -40,7 +40,7 @@ def module(manifest, train, val, rate=RATE, **settings) -> RecordingsDataModule:
     return data
 
 
-def test_stretches_whole_recordings_and_lines_without_split(manifest, monkeypatch):
+def test_segments_in_training_whole_in_validation(manifest, monkeypatch):
     said = []
     monkeypatch.setattr("spectron.datamodules.speech.rank_zero_info", said.append)
     data = module(manifest, [Part(manifest, None)], [Part(manifest, "dev")], stretch_seconds=0.25)
@@ -59,7 +59,7 @@ def test_stretches_whole_recordings_and_lines_without_split(manifest, monkeypatc
     assert sorted(n for batch in whole for n in batch.continuation_num_samples.tolist()) == [RATE, 2 * RATE]
 
 
-def test_speakers_of_validation_and_those_held_out_are_not_heard(manifest):
+def test_held_out_speakers_left_out_of_training(manifest):
     data = module(manifest, [Part(manifest, "train")], [Part(manifest, "dev")])
     assert {cut.supervisions[0].speaker for cut in data.train_cuts} == {"ben"}  # ann validates
     assert data.report["train: of a held-out speaker"] == 1
@@ -67,7 +67,7 @@ def test_speakers_of_validation_and_those_held_out_are_not_heard(manifest):
         module(manifest, [Part(manifest, None)], [Part(manifest, "dev")], held_out=[Part(manifest, None)])
 
 
-def test_repeats_weigh_a_corpus_and_cut_anew(manifest):
+def test_repeat_draws_new_segments(manifest):
     data = module(
         manifest,
         [Part(manifest, "train", repeat=3), Part(manifest, None)],
@@ -86,19 +86,19 @@ def test_repeats_weigh_a_corpus_and_cut_anew(manifest):
     assert len(starts) == 3
 
 
-def test_another_rate(manifest):
+def test_recordings_resampled(manifest):
     data = module(manifest, [Part(manifest, "train")], [Part(manifest, "dev")], rate=16000, stretch_seconds=0.5)
     assert next(iter(data.train_dataloader())).continuation_num_samples.tolist() == [8000]
 
 
 @pytest.mark.parametrize("settings", [{"stretch_seconds": 0.0}])
-def test_impossible_stretches(manifest, settings):
+def test_invalid_segment_settings_refused(manifest, settings):
     with pytest.raises(ConfigError) as raised:
         module(manifest, [Part(manifest, "train")], [Part(manifest, "dev")], **settings)
     assert raised.value.key == "stretch_seconds"
 
 
-def test_impossible_repeats():
+def test_invalid_repeat_refused():
     with pytest.raises(ConfigError) as raised:
         Part("m.jsonl", repeat=0)
     assert raised.value.key == "repeat"

@@ -1,4 +1,4 @@
-"""Data modules of speech: what batches hold, what is dropped, what happens to broken files."""
+"""Data modules of speech: content of batches, dropped utterances, broken files."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def train_batches(data, count):
     return list(islice(data.train_dataloader(), count))
 
 
-def test_rows_hold_both_sides_at_their_rates(speech, tmp_path):
+def test_batch_rows_at_both_sample_rates(speech, tmp_path):
     data = ready(
         ContinuationDataModule(str(speech([2.0, 2.0, 3.0])), splitting=SPLITTING, batching=BATCHING), 8000, 24000
     )
@@ -58,7 +58,7 @@ def test_rows_hold_both_sides_at_their_rates(speech, tmp_path):
     assert batch.answers == [[], []]
 
 
-def test_what_is_dropped_is_counted_and_said(speech, monkeypatch):
+def test_dropped_utterances_counted_and_reported(speech, monkeypatch):
     manifest = speech([2.0, 1.2, 1.4, 2.0, 9.0])
     said = []
     monkeypatch.setattr("spectron.datamodules.speech.rank_zero_info", said.append)
@@ -78,7 +78,7 @@ def test_what_is_dropped_is_counted_and_said(speech, monkeypatch):
         ready(TranscribedSpeechDataModule(str(manifest), val_split="train", max_seconds=0.5))
 
 
-def test_without_word_times(speech):
+def test_missing_word_times_refused_or_empty(speech):
     manifest = str(speech([2.0, 2.0], words=None))
     with pytest.raises(DataError, match=r"manifest\.jsonl:1 has no word times.*require_words"):
         ready(ContinuationDataModule(manifest, splitting=SPLITTING))
@@ -91,7 +91,7 @@ def test_without_word_times(speech):
     assert train_batches(data, 1)[0].prompt_text == ["w0 w1 w2 w3"]
 
 
-def test_transcribed_utterances_are_whole(speech):
+def test_transcribed_items_are_whole_utterances(speech):
     data = ready(TranscribedSpeechDataModule(str(speech([2.0, 1.5])), batching=BATCHING))
     batch = train_batches(data, 1)[0]
     assert batch.prompt_num_samples.tolist() == [24000]
@@ -100,7 +100,7 @@ def test_transcribed_utterances_are_whole(speech):
 
 
 @pytest.mark.parametrize("audio_format", ["FLAC", "WAV"])
-def test_a_file_that_breaks_later_is_skipped_named_and_counted(speech, tmp_path, caplog, audio_format):
+def test_later_broken_file_skipped_and_counted(speech, tmp_path, caplog, audio_format):
     manifest = speech([2.0] * 6)
     samples, rate = soundfile.read(tmp_path / "u2.flac")
     soundfile.write(tmp_path / "u2.flac", samples, rate, format=audio_format)
@@ -116,18 +116,18 @@ def test_a_file_that_breaks_later_is_skipped_named_and_counted(speech, tmp_path,
     assert str(tmp_path / "u2.flac") in caplog.text
     for name in ("u3", "u4"):
         (tmp_path / f"{name}.flac").unlink()
-    with pytest.raises(TrainingError, match="3 audio files could not be read, more than max_broken_files=2"):
+    with pytest.raises(TrainingError, match="3 audio files are unreadable, more than max_broken_files=2"):
         data.on_before_batch_transfer(train_batches(data, 1)[0], 0)
 
 
-def test_a_batch_of_broken_files_is_empty(speech, tmp_path):
+def test_batch_of_broken_files_is_empty(speech, tmp_path):
     data = ready(TranscribedSpeechDataModule(str(speech([2.0, 2.0])), batching=BATCHING))
     (tmp_path / "u1.flac").unlink()
     batch = train_batches(data, 1)[0]
     assert (batch.ids, batch.prompt.shape, len(batch.skipped)) == ([], (0, 0), 1)
 
 
-def test_stereo_is_mixed(speech, tmp_path):
+def test_stereo_averaged(speech, tmp_path):
     manifest = speech([2.0, 2.0])
     samples = np.stack([np.full(32000, 0.5), np.zeros(32000)], 1)
     soundfile.write(tmp_path / "u1.flac", samples, 16000)
@@ -135,7 +135,7 @@ def test_stereo_is_mixed(speech, tmp_path):
     assert batch.prompt[0].unique().tolist() == pytest.approx([0.25], abs=1e-4)
 
 
-def test_validation_holds_every_item_once_in_batches_within_the_limit(speech):
+def test_validation_batches_contain_every_item_once(speech):
     data = ready(
         TranscribedSpeechDataModule(
             str(speech([2.0, 3.0, 1.0, 2.5, 1.5, 2.0])), val_split="train", batching=Batching(6.0)
@@ -148,7 +148,7 @@ def test_validation_holds_every_item_once_in_batches_within_the_limit(speech):
     assert all(torch.equal(a.prompt, b.prompt) for a, b in zip(first, again, strict=True))
 
 
-def test_drawn_prompts_are_fixed_in_validation(speech):
+def test_validation_prompts_fixed(speech):
     splitting = Splitting((0.5, 2.0), min_continuation_seconds=0.5)
     manifest = str(speech([3.0] * 6))
     data = ready(ContinuationDataModule(manifest, val_split="train", splitting=splitting, batching=BATCHING))
@@ -169,7 +169,7 @@ def questions(corpus, **changes):
     return SpokenQADataModule(str(corpus / "questions.jsonl"), **settings)
 
 
-def test_questions_and_answers(corpus):
+def test_spoken_qa_items(corpus):
     data = ready(questions(corpus), 16000, 8000)
     batch = train_batches(data, 1)[0]
     lines = {line["id"]: line for line in map(json.loads, (corpus / "questions.jsonl").read_text().splitlines())}
@@ -186,7 +186,7 @@ def test_questions_and_answers(corpus):
         assert max(seconds) * len(seconds) <= 20.0
 
 
-def test_the_panel_takes_as_many_of_each_split(corpus):
+def test_panel_takes_equal_items_of_splits(corpus):
     panel = ready(questions(corpus)).panel(8)
     names = [name for batch in panel for name in batch.ids]
     assert len(set(names)) == 8
@@ -195,7 +195,7 @@ def test_the_panel_takes_as_many_of_each_split(corpus):
     assert sum(len(batch.ids) for batch in ready(questions(corpus, val_splits=["unseen_speakers"])).panel(10_000)) > 30
 
 
-def test_questions_without_spoken_answers_are_only_validated_on(corpus, tmp_path):
+def test_questions_without_spoken_answer_only_validated(corpus, tmp_path):
     lines = [json.loads(line) for line in (corpus / "questions.jsonl").read_text().splitlines()]
     for number, line in enumerate(lines):
         for key in ("audio_filepath", "answer_audio_filepath"):
@@ -216,7 +216,7 @@ def test_questions_without_spoken_answers_are_only_validated_on(corpus, tmp_path
     assert all(batch.continuation_text[row] == "" and batch.answers[row] for batch, row in silent)
 
 
-def test_plain_speech_is_mixed_in(corpus):
+def test_continuation_data_mixed_in(corpus):
     also = ContinuationData(str(corpus / "carriers.jsonl"), splitting=Splitting((0.4, 1.0), True, 0.4))
     data = ready(questions(corpus, continuation_data=also))
     assert len(data.train_cuts) == data.report["train: used"]
@@ -226,7 +226,7 @@ def test_plain_speech_is_mixed_in(corpus):
     assert all(batch.answers[row] == [] and batch.continuation_text[row] for batch, row in plain)
 
 
-def test_the_corpus_is_written_when_it_is_first_needed(tiny, monkeypatch, tmp_path):
+def test_corpus_written_before_first_use(tiny, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(
         "spectron.datamodules.synthetic.corpus.write_corpus",
@@ -252,7 +252,7 @@ def test_the_corpus_is_written_when_it_is_first_needed(tiny, monkeypatch, tmp_pa
     assert len(asked) == 1, "what the corpus will not hold is missed before it is spoken"
 
 
-def test_names_of_the_package():
+def test_package_exports_data_modules():
     for name in datamodules.__all__:
         assert getattr(datamodules, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):

@@ -1,4 +1,4 @@
-"""Where utterances are cut."""
+"""Split of utterances into prompt and continuation."""
 
 import random
 
@@ -22,17 +22,17 @@ WORDS = [Word("the", 0.1, 0.4), Word("cow", 0.4, 1.0), Word("says", 1.5, 2.0), W
         (0.05, 0.4),
     ],  # 1.2 is in the silence after "cow": it stays
 )
-def test_moved_to_the_nearest_word_boundary(prompt_seconds, cut):
+def test_cut_moves_to_nearest_word_boundary(prompt_seconds, cut):
     assert Splitting(prompt_seconds, word_boundary=True, min_continuation_seconds=0.5).cut_at(
         3.0, WORDS, 0
     ) == pytest.approx(cut)
 
 
-def test_not_moved_without_the_key():
+def test_cut_not_moved_by_default():
     assert Splitting(0.6).cut_at(3.0, WORDS, 0) == 0.6
 
 
-def test_a_boundary_too_near_the_end_is_not_taken():
+def test_boundary_near_end_not_used():
     splitting = Splitting(1.9, word_boundary=True, min_continuation_seconds=1.0)
     assert splitting.cut_at(2.95, WORDS, 0) == pytest.approx(1.5)  # 2.0 would leave 0.95 s
     assert splitting.allows(2.95, WORDS)
@@ -41,13 +41,13 @@ def test_a_boundary_too_near_the_end_is_not_taken():
     assert not Splitting(0.2, word_boundary=True, min_continuation_seconds=2.8).allows(3.0, WORDS)
 
 
-def test_length_without_words():
+def test_splitting_allows_without_words():
     splitting = Splitting(2.0, min_continuation_seconds=1.0)
     assert splitting.allows(3.0, None)
     assert not splitting.allows(2.99, None)
 
 
-def test_drawn_lengths_fill_the_range_and_leave_the_continuation():
+def test_drawn_prompts_fill_range():
     splitting = Splitting((1.0, 3.0), min_continuation_seconds=1.0)
     cuts = [splitting.cut_at(3.0, None, seed) for seed in range(400)]
     assert min(cuts) < 1.02
@@ -56,14 +56,14 @@ def test_drawn_lengths_fill_the_range_and_leave_the_continuation():
     assert cuts == [splitting.cut_at(3.0, None, seed) for seed in range(400)]
 
 
-def test_a_word_belongs_where_its_middle_lies():
+def test_split_words_by_middle_of_word():
     for at, before in [(0.69, "the"), (0.71, "the cow"), (0.0, "")]:
         left, right = split_words(WORDS, at)
         assert (text_of(left), f"{text_of(left)} {text_of(right)}".strip()) == (before, "the cow says moo")
     assert split_words([], 1.0) == ([], [])
 
 
-def test_words_after_a_cut_have_their_times_there():
+def test_split_words_shifts_times():
     left, right = split_words(WORDS, 1.2)
     assert left == WORDS[:2]
     assert [(word.text, round(word.begin, 6), round(word.end, 6)) for word in right] == [
@@ -72,7 +72,7 @@ def test_words_after_a_cut_have_their_times_there():
     ]
 
 
-def test_cut_at_a_boundary_no_word_is_divided():
+def test_cut_at_boundary_divides_no_word():
     rng = random.Random(0)
     splitting = Splitting((0.1, 2.0), word_boundary=True, min_continuation_seconds=0.1)
     for seed in range(100):
@@ -85,6 +85,6 @@ def test_cut_at_a_boundary_no_word_is_divided():
 @pytest.mark.parametrize(
     "wrong", [{"prompt_seconds": 0.0}, {"prompt_seconds": (3.0, 1.0)}, {"min_continuation_seconds": 0.0}]
 )
-def test_impossible_settings(wrong):
+def test_invalid_splitting_refused(wrong):
     with pytest.raises(ConfigError, match="must be"):
         Splitting(**wrong)

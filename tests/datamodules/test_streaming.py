@@ -1,4 +1,4 @@
-"""The endless stream: limits, order, and going on exactly where it stopped."""
+"""Endless stream of batches: limits, order, and exact resuming."""
 
 import json
 from collections import Counter
@@ -37,7 +37,7 @@ def same(one, other):
     return all(a[0] == b[0] and torch.equal(a[1], b[1]) and a[2] == b[2] for a, b in zip(one, other, strict=True))
 
 
-def test_no_batch_breaks_the_limit_and_every_pass_has_all(speech):
+def test_batches_within_limit_and_epochs_complete(speech):
     cuts = read_manifest(speech(SECONDS))
     epochs = BucketedEpochs(cuts, lambda cut: cut.duration, Batching(batch_seconds=6.0, num_buckets=2))
     assert len(epochs.bins) == 1  # 26 s fill four batches of 6 s once: one bucket
@@ -53,21 +53,21 @@ def test_no_batch_breaks_the_limit_and_every_pass_has_all(speech):
     assert [cut.id for batch in epochs(1) for cut in batch] == orders[1]  # whatever was drawn in between
 
 
-def test_items_limit(speech):
+def test_max_items_limits_batch(speech):
     epochs = BucketedEpochs(
         read_manifest(speech(SECONDS)), lambda cut: cut.duration, Batching(batch_seconds=60.0, max_items=3)
     )
     assert [len(batch) for batch in epochs(0)] == [3, 3, 3, 3, 1]
 
 
-def test_an_utterance_that_fits_no_batch(speech):
+def test_utterance_longer_than_batch_refused(speech):
     cuts = read_manifest(speech([1.0, 3.0]))
     with pytest.raises(ConfigError, match="batch_seconds=2: raise that"):
         BucketedEpochs(cuts, lambda cut: cut.duration, Batching(batch_seconds=2.0))
 
 
 @pytest.mark.parametrize("start", [0, 1, 5, 6, 7, 13])
-def test_taken_up_anywhere_the_stream_is_the_same(speech, start):
+def test_stream_equal_from_any_start(speech, start):
     manifest = speech(SECONDS)
     whole = drawn(module(manifest))
     assert (
@@ -76,12 +76,12 @@ def test_taken_up_anywhere_the_stream_is_the_same(speech, start):
     assert same(drawn(module(manifest), start, 7), whole[start : start + 7])
 
 
-def test_workers_change_nothing(speech):
+def test_workers_do_not_change_batches(speech):
     manifest = speech(SECONDS)
     assert same(drawn(module(manifest, num_workers=2), 3, 9), drawn(module(manifest), 3, 9))
 
 
-def test_draws_are_new_in_every_pass(speech):
+def test_draws_differ_between_epochs(speech):
     data = module(speech(SECONDS), max_items=1)  # the length of a batch is then its item's own
     whole = drawn(data, count=3 * (len(SECONDS) - 1))
     lengths = [batch[1].shape[1] for batch in whole if batch[0] == ["u1"]]
@@ -90,7 +90,7 @@ def test_draws_are_new_in_every_pass(speech):
     assert [ids for ids, *_ in other] != [ids for ids, *_ in whole]
 
 
-def test_ranks_take_places_in_turn_and_lose_none():
+def test_ranks_take_places_in_turn():
     def epoch(number):
         return iter([f"{number}.{index}" for index in range(3)])
 
@@ -100,7 +100,7 @@ def test_ranks_take_places_in_turn_and_lose_none():
     assert alone[4] == (4, "1.1")
 
 
-def test_old_passes_are_not_gone_through_again():
+def test_earlier_epochs_not_iterated():
     asked = []
 
     def epoch(number):
@@ -114,12 +114,12 @@ def test_old_passes_are_not_gone_through_again():
     assert asked == [2, 0, 1, 2, 3]
 
 
-def test_an_empty_pass_is_an_error():
+def test_empty_epoch_is_error():
     with pytest.raises(DataError, match="no batch"):
         next(iter(EndlessSampler(lambda number: iter(()))))
 
 
-def test_a_resumed_run_goes_on_with_the_stream(speech, tmp_path, run):
+def test_resumed_run_continues_stream(speech, tmp_path, run):
     manifest = speech(SECONDS)
     whole = run(module(manifest), 17)
     assert len(whole) == 17
@@ -132,7 +132,7 @@ def test_a_resumed_run_goes_on_with_the_stream(speech, tmp_path, run):
     assert len(state["starts"]) > 1
 
 
-def test_other_data_is_refused_on_resume(speech, run):
+def test_resume_with_other_data_refused(speech, run):
     manifest = speech(SECONDS)
     run(module(manifest), 2)
     lines = manifest.read_text().splitlines()
@@ -148,7 +148,7 @@ def text_files(tmp_path):
     return {"train": str(tmp_path / "train.txt"), "val": str(tmp_path / "val.txt")}
 
 
-def test_text_is_a_stream_too(text_files, run):
+def test_text_stream_resumes(text_files, run):
     whole = run(TextDataModule(**text_files, batch_size=4), 9)
     assert sorted(line for batch in whole[:3] for line in batch) == [f"line {index}" for index in range(10)]
     assert [len(batch) for batch in whole[:4]] == [4, 4, 2, 4]
@@ -159,7 +159,7 @@ def test_text_is_a_stream_too(text_files, run):
     assert list(data.val_dataloader()) == [["a", "b"], ["c"]]
 
 
-def test_bad_text_files(text_files, tmp_path):
+def test_invalid_text_files_refused(text_files, tmp_path):
     (tmp_path / "val.txt").write_text("\n \n")
     with pytest.raises(DataError, match="holds no text"):
         TextDataModule(**text_files).setup("fit")
@@ -167,7 +167,7 @@ def test_bad_text_files(text_files, tmp_path):
         TextDataModule("none.txt", "none.txt").setup("fit")
 
 
-def test_the_fingerprint_is_the_files(speech, text_files):
+def test_fingerprint_is_hash_of_files(speech, text_files):
     manifest = speech([1.0, 2.0])
     before = module(manifest).fingerprint()
     assert list(before) == [str(manifest)]

@@ -1,4 +1,4 @@
-"""Runs a page of the documentation as it is printed: writes its files, types its commands, compares what it prints."""
+"""Text, code blocks and commands of the documentation pages, for tests that run a page as it is printed."""
 
 import re
 from pathlib import Path
@@ -7,40 +7,38 @@ from places import ROOT
 
 from spectron.cli.parser import main
 
+README = ROOT / "README.md"
+LAB_BOOK = ROOT / "experiments" / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 MINI = Path("experiments/mini")
-# What differs from machine to machine: differences by rounding, and speed.
+# Parts of the output that differ between machines: rounding differences and speed.
 VARYING = re.compile(r"\d\.\de[+-]\d\d|(?<=✓ speed).*")
 
-SHORT = [
-    *(
-        "trainer.max_steps=1",
-        "trainer.val_check_interval=1",
-        "trainer.limit_val_batches=1",
-        "trainer.num_sanity_val_steps=0",
-    ),
-    *(
-        "callbacks.speech.init_args.panel_size=2",
-        "callbacks.speech.init_args.audio_items=1",
-        "data.init_args.corpus=null",
-    ),
-    *("callbacks.speech.init_args.decoding.max_text_tokens=8", "callbacks.speech.init_args.decoding.max_seconds=0.5"),
-]
+
+def doc(name: str) -> str:
+    """Return the text of a page below ``docs/``."""
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 
-def section(path: Path, heading: str) -> str:
-    """The text from a heading of the second level to the next one."""
-    text = path.read_text()
+def section(text: str, heading: str) -> str:
+    """Return the text from a heading of the second level to the next one."""
     begin = text.index(heading)
     end = text.find("\n## ", begin)
     return text[begin:end] if end > 0 else text[begin:]
 
 
 def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    """Return the fenced code blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def without_code(text: str) -> str:
+    """Remove all fenced code blocks."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def lay_out(text: str, folder: Path) -> None:
-    """Write the page's code and YAML where the page says that they are saved, beside the project's own experiments."""
+    """Write the page's code and YAML to the files that the page names, next to the project's own experiments."""
     mini = folder / MINI
     mini.mkdir(parents=True)
     for path in (ROOT / MINI).iterdir():
@@ -53,21 +51,26 @@ def lay_out(text: str, folder: Path) -> None:
 
 
 def type_commands(text: str, overrides: list[str], capsys) -> dict[str, str]:
-    """Type every command of the page, overrides behind ``fit`` and the whole ``check``; what each printed."""
+    """Run every command of the page and return its output.
+
+    The overrides follow ``fit`` and ``check``, except ``check --part``. Output that the page shows must be equal.
+    """
     printed = {}
     for block in blocks(text, "console"):
         for typed in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, shown = typed.partition("\n")
             arguments = command.split()
             assert arguments.pop(0) == "spectron"
-            assert main([*arguments, *([] if "--part" in arguments else overrides)]) == 0, capsys.readouterr().err
+            builds = arguments[0] in ("fit", "check") and "--part" not in arguments
+            assert main([*arguments, *(overrides if builds else [])]) == 0, capsys.readouterr().err
             printed[command] = capsys.readouterr().out
             if shown.strip():
-                assert VARYING.sub("#", printed[command].strip()) == VARYING.sub("#", shown.strip())
+                same = VARYING.sub("#", printed[command].strip()) == VARYING.sub("#", shown.strip())
+                assert same, f"the page shows other output than {command} prints:\n{printed[command]}"
     return printed
 
 
 def code_lines(code: str) -> int:
-    """Lines that are neither blank, nor comment, nor docstring."""
+    """Count the lines that are not blank, comment or docstring."""
     code = re.sub(r'""".*?"""', "", code, flags=re.DOTALL)
     return sum(bool(line.strip()) and not line.strip().startswith("#") for line in code.splitlines())

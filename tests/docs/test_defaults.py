@@ -1,4 +1,4 @@
-"""Tables of keys and defaults say what the code does, all of it."""
+"""Tables of keys and defaults in the pages, compared with the code."""
 
 import inspect
 import re
@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 import yaml
-from pages import ROOT
+from pages import doc
 
 from spectron.audio.mel import MelConfig
 from spectron.datamodules.splitting import Splitting
@@ -22,7 +22,7 @@ from spectron.training.optimisation import Optimisation
 ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| ", re.MULTILINE)
 TABLES = {
     ("speech_heads", "`mel`, by default"): MelConfig,
-    ("speech_heads", "`pre_net`: what"): PreNetSettings,
+    ("speech_heads", "`pre_net`:"): PreNetSettings,
     ("speech_heads", "`loss`: absolute"): SpectrogramLossSettings,
     ("speech_heads", "`stop`:"): StopSettings,
     ("speech_heads", "`latent`, of"): LatentSettings,
@@ -35,14 +35,14 @@ TABLES = {
 
 
 def table(page, above):
-    """Keys and defaults of the first table below a line."""
-    text = (ROOT / "docs" / f"{page}.md").read_text()
+    """Return the keys and defaults of the first table below a line."""
+    text = doc(page)
     rows = text[text.index(f"\n{above}") :].partition("\n|---")[2].partition("\n\n")[0]
     return {key: yaml.safe_load(default.replace("\\|", "|")) for key, default in ROW.findall(rows)}
 
 
 @pytest.mark.parametrize(("place", "settings"), TABLES.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_a_table_holds_every_key_with_its_default(place, settings):
+def test_settings_table_has_every_key_and_default(place, settings):
     assert table(*place) == {field.name: getattr(settings(), field.name) for field in fields(settings)}
 
 
@@ -53,10 +53,10 @@ def test_a_table_holds_every_key_with_its_default(place, settings):
         (("configuration", "`callbacks.speech` ("), SpeechEvaluation),
     ],
 )
-def test_a_table_holds_plain_defaults_of_a_class(place, kind):
+def test_class_table_has_every_plain_default(place, kind):
     plain = {
-        name: told.default
-        for name, told in inspect.signature(kind).parameters.items()
-        if isinstance(told.default, bool | int | float)
+        name: parameter.default
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if isinstance(parameter.default, bool | int | float)
     }
     assert {key: default for key, default in table(*place).items() if default is not None} == plain

@@ -1,4 +1,4 @@
-"""Samples with hand-worked content, finished evaluations, and the folder of real data."""
+"""Fixtures: samples with known content, finished evaluations, a browser, and the folder of real data."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from spectron.audio.io import write_wav
-from spectron.evaluation.sample import SpokenSample
+from spectron.evaluation.sample import QUALITY, TEXT_SCORE, TRANSCRIPT, VOICE, SpokenSample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
@@ -26,10 +26,11 @@ QUIET = [
     "--disable-background-networking",
 ]
 QUIET += ["--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=30000"]
-# What the page says of itself once everything is loaded, left in an attribute for the test to read.
+# State of the loaded page, which the script stores in an attribute for the test.
 CHECK = """
 const players = [...document.querySelectorAll("audio")], seen = {
-  durations: players.map(player => player.duration), errors: players.map(player => player.error && player.error.message),
+  durations: players.map(player => player.duration),
+  errors: players.map(player => player.error && player.error.message),
   widths: [...document.images].map(image => image.naturalWidth), title: document.title,
   requests: performance.getEntriesByType("resource").map(entry => entry.name).filter(name => !name.startsWith("data:")),
 };
@@ -39,16 +40,27 @@ document.documentElement.dataset.seen = JSON.stringify(seen);
 
 @pytest.fixture
 def corpora() -> Path:
-    """The folder of real recordings and models; tests that want it skip without it."""
+    """The folder of real recordings and models; without it the test is skipped."""
     folder = os.environ.get("SPECTRON_DATA")
     if not folder:
         pytest.skip("SPECTRON_DATA names no folder of corpora")
     return Path(folder)
 
 
+EVIDENCE = {
+    "recognised": ("recogniser", TRANSCRIPT),
+    "text_score": ("text_scorer", TEXT_SCORE),
+    "voices": ("speaker_embedder", VOICE),
+    "quality": ("quality_predictor", QUALITY),
+}
+
+
 @pytest.fixture
 def make_sample():
+    """Make a sample; the keys of ``EVIDENCE`` set the evidence of one judge, all others a field."""
+
     def make(**changes) -> SpokenSample:
+        evidence = {judge: {kind: changes.pop(key)} for key, (judge, kind) in EVIDENCE.items() if key in changes}
         fields = {
             "id": "a",
             "speaker": "s",
@@ -69,6 +81,7 @@ def make_sample():
             "reference_mel": torch.zeros(16, 4),
             "generated_mel": torch.zeros(8, 4),
             "frame_rate_hz": 80.0,
+            "evidence": evidence,
         }
         return SpokenSample(**{**fields, **changes})
 
@@ -79,7 +92,7 @@ NASTY = "<script>document.title='hacked'</script> & \"<img src=x onerror=alert(1
 
 
 def stored_item(task: str, system: str, number: int, skill: float, folder: Path) -> dict:
-    """A line of items.jsonl, with tones for speech: the model of greater ``skill`` makes fewer errors."""
+    """Return a line of items.jsonl, with tones as speech; a higher ``skill`` makes fewer errors."""
     name, seconds = f"item-{number}", {"prompt": 0.5, "generated": 0.7 + 0.1 * number, "reference": 0.9}
     places = {"prompt": "prompt", "generated": system, "reference": "recording"}
     audio = {kind: f"audio/{task}/{places[kind]}/{name}.wav" for kind in places}
@@ -113,7 +126,7 @@ def stored_item(task: str, system: str, number: int, skill: float, folder: Path)
 
 
 def stored_measures(lines: list[dict]) -> dict:
-    """Figures over some items, as results.json holds them."""
+    """Return the metrics of some items as in results.json."""
     used = [line["parts"]["speech_wer"] for line in lines if line["parts"]["speech_wer"]]
     errors, words = (sum(column) for column in zip(*used, strict=True)) if used else (0, 0)
     common = {"higher_is_better": False, "count": len(used), "skipped": len(lines) - len(used)}
@@ -132,7 +145,10 @@ def stored_measures(lines: list[dict]) -> dict:
 
 @pytest.fixture
 def make_evaluation(tmp_path):
-    """A finished evaluation's folder: two tasks along a curve, three systems, so many items, and changes of results.json."""
+    """Return a function that writes a finished evaluation: two tasks on a curve, three systems, ``items`` per task.
+
+    Keyword arguments replace keys of results.json.
+    """
 
     def make(name: str = "first", items: int = 6, skill: float = 0.5, **changes) -> Path:
         folder, lines, tasks = tmp_path / name, [], {}
@@ -159,7 +175,7 @@ def make_evaluation(tmp_path):
             "seed": 17,
             "code": {"version": "0.1.0", "commit": "c" * 40, "changed": True, "packages": {"torch": NASTY}},
             "normalizer_version": "1",
-            "scorers": {"transcriber": {"title": "wav2vec2", "weights_sha256": "b" * 64}, "text_scorer": None},
+            "judges": {"transcriber": {"title": "wav2vec2", "weights_sha256": "b" * 64}, "text_scorer": None},
             "settings": {"decoding": {"temperature": 0.0}, "note": NASTY},
             "tasks": tasks,
             "times": {"started": "2026-01-01T00:00:00Z", "seconds": 123.4},
@@ -173,12 +189,12 @@ def make_evaluation(tmp_path):
 
 @pytest.fixture
 def open_in_browser(tmp_path):
-    """Opens a page in a real browser: gives the document, the complaints of its console, and what the check saw."""
+    """Return a function that opens a page in a browser and returns the document, console messages and page state."""
     if CHROMIUM is None:
-        pytest.skip("no Chromium here to open the page in")
+        pytest.skip("there is no Chromium to open the page")
 
     def look(page):
-        # The check runs under the page's own policy, which has to be told of one more script.
+        # The page's security policy must allow one more script, the check.
         script = f'window.addEventListener("load", () => {{{CHECK}}});'
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         text = page.read_text().replace("script-src ", f"script-src 'sha256-{digest}' ", 1)

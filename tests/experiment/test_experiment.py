@@ -1,6 +1,7 @@
-"""Runs of a small experiment: what they record, where they go on, what their checkpoints rebuild."""
+"""Runs of a small experiment: their records, resuming, and models rebuilt from their checkpoints."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -30,7 +31,7 @@ def state_of(outcome):
     return torch.load(outcome.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def test_a_run_records_what_made_it(first):
+def test_run_records_config_facts_and_params(first):
     config = yaml.safe_load((first.folder / "config.yaml").read_text())
     facts = json.loads((first.folder / "facts.json").read_text())
     record = find_run(first.run_id)
@@ -44,14 +45,14 @@ def test_a_run_records_what_made_it(first):
     assert record.tags["spectron.data.numbers"] == "0123abc"
 
 
-def test_the_outcome_holds_the_last_validation(first):
+def test_outcome_holds_last_validation(first):
     (measure,) = first.measures
     assert measure.name == "val/loss"
     assert find_run(first.run_id).metrics["val/loss"] == pytest.approx(measure.value)
     assert first.run_id in first.ui_command
 
 
-def test_building_leaves_the_configuration_plain(runs):
+def test_building_leaves_config_unchanged(runs):
     experiment = Experiment.read(TINY, ["callbacks.stop.class_path=lightning.pytorch.callbacks.Timer"])
     before = json.dumps(experiment.config)
     experiment.module(), experiment.data(), experiment.callbacks(), experiment.trainer()
@@ -59,19 +60,19 @@ def test_building_leaves_the_configuration_plain(runs):
 
 
 @pytest.mark.parametrize(("shown", "bars"), [("true", ["Progress"]), ("false", [])])
-def test_progress_is_shown_by_our_own_bar_or_not_at_all(runs, shown, bars):
+def test_progress_bar_is_ours_or_none(runs, shown, bars):
     trainer = Experiment.read(TINY, [f"trainer.enable_progress_bar={shown}"]).trainer()
     assert [type(callback).__name__ for callback in trainer.callbacks if "Progress" in type(callback).__name__] == bars
 
 
-def test_the_same_seed_builds_the_same_module():
+def test_same_seed_builds_same_module():
     one, same, other = (Experiment.read(TINY, [f"seed={seed}"]).module().state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[key], same[key]) for key in one)
     assert not all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_run_goes_on_as_if_it_had_never_stopped(first):
-    """Four steps and then four more make the weights of eight steps at once, bit by bit; the run stays one run."""
+def test_resumed_run_equals_uninterrupted_run(first):
+    """Four steps and then four more give the same weights as eight steps, bit by bit, in one run."""
     before = len(list_runs("tiny"))
     resumed = fit(Experiment.read(TINY, ["trainer.max_steps=8", "name=tiny"]), resume=first.run_id[:8])
     whole = fit(Experiment.read(TINY, ["trainer.max_steps=8"]))
@@ -81,7 +82,7 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(first):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_run_does_not_go_on_with_another_configuration(first):
+def test_resume_with_changed_config_refused(first):
     changed = Experiment.read(
         TINY, ["model.speed.rate=0.5", "data.init_args.source=letters", "trainer.val_check_interval=1"]
     )
@@ -92,14 +93,14 @@ def test_a_run_does_not_go_on_with_another_configuration(first):
     assert "val_check_interval" not in str(caught.value)
 
 
-def test_going_on_needs_a_run(first):
+def test_resume_without_run_refused(first):
     with pytest.raises(TrackingError, match=r"no experiment 'tinny'.*nearest: tiny"):
         fit(Experiment.read(TINY, ["name=tinny"]), resume="")
     with pytest.raises(TrackingError, match="no run 'nonsense'"):
         fit(Experiment.read(TINY), resume="nonsense")
 
 
-def test_a_module_comes_back_from_run_checkpoint_and_folder(first):
+def test_load_module_from_run_checkpoint_folder(first):
     checkpoint = first.folder / "checkpoints" / "last.ckpt"
     state = state_of(first)
     for reference in (first.run_id, str(checkpoint), str(first.folder)):
@@ -121,7 +122,7 @@ def test_a_module_comes_back_from_run_checkpoint_and_folder(first):
         (lambda c: c.pop(CONFIG_KEY), "holds no configuration"),
     ],
 )
-def test_a_checkpoint_has_to_cover_its_model(first, tmp_path, change, message):
+def test_incomplete_checkpoint_refused(first, tmp_path, change, message):
     checkpoint = torch.load(first.folder / "checkpoints" / "last.ckpt", weights_only=True)
     change(checkpoint)
     torch.save(checkpoint, tmp_path / "changed.ckpt")
@@ -129,18 +130,18 @@ def test_a_checkpoint_has_to_cover_its_model(first, tmp_path, change, message):
         load_module(str(tmp_path / "changed.ckpt"))
 
 
-def test_what_is_no_model(first, tmp_path):
+def test_find_source_unknown_reference_refused(first, tmp_path):
     with pytest.raises(CheckpointError, match="neither a checkpoint nor an exported model"):
         find_source(str(tmp_path))
     with pytest.raises(CheckpointError, match="there is no such file"):
         find_source(str(tmp_path / "x.ckpt"))
     with pytest.raises(TrackingError, match=r"no run 'tinyy'.*nearest: tiny"):
         find_source("tinyy")
-    with pytest.raises(TrackingError, match=r"no run 'Mimi'.*mini is the model that comes with the project"):
+    with pytest.raises(TrackingError, match=r"no run 'Mimi'.*The bundled model is called mini"):
         find_source("Mimi")
 
 
-def test_a_recipe_in_a_models_place_is_said_to_be_untrained(first, tmp_path, caplog):
+def test_loading_recipe_warns_of_untrained_parts(first, tmp_path, caplog):
     trained = load_module(first.run_id)
     config = yaml.safe_load((first.folder / "config.yaml").read_text())
     export_parts(trained.model, config, tmp_path / "exported")
@@ -150,7 +151,7 @@ def test_a_recipe_in_a_models_place_is_said_to_be_untrained(first, tmp_path, cap
     assert f"{TINY} gives no weights for start, end: they have learnt nothing yet" in caplog.text
 
 
-def test_weights_fill_a_part_exactly(tmp_path):
+def test_weights_must_cover_part(tmp_path):
     part = nn.Linear(4, 1)
     save_file({f"linear.{key}": value for key, value in part.state_dict().items()}, tmp_path / "end.safetensors")
     weights = f"weights.end={tmp_path / 'end.safetensors'}"
@@ -164,7 +165,7 @@ def test_weights_fill_a_part_exactly(tmp_path):
         Experiment.read(TINY, [weights.replace("end=", "ende=", 1)]).module()
 
 
-def test_an_evaluation_gives_what_training_measured(first):
+def test_evaluate_repeats_validation_in_same_run(first):
     source = find_source(first.run_id)
     again = evaluate(load_experiment(source), source, changed=False)
     validated = load_module(source).loss(torch.ones(2, 4)).item()
@@ -173,7 +174,7 @@ def test_an_evaluation_gives_what_training_measured(first):
     assert find_run(first.run_id).status == "FINISHED"
 
 
-def test_an_evaluation_with_changes_is_a_run_of_its_own(first):
+def test_evaluate_with_overrides_makes_new_run(first):
     source = find_source(first.run_id)
     other = evaluate(load_experiment(source, ["data.init_args.source=letters"]), source, changed=True)
     record = find_run(other.run_id)
@@ -186,20 +187,20 @@ def test_an_evaluation_with_changes_is_a_run_of_its_own(first):
     assert trained[-1].step >= read_checkpoint(source.path)["global_step"] - 1 > 0
 
 
-def test_a_monitor_has_to_be_logged_by_something(runs):
+def test_unlogged_monitor_refused(runs):
     before = len(list_runs())
     with pytest.raises(ConfigError, match=r"checkpoints\.monitor: nothing logs `val/los`\. Did you mean `val/loss`"):
         fit(Experiment.read(TINY, ["checkpoints.monitor=val/los"]))
     assert len(list_runs()) == before, "a mistake found before training leaves no run behind"
 
 
-def test_a_value_that_a_part_refuses_names_the_part():
+def test_refused_value_names_key():
     with pytest.raises(ConfigError, match=r"^model\.width: TinyTask: width must not be 13 \(in the command line\)"):
         Experiment.read(TINY, ["model.width=13"]).module()
 
 
-def test_a_part_that_may_be_left_out_refuses_in_its_own_words():
-    judge = "callbacks.speech.init_args.text_scorer"
+def test_optional_part_error_names_its_key():
+    judge = "callbacks.speech.init_args.judges.text_scorer"
     overrides = ["callbacks.speech.class_path=spectron.evaluation.callbacks.SpeechEvaluation"]
     overrides += [
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
@@ -207,12 +208,12 @@ def test_a_part_that_may_be_left_out_refuses_in_its_own_words():
     ]
     with pytest.raises(
         ConfigError,
-        match=r"^callbacks\.speech\.init_args\.text_scorer\.init_args\.source: there is no folder /nowhere/at/all",
+        match=rf"^{re.escape(judge)}\.init_args\.source: there is no folder /nowhere/at/all",
     ):
         Experiment.read(TINY, overrides).callbacks()
 
 
-def test_data_are_at_hand_before_any_part_is_built(monkeypatch):
+def test_data_prepared_before_parts_are_built(monkeypatch):
     """A tokenizer may be trained on text that the data module writes."""
     order = []
     experiment = Experiment.read(TINY)
@@ -224,13 +225,13 @@ def test_data_are_at_hand_before_any_part_is_built(monkeypatch):
     assert order[:2] == ["data", "module"]
 
 
-def test_checking_counts_parameters_and_shapes():
+def test_inspect_counts_parameters_and_shapes():
     counts, shapes = inspect_experiment(Experiment.read(TINY))
     assert counts == {"start": (20, 0), "end": (5, 0)}
     assert shapes == {"numbers (B, 4)": (3, 4)}
 
 
-def test_shared_and_frozen_parameters_are_counted_once():
+def test_shared_parameters_counted_once():
     model = nn.Module()
     model.scale = nn.Parameter(torch.zeros(2))
     model.one, model.two = nn.Linear(3, 1), nn.Linear(3, 1)
@@ -239,7 +240,7 @@ def test_shared_and_frozen_parameters_are_counted_once():
     assert parameter_counts(model) == {"Module": (2, 0), "one": (3, 1), "two": (1, 0)}
 
 
-def test_git_tells_commit_changes_and_unknown_files(tmp_path):
+def test_git_state_commit_changes_untracked(tmp_path):
     def git(*arguments):
         command = ["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""Rates, widths and sizes that nobody typed stand in the configuration that is stored with a run."""
+"""Derived rates, widths and sizes in the stored configuration of a run, and checks of single parts."""
 
 import logging
 from pathlib import Path
@@ -9,9 +9,10 @@ import yaml
 from spectron.cli.parser import main
 from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.experiment.experiment import Experiment
-from spectron.experiment.fitting import find_resumable, fit, inspect_experiment
+from spectron.experiment.fitting import fit, inspect_experiment
 from spectron.experiment.loading import find_source, load_experiment, read_config
 from spectron.experiment.part_check import named_parts
+from spectron.experiment.resuming import find_resumable
 from spectron.tracking.store import find_run, list_runs
 
 ENCODER = """
@@ -41,12 +42,16 @@ model:
     init_args:
       config: {model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
       tokenizer: {text: CORPUS/text/train.txt, vocabulary_size: 300}
-  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: {n_mels: 20}, frames_per_step: 2, post_net_width: 8}}
+  head:
+    class_path: spectron.heads.MelRegressionHead
+    init_args: {mel: {n_mels: 20}, frames_per_step: 2, post_net_width: 8}
   vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
 data:
   class_path: spectron.datamodules.SpokenQADataModule
   init_args: {manifest: CORPUS/questions.jsonl, val_splits: [unseen_speakers], batching: {batch_seconds: 10.0}}
-trainer: {max_steps: 2, val_check_interval: 2, limit_val_batches: 1, num_sanity_val_steps: 0, accelerator: cpu, enable_progress_bar: false}
+trainer:
+  {max_steps: 2, val_check_interval: 2, limit_val_batches: 1, num_sanity_val_steps: 0,
+   accelerator: cpu, enable_progress_bar: false}
 """
 
 
@@ -63,7 +68,7 @@ def run(file, runs):
     return fit(Experiment.read(file))
 
 
-def test_the_stored_configuration_tells_what_was_found(run, file):
+def test_stored_config_holds_resolved_values(run, file):
     stored = yaml.safe_load((run.folder / "config.yaml").read_text())
     found = stored["resolved"]
     assert found["encoder"] == {"sample_rate_hz": 16000, "frame_rate_hz": 25.0, "output_dim": 24}
@@ -80,14 +85,14 @@ def test_the_stored_configuration_tells_what_was_found(run, file):
     assert stored["model"]["encoder"]["class_path"] == f"{file.parent}/my_encoder.py:Chunks"
 
 
-def test_a_run_goes_on_and_a_checkpoint_loads_with_it(run, file):
-    assert find_resumable(Experiment.read(file, ["trainer.max_steps=4"]), "")[0].run_id == run.run_id
+def test_resume_and_load_with_resolved_values(run, file):
+    assert find_resumable(Experiment.read(file, ["trainer.max_steps=4"]), "").run_id == run.run_id
     source = find_source(run.run_id)
     again = load_experiment(source)
     assert again.module().state_dict().keys() == load_experiment(source, model_only=True).module().state_dict().keys()
 
 
-def test_a_stored_configuration_that_is_run_again_is_overwritten_and_the_difference_told(run, tmp_path, caplog):
+def test_changed_resolved_values_overwritten_and_logged(run, tmp_path, caplog):
     stored = yaml.safe_load((run.folder / "config.yaml").read_text())
     stored["resolved"]["encoder"]["output_dim"] = 99
     (tmp_path / "again.yaml").write_text(yaml.safe_dump(stored))
@@ -111,7 +116,7 @@ def test_a_stored_configuration_that_is_run_again_is_overwritten_and_the_differe
         (
             "chunk = 16000, chunk",
             "output_dim, self.frame_rate_hz, self.chunk = 16000, 9, 25.0, chunk",
-            "output_dim is 9, and its features are 24",
+            "output_dim is 9, but its features are 24",
         ),
         ("self.sample_rate_hz, self.chunk = 16000, chunk", "self.chunk = chunk", "sets no sample_rate_hz"),
         (
@@ -119,17 +124,17 @@ def test_a_stored_configuration_that_is_run_again_is_overwritten_and_the_differe
             "",
             r"my_encoder\.py, line 9: AttributeError: cannot assign module before",
         ),
-        (", -(-num_samples // self.chunk)\n", "\n", r"forward gives a tensor \(3, 25, 24\).*Return the pair"),
+        (", -(-num_samples // self.chunk)\n", "\n", r"forward returns a tensor \(1, 25, 24\).*Return the pair"),
         (
             "self.layer(waveform.",
             "self.lajer(waveform.",
             r"my_encoder\.py, line 15: AttributeError: .*lajer",
         ),
-        ("num_samples // self.chunk)", "num_samples / self.chunk)", r"num_steps a tensor \(3\) of torch.float32"),
+        ("num_samples // self.chunk)", "num_samples / self.chunk)", r"num_steps a tensor \(1\) of torch.float32"),
         ("self.layer(waveform.", "self.layer(waveform[:, :5].", r"my_encoder\.py, line 15: RuntimeError"),
     ],
 )
-def test_an_encoder_of_a_users_own_that_is_wrong_is_told_when_it_is_built(file, tmp_path, before, after, message):
+def test_malformed_user_encoder_refused_when_built(file, tmp_path, before, after, message):
     assert before in ENCODER
     (tmp_path / "my_encoder.py").write_text(ENCODER.replace(before, after))
     (tmp_path / "wrong.yaml").write_text(file.read_text())
@@ -138,12 +143,12 @@ def test_an_encoder_of_a_users_own_that_is_wrong_is_told_when_it_is_built(file, 
     assert (raised.value.key, raised.value.origin) == ("model.encoder", f"{tmp_path}/wrong.yaml")
 
 
-def test_trying_a_part_out_leaves_the_modes_as_they_were(file):
+def test_probing_leaves_training_mode(file):
     module = Experiment.read(file).module()
     assert all(part.training for part in module.modules())
 
 
-def test_a_missing_manifest_and_missing_weights_name_key_file_and_cure(file, tmp_path):
+def test_missing_manifest_and_weights_refused(file, tmp_path):
     for gone, whole in (
         (f"{tmp_path}/gone.jsonl", f"{tmp_path}/gone.jsonl"),
         ("gone.jsonl", f"{Path.cwd()}/gone.jsonl"),
@@ -158,11 +163,9 @@ def test_a_missing_manifest_and_missing_weights_name_key_file_and_cure(file, tmp
 
 
 @pytest.mark.parametrize("run", [inspect_experiment, fit])
-def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_before_a_run_is_opened(
-    file, runs, tmp_path, run
-):
+def test_callback_errors_leave_no_run(file, runs, tmp_path, run):
     before = len(list_runs())
-    judge = "callbacks.speech.init_args.text_scorer"
+    judge = "callbacks.speech.init_args.judges.text_scorer"
     overrides = ["callbacks.speech.class_path=spectron.evaluation.callbacks.SpeechEvaluation"]
     overrides += [
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
@@ -178,7 +181,7 @@ def test_a_judge_that_cannot_be_read_and_a_task_that_does_not_speak_are_found_be
     assert len(list_runs()) == before
 
 
-def test_a_check_that_fails_ends_with_1_and_says_which(file, capsys):
+def test_failed_check_exits_1_and_names_check(file, capsys):
     (file.parent / "leaky.py").write_text(ENCODER.replace("waveform * inside", "waveform"))
     assert main(["check", "--part", "encoder", str(file), f"model.encoder={file.parent}/leaky.py:Chunks"]) == 1
     printed = capsys.readouterr()
@@ -188,7 +191,7 @@ def test_a_check_that_fails_ends_with_1_and_says_which(file, capsys):
 
 
 @pytest.mark.parametrize("part", ["head", "vocoder"])
-def test_a_part_built_alone_names_its_key_too(file, part):
+def test_part_built_alone_names_its_key(file, part):
     (file.parent / "refusing.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
         "class Refusinghead(MelRegressionHead):\n  def __init__(self, hidden_size, source: str = ''):\n        raise OSError('no')\n\n\n"
@@ -201,7 +204,7 @@ def test_a_part_built_alone_names_its_key_too(file, part):
 
 
 @pytest.mark.parametrize(("part", "given"), [("head", "int"), ("vocoder", "MelConfig")])
-def test_a_part_that_takes_nothing_of_what_it_is_given_is_told_so(file, part, given):
+def test_part_without_supplied_argument_refused(file, part, given):
     (file.parent / "bare.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
         "class Barehead(MelRegressionHead):\n    def __init__(self):\n        super().__init__(24)\n\n\n"
@@ -229,30 +232,31 @@ def test_a_part_that_takes_nothing_of_what_it_is_given_is_told_so(file, part, gi
         ),
     ],
 )
-def test_weights_and_frozen_names_that_match_nothing_stop_the_check_of_a_part(file, override, told):
+def test_unmatched_weights_or_freeze_refused(file, override, told):
     with pytest.raises(ConfigError, match=told):
         list(named_parts(Experiment.read(file, [override]), "encoder")[0].verdicts())
 
 
-def test_what_belongs_to_other_parts_or_to_the_task_is_no_mistake(file):
+def test_freeze_patterns_of_other_parts_accepted(file):
     freeze = "model.optimisation.freeze=['encoder.*','project.*','*.bias','language_model.lm.*']"
     part = named_parts(Experiment.read(file, [freeze]), "encoder")[0].build(0)
     assert not any(parameter.requires_grad for parameter in part.parameters())
 
 
-def test_metrics_and_judges_named_in_callbacks_are_examined(file, tmp_path, capsys):
+def test_check_part_metric_and_judge_of_callbacks(file, tmp_path, capsys):
     (tmp_path / "rates.py").write_text(
         "from spectron.evaluation.metrics import MetricSpec, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
         "    label = MetricSpec('rate', 'words/s', None)\n\n"
-        "    def parts(self, sample):\n        return len(sample.text.split()), sample.generated_seconds\n"
+        "    def numerator_and_denominator(self, sample):\n"
+        "        return len(sample.text.split()), sample.generated_seconds\n"
     )
     speech = "callbacks={speech: {class_path: spectron.evaluation.callbacks.SpeechEvaluation, init_args: {%s}}}"
     metrics = speech % f"metrics: [spectron.evaluation.metrics.StoppedShare, {tmp_path}/rates.py:Rate]"
     assert main(["check", "--part", "metric", str(file), metrics]) == 1
     printed = capsys.readouterr()
     assert (
-        "callbacks.speech.init_args.metrics.0: spectron.evaluation.metrics.StoppedShare\n✓ form                   stopped in share"
-        in printed.out
+        "callbacks.speech.init_args.metrics.0: spectron.evaluation.metrics.StoppedShare\n"
+        "✓ form                   stopped in share" in printed.out
     )
     assert "✗ odd samples            one without speech alone: rate is inf; leave out a sample" in printed.out.replace(
         "\n", " "
@@ -266,6 +270,6 @@ def test_metrics_and_judges_named_in_callbacks_are_examined(file, tmp_path, caps
         "no judge is named in this experiment, and defaults are not examined; named are callbacks.speech."
         in capsys.readouterr().err
     )
-    embedder = speech % "speaker_embedder: spectron.evaluation.judges.ResemblyzerEmbedder"
+    embedder = speech % "judges: {voices: spectron.evaluation.judges.ResemblyzerEmbedder}"
     assert main(["check", "--part", "judge", str(file), embedder]) == 0
     assert "✓ odd items              answered: no voice, no voice" in capsys.readouterr().out

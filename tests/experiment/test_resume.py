@@ -1,4 +1,4 @@
-"""A run that was killed, stopped or extended makes the same losses, batch by batch, as one that never stopped."""
+"""Exact resume: a killed, stopped or extended run has the losses of an uninterrupted run, batch by batch."""
 
 import json
 import os
@@ -20,14 +20,15 @@ from torch.utils.data import DataLoader, IterableDataset
 from spectron.datamodules.text_lines import TextDataModule
 from spectron.errors import CheckpointError, TrainingError
 from spectron.randomness import seed_of
+from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
-from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from spectron.weights.checkpoint_files import read_checkpoint
 
 ACCUMULATE, VALIDATE_EVERY, STEPS, WIDTH = 2, 6, 12, 8
 
 
 class Endless(IterableDataset):
-    """Batch i depends on i alone."""
+    """Endless stream: batch i depends on i alone."""
 
     def __init__(self, start, width):
         self.start, self.width = start, width
@@ -41,7 +42,7 @@ class Endless(IterableDataset):
 
 
 class Stream(LightningDataModule):
-    """Keeps the stream's position the way a data module should."""
+    """Data module that stores the position of its stream."""
 
     def __init__(self, width=WIDTH):
         super().__init__()
@@ -61,7 +62,7 @@ class Stream(LightningDataModule):
 
 
 class Toy(LightningModule):
-    """Everything that a resume can get wrong: dropout, momentum, a schedule, accumulation, running statistics."""
+    """Task with all state that a resume must restore: dropout, momentum, schedule, accumulation, running statistics."""
 
     def __init__(self, events, width=WIDTH, end=None):
         super().__init__()
@@ -92,7 +93,7 @@ class Toy(LightningModule):
 
 
 class Points(Logger):
-    """Notes what would go to MLflow, and at which step."""
+    """Logger that notes the metrics and steps that MLflow would get."""
 
     name, version = "toy", "0"
 
@@ -108,7 +109,7 @@ class Points(Logger):
 
 
 class Reader(Toy):
-    """Learns from lines of text, and notes each that it read."""
+    """Task that learns from lines of text, and notes each line."""
 
     def training_step(self, batch, batch_idx):
         return super().training_step((batch_idx, self.inputs(batch)), batch_idx) + 0 * self.events("read", *batch)
@@ -167,11 +168,11 @@ def fail():
 
 
 def assert_same_ending(events, whole):
-    """All that the resumed run did, the whole run did as its last events, in the same order and to the last bit."""
+    """Assert that the resumed run repeats the last events of the whole run, in order and bit by bit."""
     assert events == whole[-len(events) :]
 
 
-def test_the_toy_would_show_a_difference(uninterrupted):
+def test_toy_losses_all_differ(uninterrupted):
     losses = [event[5] for event in steps_of(uninterrupted).values()]
     rates = {event[4] for event in steps_of(uninterrupted).values()}
     assert len(losses) == STEPS * ACCUMULATE
@@ -184,7 +185,7 @@ def test_the_toy_would_show_a_difference(uninterrupted):
 @pytest.mark.parametrize(
     ("every", "lost_at", "begins_at"), [(100, 5, 0), (2, 5, 4), (3, 7, 6), (3, 13, 12), (1, 12, 12), (1, 13, 12)]
 )
-def test_a_failed_run_goes_on_exactly(tmp_path, uninterrupted, every, lost_at, begins_at):
+def test_failed_run_resumes_exactly(tmp_path, uninterrupted, every, lost_at, begins_at):
     settings = CheckpointSettings(every_n_steps=every)
     with pytest.raises(RuntimeError, match="lost"):
         train(tmp_path, Events(), settings=settings, end=(lost_at, fail))
@@ -194,7 +195,7 @@ def test_a_failed_run_goes_on_exactly(tmp_path, uninterrupted, every, lost_at, b
     assert_same_ending(events, uninterrupted)
 
 
-def test_a_killed_process_goes_on_exactly(tmp_path, uninterrupted):
+def test_killed_process_resumes_exactly(tmp_path, uninterrupted):
     process = subprocess.run([sys.executable, __file__, str(tmp_path), str(WIDTH), "9"], capture_output=True, text=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
     before = [tuple(json.loads(line)) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
@@ -206,7 +207,7 @@ def test_a_killed_process_goes_on_exactly(tmp_path, uninterrupted):
 
 
 @pytest.mark.parametrize(("asked_at", "begins_at"), [(6, 7), (7, 8)])
-def test_ctrl_c_saves_between_steps_even_between_accumulated_batches(tmp_path, uninterrupted, asked_at, begins_at):
+def test_ctrl_c_saves_between_accumulated_batches(tmp_path, uninterrupted, asked_at, begins_at):
     before, events = Events(), Events()
     settings = CheckpointSettings(every_n_steps=100)
     with pytest.raises(SystemExit):
@@ -230,7 +231,7 @@ def test_sigterm_saves_between_steps(tmp_path, uninterrupted):
     assert_same_ending(events, uninterrupted)
 
 
-def test_a_finished_run_can_be_extended(tmp_path, uninterrupted):
+def test_finished_run_extended_exactly(tmp_path, uninterrupted):
     events = Events()
     train(tmp_path, Events(), steps=5)
     train(tmp_path, events, resume=True)
@@ -239,8 +240,8 @@ def test_a_finished_run_can_be_extended(tmp_path, uninterrupted):
 
 
 @pytest.mark.parametrize(("every", "lost_at"), [(1, 4), (2, 7), (2, 13)])
-def test_the_stream_of_a_data_module_goes_on_exactly(tmp_path, every, lost_at):
-    """Eight lines in batches of three: passes end within steps, and after three of them."""
+def test_data_stream_resumes_exactly(tmp_path, every, lost_at):
+    """Eight lines in batches of three: a pass over the lines may end within a step or at its end."""
     lines = tmp_path / "lines.txt"
     lines.write_text("".join(f"{word} line\n" for word in "abcdefgh"))
 
@@ -260,7 +261,7 @@ def test_the_stream_of_a_data_module_goes_on_exactly(tmp_path, every, lost_at):
     assert {line for event in whole if event[0] == "read" for line in event[1:]} == set(lines.read_text().splitlines())
 
 
-def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path):
+def test_nan_loss_keeps_last_good_checkpoint(tmp_path):
     def stop():
         raise TrainingError("the loss of batch 9 is nan")
 
@@ -271,7 +272,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(tmp_path):
     assert all(tensor.isfinite().all() for tensor in state["state_dict"].values())
 
 
-def test_killing_at_any_moment_leaves_a_checkpoint_that_loads(tmp_path):
+def test_kill_at_any_moment_leaves_loadable_checkpoint(tmp_path):
     last = tmp_path / "last.ckpt"
     chance = random.Random(3)
     process = subprocess.Popen(
@@ -280,7 +281,7 @@ def test_killing_at_any_moment_leaves_a_checkpoint_that_loads(tmp_path):
     deadline = time.monotonic() + 120
     while not last.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    # A checkpoint is written after each step here, so most of these looks, and the kill, fall into a write.
+    # A checkpoint is written after each step here, so most of these reads, and the kill, happen during a write.
     for _ in range(40):
         time.sleep(chance.uniform(0, 0.03))
         assert "state_dict" in read_checkpoint(last)
@@ -289,7 +290,7 @@ def test_killing_at_any_moment_leaves_a_checkpoint_that_loads(tmp_path):
     assert read_checkpoint(last)["global_step"] > 0
 
 
-def test_a_full_disk_is_told_and_the_old_checkpoint_stays(tmp_path, monkeypatch):
+def test_full_disk_keeps_old_checkpoint(tmp_path, monkeypatch):
     store = AtomicCheckpointIO()
     store.save_checkpoint({"step": 1}, tmp_path / "last.ckpt")
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
@@ -300,7 +301,7 @@ def test_a_full_disk_is_told_and_the_old_checkpoint_stays(tmp_path, monkeypatch)
 
 
 def run_until_killed(folder: Path, width: int, kill_at: int) -> None:
-    """Train in a process of its own; ends itself by SIGKILL in the middle of step ``kill_at``."""
+    """Train in its own process, which kills itself with SIGKILL in the middle of batch ``kill_at``."""
     log = (folder / "events.jsonl").open("w")
 
     def events(*event):

@@ -1,4 +1,4 @@
-"""The model that comes with the project answers aloud: in words that a recogniser hears which shares nothing with it."""
+"""Spoken answers of the bundled model, transcribed by a recogniser that shares no weights or data with it."""
 
 import pytest
 import torch
@@ -9,14 +9,14 @@ from spectron.contracts import Decoding
 from spectron.datamodules.synthetic.voices import UNSEEN_SPEAKERS, Prosody, speak
 from spectron.datamodules.synthetic.world import facts, unseen_facts
 from spectron.evaluation.judges import CTCTranscriber
-from spectron.experiment.loading import EMBEDDED, load_module
+from spectron.experiment.loading import BUNDLED, load_module
 
-JUDGE = EMBEDDED["mini"].parent / "judge_recogniser"
+JUDGE = BUNDLED["mini"].parent / "judge_recogniser"
 
 
 @pytest.fixture(scope="module")
 def answers():
-    """Question, right answer, what it wrote and what was heard, for ten facts of its training by voices that it never heard."""
+    """Return ten facts of the training, the model's answers to unseen speakers, and the transcripts of the answers."""
     spoken = [fact for fact in facts() if fact not in unseen_facts(0.2, 17)][::6][:10]
     asked = [
         speak(fact.question(0), voice, Prosody(165, 50))
@@ -30,17 +30,18 @@ def answers():
     judge = CTCTranscriber(str(JUDGE), str(JUDGE / "words.txt"))
     judge.load()
     said = [waveform[:length] for waveform, length in zip(answer.waveform, answer.num_samples, strict=True)]
-    heard = judge.transcribe(said, answer.sample_rate_hz)
-    return spoken, answer, heard
+    transcripts = judge.transcribe(said, answer.sample_rate_hz)
+    return spoken, answer, transcripts
 
 
-def test_it_writes_question_and_answer(answers):
+def test_text_has_question_and_answer(answers):
     spoken, answer, _ = answers
     right = [text == f"{fact.question(0)} | {fact.answer}" for fact, text in zip(spoken, answer.text, strict=True)]
     assert sum(right) >= 9, answer.text
 
 
-def test_what_it_says_is_heard(answers):
-    spoken, answer, heard = answers
-    assert sum(fact.gold in said.split() for fact, said in zip(spoken, heard, strict=True)) >= 8, heard
+def test_speech_has_the_answer_and_stops(answers):
+    spoken, answer, transcripts = answers
+    correct = [fact.gold in transcript.split() for fact, transcript in zip(spoken, transcripts, strict=True)]
+    assert sum(correct) >= 8, transcripts
     assert bool(answer.stopped.all())

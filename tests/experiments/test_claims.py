@@ -1,16 +1,15 @@
-"""The page of claims is of the study as it stands."""
+"""The page on the paper's claims, compared with the study that produced it."""
 
-from places import ROOT
+from pages import doc
 
-from spectron.evaluation.study.study import Study
 from spectron.experiment.experiment import Experiment
 
 
-def test_the_page_has_every_row_with_its_published_figure():
-    page = (ROOT / "docs" / "claims.md").read_text()
+def test_claims_page_has_every_row_and_published_value(studies):
+    page = doc("claims")
     lines = [line.split(" | ") for line in page.splitlines() if line.startswith("| ")]
     rows = {cells[0].removeprefix("| "): cells[-1].removesuffix(" |") for cells in lines}
-    study = Study(ROOT / "experiments" / "mini" / "claims.yaml")
+    study = studies["claims"]
     assert {row.title for row in study.rows.values()} <= rows.keys()
     published = {row.title: row.published for row in study.rows.values() if row.published is not None}
     assert len(published) == 6

@@ -1,11 +1,14 @@
-"""Every experiment takes a training step and a validation, with everything real but short: its parts, data, judges, files, MLflow."""
+"""One training step and one validation of every recipe, with its real parts, data, judges, files and MLflow."""
 
 import json
-import shutil
+import re
 from pathlib import Path
 
 import pytest
-from places import ROOT
+from omegaconf import OmegaConf
+from places import EXPERIMENTS
+from project_yamls import BASES, RECIPES, name_of
+from short_runs import ONE_STEP, SHORT_PANEL
 from speechbrain_folders import write_speechbrain_folder
 from vocoders import LJ_SPEECH, write_authors_hifigan
 
@@ -13,24 +16,8 @@ from spectron.config.composition import compose
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
 
-FOLDER = ROOT / "experiments"
-EXPERIMENTS = sorted(
-    path
-    for path in FOLDER.rglob("*.yaml")
-    if not {"weights", "evaluation", "expected"} & set(path.parts)
-    and "\nname:" in path.read_text()
-    and "\nrows:" not in path.read_text()
-)
-SHORT = [
-    "trainer.max_steps=1",
-    "trainer.val_check_interval=1",
-    "trainer.limit_val_batches=1",
-    "trainer.num_sanity_val_steps=0",
-]
-
-
-# The tiny models that stand for those on the hub, so that every family's real code runs.
-STANDING_FOR = {
+# Tiny models of the same families replace the models of the hub, so that the real code of every family runs.
+FAMILY_OF = {
     "facebook/wav2vec2-base-960h": "wav2vec2",
     "facebook/hubert-base-ls960": "hubert",
     "microsoft/wavlm-base-plus": "wavlm",
@@ -48,22 +35,58 @@ STANDING_FOR = {
     "google/gemma-3-270m": "gemma3",
     "mistralai/Mistral-7B-v0.1": "mistral",
 }
+# The real corpora that the recipes read, with their names of the splits of the tests' corpus; None has no splits.
+CORPORA = {
+    "librispeech": {"train": "train-clean-100", "dev": "dev-clean"},
+    "librispeech_mini": {"judge_dev": "test"},
+    "librispeech_speakers": None,
+    "ljspeech_mini": None,
+    "librilight": {},
+}
+# Overrides of a recipe that has a key.
+OVERRIDES = {
+    "data.init_args.corpus": ["data.init_args.corpus=null"],
+    "data.init_args.splitting": [
+        "data.init_args.splitting.prompt_seconds=0.8",
+        "data.init_args.splitting.min_continuation_seconds=0.5",
+    ],
+    "data.init_args.batching.num_workers": ["data.init_args.batching.num_workers=0"],
+    "shared.start": [f"shared.start={EXPERIMENTS}/mini/weights/spectron"],
+    "shared.scorer": [f"shared.scorer={EXPERIMENTS}/mini/weights/judge_text/language_model"],
+    "trainer.strategy": ["trainer.strategy=auto"],
+    "trainer.accumulate_grad_batches": ["trainer.accumulate_grad_batches=1"],
+    "callbacks.speech": SHORT_PANEL,
+    "callbacks.vocoder": ["callbacks.vocoder.init_args.panel_size=2", "callbacks.vocoder.init_args.audio_items=1"],
+}
+# The tiny language models have 128 positions. The judges of these recipes already run in librispeech_mini.yaml.
+OVERRIDES_OF_LIBRISPEECH = ["model.head.init_args.frames_per_step=8", "callbacks.speech=null"]
+
+
+def in_corpus(entry: dict, renamed: dict[str, str] | None) -> dict:
+    """Return a manifest entry with the corpus' own name of its split."""
+    if renamed is None:
+        return {key: value for key, value in entry.items() if key != "split"}
+    return entry | {"split": renamed.get(entry["split"], entry["split"])}
 
 
 @pytest.fixture(scope="module")
-def surroundings(small_corpus, tmp_path_factory, make_runs):
-    """A store of runs, and corpora and models laid out as SPECTRON_DATA expects them."""
-    folder = tmp_path_factory.mktemp("surroundings")
-    lines = [json.loads(line) for line in (small_corpus / "carriers.jsonl").read_text().splitlines()]
-    splits = {"librispeech_mini": {}, "librispeech": {"train": "train-clean-100", "dev": "dev-clean"}, "librilight": {}}
-    for corpus, renamed in splits.items():
-        shutil.copytree(small_corpus / "audio", folder / corpus / "audio")
-        renewed = [line | {"split": renamed.get(line["split"], line["split"])} for line in lines]
-        (folder / corpus / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in renewed))
-    shutil.copytree(small_corpus / "text", folder / "text")
+def workplace(small_corpus, tmp_path_factory, make_runs):
+    """Enter a folder with the corpora, models and runs that the recipes name."""
+    folder = tmp_path_factory.mktemp("workplace")
+    (folder / "data").mkdir()
+    for name in {name for file in [*RECIPES, *BASES] for name in re.findall(r"\bdata/([\w-]+)", file.read_text())}:
+        (folder / "data" / name).symlink_to(small_corpus)
+    entries = [json.loads(line) for line in (small_corpus / "carriers.jsonl").read_text().splitlines()]
+    for corpus, renamed in CORPORA.items():
+        (folder / corpus).mkdir()
+        (folder / corpus / "audio").symlink_to(small_corpus / "audio")
+        lines = [json.dumps(in_corpus(entry, renamed)) for entry in entries]
+        (folder / corpus / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "text").symlink_to(small_corpus / "text")
     write_authors_hifigan(folder / "hifigan_v3_lj", "2", LJ_SPEECH)
     write_speechbrain_folder("conformer", folder / "models" / "asr-conformer-transformerlm-librispeech")
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         patch.setenv("SPECTRON_DATA", str(folder))
         patch.setenv("SPECTRON_RUNS", str(make_runs(folder / "runs")))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -71,91 +94,42 @@ def surroundings(small_corpus, tmp_path_factory, make_runs):
 
 
 @pytest.fixture
-def tiny(tiny_encoder, tiny_language_model):
-    """Returns a function that gives the overrides which put tiny models in the place of those that a configuration names."""
+def overrides_for(workplace, tiny_encoder, tiny_language_model):
+    """Return a function that gives the overrides of a recipe for one short step on the tests' data and models."""
 
-    def overrides(values: dict) -> list[str]:
-        found = []
+    def overrides(recipe: Path) -> list[str]:
+        config = OmegaConf.create(compose(recipe).values)
+        chosen = [*ONE_STEP]
+        for key, values in OVERRIDES.items():
+            if OmegaConf.select(config, key) is not None:
+                chosen += values
         for part, write in (("encoder", tiny_encoder), ("language_model", tiny_language_model)):
-            arguments = values["model"].get(part, {}).get("init_args", {})
-            if (family := STANDING_FOR.get(arguments.get("source"))) is not None:
-                found.append(f"model.{part}.init_args.source={write(family)}")
-            if isinstance(arguments.get("layer"), int):
-                found.append(f"model.{part}.init_args.layer=1")
-        return found
+            arguments = f"model.{part}.init_args"
+            if (family := FAMILY_OF.get(OmegaConf.select(config, f"{arguments}.source"))) is not None:
+                chosen.append(f"{arguments}.source={write(family)}")
+            if isinstance(OmegaConf.select(config, f"{arguments}.layer"), int):
+                chosen.append(f"{arguments}.layer=1")
+        return chosen + (OVERRIDES_OF_LIBRISPEECH if recipe.parent.name == "librispeech" else [])
 
     return overrides
 
 
-def overrides_for(path: Path, corpus: Path) -> list[str]:
-    """Point an experiment at the small corpus, and keep its panel short."""
-    text, chosen = path.read_text(), list(SHORT)
-    if path.parent.name == "librispeech" or "librispeech-mini" in text:
-        chosen += [
-            "data.init_args.splitting.prompt_seconds=0.8",
-            "data.init_args.splitting.min_continuation_seconds=0.5",
-        ]
-        if path.parent.name == "librispeech":  # the judges have been at work in the others
-            return [
-                *chosen,
-                *FEW_POSITIONS,
-                "callbacks.speech=null",
-                "data.init_args.batching.num_workers=0",
-                *ONE_DEVICE,
-            ]
-        return [*chosen, f"shared.scorer={FOLDER}/mini/weights/judge_text/language_model", *PANEL]
-    if "RecordingsDataModule" in text:
-        parts = [
-            f"data.init_args.{key}=[{{manifest: {corpus}/carriers.jsonl, split: {key.replace('val', 'dev')}}}]"
-            for key in ("train", "val")
-        ]
-        panel = ["callbacks.vocoder.init_args.panel_size=2", "callbacks.vocoder.init_args.audio_items=1"]
-        return [*chosen, *parts, *panel, "data.init_args.held_out=null", "data.init_args.corpus=null"]
-    if "TextDataModule" in text or "extends: pretrain_text" in text:
-        files = {
-            "train": "judge_train" if "judge" in text else "train",
-            "val": "judge_dev" if "judge" in text else "dev",
-        }
-        chosen += [f"data.init_args.{key}={corpus / 'text' / name}.txt" for key, name in files.items()]
-        return [
-            *chosen,
-            "data.init_args.corpus=null",
-            f"model.language_model.init_args.tokenizer.text={corpus / 'text' / 'train.txt'}",
-        ]
-    values = compose(path).values
-    data = values["data"].get("init_args", {})
-    manifest = "questions" if values["data"]["class_path"].endswith("SpokenQADataModule") else "carriers"
-    chosen += [f"data.init_args.manifest={corpus / manifest}.jsonl", "data.init_args.corpus=null"]
-    if "continuation_data" in data:
-        chosen.append(f"data.init_args.continuation_data.manifest={corpus}/carriers.jsonl")
-    if "start" in values.get("shared", {}):
-        chosen.append(f"shared.start={FOLDER}/mini/weights/spectron")
-    if "text" in data:
-        chosen.append(f"data.init_args.text.files={corpus}/text/train.txt")
-    return [*chosen, *PANEL] if "panel_size" in str(values.get("callbacks", {}).get("speech")) else chosen
-
-
-# Tiny models of GPT-2 and Pythia have 128 positions.
-FEW_POSITIONS = ["model.head.init_args.frames_per_step=8", "trainer.accumulate_grad_batches=1"]
-ONE_DEVICE = ["trainer.strategy=auto", "trainer.devices=1"]
-PANEL = ["callbacks.speech.init_args.panel_size=2", "callbacks.speech.init_args.audio_items=1"]
-
-
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_it_takes_a_step(path, small_corpus, surroundings, tiny):
-    overrides = overrides_for(path, small_corpus)
-    outcome = fit(Experiment.read(path, [*overrides, *tiny(compose(path).values)]))
+@pytest.mark.parametrize("recipe", RECIPES, ids=name_of)
+def test_recipe_trains_and_validates_one_step(recipe, overrides_for):
+    experiment = Experiment.read(recipe, overrides_for(recipe))
+    outcome = fit(experiment)
     measures = {measure.name: measure for measure in outcome.measures}
     assert measures["val/loss"].value > 0
     assert (outcome.folder / "checkpoints" / "last.ckpt").is_file()
     assert (outcome.folder / "config.yaml").is_file()
-    if any(override.startswith("callbacks.speech.") for override in overrides):
+    panels = {name for name in ("speech", "vocoder") if experiment.config["callbacks"].get(name) is not None}
+    if "speech" in panels:
         assert measures["val/stopped"].count == 2
         assert measures["ceiling/speech_wer"].count == 2
-    if any(override.startswith("callbacks.vocoder.") for override in overrides):
+    if "vocoder" in panels:
         assert measures["griffin_lim/mel_distance"].count == measures["val/mel_distance"].count == 2
         assert measures["recording/speech_wer"].count == 2
-    if any(override.startswith("callbacks.") and "null" not in override for override in overrides):
+    if panels:
         panel = next((outcome.folder / "panel").iterdir())
         samples = [json.loads(line) for line in (panel / "samples.jsonl").read_text().splitlines()]
         assert len(samples) == 2
@@ -163,5 +137,7 @@ def test_it_takes_a_step(path, small_corpus, surroundings, tiny):
         assert all(path.is_file() for path in outcome.headlines)
 
 
-def test_every_experiment_is_here():
-    assert len(EXPERIMENTS) == 40
+def test_speech_or_vocoder_panels_run_in_ten_recipes(overrides_for):
+    callbacks = [compose(recipe, overrides_for(recipe)).values.get("callbacks", {}) for recipe in RECIPES]
+    assert sum(entry.get("speech") is not None for entry in callbacks) == 9
+    assert sum(entry.get("vocoder") is not None for entry in callbacks) == 1

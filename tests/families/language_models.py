@@ -1,4 +1,4 @@
-"""Tiny causal LMs of many families, random but lively, in folders as transformers saves them."""
+"""Tiny causal LMs of many families with large random weights, in folders as transformers saves them."""
 
 from pathlib import Path
 
@@ -6,7 +6,10 @@ import torch
 
 from spectron.language_models.tokenizer import TokenizerSettings, train_tokenizer
 
-TEXT = "the cow says moo\nthe capital of france is paris\nonce upon a time there was a little girl\nwhere do you go my lovely\n"
+TEXT = (
+    "the cow says moo\nthe capital of france is paris\n"
+    "once upon a time there was a little girl\nwhere do you go my lovely\n"
+)
 VOCABULARY = 300
 ATTENTION = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32}
 MODERN = {**ATTENTION, "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 256}
@@ -20,7 +23,7 @@ STRANGE_SCALES = {
     "attention_multiplier": 0.2,
 }
 
-# Families that a spoken language model can be built on, by the name that tests call them.
+# Families that a spoken language model can use, by their name in the tests.
 DRIVEN = {
     "gpt2": {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
     "opt": {"model_type": "opt", **ATTENTION, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 128},
@@ -78,7 +81,7 @@ DRIVEN = {
         "attention_types": [[["global", "local"], 1]],
     },
     "mixtral": {"model_type": "mixtral", **MODERN, "num_local_experts": 4, "sliding_window": 6},
-    # One layer in chunks, one that sees all and knows no positions.
+    # One layer attends within chunks, the other to everything and without positions.
     "llama4": {
         "model_type": "llama4_text",
         **LLAMA4,
@@ -87,7 +90,7 @@ DRIVEN = {
         "num_local_experts": 2,
     },
 }
-# Families that count places, or remember in a state what they cannot forget again.
+# Families that the platform refuses: they infer positions themselves, or keep a state that cannot skip padding.
 REFUSED = {
     "mamba": {"model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 2, "state_size": 4},
     "mpt": {"model_type": "mpt", "d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64},
@@ -123,7 +126,7 @@ def write_language_model(family: str, folder: Path) -> Path:
     config = AutoConfig.for_model(keys.pop("model_type"), **{"vocab_size": len(tokenizer), **special, **keys})
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
-    # At the library's initial scale attention is all but even, and a wrong mask would hardly show.
+    # With the library's initial scale, attention is nearly uniform and would hide a wrong mask.
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

@@ -1,4 +1,4 @@
-"""Places of the repository that tests read."""
+"""Folders and files of the repository that tests read."""
 
 from pathlib import Path
 

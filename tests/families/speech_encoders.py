@@ -1,4 +1,4 @@
-"""Tiny speech encoders of many families, random but lively, in folders as transformers saves them."""
+"""Tiny speech encoders of many families with random weights, in folders as transformers saves them."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ SQUEEZED = {
 }
 NORMALISED, AS_IT_IS = {"do_normalize": True}, {"do_normalize": False}
 
-# Each family's class, configuration, feature extractor and its settings.
+# Class, configuration, feature extractor and extractor settings of each family.
 FAMILIES = {
     "wav2vec2": ("Wav2Vec2Model", {"model_type": "wav2vec2", **WAVEFORM}, "Wav2Vec2FeatureExtractor", NORMALISED),
     "wav2vec2_large": ("Wav2Vec2Model", {"model_type": "wav2vec2", **LARGE}, "Wav2Vec2FeatureExtractor", NORMALISED),
@@ -84,7 +84,7 @@ FAMILIES = {
         "WhisperFeatureExtractor",
         {"chunk_length": 2, "feature_size": 128},
     ),
-    # Those that are encoded one recording at a time.
+    # Families that are encoded one recording at a time.
     "sew": ("SEWModel", {"model_type": "sew", **SQUEEZED}, "Wav2Vec2FeatureExtractor", NORMALISED),
     "sew_d": ("SEWDModel", {"model_type": "sew-d", **SQUEEZED}, "Wav2Vec2FeatureExtractor", NORMALISED),
     "conformer": (
@@ -105,7 +105,7 @@ FAMILIES = {
         "Wav2Vec2FeatureExtractor",
         NORMALISED,
     ),
-    # Those that the platform has never heard of.
+    # Families that the platform does not know by name.
     "speech_to_text": (
         "Speech2TextModel",
         {

@@ -1,4 +1,4 @@
-"""Tiny recognisers and speaker encoders of transformers, random but lively, in folders as the library saves them."""
+"""Tiny recognisers and speaker encoders with random weights, in folders as transformers saves them."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ WINDOW = {
     "encoder_layers": 1,
 }
 
-# Each recogniser's class, configuration, feature extractor and its settings.
+# Class, configuration, feature extractor and extractor settings of each recogniser.
 CTC = {
     "wav2vec2": ("Wav2Vec2ForCTC", {"model_type": "wav2vec2", **WAVEFORM}, "Wav2Vec2FeatureExtractor", NORMALISED),
     "wav2vec2_large": ("Wav2Vec2ForCTC", {"model_type": "wav2vec2", **LARGE}, "Wav2Vec2FeatureExtractor", LISTENING),
@@ -99,8 +99,8 @@ def write_speech_judge(family: str, folder: Path) -> Path:
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
         if family in CTC:
-            model.lm_head.weight.mul_(10)  # or one symbol would win at every step
-        if family in WRITING:  # or it would write one word, whatever it heard
+            model.lm_head.weight.mul_(10)  # otherwise one symbol wins at every step
+        if family in WRITING:  # otherwise it writes the same word for every input
             for layer in model.model.decoder.layers:
                 layer.encoder_attn.out_proj.weight.mul_(LOUD)
                 layer.encoder_attn.q_proj.weight.mul_(LOUD)
@@ -115,7 +115,7 @@ def write_speech_judge(family: str, folder: Path) -> Path:
 
 
 def write_symbols(folder: Path) -> None:
-    """The tokenizer of a CTC model: characters and a word boundary."""
+    """Write the tokenizer of a CTC model: characters and a word boundary."""
     from transformers import Wav2Vec2CTCTokenizer
 
     path = folder / "vocab.json"
@@ -124,7 +124,7 @@ def write_symbols(folder: Path) -> None:
 
 
 def write_pieces(folder: Path, size: int) -> None:
-    """The tokenizer of a model that writes: one word a token, after three control tokens."""
+    """Write the tokenizer of an encoder-decoder model: one word per token, after three control tokens."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

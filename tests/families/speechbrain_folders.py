@@ -1,4 +1,4 @@
-"""Tiny speechbrain models, random, in folders as their authors publish them: hyperparams.yaml and .ckpt files."""
+"""Tiny speechbrain models with random weights, in folders as published: hyperparams.yaml and .ckpt files."""
 
 from pathlib import Path
 
@@ -144,14 +144,14 @@ FOLDERS = {"crdnn": CRDNN, "conformer": CONFORMER, "ecapa": ECAPA}
 
 
 def write_speechbrain_folder(kind: str, folder: Path) -> Path:
-    """Write a tiny model of a kind, its weights with speechbrain's own savers."""
+    """Write a tiny model of a kind, with speechbrain's own functions for saving weights."""
     from hyperpyyaml import load_hyperpyyaml
 
     folder.mkdir(parents=True, exist_ok=True)
     text = FOLDERS[kind]
     (folder / "hyperparams.yaml").write_text(text, encoding="utf-8")
     torch.manual_seed(5)
-    # The tokenizer's package is not among the project's.
+    # The tokenizer's package is no dependency of the project.
     made = load_hyperpyyaml(text.replace("sentencepiece.SentencePieceProcessor", "torch.nn.Identity"))
     for name, loadable in made["pretrainer"].loadables.items():
         if hasattr(loadable, "glob_mean"):

@@ -1,4 +1,4 @@
-"""A tiny Spectron, random but lively, and a batch of rows of different lengths."""
+"""A tiny Spectron with random weights, and a batch whose rows have different lengths."""
 
 from functools import partial
 
@@ -38,6 +38,7 @@ VOCODER = partial(GriffinLimVocoder, iterations=2)
 def tiny_model(
     folder, family="llama", mark=" | ", attention="bidirectional", vocoder=VOCODER, scheduled_sampling=0.0, **lm
 ):
+    """Build a tiny model of a language model family; ``lm`` changes keys of the family's configuration."""
     text = folder / "text.txt"
     text.write_text("what is the capital of france\nthe capital of france is paris\n")
     torch.manual_seed(4)
@@ -53,6 +54,7 @@ def tiny_model(
 
 
 def ragged_batch() -> SpeechBatch:
+    """Return three rows of different lengths, one of them without continuation."""
     torch.manual_seed(5)
     return SpeechBatch(
         ids=["a", "b", "c"],
@@ -71,6 +73,7 @@ def ragged_batch() -> SpeechBatch:
 
 
 def row(batch: SpeechBatch, i: int) -> SpeechBatch:
+    """Return one row of a batch as a batch without padding."""
     prompt, speech = int(batch.prompt_num_samples[i]), int(batch.continuation_num_samples[i])
     return SpeechBatch(
         ids=[batch.ids[i]],

@@ -1,4 +1,4 @@
-"""Tiny HiFi-GAN generators, random but lively, in folders as their three sources publish them."""
+"""Tiny HiFi-GAN generators with random weights, in folders as their three sources publish them."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ SIZES = {
 AUDIO = {"sampling_rate": 16000, "n_fft": 128, "hop_size": 32, "win_size": 128, "num_mels": 12, "fmin": 0, "fmax": None}
 
 
-# The settings of hifigan_v3_lj, which this can stand in for.
+# The settings of hifigan_v3_lj, which a tiny generator replaces in tests.
 LJ_SPEECH = {
     "sampling_rate": 22050,
     "n_fft": 1024,
@@ -29,12 +29,13 @@ LJ_SPEECH |= {"upsample_rates": [16, 16], "upsample_kernel_sizes": [32, 32]}
 
 
 def hifigan_config(kind: str, changes: dict | None = None) -> dict:
+    """Return the authors' configuration with a kind of residual block, ``1`` or ``2``."""
     dilations = {"1": [[1, 3, 5]] * 2, "2": [[1, 2], [2, 6]]}
     return {**AUDIO, **SIZES, "resblock": kind, "resblock_dilation_sizes": dilations[kind], **(changes or {})}
 
 
 def authors_weights(config: dict) -> dict[str, torch.Tensor]:
-    """Random weights under the authors' names, weight normalisation and all."""
+    """Return random weights under the authors' names, with weight normalisation."""
     torch.manual_seed(0)
     width = config["upsample_initial_channel"]
     shapes = {"conv_pre": (width, config["num_mels"], 7), "conv_post": (1, width // 4, 7)}
@@ -55,6 +56,7 @@ def authors_weights(config: dict) -> dict[str, torch.Tensor]:
 
 
 def write_authors_hifigan(folder: Path, kind: str = "1", changes: dict | None = None) -> Path:
+    """Write a generator with the authors' configuration and weight names."""
     folder.mkdir(parents=True, exist_ok=True)
     config = hifigan_config(kind, changes)
     (folder / "config.json").write_text(json.dumps(config))
@@ -63,6 +65,7 @@ def write_authors_hifigan(folder: Path, kind: str = "1", changes: dict | None = 
 
 
 def write_transformers_hifigan(folder: Path, described: bool = True, **changes) -> Path:
+    """Write a generator of transformers; ``described`` adds a feature extractor with the spectrogram's settings."""
     from transformers import SpeechT5FeatureExtractor, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
     torch.manual_seed(0)
@@ -121,6 +124,7 @@ n_stft: !ref <n_fft> // 2 + 1
 
 
 def write_speechbrain_hifigan(folder: Path, normalized: str = "null") -> Path:
+    """Write a generator of speechbrain, whose YAML would create the file ``trap`` if its code ran."""
     from speechbrain.lobes.models.HifiGAN import HifiganGenerator
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Runs in real MLflow stores: a SQLite file, and a server that is taken away and brought back."""
+"""Runs in real MLflow stores: a SQLite file, and a server that stops and starts again."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from spectron.errors import TrackingError
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import MetricValue, flatten
-from spectron.tracking.outbox import send_backlog
+from spectron.tracking.outbox import send_outbox
 from spectron.tracking.store import TrackingSettings, find_run, list_runs, open_store
 
 
@@ -32,7 +32,7 @@ def settings(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def no_store_of_the_user(monkeypatch):
+def without_user_store(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("SPECTRON_RUNS", raising=False)
 
@@ -49,7 +49,7 @@ def free_port():
 
 
 class Server:
-    """An MLflow server on loopback that can go away and come back with the same runs."""
+    """MLflow server on loopback that can stop and start again with the same runs."""
 
     def __init__(self, folder):
         self.folder, self.port, self.process = folder, free_port(), None
@@ -65,7 +65,7 @@ class Server:
         ]
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         quiet = subprocess.DEVNULL
-        # In a session of its own, so that its workers can be stopped with it.
+        # In its own session, so that its workers can be stopped with it.
         self.process = subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -91,7 +91,7 @@ def server(tmp_path, settings):
     made.stop()
 
 
-def test_a_server_that_goes_away_loses_nothing_and_stops_nothing(server, tmp_path, caplog):
+def test_server_outage_loses_no_record_and_stalls_nothing(server, tmp_path, caplog):
     server.start()
     settings = TrackingSettings(folder=str(tmp_path / "runs"), uri=server.uri)
     logger = RunLogger("demo", settings)
@@ -113,12 +113,12 @@ def test_a_server_that_goes_away_loses_nothing_and_stops_nothing(server, tmp_pat
         logger.finalize("success")
     assert str(logger.folder) in str(told[0].message)
     with pytest.raises(TrackingError, match="cannot be opened"):
-        send_backlog(logger.folder, server.uri)
+        send_outbox(logger.folder, server.uri)
 
     server.start()
-    resumed = RunLogger("demo", settings, run_id=logger.run_id)
-    assert not (logger.folder / "unsent.jsonl").exists()
-    assert not (logger.folder / "unsent").exists()
+    resumed = RunLogger("demo", settings, find_run(logger.run_id, settings))
+    assert not (logger.folder / "outbox.jsonl").exists()
+    assert not (logger.folder / "outbox").exists()
     resumed.log_metrics({"loss": 0.01}, step=200)
     resumed.finalize("success")
     points = sorted(history(settings, logger.run_id, "loss"))
@@ -130,17 +130,15 @@ def test_a_server_that_goes_away_loses_nothing_and_stops_nothing(server, tmp_pat
     assert Path(stored).read_bytes() == b"as it was"
 
 
-def test_an_unreachable_server_is_an_error_before_training(tmp_path):
+def test_unreachable_server_refused_at_start(tmp_path):
     began = time.monotonic()
-    with pytest.raises(
-        TrackingError, match=r"http://127.0.0.1:\d+ cannot be opened: .*Cure: start the server"
-    ) as caught:
+    with pytest.raises(TrackingError, match=r"http://127.0.0.1:\d+ cannot be opened: .*Start the server") as caught:
         RunLogger("demo", TrackingSettings(folder=str(tmp_path), uri=f"http://me:secret@127.0.0.1:{free_port()}"))
     assert time.monotonic() - began < 10
     assert "secret" not in str(caught.value)
 
 
-def test_a_record_that_fails_is_sent_again_after_the_pause_and_in_order(settings, monkeypatch):
+def test_failed_record_sent_again_in_order(settings, monkeypatch):
     logger = RunLogger("retry", settings)
     outbox, real = logger._outbox, logger._outbox.client.log_batch
     monkeypatch.setattr(outbox.client, "log_batch", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone")))
@@ -156,7 +154,7 @@ def test_a_record_that_fails_is_sent_again_after_the_pause_and_in_order(settings
     assert history(settings, logger.run_id, "x") == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
-def test_what_the_store_never_takes_is_told_and_let_go(settings, caplog):
+def test_refused_record_logged_and_dropped(settings, caplog):
     logger = RunLogger("refused", settings)
     logger.log_metrics({"a metric with a bad name!?": 1.0}, step=1)
     logger.log_metrics({"x": 1.0}, step=1)
@@ -164,7 +162,7 @@ def test_what_the_store_never_takes_is_told_and_let_go(settings, caplog):
     assert history(settings, logger.run_id, "x") == [(1, 1.0)]
 
 
-def test_parameters_are_whole_and_changed_ones_are_known(settings, tmp_path):
+def test_params_stored_whole_and_changes_as_tags(settings, tmp_path):
     long, too_long = "x" * 5900, "y" * 6100
     logger = RunLogger("params", settings)
     with pytest.warns(UserWarning, match="parameter notes has 6100 characters"):
@@ -172,7 +170,7 @@ def test_parameters_are_whole_and_changed_ones_are_known(settings, tmp_path):
             {"model": {"name": long, "sizes": [1, 2]}, "parts": [{"a": None}], "notes": too_long, "steps": 10}
         )
     logger.log_hyperparams({f"many.{index}": index for index in range(250)})
-    resumed = RunLogger("params", settings, run_id=logger.run_id)
+    resumed = RunLogger("params", settings, find_run(logger.run_id, settings))
     resumed.log_hyperparams({"steps": 20, "new": 1})
     params = find_run(logger.run_id, settings).params
     assert params["model.name"] == long
@@ -184,7 +182,7 @@ def test_parameters_are_whole_and_changed_ones_are_known(settings, tmp_path):
     assert params["many.249"] == "249"
 
 
-def test_measures_carry_counts_intervals_and_directions(settings):
+def test_metrics_stored_with_count_interval_direction(settings):
     logger = RunLogger("measures", settings)
     logger.log_measures(
         [MetricValue("val/accuracy", 0.5, 40, "", True, 0.35, 0.65), MetricValue("val/none", math.nan, 0)], step=3
@@ -213,7 +211,7 @@ def test_measures_carry_counts_intervals_and_directions(settings):
         (SIGTERMException, "failed", "KILLED"),
     ],
 )
-def test_the_end_of_a_run_is_stored(settings, exception, told, status):
+def test_run_status_stored_at_end(settings, exception, told, status):
     logger = RunLogger("ends", settings)
     try:
         if exception:
@@ -222,13 +220,13 @@ def test_the_end_of_a_run_is_stored(settings, exception, told, status):
     except BaseException:
         logger.finalize(told)
     assert find_run(logger.run_id, settings).status == status
-    RunLogger("ends", settings, run_id=logger.run_id, training=False).finalize("success")
+    RunLogger("ends", settings, find_run(logger.run_id, settings), training=False).finalize("success")
     assert find_run(logger.run_id, settings).status == status
-    RunLogger("ends", settings, run_id=logger.run_id)
+    RunLogger("ends", settings, find_run(logger.run_id, settings))
     assert find_run(logger.run_id, settings).status == "RUNNING"
 
 
-def test_runs_are_found_by_all_their_names(settings):
+def test_find_run_by_id_prefix_name_experiment(settings):
     first, second = RunLogger("finding", settings), RunLogger("finding", settings)
     assert [run.run_id for run in list_runs("finding", settings)] == [second.run_id, first.run_id]
     assert find_run("finding", settings).run_id == second.run_id
@@ -240,10 +238,10 @@ def test_runs_are_found_by_all_their_names(settings):
     with pytest.raises(TrackingError, match=r"no experiment 'fnding'.*nearest: finding"):
         list_runs("fnding", settings)
     with pytest.raises(TrackingError, match=r"no run 'deadbeef' .*(newest runs|nearest): "):
-        RunLogger("finding", settings, run_id="deadbeef")
+        find_run("deadbeef", settings)
 
 
-def test_looking_for_a_run_leaves_no_store_behind(tmp_path, monkeypatch):
+def test_find_run_creates_no_store(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     settings = TrackingSettings(str(tmp_path / "none"))
     assert list_runs(settings=settings) == []
@@ -256,7 +254,7 @@ def test_looking_for_a_run_leaves_no_store_behind(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_moved_runs_folder_is_still_found(settings, tmp_path):
+def test_find_run_in_moved_runs_folder(settings, tmp_path):
     logger = RunLogger("moved", settings)
     shutil.copytree(settings.runs_folder, tmp_path / "elsewhere")
     shutil.rmtree(logger.folder)
@@ -264,14 +262,14 @@ def test_a_moved_runs_folder_is_still_found(settings, tmp_path):
     assert find_run("moved", moved).folder == tmp_path / "elsewhere" / "moved" / logger.run_id
 
 
-def test_a_deleted_experiment_is_told(settings):
+def test_deleted_experiment_refused(settings):
     logger = RunLogger("deleted", settings)
     MlflowClient(tracking_uri=settings.store_uri).delete_experiment(logger.experiment_id)
     with pytest.raises(TrackingError, match=r"experiment 'deleted' was deleted.*mlflow experiments restore"):
         RunLogger("deleted", settings)
 
 
-def test_places_follow_the_environment(monkeypatch, tmp_path):
+def test_settings_follow_environment(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert TrackingSettings().store_uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
     monkeypatch.setenv("SPECTRON_RUNS", str(tmp_path / "mine"))
@@ -281,7 +279,7 @@ def test_places_follow_the_environment(monkeypatch, tmp_path):
     assert TrackingSettings(uri="sqlite:///x.db").store_uri == "sqlite:///x.db"
 
 
-def test_flatten():
+def test_flatten_dotted_names():
     assert flatten({"a": {"b": 1, "c": {}}, "d": [1, [2]], "e": True}) == {
         "a.b": "1",
         "a.c": "{}",
@@ -291,7 +289,7 @@ def test_flatten():
     }
 
 
-def test_the_store_starts_quietly(tmp_path, capfd):
+def test_open_store_prints_nothing(tmp_path, capfd):
     open_store(TrackingSettings(folder=str(tmp_path / "new")))
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("mlflow").level == logging.WARNING

@@ -1,4 +1,4 @@
-"""Reference curves: written from runs, looked at by later ones, silent where they do not belong."""
+"""Reference curves: written from runs, compared with later runs of the recipe, silent for other runs."""
 
 import sys
 
@@ -7,6 +7,7 @@ import yaml
 from places import TINY
 
 from spectron.cli.parser import main
+from spectron.errors import ConfigError
 from spectron.evaluation.study.study import training_of
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.reference_curves import ReferenceCurve, band, curves_of, stretch_of
@@ -14,7 +15,7 @@ from spectron.tracking.store import TrackingSettings, find_run
 
 
 @pytest.fixture(autouse=True)
-def beside_the_task(monkeypatch):
+def task_importable(monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path, str(TINY.parent)])
 
 
@@ -54,7 +55,7 @@ def fit(tmp_path, file, *overrides):
     return main(["fit", str(tmp_path / "recipe.yaml"), *overrides])
 
 
-def test_a_file_holds_the_runs_that_it_was_written_from(file):
+def test_file_content(file):
     content = yaml.safe_load(file.read_text())
     assert (content["experiment"], content["max_steps"], content["runs"], content["stretch"]) == ("curved", 200, 2, 100)
     assert set(content["bands"]["val/loss"]) == {100, 200}
@@ -62,7 +63,7 @@ def test_a_file_holds_the_runs_that_it_was_written_from(file):
     assert all(low < high for steps in content["bands"].values() for low, high in steps.values())
 
 
-def test_a_bands_least_width_is_a_share_of_its_curves_way(file, monkeypatch, tmp_path):
+def test_band_margin_grows_with_curve_range(file, monkeypatch, tmp_path):
     from spectron.tracking.store import list_runs
 
     monkeypatch.setattr("spectron.tracking.reference_curves.NOISE", 10.0)
@@ -75,7 +76,7 @@ def test_a_bands_least_width_is_a_share_of_its_curves_way(file, monkeypatch, tmp
     assert wide_first[1] - wide_first[0] > last[1] - last[0]
 
 
-def test_a_validation_loss_has_the_way_of_its_training_loss(runs, tmp_path):
+def test_validation_band_uses_training_range(runs, tmp_path):
     """At its few steps it has come down already, and what is next to nothing differs by many times its size."""
     from spectron.tracking.logger import RunLogger
 
@@ -89,11 +90,11 @@ def test_a_validation_loss_has_the_way_of_its_training_loss(runs, tmp_path):
     assert main(["reference-curve", "fallen", "-o", str(tmp_path / "f.yaml")]) == 0
     bands = yaml.safe_load((tmp_path / "f.yaml").read_text())["bands"]
     assert bands["val/text"] == {100: pytest.approx([-0.1, 0.3]), 200: pytest.approx([-0.19, 0.21])}, (
-        "2 % of 5, twice for a run alone"
+        "2 % of 5, twice for a single run"
     )
 
 
-def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
+def test_band_covers_metric_interval(runs, tmp_path):
     from spectron.tracking.logger import RunLogger
     from spectron.tracking.measure import MetricValue
 
@@ -113,8 +114,8 @@ def test_a_measure_of_few_items_may_be_anywhere_in_its_interval(runs, tmp_path):
 
 
 @pytest.mark.parametrize("logged", [1, 10])
-def test_a_run_again_has_the_very_means_that_its_file_was_written_from(logged, file, tmp_path, monkeypatch):
-    """Both are of the steps that are logged, each or every tenth, and not the one of these and the other of all."""
+def test_compared_means_equal_means_of_file(logged, file, tmp_path, monkeypatch):
+    """Both use the logged steps only, whether each step or every tenth is logged."""
     seen = []
     monkeypatch.setattr(ReferenceCurve, "look", lambda self, name, step, value: seen.append((name, step, value)))
     assert fit(tmp_path, file, "seed=4", f"trainer.log_every_n_steps={logged}") == 0
@@ -123,16 +124,16 @@ def test_a_run_again_has_the_very_means_that_its_file_was_written_from(logged, f
     assert all(curves[name, step] == pytest.approx(value, rel=1e-6) for name, step, value in seen)
 
 
-def test_a_run_of_the_recipe_stays_in_its_bands(file, tmp_path, caplog, recwarn):
+def test_same_recipe_inside_bands(file, tmp_path, caplog, recwarn):
     with caplog.at_level("INFO"):
         assert fit(tmp_path, file, "seed=4") == 0
     told = [record.getMessage() for record in caplog.records if "reference curves" in record.getMessage()]
     assert len(told) == 1
-    assert f"looked at ({file}), and at the end all are inside their bands" in told[0]
+    assert f"compared ({file}); at the end all are inside their bands" in told[0]
     assert "reference curves" not in "".join(str(warning.message) for warning in recwarn)
 
 
-def test_a_run_that_leaves_its_band_is_told_once_a_curve(file, tmp_path, recwarn):
+def test_leaving_band_warns_once_per_curve(file, tmp_path, recwarn):
     content = yaml.safe_load(file.read_text())
     content["bands"] = {
         name: {step: [10.0, 20.0] for step in steps}
@@ -148,7 +149,7 @@ def test_a_run_that_leaves_its_band_is_told_once_a_curve(file, tmp_path, recwarn
     assert any("train/loss is" in line for line in told)
 
 
-def test_a_recipe_may_be_run_under_other_names(file, tmp_path, recwarn):
+def test_also_names_are_compared(file, tmp_path, recwarn):
     content = yaml.safe_load(file.read_text())
     content["bands"] = {"val/loss": {100: [10.0, 20.0]}}
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(content))
@@ -166,22 +167,22 @@ def test_a_recipe_may_be_run_under_other_names(file, tmp_path, recwarn):
 
 
 @pytest.mark.parametrize("override", ["name=mine", "trainer.max_steps=100"])
-def test_other_runs_are_not_held_against_it(override, file, tmp_path, recwarn, caplog):
+def test_other_name_or_length_not_compared(override, file, tmp_path, recwarn, caplog):
     content = yaml.safe_load(file.read_text())
     content["bands"] = {"val/loss": {100: [10.0, 20.0]}}
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(content))
     with caplog.at_level("INFO"):
         assert fit(tmp_path, tmp_path / "other.yaml", override) == 0
     assert not [warning for warning in recwarn if "reference curves" in str(warning.message)]
-    assert "reference curves: not looked at" in caplog.text
+    assert "reference curves: not compared" in caplog.text
 
 
-def test_a_key_turns_it_off(file, tmp_path, recwarn):
+def test_null_removes_callback(file, tmp_path, recwarn):
     assert fit(tmp_path, file, "callbacks.reference_curve=null", "name=curved") == 0
     assert not [warning for warning in recwarn if "reference curves" in str(warning.message)]
 
 
-def test_it_may_be_turned_off_where_a_run_goes_on_and_is_no_part_of_what_a_study_trains(file, tmp_path):
+def test_observer_may_change_on_resume_and_in_study(file, tmp_path):
     assert fit(tmp_path, file, "name=apart", "trainer.max_steps=100") == 0
     assert fit(tmp_path, file, "name=apart", "--resume", "callbacks.reference_curve=null") == 0
     recipe = tmp_path / "recipe.yaml"
@@ -197,32 +198,35 @@ HEAD = "experiment: x\nmax_steps: 3\nstretch: 100\n"
 @pytest.mark.parametrize(
     "content", [None, "- a list", "experiment: x\n", f"{HEAD}bands: {{a: 1}}", f"{HEAD}bands: {{a: {{1: [2]}}}}"]
 )
-def test_what_is_no_file_of_curves_is_refused(content, tmp_path, capsys):
+def test_wrong_file_refused(content, tmp_path, capsys):
     file = tmp_path / "curves.yaml"
     if content is not None:
         file.write_text(content)
+    with pytest.raises(ConfigError) as raised:
+        ReferenceCurve(str(file))
+    assert raised.value.key == "file"
     assert fit(tmp_path, file) == 1
-    assert f"{file} is no file of reference curves" in capsys.readouterr().err
+    assert f"callbacks.reference_curve.init_args.file: {file} is no file of" in capsys.readouterr().err
 
 
-def test_runs_of_several_experiments_make_no_curve(file, runs, tmp_path, capsys):
+def test_several_experiments_refused(file, runs, tmp_path, capsys):
     assert main(["fit", str(TINY), "name=other"]) == 0
     capsys.readouterr()
     assert main(["reference-curve", "curved", "other", "-o", str(tmp_path / "x.yaml")]) == 1
     assert "curved (200 steps), other (4 steps)" in capsys.readouterr().err
 
 
-def test_a_run_named_twice_is_one(file, tmp_path):
+def test_run_named_twice_counts_once(file, tmp_path):
     assert main(["reference-curve", "curved", "curved", "-o", str(tmp_path / "once.yaml")]) == 0
     assert yaml.safe_load((tmp_path / "once.yaml").read_text())["runs"] == 1
 
 
-def test_a_place_that_cannot_be_written_is_told(file, tmp_path, capsys):
+def test_unwritable_output_refused(file, tmp_path, capsys):
     assert main(["reference-curve", "curved", "-o", str(tmp_path)]) == 1
     assert f"-o {tmp_path}: cannot be written" in capsys.readouterr().err
 
 
-def test_a_length_that_is_none_makes_no_curve(runs, tmp_path, capsys):
+def test_run_without_max_steps_refused(runs, tmp_path, capsys):
     from spectron.tracking.logger import RunLogger
 
     logger = RunLogger("endless", TrackingSettings(str(runs)))
@@ -233,30 +237,30 @@ def test_a_length_that_is_none_makes_no_curve(runs, tmp_path, capsys):
     assert "endless has none: set trainer.max_steps" in capsys.readouterr().err
 
 
-def test_a_band_holds_the_spread_or_a_share():
+def test_band_margins():
     assert band([2.0, 2.0]) == pytest.approx((1.7, 2.3))
     assert band([1.0, 2.0]) == pytest.approx((0.0, 3.0))
     assert band([-1.0, -1.0]) == pytest.approx((-1.15, -0.85))
-    assert band([0.01, 0.02], way=5.0) == pytest.approx((-0.09, 0.12)), "a curve that has come down to nothing"
+    assert band([0.01, 0.02], curve_range=5.0) == pytest.approx((-0.09, 0.12)), "a curve that falls to almost 0"
 
 
-def test_a_run_alone_has_bands_twice_as_wide():
+def test_band_of_one_run_twice_as_wide():
     assert band([2.0]) == pytest.approx((1.4, 2.6))
-    assert band([0.01], way=5.0) == pytest.approx((-0.19, 0.21))
+    assert band([0.01], curve_range=5.0) == pytest.approx((-0.19, 0.21))
 
 
 @pytest.mark.parametrize(("steps", "stretch"), [(10, 100), (2400, 100), (3000, 200), (14000, 700)])
-def test_long_trainings_are_averaged_over_longer_stretches(steps, stretch):
+def test_stretch_grows_with_max_steps(steps, stretch):
     assert stretch_of(steps) == stretch
 
 
-def test_what_is_left_at_the_end_is_no_stretch(file):
+def test_incomplete_stretch_left_out(file):
     """200 steps hold one stretch of 150."""
     curves = curves_of(find_run("curved"), TrackingSettings(), 150)
     assert {step for name, step in curves if name == "train/loss"} == {150}
 
 
-def test_a_curve_that_comes_back_is_told(file, caplog):
+def test_return_into_band_logged(file, caplog):
     curve = ReferenceCurve(str(file))
     curve.bands = {"val/loss": {100: [0.0, 1.0], 200: [0.0, 1.0]}}
     with pytest.warns(UserWarning, match=r"val/loss is 2 at step 100"):

@@ -40,7 +40,7 @@ def runs(settings):
     return small, large
 
 
-def test_only_differences_and_the_last_values_with_the_best_marked(settings, runs):
+def test_compare_differences_last_values_and_best(settings, runs):
     small, large = runs
     compared = compare([small.run_id, large.run_id[:10]], settings)
     assert compared.differences == {"model.layers": ["2", "12"], "model.only_here": ["[bold]x", None]}
@@ -54,7 +54,7 @@ def test_only_differences_and_the_last_values_with_the_best_marked(settings, run
     }
 
 
-def test_an_empty_section_is_left_to_the_rows_of_what_it_holds(settings):
+def test_empty_section_gets_no_row(settings):
     filled = {"callbacks": {"stop": 1}, "corpus": {"folder": "x"}, "part": {"width": 2}}
     for params in ({"callbacks": {}, "corpus": None, "part": "a.Class"}, filled):
         RunLogger("sections", settings).log_hyperparams(params)
@@ -67,7 +67,7 @@ def test_an_empty_section_is_left_to_the_rows_of_what_it_holds(settings):
     }
 
 
-def test_tables_say_which_run_is_which(settings, runs):
+def test_render_names_runs(settings, runs):
     console = Console(width=160, file=io.StringIO())
     console.print(render(compare(["size"], settings)))
     text = console.file.getvalue()
@@ -84,7 +84,7 @@ def test_tables_say_which_run_is_which(settings, runs):
     assert "seed" not in text
 
 
-def test_an_experiment_shows_its_newest_runs(settings):
+def test_experiment_name_compares_newest_runs(settings):
     made = [RunLogger("many", settings) for _ in range(MOST_RUNS + 2)]
     compared = compare(["many"], settings)
     assert [run.run_id for run in compared.runs] == [logger.run_id for logger in reversed(made)][:MOST_RUNS]
@@ -94,9 +94,9 @@ def test_an_experiment_shows_its_newest_runs(settings):
     assert "(all the same)" in console.file.getvalue()
 
 
-def test_one_run_is_not_enough(settings, runs):
+def test_compare_one_run_refused(settings, runs):
     lonely = RunLogger("lonely", settings)
-    with pytest.raises(TrackingError, match=r"needs at least two runs, and lonely means 1 run"):
+    with pytest.raises(TrackingError, match=r"needs at least two runs, and lonely stands for 1 run"):
         compare(["lonely"], settings)
     with pytest.raises(TrackingError, match=r"nothing to compare run .* with"):
         compare([lonely.run_id], settings)
@@ -106,7 +106,7 @@ def test_one_run_is_not_enough(settings, runs):
         compare(["size", "siez"], settings)
 
 
-def test_counts_and_ties_do_not_bury_the_measures(settings):
+def test_counts_hidden_and_ties_unmarked(settings):
     for wer in (0.5, 0.4):
         logger = RunLogger("details", settings)
         measures = [MetricValue("val/wer", wer, 10, "", False), MetricValue("val/wer.words", 90, 10, "words")]
@@ -120,7 +120,7 @@ def test_counts_and_ties_do_not_bury_the_measures(settings):
     assert rows == {"val/mel.skipped": [True, False], "val/stopped": [False, False], "val/wer": [True, False]}
 
 
-def test_evaluations_are_told_from_runs(settings, runs, tmp_path):
+def test_evaluation_folders_of_evaluations_and_runs(settings, runs, tmp_path):
     small, large = runs
     plain, inside = tmp_path / "plain", tmp_path / "run" / "evaluation"
     for folder in (plain, inside):
@@ -130,7 +130,7 @@ def test_evaluations_are_told_from_runs(settings, runs, tmp_path):
     assert evaluation_folders([small.run_id, large.run_id], settings) == evaluation_folders(["size"], settings) == []
     with pytest.raises(TrackingError, match=f"{plain} holds an evaluation, {small.run_id} holds none"):
         evaluation_folders([str(plain), small.run_id], settings)
-    with pytest.raises(TrackingError, match=re.escape(f"holds 2 evaluations. Cure: name one of {plain}, {inside}")):
+    with pytest.raises(TrackingError, match=re.escape(f"holds 2 evaluations. Name one of {plain}, {inside}")):
         evaluation_folders([str(tmp_path), small.run_id], settings)
     folder = find_run(large.run_id, settings).folder / "evaluation"
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Which checkpoints are written when, and what is refused on reading."""
+"""Checkpoints: when they are written, and files that are refused on reading."""
 
 import random
 import zipfile
@@ -13,12 +13,13 @@ from torch.utils.data import DataLoader
 
 from spectron.errors import CheckpointError, ConfigError
 from spectron.tracking.measure import MetricValue
+from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
-from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from spectron.weights.checkpoint_files import read_checkpoint
 
 
 class Toy(LightningModule):
-    """One weight; its validation losses are given."""
+    """Task of one weight with given validation losses."""
 
     def __init__(self, validations=()):
         super().__init__()
@@ -72,7 +73,7 @@ def steps_in(folder):
     return {path.name: read_checkpoint(path)["global_step"] for path in folder.iterdir()}
 
 
-def test_the_first_checkpoint_is_written_before_the_first_step(tmp_path):
+def test_first_checkpoint_before_first_step(tmp_path):
     class Stop(Callback):
         def on_before_zero_grad(self, *_):
             raise RuntimeError("in the first step")
@@ -82,13 +83,13 @@ def test_the_first_checkpoint_is_written_before_the_first_step(tmp_path):
     assert steps_in(tmp_path) == {"last.ckpt": 0}
 
 
-def test_the_newest_ones_are_kept(tmp_path):
+def test_keep_newest_checkpoints(tmp_path):
     fit(Toy(), Checkpoints(CheckpointSettings(every_n_steps=2, keep=2), tmp_path), 7)
     assert steps_in(tmp_path) == {"last.ckpt": 7, "step-0000006.ckpt": 6, "step-0000007.ckpt": 7}
 
 
 @pytest.mark.parametrize(("mode", "best_step"), [("min", 3), ("max", 4)])
-def test_the_best_is_kept_as_it_was_validated(tmp_path, mode, best_step):
+def test_best_checkpoint_has_validated_weights(tmp_path, mode, best_step):
     settings = CheckpointSettings(every_n_steps=100, monitor="val/loss", mode=mode)
     checkpoints = Checkpoints(settings, tmp_path)
     fit(Toy([3.0, 2.0, 1.0, 4.0, 1.0, 1.0]), checkpoints, 6)
@@ -98,9 +99,9 @@ def test_the_best_is_kept_as_it_was_validated(tmp_path, mode, best_step):
     assert read_checkpoint(tmp_path / "best.ckpt")["state_dict"]["weight"].item() == pytest.approx(weight)
 
 
-def test_a_measure_that_a_later_callback_takes_can_be_monitored(tmp_path):
+def test_monitor_metric_of_later_callback(tmp_path):
     class Evaluation(Callback):
-        """Measures after ``Checkpoints`` has seen the end of the validation."""
+        """Callback that measures after ``Checkpoints`` has seen the end of the validation."""
 
         def on_validation_end(self, trainer, pl_module):
             trainer.logger.measures = {
@@ -116,13 +117,13 @@ def test_a_measure_that_a_later_callback_takes_can_be_monitored(tmp_path):
     assert steps_in(tmp_path)["best.ckpt"] == 2
 
 
-def test_a_validation_without_the_monitored_value_is_told(tmp_path):
-    with pytest.warns(UserWarning, match=r"this validation gave no value of val/wer; best.ckpt stays"):
+def test_missing_monitored_value_warns(tmp_path):
+    with pytest.warns(UserWarning, match=r"this validation has no value of val/wer; best.ckpt is unchanged"):
         fit(Toy([1.0]), Checkpoints(CheckpointSettings(monitor="val/wer"), tmp_path), 1)
     assert steps_in(tmp_path) == {"last.ckpt": 1}
 
 
-def test_a_limit_of_time_saves_too(tmp_path):
+def test_max_time_saves(tmp_path):
     trainer = fit(
         Toy(), Checkpoints(CheckpointSettings(every_n_steps=10**6), tmp_path), -1, max_time=timedelta(seconds=0.3)
     )
@@ -130,7 +131,7 @@ def test_a_limit_of_time_saves_too(tmp_path):
     assert trainer.global_step > 0
 
 
-def test_a_state_that_could_not_be_read_back_stops_the_start(tmp_path):
+def test_unreadable_state_refused_at_start(tmp_path):
     class Careless(Callback):
         def state_dict(self):
             return {"started": timedelta(seconds=1)}
@@ -139,7 +140,7 @@ def test_a_state_that_could_not_be_read_back_stops_the_start(tmp_path):
         fit(Toy(), Checkpoints(CheckpointSettings(), tmp_path), 1, [Careless()])
 
 
-def test_a_step_draws_the_same_whatever_was_before(tmp_path):
+def test_step_seed_independent_of_past_draws(tmp_path):
     first, second, other = Toy(), Toy(), Toy()
     fit(first, Checkpoints(CheckpointSettings(), tmp_path), 3, [SeedEachStep(1)])
     torch.rand(5), numpy.random.rand(5), random.random()
@@ -149,12 +150,12 @@ def test_a_step_draws_the_same_whatever_was_before(tmp_path):
     assert len({*first.draws, *other.draws}) == 6
 
 
-def test_settings_are_checked():
+def test_wrong_settings_refused():
     with pytest.raises(ConfigError, match="every_n_steps must be at least 1"):
         CheckpointSettings(every_n_steps=0)
 
 
-def test_files_that_are_no_checkpoints_are_refused(tmp_path):
+def test_read_checkpoint_broken_file_refused(tmp_path):
     path = tmp_path / "x.ckpt"
     with pytest.raises(CheckpointError, match=r"there is no checkpoint .*x.ckpt"):
         read_checkpoint(path)
@@ -173,7 +174,7 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path):
         read_checkpoint(path)
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path):
+def test_read_checkpoint_with_code_refused(tmp_path):
     class Evil:
         def __reduce__(self):
             return print, ("run!",)

@@ -1,4 +1,4 @@
-"""What progress looks like in a file and on a terminal."""
+"""Progress lines in a file and on a terminal."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from spectron.training.progress import Progress
 
 
 class Clock:
-    """Time that passes only where the toy says so."""
+    """Clock that only the toy task advances."""
 
     now = 0.0
 
@@ -74,7 +74,7 @@ def output_of(stream, clock):
     return stream.getvalue()
 
 
-def test_a_file_gets_whole_lines(clock):
+def test_file_gets_whole_lines(clock):
     text = output_of(io.StringIO(), clock)
     assert "\r" not in text
     validated = [line for line in text.splitlines() if "validated" in line]
@@ -86,7 +86,7 @@ def test_a_file_gets_whole_lines(clock):
     assert [bool(match.group(3)) for match in shown] == [True, True, True, False]
 
 
-def test_a_terminal_gets_one_line_rewritten(clock):
+def test_terminal_gets_one_rewritten_line(clock):
     text = output_of(Terminal(), clock)
     assert text.count("\n") == 2, "one for each validation"
     assert "\rstep 10/20 (50%)" in text

@@ -1,4 +1,4 @@
-"""What tasks share in training: summed and weighed losses, numbers that are not finite, batches without an item, frozen parts."""
+"""Training steps of all tasks: summed and weighted losses, values that are not finite, empty batches, frozen parts."""
 
 import pytest
 import torch
@@ -10,11 +10,12 @@ from spectron.batch import SpeechBatch
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import TrainingError
 from spectron.losses import ALIGNMENT_LOSSES
+from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings
 from spectron.training.ctc import CTCModule
 from spectron.training.optimisation import Optimisation
 from spectron.training.spectron import LossWeights, SpectronModule
-from spectron.weights.checkpoint_files import AtomicCheckpointIO, read_checkpoint
+from spectron.weights.checkpoint_files import read_checkpoint
 
 
 def batch(name: str, seconds: float = 0.5, rows: int = 2) -> SpeechBatch:
@@ -56,7 +57,7 @@ def trainer(folder, *callbacks, **settings) -> Trainer:
 
 
 class Modes(Callback):
-    """Notes which parts are in training mode when a batch begins, before and after a validation."""
+    """Callback that notes which parts are in training mode at the start of each batch."""
 
     def __init__(self):
         self.seen = []
@@ -65,7 +66,7 @@ class Modes(Callback):
         self.seen.append((pl_module.model.encoder.training, pl_module.model.output.training))
 
 
-def test_frozen_parts_are_in_eval_from_the_first_batch_on(tmp_path):
+def test_frozen_parts_in_eval_from_first_batch(tmp_path):
     net, modes = module(freeze=["encoder.*"]), Modes()
     before = [parameter.detach().clone() for parameter in net.model.encoder.parameters()]
     settings = {"max_steps": 3, "val_check_interval": 1, "num_sanity_val_steps": 1}
@@ -76,7 +77,7 @@ def test_frozen_parts_are_in_eval_from_the_first_batch_on(tmp_path):
     assert all(torch.equal(old, new) for old, new in zip(before, net.model.encoder.parameters(), strict=True))
 
 
-def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(tmp_path):
+def test_nan_loss_stops_and_keeps_checkpoint(tmp_path):
     bad = batch("bad")
     bad.prompt[:] = torch.nan
     checkpoints = Checkpoints(CheckpointSettings(every_n_steps=1), folder=tmp_path)
@@ -91,7 +92,7 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(tmp
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
 
 
-def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
+def test_infinite_gradient_stops(tmp_path):
     net = module()
     net.model.output.weight.register_hook(lambda gradient: gradient * torch.inf)
     before = net.model.output.weight.detach().clone()
@@ -100,7 +101,7 @@ def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
     assert torch.equal(net.model.output.weight, before)
 
 
-def test_a_batch_of_which_nothing_could_be_read_moves_no_weight(tmp_path):
+def test_empty_batch_moves_no_weight(tmp_path):
     empty = SpeechBatch([], torch.zeros(0, 0), torch.zeros(0), [], torch.zeros(0, 0), torch.zeros(0), [])
     net, same = module(weight_decay=0.1), module(weight_decay=0.1)
     trainer(tmp_path, max_epochs=1).fit(net, loader([empty, empty]))
@@ -109,8 +110,8 @@ def test_a_batch_of_which_nothing_could_be_read_moves_no_weight(tmp_path):
     assert not torch.equal(net.model.output.weight, same.model.output.weight)
 
 
-def test_validation_divides_once_over_all_batches(tmp_path):
-    """Batches of unlike size: the mean over characters, not the mean of batch means."""
+def test_validation_loss_divides_sums_once(tmp_path):
+    """The loss is the mean over characters of batches of different size, not the mean of batch means."""
     net, batches = module(), [batch("one"), batch("three", seconds=1.0, rows=1)]
     run = trainer(tmp_path)
     (measured,) = run.validate(net, loader(batches), verbose=False)
@@ -123,7 +124,7 @@ def test_validation_divides_once_over_all_batches(tmp_path):
     assert measured["val/ctc"] != pytest.approx(sum(float(t.mean) for t in terms) / 2, rel=1e-3)
 
 
-def test_frozen_parts_do_not_move_and_stay_in_eval(tmp_path):
+def test_frozen_parts_keep_weights_and_eval(tmp_path):
     net = module(freeze=["encoder.*"])
     before = {name: value.clone() for name, value in net.model.state_dict().items()}
     modes = []
@@ -137,10 +138,11 @@ def test_frozen_parts_do_not_move_and_stay_in_eval(tmp_path):
 
 
 @pytest.mark.parametrize("weights", [{}, {"alignment": 0.5}, {"spelling": 0.25}, {"alignment": 0.5, "spelling": 0.25}])
-def test_what_is_said_is_weighed_and_left_out_at_zero(weights, tmp_path):
+def test_alignment_losses_weighted_and_skipped_at_zero(weights, tmp_path):
     model = tiny_model(tmp_path)
-    parts = model.encoder, model.language_model, lambda width: model.head, VOCODER
-    net = SpectronModule(*parts, loss_weights=LossWeights(text=2.0, speech=0.3, **weights))
+    parts = {"encoder": model.encoder, "language_model": model.language_model, "vocoder": VOCODER}
+    weighed = LossWeights(text=2.0, speech=0.3, **weights)
+    net = SpectronModule(loss_weights=weighed, head=lambda hidden_size: model.head, **parts)
     with torch.no_grad():
         means = {name: float(term.mean) for name, term in net.loss_terms(ragged_batch()).items()}
         total = float(net.total({name: torch.tensor(value) for name, value in means.items()}))

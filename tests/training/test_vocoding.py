@@ -1,4 +1,4 @@
-"""Losses of a vocoder against loops and hand-worked values; who gets which gradient; a run that learns."""
+"""Vocoder training: losses against loops and hand-worked values, gradients of both sides, a short fit."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_stft_distances_against_numpy():
     assert rows[0].tolist() == pytest.approx([found[0].item(), 0.0])
 
 
-def test_hinges_and_features_by_hand():
+def test_hinge_and_feature_losses_by_hand():
     scores = [torch.tensor([[0.5, 2.0]]), torch.tensor([[-1.0]])]
     assert float(generator_hinge(scores)) == pytest.approx(((0.5 + 0.0) / 2 + 2.0) / 2)
     others = [torch.tensor([[-2.0, 0.0]]), torch.tensor([[-0.5]])]
@@ -62,8 +62,8 @@ def test_hinges_and_features_by_hand():
     assert float(feature_matching(real, made)) == pytest.approx((0.5 + 2.0) / 2)
 
 
-def test_a_period_discriminator_sees_every_pth_sample():
-    """Its scores of a folded signal are those of ordinary convolutions over each phase of it."""
+def test_period_discriminator_sees_every_pth_sample():
+    """Scores of the folded signal equal 1-D convolutions over each phase of the signal."""
     torch.manual_seed(0)
     judge, wave = PeriodDiscriminator(3, [4, 5]), torch.randn(1, 60)
     scores, features = judge(wave)
@@ -77,8 +77,8 @@ def test_a_period_discriminator_sees_every_pth_sample():
         torch.testing.assert_close(scores.unflatten(1, (7, 3))[..., phase], expected[:, 0], atol=1e-6, rtol=1e-5)
 
 
-def test_each_side_gets_the_gradient_of_its_own_losses():
-    """What one sum of losses gives is what two separate backward passes give."""
+def test_gradients_equal_two_separate_backward_passes():
+    """One sum of losses gives the gradients of two separate backward passes."""
     task, data = module(), batch()
     task.train()
     means = {name: term.mean for name, term in task.loss_terms(data).items()}
@@ -99,7 +99,7 @@ def test_each_side_gets_the_gradient_of_its_own_losses():
         torch.testing.assert_close(found[name], parameter.grad, atol=1e-6, rtol=1e-3)
 
 
-def test_constant_gives_back_what_was_trained():
+def test_constant_restores_trainable_parameters():
     judges = Discriminators(JUDGES)
     frozen = next(judges.parameters())
     frozen.requires_grad_(False)
@@ -109,13 +109,13 @@ def test_constant_gives_back_what_was_trained():
     assert sum(not parameter.requires_grad for parameter in judges.parameters()) == 1
 
 
-def test_spectrograms_alone_come_first():
+def test_no_adversarial_terms_before_their_step():
     task = module(adversarial_from_step=1)
     task.train()
     assert set(task.loss_terms(batch())) == {"mel", "stft"}
 
 
-def test_validation_does_not_depend_on_the_batch():
+def test_validation_independent_of_batching():
     task = module().eval()
     together = task.loss_terms(batch())
     waves = batch()
@@ -132,8 +132,8 @@ def test_validation_does_not_depend_on_the_batch():
 
 
 @pytest.mark.parametrize("draft_rounds", [0, 4])
-def test_it_learns_one_recording(draft_rounds):
-    """From nothing it comes much nearer in sixty steps; from a draft it comes nearer than the draft is."""
+def test_vocoder_fits_one_recording(draft_rounds):
+    """The loss falls in sixty steps: by 60 % without a draft, by 20 % from the loss of the draft."""
     torch.manual_seed(0)
     settings = VocosSettings(width=16, layers=2, feedforward=24, draft_rounds=draft_rounds)
     task = VocoderModule(

@@ -1,5 +1,5 @@
 "use strict";
-// One player at a time, a line over the spectrogram where it is, and a click on the spectrogram to go there.
+// Plays one recording at a time. A line on the spectrogram shows the position, and a click on it plays from there.
 for (const mel of document.querySelectorAll(".mel")) {
   const player = mel.parentElement.querySelector("audio"), drawn = mel.querySelector("div"), line = mel.querySelector("b");
   const follow = () => {

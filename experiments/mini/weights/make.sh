@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes the embedded weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
-# About seven hours on 2 cores, most of them the model's own. Each line can also be typed by itself; an interrupted fit goes on with --resume.
+# Train and export the bundled weights again: bash experiments/mini/weights/make.sh [folder of the spectron command]
+# This takes about seven hours on 2 cores, most of them for the six stages of the bundled model.
+# The commands also work one by one. Add --resume to continue an interrupted fit.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 spectron="${1:-.venv/bin}/spectron"
@@ -12,15 +13,27 @@ done
 "$spectron" export mini-pretrain-text experiments/mini/weights/text --half
 "$spectron" export mini-judge-recogniser experiments/mini/weights/judge_recogniser --half
 "$spectron" export mini-judge-text experiments/mini/weights/judge_text --half
-# The vocoder also learns from real recordings (see vocoder.yaml).
+# The vocoder also needs real recordings (see vocoder.yaml); without them, the bundled vocoder stays.
 if [ -n "${SPECTRON_DATA:-}" ]; then
   "$spectron" fit experiments/mini/vocoder.yaml
   "$spectron" export mini-vocoder runs/mini-vocoder/export --half
   cp runs/mini-vocoder/export/vocoder/* experiments/mini/weights/vocoder/
 fi
-# The model in the box starts from all of these, and goes on five times from where it was.
-for name in spectron spectron_negated_carriers spectron_voice spectron_spelling spectron_word_lists spectron_scheduled_sampling; do
+# The six stages of the bundled model, in order: each starts from the 32-bit export of the stage before it.
+for name in \
+  spectron \
+  spectron_negated_carriers \
+  spectron_voice \
+  spectron_spelling \
+  spectron_word_lists \
+  spectron_scheduled_sampling
+do
   "$spectron" fit "experiments/mini/$name.yaml"
   "$spectron" export "mini-${name//_/-}" "runs/mini-${name//_/-}/export"
 done
-"$spectron" export mini-spectron-scheduled-sampling experiments/mini/weights/spectron --half
+weights=experiments/mini/weights
+"$spectron" export mini-spectron-scheduled-sampling "$weights/spectron" --half
+# Exports are complete; the bundle holds no file twice. Vocoder and tokenizer are those of the parts.
+rm -r "$weights/spectron/vocoder" "$weights/spectron/language_model/tokenizer.json" "$weights/spectron/language_model/tokenizer_config.json"
+sed -i -e 's|${here}/vocoder|${here}/../vocoder|' \
+  -e 's|^\( *\)source: ${here}/language_model|&\n\1tokenizer: ${here}/../text/language_model/tokenizer.json|' "$weights/spectron/config.yaml"

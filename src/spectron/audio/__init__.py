@@ -1,1 +1,1 @@
-"""Audio in and out, and seconds, samples and frames in one place."""
+"""Audio files, resampling and spectrograms, with conversions between seconds, samples and frames."""

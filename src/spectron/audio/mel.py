@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from spectron.errors import ConfigError
+
+# Slaney's mel scale: linear up to 1 kHz, then logarithmic (Auditory Toolbox, 1998).
+SLANEY_HZ_PER_MEL = 200.0 / 3
+SLANEY_LOG_HZ = 1000.0
+SLANEY_LOG_MEL = SLANEY_LOG_HZ / SLANEY_HZ_PER_MEL
+SLANEY_LOG_STEP = math.log(6.4) / 27.0
 
 
 @dataclass
@@ -40,80 +47,132 @@ class MelConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise ConfigError(
-                f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, got {self.low_hz} to {self.high_hz}"
+                f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, "
+                f"got {self.low_hz} to {self.high_hz}"
             )
         if min(self.frame_shift_ms, self.window_ms, self.n_mels, self.floor) <= 0:
             raise ConfigError(f"frame_shift_ms, window_ms, n_mels and floor must be above 0: {self}")
 
     @property
     def hop_samples(self) -> int:
-        """Samples between frames."""
+        """Return the number of samples between frames."""
         return round(self.sample_rate_hz * self.frame_shift_ms / 1000)
 
     @property
     def window_samples(self) -> int:
-        """Samples in a window."""
+        """Return the number of samples in a window."""
         return round(self.sample_rate_hz * self.window_ms / 1000)
 
     @property
     def fft_size(self) -> int:
-        """The power of two that holds a window."""
+        """Return the smallest power of two that is at least the window."""
         return 1 << (self.window_samples - 1).bit_length()
 
     @property
     def frame_rate_hz(self) -> float:
-        """Frames a second."""
+        """Return the number of frames per second."""
         return self.sample_rate_hz / self.hop_samples
 
     def filter_bank(self) -> Tensor:
-        """Weights of the linear frequencies (F) in each band: (F, M)."""
-        from torchaudio.functional import melscale_fbanks
+        """Return the weights of the linear frequencies (F) in each band: (F, M), triangles on the mel scale."""
+        frequencies = torch.linspace(0, self.sample_rate_hz // 2, self.fft_size // 2 + 1)
+        edges = torch.linspace(self._mel_of(self.low_hz), self._mel_of(self.high_hz), self.n_mels + 2)
+        edges = self._hz_of(edges)
+        distances = edges - frequencies[:, None]  # (F, M + 2)
+        widths = edges.diff()
+        weights = torch.minimum(-distances[:, :-2] / widths[:-1], distances[:, 2:] / widths[1:]).clamp(min=0)
+        return weights * (2.0 / (edges[2:] - edges[:-2])) if self.area_norm else weights
 
-        norm = "slaney" if self.area_norm else None
-        return melscale_fbanks(
-            self.fft_size // 2 + 1, self.low_hz, self.high_hz, self.n_mels, self.sample_rate_hz, norm, self.mel_scale
-        )
+    def _mel_of(self, hz: float) -> float:
+        """Return the place of a frequency on the mel scale."""
+        if self.mel_scale == "htk":
+            return 2595.0 * math.log10(1.0 + hz / 700.0)
+        linear = hz / SLANEY_HZ_PER_MEL
+        return linear if hz < SLANEY_LOG_HZ else SLANEY_LOG_MEL + math.log(hz / SLANEY_LOG_HZ) / SLANEY_LOG_STEP
+
+    def _hz_of(self, mels: Tensor) -> Tensor:
+        """Return the frequencies of places on the mel scale."""
+        if self.mel_scale == "htk":
+            return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+        above = SLANEY_LOG_HZ * torch.exp(SLANEY_LOG_STEP * (mels - SLANEY_LOG_MEL))
+        return torch.where(mels >= SLANEY_LOG_MEL, above, SLANEY_HZ_PER_MEL * mels)
 
     def num_frames(self, num_samples: Tensor) -> Tensor:
-        """Frames of a recording: one centred on its first sample and one every hop after; none where there is no sample."""
+        """Return the number of frames: one centred on the first sample and one per hop after it; 0 without samples."""
         return (num_samples - 1).div(self.hop_samples, rounding_mode="floor") + 1
 
 
 def padding_mask(lengths: Tensor, longest: int) -> Tensor:
-    """True at the padded places: (B,) lengths to (B, longest)."""
+    """Return a mask (B, longest) of (B,) lengths that is True at padded places."""
     return torch.arange(longest, device=lengths.device) >= lengths[:, None]
 
 
-class LogMel(nn.Module):
-    """Natural logarithm of mel band magnitudes, through torchaudio's STFT and filter bank."""
+class MagnitudeSpectrogram(nn.Module):
+    """Magnitudes of the short-time Fourier transform, under a periodic Hann window."""
+
+    window: Tensor
 
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
-        from torchaudio.transforms import MelSpectrogram
-
         self.config = config
-        self.spectrogram = MelSpectrogram(
-            sample_rate=config.sample_rate_hz,
-            n_fft=config.fft_size,
-            win_length=config.window_samples,
-            hop_length=config.hop_samples,
-            f_min=config.low_hz,
-            f_max=config.high_hz,
-            n_mels=config.n_mels,
-            power=1.0,
-            norm="slaney" if config.area_norm else None,
-            mel_scale=config.mel_scale,
+        self.register_buffer("window", torch.hann_window(config.window_samples))
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Transform (B, S) into (B, F, T), one frame centred on the first sample and one every hop after."""
+        return torch.stft(
+            waveform,
+            self.config.fft_size,
+            self.config.hop_samples,
+            self.config.window_samples,
+            self.window,
             # Zeros beyond the ends: a recording then looks the same alone and padded in a batch. Reflection would not.
             pad_mode="constant",
-        )
+            return_complex=True,
+        ).abs()
+
+
+class MelBands(nn.Module):
+    """Sums of frequencies in mel bands."""
+
+    fb: Tensor
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__()
+        self.register_buffer("fb", config.filter_bank())
+
+    def forward(self, magnitudes: Tensor) -> Tensor:
+        """Sum (B, F, T) into (B, T, M)."""
+        return magnitudes.transpose(1, 2) @ self.fb
+
+
+class MelSpectrogram(nn.Module):
+    """Mel band magnitudes. Window and filter bank are buffers with the names that torchaudio gives them."""
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__()
+        self.spectrogram = MagnitudeSpectrogram(config)
+        self.mel_scale = MelBands(config)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Transform (B, S) into (B, T, M)."""
+        return self.mel_scale(self.spectrogram(waveform))
+
+
+class LogMel(nn.Module):
+    """Natural logarithm of mel band magnitudes."""
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.spectrogram = MelSpectrogram(config)
 
     @torch.autocast("cuda", enabled=False)
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio (B, S) with (B,) valid samples to log-mel (B, T, M) and (B,) valid frames; padded frames are 0."""
-        if waveform.shape[1] == 0:  # a batch without any sample still has to give (B, T, M)
+        """Return log-mel (B, T, M) with (B,) valid frames of audio (B, S) with (B,) valid samples; padding is 0."""
+        if waveform.shape[1] == 0:  # a batch without samples must also return (B, T, M)
             waveform = waveform.new_zeros(len(waveform), 1)
         waveform = waveform.float().masked_fill(padding_mask(num_samples, waveform.shape[1]), 0.0)
         longest = -(-waveform.shape[1] // self.config.hop_samples)
-        mel = self.spectrogram(waveform).transpose(1, 2)[:, :longest].clamp(min=self.config.floor).log()  # (B, T, M)
+        mel = self.spectrogram(waveform)[:, :longest].clamp(min=self.config.floor).log()  # (B, T, M)
         num_frames = self.config.num_frames(num_samples)
         return mel.masked_fill(padding_mask(num_frames, mel.shape[1])[..., None], 0.0), num_frames

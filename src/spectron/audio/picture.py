@@ -1,4 +1,4 @@
-"""Pictures of log-mel spectrograms, stacked on one time axis so that prompt, generated and reference speech can be compared by eye."""
+"""Pictures of log-mel spectrograms on a common time axis, to compare prompt, generated and reference speech."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINE_CHARACTERS = 100  # caption characters that fit under a panel
 
 @dataclass
 class MelPanel:
-    """One spectrogram of a picture: ``mel`` (T, M) natural-log magnitudes at ``frame_rate_hz``, with a title and the text spoken."""
+    """Spectrogram in a picture: ``mel`` (T, M) natural-log magnitudes at ``frame_rate_hz``, title, and spoken text."""
 
     title: str
     mel: Tensor
@@ -23,11 +23,11 @@ class MelPanel:
 
 
 def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
-    """Draw the panels one under another, on a common time axis and a common colour scale, and write a PNG.
+    """Draw panels on a common time axis and colour scale, one below another, and write a PNG.
 
     Args:
         path: File to write; missing folders are made.
-        panels: From top to bottom; a panel without frames is drawn empty and says so.
+        panels: Panels from top to bottom; a panel without frames shows the text "no speech".
 
     Returns:
         ``path``.
@@ -40,7 +40,7 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
 
     if not panels:
         raise ValueError("a picture needs at least one panel")
-    # A Figure of its own, not pyplot: no global state, no display, and safe in worker threads.
+    # A separate Figure instead of pyplot: no global state, no display, and safe in worker threads.
     figure = Figure(figsize=(10, 2.6 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
     longest = max(panel.mel.shape[0] / panel.frame_rate_hz for panel in panels)
@@ -64,7 +64,7 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
         else:
             axes.text(0.5, 0.5, "no speech", transform=axes.transAxes, ha="center", va="center")
         axes.set_xlim(0, max(longest, 1e-3))
-        # Mathtext is off: names of files and transcripts may hold dollar signs.
+        # Without mathtext, because names of files and transcripts can contain dollar signs.
         axes.set_title(f"{panel.title} ({seconds:.2f} s)", loc="left", fontsize=10, parse_math=False)
         axes.set_ylabel("mel band", fontsize=8)
         axes.tick_params(labelsize=8)
@@ -74,11 +74,11 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # it draws a box, which says enough
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # matplotlib draws a box instead
         figure.savefig(path, dpi=100)
     return path
 
 
 def printable(text: str) -> str:
-    """A model's text without the control characters that an untrained one may write."""
+    """Return a text with its control characters replaced: an untrained model can write them."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,24 +1,26 @@
-"""Sample rates, and going from one to another."""
+"""Sample rates, and conversion between them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
-if TYPE_CHECKING:
-    from torchaudio.transforms import Resample
+ROLLOFF = 0.99  # cutoff frequency as a fraction of the lower Nyquist frequency
+ZERO_CROSSINGS = 6  # of the sinc on either side, at which it is cut off
 
 
 @dataclass
 class SampleRates:
-    """The two rates that a task asks of its data.
+    """Sample rates that a task requires of its data.
 
     Args:
-        prompt_hz: Rate at which the encoder hears the prompt.
-        speech_hz: Rate of the speech head's targets, the continuation.
+        prompt_hz: Rate of the prompt, the encoder's input.
+        speech_hz: Rate of the continuation, the speech head's target.
     """
 
     prompt_hz: int
@@ -26,15 +28,37 @@ class SampleRates:
 
 
 @lru_cache(maxsize=16)
-def _resampler(from_hz: int, to_hz: int) -> Resample:
-    """The windowed-sinc filter of one pair of rates; making it costs more than using it."""
-    from torchaudio.transforms import Resample
+def _filters(before: int, after: int) -> tuple[Tensor, int]:
+    """Windowed-sinc filters for rates without a common divisor, (after, 1, 2 * W + before), and their half width W in
+    samples.
 
-    return Resample(from_hz, to_hz)
+    One filter per output phase: output j is the sinc interpolation of the input at j / after, cut off by a Hann window.
+    """
+    cutoff = min(before, after) * ROLLOFF
+    width = math.ceil(ZERO_CROSSINGS * before / cutoff)
+    taps = torch.arange(-width, width + before, dtype=torch.float64)[None, None] / before
+    phases = torch.arange(0, -after, -1)[:, None, None] / after
+    t = ((phases + taps) * cutoff).clamp(-ZERO_CROSSINGS, ZERO_CROSSINGS)
+    window = torch.cos(t * math.pi / ZERO_CROSSINGS / 2) ** 2
+    angle = t * math.pi
+    sinc = torch.where(angle == 0, torch.ones_like(angle), angle.sin() / angle)
+    return (sinc * (window * (cutoff / before))).float(), width
 
 
 def resample(waveform: Tensor, from_hz: int, to_hz: int) -> Tensor:
-    """Audio (..., S) at ``from_hz`` to (..., ceil(S * to_hz / from_hz)) at ``to_hz``."""
+    """Resample audio (..., S) at ``from_hz`` to (..., ceil(S * to_hz / from_hz)) at ``to_hz``.
+
+    Source: band-limited interpolation (https://ccrma.stanford.edu/~jos/resample), with the defaults of torchaudio's
+        ``resample``.
+    """
     if from_hz == to_hz or waveform.shape[-1] == 0:
         return waveform
-    return _resampler(from_hz, to_hz)(waveform.float())
+    divisor = math.gcd(from_hz, to_hz)
+    before, after = from_hz // divisor, to_hz // divisor
+    filters, width = _filters(before, after)
+    rows = functional.pad(
+        waveform.float().flatten(0, -2) if waveform.ndim > 1 else waveform.float()[None], (width, width + before)
+    )
+    phases = functional.conv1d(rows[:, None], filters.to(rows.device), stride=before)  # (B, after, samples)
+    resampled = phases.transpose(1, 2).flatten(1)[:, : math.ceil(after * waveform.shape[-1] / before)]
+    return resampled.view(*waveform.shape[:-1], -1)

@@ -1,4 +1,4 @@
-"""The ``spectron`` command: reads the command line, calls the verb, prints its result or one clear error."""
+"""The ``spectron`` command: parses the command line, calls the verb, and prints its result or one error."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ from spectron.errors import Interrupted, SpectronError
 
 PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
-TRAINED = "a checkpoint file, a run (its id, the beginning of its id, its name, its folder), an experiment's name (its newest run)"
+TRAINED = (
+    "a checkpoint file, a run (its id, the first characters of its id, its name, its "
+    "folder), an experiment's name (its newest run)"
+)
+RECIPE = "or the name of a recipe, such as"
 MOVED = "model.encoder.class_path=new/my_encoder.py:MyEncoder"
-SAVED = f"{TRAINED}, an exported folder, or mini, the model that comes with the project"
-SYSTEM = f"{SAVED}; or a YAML that names a class of your own under the key system"
+SAVED = f"{TRAINED}, an exported folder, or mini, the bundled model"
+SYSTEM = f"{SAVED}; or a YAML whose key system names your own class"
 
 
 def command() -> int:
-    """The command as installed, whose process begins and ends with it.
+    """Run the installed command, whose process begins and ends with it; returns the exit code.
 
-    Most of a spoken answer's time is imports, and a third of that went to the garbage collector, which walked again and again through
-    modules that stay: it is left out where the work is short, and for every verb at the end.
+    Most of the time of a spoken answer is imports, and the garbage collector took a third of that: it searched modules
+    that are never freed. It is therefore disabled for short work and, for every verb, at the end.
     """
     options = parse(sys.argv[1:])
     if options.verb in (verbs.ask, verbs.continue_speech):
@@ -36,12 +40,12 @@ def command() -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command with these arguments inside of another program; returns the exit code."""
+    """Run the command with these arguments inside another program; returns the exit code."""
     return run(parse(list(arguments)))
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a verb; returns the exit code: 0 done, 1 for what the user can mend, 130 interrupted."""
+    """Run a verb; returns the exit code: 0 done, 1 for an error that the user can correct, 130 interrupted."""
     try:
         _quiet()
         options.verb(options)
@@ -60,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options, with ``key=value`` overrides collected wherever they stand."""
+    """Parse the options, and collect ``key=value`` overrides from any position."""
     parser = build_parser()
     options, left = parser.parse_known_args(_separate_resume(arguments))
     unknown = [item for item in left if item.startswith("-") or "=" not in item or not hasattr(options, "overrides")]
@@ -76,22 +80,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.overrides += [item for item in map(str, options.prompts) if _is_override(item)]
         options.prompts = [path for path in options.prompts if not _is_override(str(path))]
         if not options.prompts:
-            parser.error("name a recording to go on with")
+            parser.error("name a recording to continue")
     return options
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+    """Build the parser of the command line."""
     about = "Experiments with spoken language models."
     parser = argparse.ArgumentParser(
-        prog="spectron", description=about, epilog="spectron VERB --help says more.", allow_abbrev=False
+        prog="spectron", description=about, epilog="spectron VERB --help describes a verb.", allow_abbrev=False
     )
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
     parser.add_argument(
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show the version and exit"
     )
     kinds = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    for add in (_add_training, _add_speaking, _add_comparing, _add_the_rest):
+    for add in (_add_training, _add_speaking, _add_comparing, _add_recipes, _add_the_rest):
         add(kinds)
     return parser
 
@@ -117,40 +121,41 @@ def _overridable(added: argparse.ArgumentParser, example: str) -> None:
 
 def _add_training(kinds: Any) -> None:
     added = _verb(kinds, "fit", verbs.fit, "train an experiment and evaluate it")
-    added.add_argument("file", type=Path, metavar="FILE.yaml")
+    added.add_argument("file", metavar="EXPERIMENT", help=f"a YAML file, {RECIPE} mini/demo or demo")
     _overridable(added, "trainer.max_steps=100")
     added.add_argument(
         "--resume",
         nargs="?",
         const="",
         metavar="RUN",
-        help="go on from the last checkpoint of the newest run, or of RUN",
+        help="resume from the last checkpoint of the newest run, or of RUN",
     )
     added = _verb(
         kinds,
         "evaluate",
         verbs.evaluate,
-        "put a model to a suite of tasks, or compute its validation metrics again",
+        "evaluate a model on a suite of tasks, or compute its validation metrics again",
         reference=SYSTEM,
     )
     added.add_argument(
         "suite",
         nargs="?",
-        metavar="SUITE.yaml",
-        help="the suite; without one, the model's own validation is done again",
+        metavar="SUITE",
+        help=f"a YAML file, {RECIPE} evaluation/mini; without a suite, the validation metrics are computed again",
     )
     _overridable(
         added,
-        "judges.text_scorer.init_args.source=gpt2 of the suite, or callbacks.speech.init_args.panel_size=64 of the model",
+        "judges.text_scorer.init_args.source=gpt2 of the suite, or "
+        "callbacks.speech.init_args.panel_size=64 of the model",
     )
     added.add_argument(
         "--resume",
         nargs="?",
         const="",
         metavar="RUN",
-        help="go on with the newest evaluation of the suite, or with RUN",
+        help="resume the newest evaluation of the suite, or RUN",
     )
-    added.add_argument("--device", help="of a suite: cpu, cuda, cuda:1, ...; by default a GPU where there is one")
+    added.add_argument("--device", help="of a suite: cpu, cuda, cuda:1, ...; by default a GPU, if any")
 
 
 def _add_speaking(kinds: Any) -> None:
@@ -162,22 +167,27 @@ def _add_speaking(kinds: Any) -> None:
         metavar="PROMPT",
         help=f"recordings at any rate: WAV, FLAC, OGG, MP3; also key=value overrides, such as {MOVED}",
     )
-    _add_speaking_options(added, "continuation.wav", "wav to write; a folder for several prompts")
+    _add_speaking_options(added, "continuation.wav", "WAV to write; a folder for several prompts")
     added.set_defaults(overrides=[])
-    added = _verb(kinds, "ask", verbs.ask, "ask a written question aloud, and have it answered aloud", reference=SAVED)
+    added = _verb(kinds, "ask", verbs.ask, "speak a written question, and answer it aloud", reference=SAVED)
     added.add_argument(
-        "question", metavar="QUESTION", help="what to ask, such as 'what is the capital of france'; espeak-ng speaks it"
+        "question",
+        metavar="QUESTION",
+        help="the question, such as 'what is the capital of france'; espeak-ng speaks it",
     )
     added.add_argument(
-        "--voice", default="en-us+f1", help="who asks: one of espeak-ng's accents and voice variants (default en-us+f1)"
+        "--voice", default="en-us+f1", help="voice of the question: accent+variant of espeak-ng (default en-us+f1)"
     )
-    _add_speaking_options(added, "answer.wav", "wav to write; the spoken question goes beside it")
+    _add_speaking_options(added, "answer.wav", "WAV to write; the spoken question is written next to it")
     _overridable(added, MOVED)
 
 
 def _add_comparing(kinds: Any) -> None:
     added = _verb(
-        kinds, "compare", verbs.compare, "show runs side by side, or evaluations against the first on the same items"
+        kinds,
+        "compare",
+        verbs.compare,
+        "print runs next to each other, or compare evaluations with the first one on the same items",
     )
     added.add_argument(
         "references",
@@ -190,42 +200,53 @@ def _add_comparing(kinds: Any) -> None:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="also write evaluations' comparison as CSV, Markdown and HTML",
+        help="also write the comparison of evaluations as CSV, Markdown and HTML",
     )
     added.add_argument(
-        "--anyway", action="store_true", help="compare evaluations that were not made alike, on the items they share"
+        "--anyway",
+        action="store_true",
+        help="compare evaluations with different settings, on the items that they share",
     )
     added = _verb(
         kinds,
         "study",
         verbs.study,
-        "train and evaluate one experiment changed row by row, with several seeds, into one table",
+        "train and evaluate variants of one experiment with several seeds, and print one table",
     )
-    added.add_argument("file", type=Path, metavar="STUDY.yaml")
+    added.add_argument("file", metavar="STUDY", help=f"a YAML file, {RECIPE} mini/claims")
     added.add_argument(
-        "--row", action="append", default=[], metavar="ROW", help="only this row; again for another (default all)"
+        "--row",
+        action="append",
+        default=[],
+        metavar="ROW",
+        help="run only this row; repeat the option for further rows (default all)",
     )
     added.add_argument(
-        "--jobs", type=int, metavar="N", help="rows at work at a time (default one a GPU, and one without any)"
+        "--jobs", type=int, metavar="N", help="rows that run at the same time (default one per GPU, or one)"
     )
     _overridable(added, "seeds=[17]")
     added = _verb(
         kinds,
         "reference-curve",
         verbs.reference_curve,
-        "write how runs of a recipe went, for later runs of it to be held against",
+        "write the metrics of finished runs as a curve that later runs are compared with",
     )
-    added.add_argument(
-        "references", nargs="+", metavar="RUN", help="finished runs of one experiment, as many seeds as there are"
-    )
+    added.add_argument("references", nargs="+", metavar="RUN", help="finished runs of one experiment, one per seed")
     added.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE.yaml",
         required=True,
-        help="file that callbacks.reference_curve then names",
+        help="file to name under callbacks.reference_curve",
     )
+
+
+def _add_recipes(kinds: Any) -> None:
+    _verb(kinds, "recipes", verbs.recipes, "list the recipes of the package: name, kind and question")
+    added = _verb(kinds, "copy", verbs.copy, "copy a recipe, to change it and run it as a file")
+    added.add_argument("recipe", metavar="RECIPE", help="name of a recipe, such as mini/demo or demo")
+    added.add_argument("folder", type=Path, metavar="FOLDER", help="folder for the copy, made if missing")
 
 
 def _add_the_rest(kinds: Any) -> None:
@@ -233,34 +254,34 @@ def _add_the_rest(kinds: Any) -> None:
         kinds,
         "check",
         verbs.check,
-        "build an experiment without training it: parameters of each part, shapes through the model",
+        "build an experiment without training it, and print the parameters of each part and the shapes of tensors",
     )
-    added.add_argument("file", type=Path, metavar="FILE.yaml")
+    added.add_argument("file", metavar="EXPERIMENT", help=f"a YAML file, {RECIPE} mini/demo or demo")
     added.add_argument(
         "--part",
         choices=PARTS,
-        help="build this part, or all metrics or judges, and hold it against its contract, line by line",
+        help="build only this part, or all metrics or judges, and check it against its contract",
     )
     _overridable(added, "model.head.init_args.frames_per_step=2")
-    added = _verb(kinds, "prepare", verbs.prepare, "write manifests")
+    added = _verb(kinds, "prepare", verbs.prepare, "write the manifest of a corpus")
     _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
     added = _verb(
         kinds,
         "export",
         verbs.export,
-        "write a model as safetensors and a config.yaml that build it again",
+        "write a model as safetensors and a config.yaml that builds it again",
         reference=SAVED,
     )
     added.add_argument("folder", type=Path, help="folder to write")
-    _overridable(added, f"{MOVED}, where a class' file has moved")
+    _overridable(added, f"{MOVED}, if the file of a class has moved")
     added.add_argument("--half", action="store_true", help="store 16-bit floats: half the size")
 
 
 class _Version(argparse.Action):
-    """Argparse's own action wants the version at every start, and reading it takes most of the time that the help takes."""
+    """``--version``. Argparse's own action reads the version at every start, which takes longer than the help."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        """Print it and exit."""
+        """Print the version and exit."""
         from importlib.metadata import version
 
         print(f"{parser.prog} {version('spectron-slm')}")
@@ -274,25 +295,28 @@ def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str
         "--temperature",
         type=float,
         default=0.0,
-        help="0, the default, takes the likeliest text; above, text is sampled",
+        help="0 takes the likeliest text, a value above 0 samples it (default 0)",
     )
     added.add_argument(
         "--chain",
         choices=("trained", "none", "filler"),
         default="trained",
-        help="what comes before the speech: the text that the model writes (default), no text, or a few tokens that say nothing (null)",
+        help=(
+            "text before the speech: as in training, usually the text that the model writes "
+            "(default), none, or filler tokens"
+        ),
     )
     added.add_argument(
         "--seed",
         type=int,
         default=0,
-        help="seed of all that is sampled, text and pre-net dropout, together with the name of the prompt (default 0)",
+        help="seed of all sampling, together with the name of the prompt (default 0)",
     )
-    added.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU where there is one")
+    added.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU, if any")
 
 
 def _add_sources(sources: Any) -> None:
-    """The arguments of each source, which are those of its function in ``spectron.datamodules.prepare``."""
+    """Add the sources and their arguments, which are those of the functions in ``spectron.datamodules.prepare``."""
 
     def source(name: str, help: str, given: str, given_help: str | None = None) -> argparse.ArgumentParser:
         added = sources.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)
@@ -302,7 +326,7 @@ def _add_sources(sources: Any) -> None:
         return added
 
     source("librispeech", "LibriSpeech's folders", "folder", "the LibriSpeech folder")
-    source("folder", "audio files with a text file of the same name beside each", "folder")
+    source("folder", "audio files, each with a text file of the same name", "folder")
     source("synthetic", "the synthetic world, spoken by espeak-ng", "folder", "folder to write")
     source(
         "llama_questions",
@@ -312,13 +336,13 @@ def _add_sources(sources: Any) -> None:
     )
     source(
         "pairs",
-        "right and wrong recordings: sWUGGY, sBLIMP, StoryCloze, SALMon",
+        "pairs of a right and a wrong recording: sWUGGY, sBLIMP, StoryCloze, SALMon",
         "folder",
-        "a folder as it was published",
+        "the published folder",
     )
     added = source("questions", "written questions: WebQuestions, TriviaQA", "file", "JSON or JSON lines")
     added.add_argument(
-        "--split", default="test", help="the split to call them, and to take where the file names splits (default test)"
+        "--split", default="test", help="name of the split; if the file has splits, the one to take (default test)"
     )
     added.add_argument(
         "--speech",
@@ -330,12 +354,12 @@ def _add_sources(sources: Any) -> None:
 
 
 def _is_override(item: str) -> bool:
-    """Whether a word that may be a recording is an override."""
+    """Return whether an argument is an override and not a recording."""
     return re.match(r"\w+(\.\w+)+=", item) is not None and not Path(item).exists()
 
 
 def _separate_resume(arguments: list[str]) -> list[str]:
-    """Keep ``--resume`` from taking a file or an override that follows it for its run."""
+    """Keep ``--resume`` from taking the file or the override after it as its run."""
     separated = []
     for place, item in enumerate(arguments):
         following = arguments[place + 1] if place + 1 < len(arguments) else "-"
@@ -347,7 +371,7 @@ def _separate_resume(arguments: list[str]) -> list[str]:
 
 
 def _quiet() -> None:
-    """Silence what the libraries say to their own users: advertisements, and their deprecations among each other."""
+    """Hide advertisements and deprecation warnings that libraries print for their own users."""
     import logging
     import warnings
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-# Nothing heavy up here: `spectron --help` has to answer at once, and torch alone takes seconds. Every verb imports what it needs.
+# Nothing heavy up here: `spectron --help` has to answer at once, and torch alone takes seconds. Every verb imports what
+# it needs.
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spectron.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import device
 
-    from spectron.cli.continuing import Recording
     from spectron.contracts import Decoding
     from spectron.experiment.experiment import Experiment
     from spectron.experiment.fitting import Outcome
@@ -26,19 +26,20 @@ WORTH = {".wav": "Listen", ".png": "Look", ".html": "Read"}
 
 def fit(options: argparse.Namespace) -> None:
     """Train an experiment."""
+    from spectron.config.recipes import find_recipe
     from spectron.experiment.experiment import Experiment
     from spectron.experiment.fitting import fit
 
-    outcome = fit(Experiment.read(options.file, options.overrides), options.resume)
+    outcome = fit(Experiment.read(find_recipe(options.file), options.overrides), options.resume)
     _print_outcome(outcome)
     if not outcome.measures:
         print(f"Nothing was validated: `spectron evaluate {outcome.run_id}` measures the model as it is")
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Put a model to a suite, or compute the validation metrics again."""
+    """Evaluate a model on a suite, or compute its validation metrics again."""
     if options.suite:
-        _evaluate_suite(options)
+        _evaluate_on_suite(options)
         return
     from spectron.experiment.fitting import evaluate
     from spectron.experiment.loading import load_experiment
@@ -46,110 +47,84 @@ def evaluate(options: argparse.Namespace) -> None:
     for option in ("device", "resume"):
         if getattr(options, option) is not None:
             raise ConfigError(
-                f"--{option} is for a suite, and there is none: name one behind the model, or leave --{option} out"
+                f"needs a suite. Name a suite after the model, or leave out --{option}", key=f"--{option}"
             )
-
     source = _source(options)
     if source.is_export:
         raise ConfigError(
-            f"{source.path} describes a model without data to evaluate it on. Write a YAML that extends it, and fit that."
+            f"{source.path} describes a model without data to evaluate it on. Name a suite: "
+            f"spectron evaluate {options.reference} SUITE"
         )
     overrides = [*options.overrides, *([f"tracking.folder={options.runs}"] if options.runs else [])]
     _print_outcome(evaluate(load_experiment(source, overrides), source, changed=bool(options.overrides)))
 
 
-def _evaluate_suite(options: argparse.Namespace) -> None:
-    """Put a system to a suite."""
-    import importlib
-
+def _evaluate_on_suite(options: argparse.Namespace) -> None:
+    from spectron.config.recipes import find_recipe
+    from spectron.evaluation.suites.evaluating import evaluate_suite, tables_of
     from spectron.tracking.measure import console
 
-    # By name: evaluation builds on spectron, so nothing in spectron imports it but for this verb at the very end.
-    running = importlib.import_module("spectron.evaluation.suites.evaluating")
-    places = (options.overrides, options.runs, options.resume, options.device)
-    outcome = running.evaluate_suite(options.reference, Path(options.suite), *places)
-    if outcome is not None:  # of several processes, the first one speaks
-        for shown in running.tables_of(running.read_evaluation(outcome.folder).results):
-            console().print(shown, markup=False, highlight=False, soft_wrap=isinstance(shown, str))
-        _print_outcome(outcome)
+    suite = find_recipe(options.suite)
+    outcome = evaluate_suite(options.reference, suite, options.overrides, options.runs, options.resume, options.device)
+    if outcome is None:  # of several processes, only the first one prints
+        return
+    for shown in tables_of(outcome.results):
+        console().print(shown, markup=False, highlight=False, soft_wrap=isinstance(shown, str))
+    _print_outcome(outcome)
 
 
 def continue_speech(options: argparse.Namespace) -> None:
     """Continue spoken prompts."""
-    from spectron.cli.continuing import output_files, read_prompts
+    from spectron.cli.continuing import output_files, write_answer
+    from spectron.experiment.loading import load_speaker
+    from spectron.inference.speaker import read_prompts
 
     files = output_files(options.prompts, options.output)
-    prompts = read_prompts(options.prompts)  # before the model: that takes longer to load than a wrong path is worth
-    _speak(options, _means(options), prompts, files)
+    prompts = read_prompts(options.prompts)  # before the model: loading it takes longer than finding a wrong path
+    decoding, device, source = _decoding(options), _device(options), _source(options)
+    answers = load_speaker(source, options.overrides).to(device).continue_speech(prompts, decoding=decoding)
+    for path, answer, file in zip(options.prompts, answers, files, strict=True):
+        write_answer(path, answer, file)
+    print(f"\nModel:        {source.path}")
 
 
 def ask(options: argparse.Namespace) -> None:
     """Speak a written question, and let a model answer it aloud."""
-    import importlib
-
     from spectron.audio.io import write_wav
-    from spectron.cli.continuing import output_files, read_prompts
+    from spectron.cli.continuing import output_files, write_answer
+    from spectron.datamodules.synthetic.voices import SAMPLE_RATE_HZ, Prosody, speak, voice_called
+    from spectron.experiment.loading import load_speaker
 
-    # By name: data modules build on spectron, so nothing in spectron imports them but for the verbs.
-    voices = importlib.import_module("spectron.datamodules.synthetic.voices")
-    speech = voices.speak(options.question, voices.voice_called(options.voice), voices.Prosody())
+    # Whatever may be refused is checked before the question is written: a refused one leaves no file.
+    speech = speak(options.question, voice_called(options.voice), Prosody())
     [file] = output_files([Path("answer")], options.output)
-    # All that may be refused comes before the question is written: a refused one leaves nothing behind.
-    means = _means(options)
-    asked = file.with_name(f"{file.stem}-question.wav")
-    write_wav(asked, speech.waveform, voices.SAMPLE_RATE_HZ)
-    _speak(options, means, read_prompts([asked]), [file], options.question)
-
-
-def _means(options: argparse.Namespace) -> tuple[Decoding, device, Source]:
-    """How to decode, where, and by which model, as the command line says; the model is not loaded yet."""
-    from spectron.contracts import Decoding
-    from spectron.devices import device_called
-
-    try:
-        decoding = Decoding(
-            max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain
-        )
-    except ConfigError as error:
-        raise error.within("decoding") from error
-    return decoding, device_called(options.device), _source(options)
-
-
-def _speak(
-    options: argparse.Namespace,
-    means: tuple[Decoding, device, Source],
-    prompts: list[Recording],
-    files: list[Path],
-    asked: str = "",
-) -> None:
-    """Load the model, continue the prompts, and tell what was said, and where that is not what was ``asked``."""
-    import importlib
-
-    from spectron.cli.continuing import speak
-    from spectron.experiment.loading import load_module
-
-    # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
-    normalize = importlib.import_module("spectron.evaluation.metrics.normalizer").normalize
-    decoding, place, source = means
-    module = load_module(source, overrides=options.overrides).to(place)
-    for spoken in speak(module, prompts, files, decoding):
-        print(f"\nPrompt:       {spoken.prompt}")
-        if spoken.transcript is None or spoken.continuation is None:
-            print(f"Text:         {spoken.text or '(none)'}")
-        else:
-            print(f"Transcript:   {spoken.transcript or '(none)'}")
-            if asked and normalize(asked) != normalize(spoken.transcript):
-                print(
-                    f"Asked:        {asked} (heard otherwise: a model hears such questions as it was trained on, in their words)"
-                )
-            print(f"Continuation: {spoken.continuation or '(none)'}")
-        cut = "" if spoken.stopped else ", cut off at --max-seconds"
-        print(f"Speech:       {spoken.wav} ({spoken.seconds:.2f} s{cut})\nPicture:      {spoken.picture}")
+    decoding, device, source = _decoding(options), _device(options), _source(options)
+    question = file.with_name(f"{file.stem}-question.wav")
+    write_wav(question, speech.waveform, SAMPLE_RATE_HZ)
+    answer = load_speaker(source, options.overrides).to(device).continue_speech(question, decoding=decoding)
+    write_answer(question, answer, file, options.question)
     print(f"\nModel:        {source.path}")
 
 
+def _decoding(options: argparse.Namespace) -> Decoding:
+    from spectron.contracts import Decoding
+
+    try:
+        return Decoding(
+            max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain
+        )
+    except ValueError as error:
+        raise ConfigError(str(error), key="decoding") from error
+
+
+def _device(options: argparse.Namespace) -> device:
+    from spectron.devices import device_called
+
+    return device_called(options.device)
+
+
 def compare(options: argparse.Namespace) -> None:
-    """Show runs side by side."""
+    """Print runs next to each other, or evaluations."""
     from spectron.tracking.measure import console
     from spectron.tracking.run_comparison import compare, evaluation_folders, render
 
@@ -164,42 +139,54 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def _compare_evaluations(folders: list[Path], options: argparse.Namespace) -> None:
-    import importlib
-
+    from spectron.evaluation.comparison import compare_evaluations, render, write_comparison
     from spectron.tracking.measure import console
 
-    # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
-    comparison = importlib.import_module("spectron.evaluation.comparison")
-    compared = comparison.compare_evaluations(folders, options.anyway)
-    console().print(comparison.render(compared))
-    for path in comparison.write_comparison(compared, options.output) if options.output else []:
+    compared = compare_evaluations(folders, options.anyway)
+    console().print(render(compared))
+    for path in write_comparison(compared, options.output) if options.output else []:
         print(path)
 
 
 def study(options: argparse.Namespace) -> None:
-    """Train and evaluate the rows of a study, and show its table."""
-    import importlib
-
+    """Train and evaluate the rows of a study, and print its table."""
+    from spectron.config.recipes import find_recipe
+    from spectron.evaluation.study import render, run_study, verdict_lines
     from spectron.tracking.measure import console
 
-    # By name: evaluation builds on spectron, so nothing in spectron imports it but for the verbs.
-    studies = importlib.import_module("spectron.evaluation.study")
-    outcome = studies.run_study(options.file, options.overrides, options.jobs, options.row)
-    console().print(studies.render(outcome.table))
-    for line in studies.verdict_lines(outcome.table):
+    outcome = run_study(find_recipe(options.file), options.overrides, options.jobs, options.row)
+    console().print(render(outcome.table))
+    for line in verdict_lines(outcome.table):
         print(line)
     for path in outcome.files:
         print(path)
 
 
+def recipes(options: argparse.Namespace) -> None:
+    """List the recipes of the package."""
+    from spectron.cli.tables import recipes_table
+    from spectron.config.recipes import list_recipes
+    from spectron.tracking.measure import console
+
+    console().print(recipes_table(list_recipes()))
+
+
+def copy(options: argparse.Namespace) -> None:
+    """Copy a recipe to start an experiment from."""
+    from spectron.config.recipes import copy_recipe
+
+    print(copy_recipe(options.recipe, options.folder))
+
+
 def check(options: argparse.Namespace) -> None:
-    """Build everything without training, or one part to examine it."""
+    """Build everything without training, or examine one part."""
     from spectron.cli.tables import parts_table, resolved_table, shapes_table
+    from spectron.config.recipes import find_recipe
     from spectron.experiment.experiment import Experiment
     from spectron.experiment.fitting import inspect_experiment
     from spectron.tracking.measure import console
 
-    experiment = Experiment.read(options.file, options.overrides)
+    experiment = Experiment.read(find_recipe(options.file), options.overrides)
     if options.part:
         _check_part(experiment, options.part)
         return
@@ -232,13 +219,11 @@ def _check_part(experiment: Experiment, name: str) -> None:
 
 
 def prepare(options: argparse.Namespace) -> None:
-    """Write manifests."""
-    import importlib
+    """Write the manifest of a corpus."""
+    from spectron.datamodules import prepare
 
-    # By name: datamodules build on spectron, so nothing in spectron imports them but for this verb at the very end.
-    sources = importlib.import_module("spectron.datamodules.prepare")
     given = {name: value for name, value in vars(options).items() if name not in ("verb", "source", "debug")}
-    done = getattr(sources, f"prepare_{options.source}")(**given)
+    done = getattr(prepare, f"prepare_{options.source}")(**given)
     for manifest in done.manifests:
         print(f"Manifest: {manifest}")
     splits = ", ".join(f"{name} {count}" for name, count in done.splits.items())
@@ -253,21 +238,22 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def reference_curve(options: argparse.Namespace) -> None:
-    """Write the reference curves of a recipe."""
+    """Write the reference curves of an experiment."""
     from spectron.tracking.reference_curves import write_reference_curve
 
     print(write_reference_curve(options.references, options.output, _tracking(options)))
 
 
 def export(options: argparse.Namespace) -> None:
-    """Write a model's parts."""
+    """Write a model's parts and a ``config.yaml`` that builds the model again."""
     from spectron.experiment.loading import load_experiment, restore
+    from spectron.inference.model_config import model_of
     from spectron.weights.exporting import export_parts
 
     source = _source(options)
     experiment = load_experiment(source, options.overrides, model_only=True)
-    module: Any = restore(experiment, source)
-    for path in export_parts(module.model, experiment.config, options.folder, half=options.half):
+    model = model_of(restore(experiment, source))
+    for path in export_parts(model, experiment.config, options.folder, half=options.half):
         print(path)
 
 
@@ -284,7 +270,7 @@ def _source(options: argparse.Namespace) -> Source:
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    """The end of a run: measures, files worth a look, and how to see all of it."""
+    """Print the results of a run, its most important files, and the command that opens MLflow."""
     from spectron.cli.tables import measures_table
     from spectron.tracking.measure import console
 

@@ -1,8 +1,8 @@
 """Composition of a configuration from base files, deltas, environment variables and overrides.
 
 A file names its bases with ``extends:`` and states only what it changes. ``${here}`` stands for the folder of the file
-that contains it, ``${oc.env:NAME}`` for an environment variable, ``${a.b}`` for another key (OmegaConf's
-interpolations). The composition records which file sets each key.
+that contains it, ``${recipes}`` for the folder of the bundled recipes, ``${oc.env:NAME}`` for an environment variable,
+``${a.b}`` for another key (OmegaConf's interpolations). The composition records which file sets each key.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from spectron.config.nested import KeyPath, replace
+from spectron.config.recipes import RECIPES, RECIPES_MARK, find_recipe
 from spectron.config.user_classes import absolute, same_class
 from spectron.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "the command line"
-REMOVABLE = (
-    ("callbacks",),
-    ("weights",),
-    ("tasks",),
-)  # sections in which a delta removes an entry by setting it to null
+REMOVABLE = ("callbacks", "weights", "tasks", "judges")  # sections whose entries a delta removes by null
 
 
 @dataclass
@@ -99,9 +96,24 @@ def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> 
         if not isinstance(base, str):
             message = f"expects a file or a list of files, got {bases!r}."
             raise ConfigError(message, key="extends", origin=str(path))
-        _add_file(path.parent / base.replace("${here}", str(path.parent)), (*chain, path), composition)
+        _add_file(_base_file(base, path), (*chain, path), composition)
     _merge(composition.values, _place(values, path.parent), (), str(path), composition.origins)
     composition.files.append(path)
+
+
+def _base_file(base: str, file: Path) -> Path:
+    """Return what ``extends: base`` names in a file: another file, seen from its folder, or a recipe if it has no suffix.
+
+    Raises:
+        ConfigError: if there is no such recipe, or several have the name.
+    """
+    path = file.parent / base.replace("${here}", str(file.parent)).replace(RECIPES_MARK, str(RECIPES))
+    if path.suffix or path.exists():
+        return path
+    try:
+        return find_recipe(base)
+    except ConfigError as error:
+        raise error.within("extends", str(file)) from None
 
 
 def _nearest_file(path: Path, chain: tuple[Path, ...]) -> str:
@@ -132,8 +144,8 @@ def _place(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     def placed(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        text = value.replace("${here}", str(folder))
-        if value.startswith("${here}/") and "/.." in value:
+        text = value.replace("${here}", str(folder)).replace(RECIPES_MARK, str(RECIPES))
+        if value.startswith(("${here}/", RECIPES_MARK)) and "/.." in value:
             text = os.path.normpath(text)  # titles of judges and messages show it
         return absolute(text, folder)
 
@@ -186,7 +198,7 @@ def _merge(
             origins[here] = origin
             base[key] = {}
             _merge(base[key], value, here, origin, origins)
-        elif value is None and path in REMOVABLE:
+        elif value is None and _holds_removable(path):
             if key not in base:
                 message = f"there is no `{key}` to remove. {did_you_mean(key, base)}"
                 raise ConfigError(message, key=".".join(here), origin=origin, allowed=base)
@@ -196,6 +208,12 @@ def _merge(
                 del origins[below]  # the values below are replaced
             origins[here] = origin
             base[key] = value
+
+
+def _holds_removable(path: KeyPath) -> bool:
+    """Return whether null removes an entry of this section: one of ``REMOVABLE``, or the judges of a callback."""
+    judges = path[:1] == ("callbacks",) and path[2:] == ("init_args", "judges")
+    return judges or (len(path) == 1 and path[0] in REMOVABLE)
 
 
 def _key_path(key: str) -> KeyPath:

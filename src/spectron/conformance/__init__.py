@@ -1,4 +1,4 @@
-"""Whether a part does what its contract says: one function a check, for the platform's own parts and for a user's alike."""
+"""Checks of parts against their contracts, the same for the platform's parts and for a user's."""
 
 from spectron.conformance.result import (
     Check,

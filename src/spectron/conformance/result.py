@@ -1,4 +1,4 @@
-"""What a check says, and how two outputs are compared."""
+"""Results of checks, and the comparison of two outputs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+FINITE = "clamp the arguments of every division, logarithm and root"
+
 
 @dataclass
 class CheckResult:
-    """One line of an examination: ``passed`` is None where the check does not apply; ``detail`` says what was measured or seen."""
+    """Result of one check: ``passed`` is None if the check does not apply; ``detail`` states what was measured."""
 
     name: str
     passed: bool | None
@@ -20,11 +22,11 @@ class CheckResult:
 
 
 class ContractViolation(Exception):
-    """What a part does against its contract: what was seen, and the likely cure."""
+    """A rule of the contract that the part breaks: what was observed, and the likely cure."""
 
 
 class DoesNotApply(Exception):
-    """Why a check has nothing to look at in this part."""
+    """The reason why a check does not apply to this part."""
 
 
 @dataclass
@@ -32,9 +34,9 @@ class Trial:
     """A part under examination.
 
     Args:
-        part: In eval mode, on the device at hand.
-        fresh: Builds the same part anew, from another seed.
-        seconds: Length of the recordings that its speed is measured on.
+        part: The part, in eval mode, on the device to be used.
+        fresh: Builds the same part again, from another seed.
+        seconds: Length of the recordings for measuring speed.
     """
 
     part: Any
@@ -43,25 +45,25 @@ class Trial:
 
     @property
     def device(self) -> torch.device:
-        """Where the part is."""
+        """Device of the part."""
         return next((tensor.device for tensor in self.part.state_dict().values()), torch.device("cpu"))
 
 
 Check = Callable[[Trial], str]
-FINITE = "clamp whatever it divides by or takes a logarithm or root of"
 
 
 def require(held: bool, seen: str) -> None:
-    """Raise a ``ContractViolation`` that says what was seen unless the rule held."""
+    """Raise a ``ContractViolation`` with the observation ``seen`` unless the rule held."""
     if not held:
         raise ContractViolation(seen)
 
 
 def require_close(found: Tensor, wanted: Tensor, seen: str) -> float:
-    """The largest difference of two outputs.
+    """Return the largest difference of two outputs.
 
     Raises:
-        ContractViolation: ``seen`` and the difference, where it is more than rounding can make of numbers of their size and type.
+        ContractViolation: with ``seen`` and the difference, if the difference exceeds the rounding error of numbers of
+            this size and type.
     """
     require(found.shape == wanted.shape, f"{seen}: {tuple(found.shape)} against {tuple(wanted.shape)}")
     if not wanted.numel():
@@ -70,7 +72,7 @@ def require_close(found: Tensor, wanted: Tensor, seen: str) -> float:
     found, wanted = found.detach().float(), wanted.detach().float()
     size = max(1.0, float(wanted.square().mean().sqrt()))
     difference = float((found - wanted).abs().max())
-    # A difference that is no number is not close either.
+    # A difference of NaN is not close either.
     require(
         difference <= (5e-2 if half else 1e-4) * size,
         f"{seen}: values of size {size:.3g} differ by up to {difference:.3g}",

@@ -1,10 +1,11 @@
-"""The contract of a speech head, one function a check."""
+"""Checks of the speech head contract, one function each."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from spectron.audio.mel import MelConfig
 from spectron.batch import SpeechTargets
 from spectron.conformance.inputs import garbled, noise, ragged
 from spectron.conformance.result import FINITE, Check, Trial, require, require_close
@@ -13,79 +14,91 @@ from spectron.randomness import RowRandom
 
 ROWS = ["a", "b", "c"]
 LENGTH_CURE = (
-    "Count num_frames from each row's num_samples, and let self.mel be the settings that targets are made with"
+    "Count num_frames from each row's num_samples, and let self.mel be the settings that the targets are made with"
 )
-INVERSE_CURE = "undo in spectrogram what targets does to the frames"
+INVERSE_CURE = "let spectrogram undo what targets does to the frames"
 
 
 def shapes(trial: Trial) -> str:
-    """Targets, LM inputs and steps fit each other."""
+    """Check that targets, LM inputs, steps and losses fit each other."""
     head: SpeechHead = trial.part
+    has_mel = isinstance(getattr(head, "mel", None), MelConfig)
+    require(has_mel, "it sets no `mel`: set self.mel in its constructor, the MelConfig of its targets")
     targets = _targets(trial)
     r = head.frames_per_step
     wanted = -(-targets.num_frames // r)
-    counts = f"{targets.num_frames.tolist()} frames at {r} a step are {wanted.tolist()} steps"
     require(
         bool((targets.num_steps == wanted).all()),
-        f"{counts}, and targets say {targets.num_steps.tolist()}: round up, a last step may be part padding",
+        f"{targets.num_frames.tolist()} frames at {r} per step are {wanted.tolist()} steps, but num_steps of the "
+        f"targets is {targets.num_steps.tolist()}: round up, because a last step may be partly padding",
     )
     inputs = head.embed(targets.steps)
-    kept = inputs.shape[:2] == targets.steps.shape[:2] and inputs.ndim == 3
     require(
-        kept,
-        f"embed makes {tuple(inputs.shape)} of steps {tuple(targets.steps.shape)}: give (B, K, D), an LM input a step",
+        inputs.shape[:2] == targets.steps.shape[:2] and inputs.ndim == 3,
+        f"embed makes {tuple(inputs.shape)} of steps {tuple(targets.steps.shape)}: return (B, K, D), one LM input for "
+        "each step",
     )
-    values, stop = head.step(_hidden(trial, targets)[:, 0], RowRandom(0, ROWS))
+    hidden = _hidden(trial, targets)
+    values, stop = head.step(hidden[:, 0], RowRandom(0, ROWS))
     wanted_shape = tuple(targets.steps[:, 0].shape)
-    told = f"step gives values {tuple(values.shape)}, and targets hold {wanted_shape}: give the next step in the form of targets.steps"
-    require(tuple(values.shape) == wanted_shape, told)
+    require(
+        tuple(values.shape) == wanted_shape,
+        f"step returns values {tuple(values.shape)}, but the targets hold {wanted_shape}: return the next step in the "
+        "format of targets.steps",
+    )
     within = stop.shape == (3,) and bool(((stop >= 0) & (stop <= 1)).all())
     require(
         within,
-        f"stop probabilities are {stop.tolist()}, not 3 within 0 and 1: put logits through a sigmoid, and give (B,)",
+        f"stop probabilities are {stop.tolist()}, not 3 numbers from 0 to 1: apply a sigmoid, and return (B,)",
+    )
+    losses = head.loss(hidden, targets)
+    require(
+        "speech" in losses,
+        f"loss returns {', '.join(losses) or 'nothing'} and no `speech`, the weighted total that training minimises: "
+        "add that key",
     )
     steps = " x ".join(map(str, targets.steps.shape))
     return f"{head.mel.sample_rate_hz} Hz -> {steps} steps of {r} frames -> LM inputs {inputs.shape[-1]} wide"
 
 
 def lengths(trial: Trial) -> str:
-    """Targets span the speech, to a frame."""
+    """Check that targets are as long as the speech, to a frame."""
     mel = trial.part.mel
     _, num_samples = ragged(mel.sample_rate_hz, trial.device)
     targets = _targets(trial)
     expected = num_samples / mel.sample_rate_hz * mel.frame_rate_hz
-    seen = ", ".join(
-        f"{n} ({wanted:.1f})" for n, wanted in zip(targets.num_frames.tolist(), expected.tolist(), strict=True)
-    )
+    pairs = zip(targets.num_frames.tolist(), expected.tolist(), strict=True)
+    seen = ", ".join(f"{frames} ({wanted:.1f})" for frames, wanted in pairs)
     require(
         bool(((targets.num_frames - expected).abs() <= 1.5).all()),
-        f"frames of the rows, expected by mel in brackets: {seen}. {LENGTH_CURE}",
+        f"frames of the rows, with the count expected from mel in brackets: {seen}. {LENGTH_CURE}",
     )
-    return f"frames of the rows, expected in brackets: {seen}"
+    return f"frames of the rows, expected count in brackets: {seen}"
 
 
 def spectrogram(trial: Trial) -> str:
-    """The steps of true speech give its own spectrogram back."""
+    """Check that the steps of recorded speech give its spectrogram back."""
     targets = _targets(trial)
     mel, num_frames = trial.part.spectrogram(targets.steps, targets.num_steps)
     largest = 0.0
-    seen = f"another spectrogram comes back: {INVERSE_CURE}"
     for row, frames in enumerate(targets.num_frames.tolist()):
-        require(
-            int(num_frames[row]) >= frames,
-            f"row {row}: {int(num_frames[row])} frames of {frames} come back: {INVERSE_CURE}",
-        )
-        largest = max(largest, require_close(mel[row, :frames], targets.mel[row, :frames], f"row {row}: {seen}"))
+        count = int(num_frames[row])
+        require(count >= frames, f"row {row}: spectrogram returns {count} frames of {frames}: {INVERSE_CURE}")
+        seen = f"row {row}: spectrogram returns another spectrogram: {INVERSE_CURE}"
+        largest = max(largest, require_close(mel[row, :frames], targets.mel[row, :frames], seen))
     return f"spectrograms differ by {largest:.1e}"
 
 
 def padding(trial: Trial) -> str:
-    """Neither targets nor losses notice what stands where padding is."""
+    """Check that noise in the padding changes neither targets nor losses."""
     head: SpeechHead = trial.part
     waveform, num_samples = ragged(head.mel.sample_rate_hz, trial.device)
     targets, again = head.targets(waveform, num_samples), head.targets(garbled(waveform, num_samples), num_samples)
     for row, steps in enumerate(targets.num_steps.tolist()):
-        seen = f"row {row}: noise in the padding changes the targets: mask samples behind num_samples, and frames behind num_frames"
+        seen = (
+            f"row {row}: noise in the padding changes the targets: mask samples beyond num_samples, and frames beyond "
+            "num_frames"
+        )
         require_close(again.steps[row, :steps], targets.steps[row, :steps], seen)
     hidden = _hidden(trial, targets)
     rubbish = garbled(hidden, targets.num_steps)[:, : hidden.shape[1]]
@@ -95,7 +108,7 @@ def padding(trial: Trial) -> str:
 
 
 def batch_against_single(trial: Trial) -> str:
-    """Targets of a row are its own; losses of the rows add up to the batch's."""
+    """Check that a row has its targets in every batch, and that the losses of the rows add up to the batch's."""
     head: SpeechHead = trial.part
     waveform, num_samples = ragged(head.mel.sample_rate_hz, trial.device)
     targets = head.targets(waveform, num_samples)
@@ -108,39 +121,34 @@ def batch_against_single(trial: Trial) -> str:
         require_close(targets.steps[row, :steps], alone.steps[0, :steps], seen)
         total = total + _total(head, hidden[row : row + 1, :steps], alone)
     whole = _total(head, hidden, targets)
-    difference = require_close(
-        total, whole, "losses of single rows do not add up to the batch's: give sums and counts, not means"
-    )
-    return f"the rows' losses add up to {float(whole):.5g}, to {difference:.1e}"
+    seen = "losses of single rows do not add up to the batch's: return sums and counts, not means"
+    return f"the rows' losses add up to {float(whole):.5g}, to {require_close(total, whole, seen):.1e}"
 
 
 def random_rows(trial: Trial) -> str:
-    """What is drawn in ``embed`` is a matter of the row alone."""
+    """Check that random numbers in ``embed`` depend on the row alone."""
     head: SpeechHead = trial.part
     steps = _targets(trial).steps
     batch, one = head.embed(steps, RowRandom(0, ROWS)), head.embed(steps[1:2], RowRandom(0, ROWS[1:2]))
-    return f"rows differ by {require_close(batch[1], one[0], 'a row draws otherwise in a batch than alone: draw from `random`'):.1e}"
+    seen = "a row draws other numbers in a batch than alone: draw from `random`"
+    return f"rows differ by {require_close(batch[1], one[0], seen):.1e}"
 
 
 def short_audio(trial: Trial) -> str:
-    """Rows of no sample and of one sample have targets and losses that are finite."""
+    """Check that rows of no sample and of one sample have finite targets and losses."""
     head: SpeechHead = trial.part
     waveform, num_samples = noise([head.mel.sample_rate_hz // 2, 0, 1], trial.device)
     targets = head.targets(waveform, num_samples)
-    require(
-        int(targets.num_steps[1]) == 0,
-        f"an empty row has {int(targets.num_steps[1])} steps, and should have 0: count from num_samples",
-    )
+    empty = int(targets.num_steps[1])
+    require(empty == 0, f"an empty row has {empty} steps instead of 0: count from num_samples")
     total = _total(head, _hidden(trial, targets), targets)
-    require(
-        bool(torch.isfinite(total).all()),
-        f"an empty row makes the loss {float(total)}: sum over valid steps alone; {FINITE}",
-    )
+    cure = f"sum over valid steps alone; {FINITE}"
+    require(bool(torch.isfinite(total).all()), f"an empty row makes the loss {float(total)}: {cure}")
     return f"steps of 0 and 1 samples: {targets.num_steps[1:].tolist()}"
 
 
 def output(head: SpeechHead, device: torch.device) -> Tensor:
-    """LM inputs, next step and loss of the same speech, one after the other."""
+    """Return LM inputs, next step and loss of fixed speech, concatenated."""
     targets = head.targets(*ragged(head.mel.sample_rate_hz, device))
     inputs = head.embed(targets.steps)
     loss = head.loss(inputs, targets)["speech"].mean
@@ -148,7 +156,7 @@ def output(head: SpeechHead, device: torch.device) -> Tensor:
 
 
 def work(head: SpeechHead, device: torch.device, seconds: float) -> tuple[Tensor, Tensor]:
-    """Four recordings of equal length, what speed is measured on."""
+    """Return four recordings of equal length, for measuring speed."""
     return noise([round(seconds * head.mel.sample_rate_hz)] * 4, device)
 
 
@@ -157,7 +165,7 @@ def _targets(trial: Trial) -> SpeechTargets:
 
 
 def _hidden(trial: Trial, targets: SpeechTargets) -> Tensor:
-    """Random LM states (B, K, D) for these targets."""
+    """Return random LM states (B, K, D) for these targets."""
     inputs = trial.part.embed(targets.steps).detach()
     return torch.randn(inputs.shape, generator=torch.Generator().manual_seed(4)).to(inputs)
 

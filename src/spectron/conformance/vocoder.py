@@ -1,4 +1,4 @@
-"""The contract of a vocoder, one function a check."""
+"""Checks of the vocoder contract, one function each."""
 
 from __future__ import annotations
 
@@ -9,52 +9,55 @@ from spectron.audio.mel import LogMel, MelConfig
 from spectron.conformance.inputs import garbled, noise, ragged
 from spectron.conformance.result import FINITE, Check, Trial, require, require_close
 from spectron.contracts import Vocoder
+from spectron.probing import shown
 
 PADDING_CURE = (
-    "mask frames behind num_frames before every layer that looks at neighbours (convolution, attention, normalisation)"
+    "mask frames beyond num_frames before every layer that mixes neighbours (convolution, attention, normalisation)"
 )
-COUNT_CURE = "give mel.hop_samples samples for each valid frame, and count num_samples from num_frames"
+COUNT_CURE = "return mel.hop_samples samples for each valid frame, and count num_samples from num_frames"
 
 
 def shapes(trial: Trial) -> str:
-    """Log-mel (B, T, M) becomes a finite waveform (B, S) with (B,) valid samples."""
+    """Check that log-mel (B, T, M) becomes a finite waveform (B, S) with (B,) valid samples."""
     vocoder: Vocoder = trial.part
-    told = isinstance(getattr(vocoder, "mel", None), MelConfig)
-    require(told, "it sets no `mel`: set self.mel = mel in its constructor, the MelConfig that it is built with")
+    has_mel = isinstance(getattr(vocoder, "mel", None), MelConfig)
+    require(has_mel, "it sets no `mel`: set self.mel = mel in its constructor, the MelConfig that it is built with")
     mel, num_frames = _spectrograms(trial)
-    audio, num_samples = vocoder(mel, num_frames)
+    result = vocoder(mel, num_frames)
+    pair = isinstance(result, tuple) and len(result) == 2 and all(isinstance(tensor, Tensor) for tensor in result)
+    require(pair, f"forward returns {shown(result)}. Return the pair waveform (B, S), num_samples (B,)")
+    audio, num_samples = result
     require(
         audio.ndim == 2 and len(audio) == len(mel),
-        f"{tuple(mel.shape)} log-mel becomes {tuple(audio.shape)}, not (B, S): give one channel",
-    )
-    counts = num_samples.shape == (len(mel),) and not num_samples.is_floating_point()
-    require(
-        counts, f"num_samples is {tuple(num_samples.shape)} of {num_samples.dtype}, not (B,) integers: {COUNT_CURE}"
+        f"{tuple(mel.shape)} log-mel becomes {tuple(audio.shape)}, not (B, S): return one channel",
     )
     require(
-        int(num_samples.max()) <= audio.shape[1],
-        f"{int(num_samples.max())} valid samples of {audio.shape[1]}: {COUNT_CURE}",
+        num_samples.shape == (len(mel),) and not num_samples.is_floating_point(),
+        f"num_samples is {tuple(num_samples.shape)} of {num_samples.dtype}, not (B,) integers: {COUNT_CURE}",
     )
+    longest = int(num_samples.max())
+    require(longest <= audio.shape[1], f"{longest} valid samples of {audio.shape[1]}: {COUNT_CURE}")
     require(bool(torch.isfinite(audio).all()), f"the waveform is NaN or infinite: {FINITE}")
-    return f"{' x '.join(map(str, mel.shape))} log-mel -> {' x '.join(map(str, audio.shape))} samples at {vocoder.mel.sample_rate_hz} Hz"
+    sizes = f"{' x '.join(map(str, mel.shape))} log-mel -> {' x '.join(map(str, audio.shape))} samples"
+    return f"{sizes} at {vocoder.mel.sample_rate_hz} Hz"
 
 
 def lengths(trial: Trial) -> str:
-    """The waveform is as long as the frames span, to two hops."""
+    """Check that the waveform is as long as its frames, to two hops."""
     config = trial.part.mel
     _, wanted = ragged(config.sample_rate_hz, trial.device)
     num_samples = trial.part(*_spectrograms(trial))[1]
     seen = ", ".join(f"{n} ({samples})" for n, samples in zip(num_samples.tolist(), wanted.tolist(), strict=True))
-    near = bool(((num_samples - wanted).abs() <= 2 * config.hop_samples).all())
     require(
-        near,
-        f"samples of the rows, expected in brackets, to two hops: {seen}: {COUNT_CURE} (mel.hop_samples is {config.hop_samples})",
+        bool(((num_samples - wanted).abs() <= 2 * config.hop_samples).all()),
+        f"samples of the rows, with the expected count (to two hops) in brackets: {seen}: {COUNT_CURE} "
+        f"(mel.hop_samples is {config.hop_samples}), or set the speech head's mel to the frames of this vocoder",
     )
     return f"samples of the rows, those of the recordings in brackets: {seen}"
 
 
 def padding(trial: Trial) -> str:
-    """Noise in padded frames changes no valid sample."""
+    """Check that noise in padded frames does not change a valid sample."""
     mel, num_frames = _spectrograms(trial)
     audio, num_samples = trial.part(mel, num_frames)
     again, _ = trial.part(garbled(mel, num_frames), num_frames)
@@ -63,7 +66,7 @@ def padding(trial: Trial) -> str:
 
 
 def batch_against_single(trial: Trial) -> str:
-    """Each row of a batch is what it is alone."""
+    """Check that each row of a batch gives what it gives alone."""
     mel, num_frames = _spectrograms(trial)
     audio, num_samples = trial.part(mel, num_frames)
     largest = 0.0
@@ -71,22 +74,20 @@ def batch_against_single(trial: Trial) -> str:
         alone, samples = trial.part(mel[row : row + 1, :frames], num_frames[row : row + 1])
         counts = f"row {row}: {int(num_samples[row])} samples in a batch, {int(samples[0])} alone"
         require(int(samples[0]) == int(num_samples[row]), f"{counts}: {COUNT_CURE}")
-        seen = f"row {row} sounds otherwise in a batch than alone: {PADDING_CURE}"
+        seen = f"row {row} has another waveform in a batch than alone: {PADDING_CURE}"
         largest = max(largest, require_close(audio[row, : samples[0]], alone[0, : samples[0]], seen))
     return f"rows differ by {largest:.1e}"
 
 
 def short_speech(trial: Trial) -> str:
-    """Rows of no frame, one frame and two, in a batch and alone, become finite waveforms."""
+    """Check that rows of no frame, one frame and two frames become finite waveforms, in a batch and alone."""
     mel, _ = _spectrograms(trial)
     frames = torch.tensor([0, 1, 2], device=trial.device)
     audio, num_samples = trial.part(mel, frames)
     require(bool((num_samples >= 0).all()), f"0, 1 and 2 frames become {num_samples.tolist()} samples: clamp them at 0")
-    cure = "pad what is shorter than a window with zeros"
-    require(
-        bool(torch.isfinite(_valid(audio, num_samples)).all()),
-        f"short rows in a batch make the waveform NaN or infinite: {cure}",
-    )
+    cure = "pad spectrograms shorter than a window with zeros"
+    finite = bool(torch.isfinite(_valid(audio, num_samples)).all())
+    require(finite, f"short rows in a batch make the waveform NaN or infinite: {cure}")
     for row in (1, 2):
         alone, _ = trial.part(mel[row : row + 1, :row], frames[row : row + 1])
         require(bool(torch.isfinite(alone).all()), f"{row} frames alone make the waveform NaN or infinite: {cure}")
@@ -94,12 +95,12 @@ def short_speech(trial: Trial) -> str:
 
 
 def output(vocoder: Vocoder, device: torch.device) -> Tensor:
-    """The valid samples of the same three recordings, one after the other (S,)."""
+    """Return the valid samples of three fixed recordings, concatenated (S,)."""
     return _valid(*vocoder(*_log_mel(vocoder, device)(*ragged(vocoder.mel.sample_rate_hz, device))))
 
 
 def work(vocoder: Vocoder, device: torch.device, seconds: float) -> tuple[Tensor, Tensor]:
-    """Spectrograms of four recordings of equal length, what speed is measured on."""
+    """Return spectrograms of four recordings of equal length, for measuring speed."""
     mel, num_frames = _log_mel(vocoder, device)(*noise([round(seconds * vocoder.mel.sample_rate_hz)] * 4, device))
     return mel, num_frames
 

@@ -1,7 +1,6 @@
-"""Conformer on log-mel: blocks of speechbrain after a convolutional front end that keeps one step in four.
+"""Conformer on log-mel: Conformer blocks after a convolutional front end that keeps one step in four.
 
-Source: Gulati et al. 2020 (arXiv:2005.08100). Differences: relative positions of Transformer-XL and a layer norm in the
-convolution module, as in speechbrain. In contrast to speechbrain, padding is hidden from every convolution.
+Source: Gulati et al. 2020 (arXiv:2005.08100); see ``conformer_blocks`` for the differences.
 """
 
 from __future__ import annotations
@@ -9,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from speechbrain.lobes.models.transformer.Conformer import ConformerEncoderLayer, ConvolutionModule
-from speechbrain.nnet.attention import RelPosEncXL
 from torch import Tensor, nn
 
 from spectron.audio.mel import LogMel, MelConfig, padding_mask
 from spectron.contracts import SpeechEncoder
+from spectron.encoders.conformer_blocks import ConformerBlock, MaskedConvolution, RelativePositions
 from spectron.encoders.spec_augment import SpecAugment, SpecAugmentSettings
 from spectron.errors import ConfigError
 
@@ -50,17 +48,6 @@ class ConformerSettings:
 SIZE = ConformerSettings()
 MEL = MelConfig(frame_shift_ms=10.0, window_ms=25.0, n_mels=80)
 SPEC_AUGMENT = SpecAugmentSettings()
-
-
-class MaskedConvolution(ConvolutionModule):
-    """speechbrain's convolution module with padding hidden from the depthwise convolution, not only from its output."""
-
-    def forward(self, x: Tensor, mask: Tensor | None = None, dynchunktrain_config: None = None) -> Tensor:
-        """Convolve (B, U, D); ``mask`` (B, U, 1) is True at padding."""
-        x = self.bottleneck(self.layer_norm(x).transpose(1, 2))
-        if mask is not None:
-            x = x.masked_fill(mask.transpose(1, 2), 0.0)
-        return self.after_conv(self.conv(x).transpose(1, 2))
 
 
 class Subsampling(nn.Module):
@@ -107,14 +94,14 @@ class ConformerEncoder(SpeechEncoder):
         self.log_mel = LogMel(mel)
         self.spec_augment = SpecAugment(spec_augment) if spec_augment else None
         self.subsampling = Subsampling(mel.n_mels, c.width)
-        self.positions = RelPosEncXL(c.width)
+        self.positions = RelativePositions(c.width)
         self.dropout = nn.Dropout(c.dropout)
         self.blocks = nn.ModuleList(
-            ConformerEncoderLayer(c.width, c.feedforward, c.heads, kernel_size=c.kernel, dropout=c.dropout)
-            for _ in range(c.layers)
+            ConformerBlock(c.width, c.feedforward, c.heads, c.kernel, c.dropout) for _ in range(c.layers)
         )
+        # Drawn a second time, so that a seed gives the initial weights with which the reference curves were trained.
         for block in self.blocks:
-            block.convolution_module = MaskedConvolution(c.width, c.kernel, dropout=c.dropout)
+            block.convolution_module = MaskedConvolution(c.width, c.kernel, c.dropout)
         self.norm = nn.LayerNorm(c.width)
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,7 +114,7 @@ class ConformerEncoder(SpeechEncoder):
         x, positions = self.dropout(x), self.positions(x)
         padding = padding_mask(num_steps, x.shape[1])
         for block in self.blocks:
-            x, _ = block(x, src_key_padding_mask=padding, pos_embs=positions)
+            x = block(x, positions, padding)
         return self.norm(x).masked_fill(padding[..., None], 0.0), num_steps
 
 

@@ -20,7 +20,7 @@ from spectron.encoders.config_files import Reading
 from spectron.encoders.front_ends import LibraryFrontEnd, in_dtype
 from spectron.encoders.padding import Lengths, hide_padding
 from spectron.encoders.pretrained_loading import read_encoder, require_layer
-from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused, sizes
+from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused
 from spectron.encoders.tiled_convolution import tile_convolutions
 from spectron.errors import ConfigError
 from spectron.weights.hub import locate, reading
@@ -186,13 +186,9 @@ class PretrainedEncoder(SpeechEncoder):
                     )
                 self.layer_weights = nn.Parameter(stored_weights(folder / LAYER_WEIGHTS, len(states)))
             rest_unused(self, self._choose(states))
-        if self.row_by_row:
-            self.output_dim, self.frame_rate_hz = sizes(self._alone, self.sample_rate_hz)
-        else:
-            self.output_dim, self.frame_rate_hz = (
-                int(self.model.config.hidden_size),
-                self.sample_rate_hz / self.front_end.hop_samples,
-            )
+        if not self.row_by_row:  # else both are measured
+            self.output_dim = int(self.model.config.hidden_size)
+            self.frame_rate_hz = self.sample_rate_hz / self.front_end.hop_samples
         if hasattr(self.model, "masked_spec_embed"):  # the embedding that replaces masked steps
             self.model.masked_spec_embed.requires_grad_(self.settings.spec_augment)
 

@@ -32,13 +32,6 @@ def one_by_one(
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), num_steps
 
 
-@torch.no_grad()
-def sizes(encode: Callable[[Tensor, int], Tensor], sample_rate_hz: int) -> tuple[int, float]:
-    """Return the width of the features, and features per second: 0 if their number does not depend on the length."""
-    features = [encode(noise(seconds * sample_rate_hz), seconds * sample_rate_hz) for seconds in (1, 5)]
-    return features[0].shape[1], (len(features[1]) - len(features[0])) / 4
-
-
 def noise(num_samples: int) -> Tensor:
     """Return quiet noise (1, S), always the same."""
     return 0.1 * torch.randn(1, num_samples, generator=torch.Generator().manual_seed(0))

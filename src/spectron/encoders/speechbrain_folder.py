@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
-from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused, sizes
+from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused
 from spectron.errors import ConfigError
 from spectron.weights.hub import locate, reading
 from spectron.weights.hyperpyyaml_modules import Hyperparams
+from spectron.weights.speechbrain_import import import_speechbrain
 
 FILE = "hyperparams.yaml"
 # Modules of a speaker or language recogniser from waveform to embedding; other models have one module named encoder.
@@ -46,6 +47,7 @@ class SpeechBrainEncoder(SpeechEncoder):
         self, source: str, sample_rate_hz: int | None = None, remote_code: bool = False, pretrained: bool = True
     ) -> None:
         super().__init__()
+        import_speechbrain("SpeechBrainEncoder")
         self.remote_code = remote_code
         self.folder = folder = locate(source)
         if not (folder / FILE).is_file():
@@ -73,7 +75,6 @@ class SpeechBrainEncoder(SpeechEncoder):
         keep_in_state(self)
         with reading(source, "an encoder of waveforms"):
             rest_unused(self.eval(), self._alone(noise(self.sample_rate_hz), self.sample_rate_hz))
-            self.output_dim, self.frame_rate_hz = sizes(self._alone, self.sample_rate_hz)
         self.train()
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,1 +1,1 @@
-"""Experiments: a checked configuration, and training, evaluating and loading what it describes."""
+"""Experiments: a checked configuration, and the training, evaluation and loading of its model."""

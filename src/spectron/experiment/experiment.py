@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch import Callback
@@ -17,17 +16,14 @@ from torch import nn
 from spectron.config.checking import UNCHECKED, ArgumentsOf, Checker
 from spectron.config.classes import Parameter, PartHint
 from spectron.config.composition import Composition, compose
-from spectron.config.document import CheckedDocument
-from spectron.conformance import malformed
-from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
-from spectron.errors import CheckpointError, ConfigError, did_you_mean
+from spectron.errors import ConfigError, did_you_mean
 from spectron.experiment.resolved import resolved
+from spectron.inference.model_config import MODEL_SECTIONS, ModelConfig, add_import_folders, model_of
 from spectron.tracking.measure import flatten
 from spectron.tracking.store import TrackingSettings
+from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.training.progress import Progress
-from spectron.weights.checkpoint_files import AtomicCheckpointIO
-from spectron.weights.state_dicts import load_part
 
 # Spectron sets these itself: where a run is stored, and what makes a run resumable.
 OWNED_TRAINER_KEYS = frozenset(
@@ -52,9 +48,7 @@ TRAINER_DEFAULTS = {
 
 SECTIONS = {
     "name": Parameter(str),
-    "seed": Parameter(int, 0),
-    "task": Parameter(str),  # a class; its arguments are the section `model`
-    "model": Parameter(UNCHECKED, {}),
+    **MODEL_SECTIONS,
     "data": Parameter(LightningDataModule),
     "trainer": Parameter(
         ArgumentsOf(
@@ -66,15 +60,13 @@ SECTIONS = {
     ),
     "callbacks": Parameter(dict[str, Callback], {}),
     "checkpoints": Parameter(CheckpointSettings, {}),
-    "weights": Parameter(dict[str, str], {}),
     "tracking": Parameter(TrackingSettings, {}),
     "shared": Parameter(UNCHECKED, {}),  # values that other keys refer to
     "resolved": Parameter(UNCHECKED, {}),  # what an earlier run derived; every run derives it again
 }
-MODEL_SECTIONS = ("task", "model", "weights", "seed")
 
 
-class Experiment:
+class Experiment(ModelConfig):
     """A configuration whose every key, type and class has been checked; objects are built on request.
 
     Args:
@@ -82,32 +74,23 @@ class Experiment:
         model_only: Whether it only has to describe a model, as an export does.
 
     Attributes:
-        document: The checked sections.
-        config: The configuration as plain values, with all defaults.
         task: The LightningModule class.
-        folder: Folder of the YAML, in which its classes may be; None for the configuration of a checkpoint.
 
     Raises:
         ConfigError: for any unknown key, wrong type, or class of the wrong kind.
     """
 
+    state_prefix = ""  # ``build`` makes the task itself
+
     def __init__(self, composition: Composition, model_only: bool = False) -> None:
-        # The configuration of a checkpoint comes from no YAML and does not state where its classes are.
-        self.folder = next((file.parent for file in composition.files[::-1] if file.suffix in (".yaml", ".yml")), None)
         if not model_only:
             _require_more_than_a_model(composition)
-        schema, values, task = SECTIONS, composition.values, composition.values.get("task")
-        if model_only:
-            schema = {name: SECTIONS[name] for name in MODEL_SECTIONS}
-            values = {name: value for name, value in values.items() if name in schema}
-        elif isinstance(trainer := values.get("trainer") or {}, dict):
-            values = values | {"trainer": TRAINER_DEFAULTS | trainer}
-        self.task: type = LightningModule  # if the key is missing, which the document reports
-        if task is not None:
-            self.task, _ = Checker(composition.where).kind(task, [PartHint(LightningModule)], ("task",))
-            schema = schema | {"model": Parameter(ArgumentsOf(self.task), {})}
-        self.document = CheckedDocument(replace(composition, values=values), schema, "an experiment", _malformed)
-        self.config = self.document.config
+            trainer = composition.values.get("trainer") or {}
+            if isinstance(trainer, dict):
+                values = composition.values | {"trainer": TRAINER_DEFAULTS | trainer}
+                composition = replace(composition, values=values)
+        super().__init__(composition, MODEL_SECTIONS if model_only else SECTIONS)
+        self.task = self.target
         self._resolved_before = self.config.get("resolved", {})
         self.config["resolved"] = {}
 
@@ -127,15 +110,6 @@ class Experiment:
     def name(self) -> str:
         """Name of the experiment in MLflow."""
         return self.config["name"]
-
-    @property
-    def part_classes(self) -> dict[str, str]:
-        """Class paths of the parts of the model."""
-        return {
-            key: value["class_path"]
-            for key, value in self.config["model"].items()
-            if isinstance(value, dict) and "class_path" in value
-        }
 
     def part_class(self, name: str) -> str:
         """Return the class path of one part of the model.
@@ -159,30 +133,14 @@ class Experiment:
             ConfigError: if a part refuses its values, or ``weights`` names a part that does not exist.
             CheckpointError: if a weights file does not cover its part.
         """
+        return cast(LightningModule, self.build(weights))
+
+    def build(self, weights: bool = True) -> nn.Module:
+        """Build the task as ``ModelConfig.build`` does, with the seed for the workers of its data, and describe its parts."""
         seed_everything(self.config["seed"], workers=True, verbose=False)
-        module: LightningModule = self.document.build("model")
-        parts = dict(getattr(module, "model", module).named_children())
-        for name in self.config["weights"] if weights else ():
-            if name not in parts:
-                message = f"the model has no such part. {did_you_mean(name, parts)}"
-                raise self.document.error(("weights", name), message, parts)
-            self.load_weights(parts[name], name)
-        self._resolve(parts)
+        module = super().build(weights)
+        self._resolve(dict(model_of(module).named_children()))
         return module
-
-    def load_weights(self, part: nn.Module, name: str) -> None:
-        """Load the weights of a part from its file in ``weights``, if there is one.
-
-        Raises:
-            CheckpointError: if the file does not cover the part.
-        """
-        path = self.config["weights"].get(name)
-        if path is None:
-            return
-        try:
-            load_part(part, Path(path), name)
-        except CheckpointError as error:
-            raise error.within("", self.document.where(("weights", name))) from error
 
     def data(self) -> LightningDataModule:
         """Build the data module."""
@@ -240,10 +198,13 @@ class Experiment:
                 origin = self.document.where(("resolved", *key.split(".")))
                 rank_zero_info(f"resolved.{key}: {was[key]} in {origin}, {now[key]} now")
 
+    def _class_of(self, task: str, composition: Composition) -> type:
+        """Import the task."""
+        return Checker(composition.where).kind(task, [PartHint(LightningModule)], ("task",))[0]
 
-def _malformed(built: Any) -> str | None:
-    """Return what is wrong with the output of a part of a model, or None."""
-    return malformed(built) if isinstance(built, SpeechEncoder | LanguageModel | SpeechHead | Vocoder) else None
+    def _arguments(self, task: str, model: dict[str, Any]) -> dict[str, Any]:
+        """Return ``model`` as it is: all of it are arguments of the task."""
+        return model
 
 
 def _require_more_than_a_model(composition: Composition) -> None:
@@ -266,10 +227,3 @@ def _require_more_than_a_model(composition: Composition) -> None:
         "(docs/configuration.md, Start another experiment from an export).",
         file=file,
     )
-
-
-def add_import_folders(folders: Iterable[Path]) -> None:
-    """Allow imports of classes from these folders, after everything installed so that nothing is hidden."""
-    for folder in folders:
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))

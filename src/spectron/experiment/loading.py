@@ -1,4 +1,6 @@
-"""A model again, from a checkpoint, a run or an export."""
+"""Trained models by reference: a bundled model's name, a checkpoint, a run, an export. Imports no trainer unless a task
+needs one.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +8,37 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from lightning import LightningModule
+import torch
+from torch import nn
 
-from spectron.config.composition import Composition, override
+from spectron.config.composition import Composition, compose, override
+from spectron.config.recipes import RECIPES
+from spectron.contracts import SpokenLanguageModel
 from spectron.errors import CheckpointError, TrackingError, nearest
-from spectron.experiment.experiment import Experiment, add_import_folders
+from spectron.inference.model_config import MODEL_OF_TASK, ModelConfig, add_import_folders, model_of
+from spectron.inference.speaker import Speaker
 from spectron.tracking.store import RunRecord, TrackingSettings, find_run
 from spectron.weights.checkpoint_files import read_checkpoint
 from spectron.weights.state_dicts import require_cover
+
+if TYPE_CHECKING:
+    from lightning import LightningModule
+
+    from spectron.experiment.experiment import Experiment
 
 log = logging.getLogger(__name__)
 
 CONFIG_KEY = "experiment_config"
 YAML_FOLDER_TAG = "spectron.yaml_folder"
-# Models that come with the project, by the name of their world; beside the code, which is installed where it lies.
-EMBEDDED = {"mini": Path(__file__).parents[1] / "recipes" / "mini" / "weights" / "spectron"}
+# Exported models that come with the package, by name.
+BUNDLED = {"mini": RECIPES / "mini" / "weights" / "spectron"}
 
 
 @dataclass
 class Source:
-    """Where a model comes from: a checkpoint file (with its run, where that is known) or an export's ``config.yaml``."""
+    """The origin of a model: a checkpoint file (with its run, if known) or an export's ``config.yaml``."""
 
     path: Path
     run: RunRecord | None = None
@@ -38,14 +49,59 @@ class Source:
         return self.path.suffix == ".yaml"
 
 
+def load(reference: str | Path, device: str | torch.device | None = None, overrides: Sequence[str] = ()) -> Speaker:
+    """Load a spoken language model for inference.
+
+    >>> import spectron
+    >>> model = spectron.load("mini")
+    >>> answer = model.continue_speech("question.wav")  # doctest: +SKIP
+    >>> answer.save("answer.wav")  # doctest: +SKIP
+
+    Args:
+        reference: The name of a bundled model (``mini``), the folder of an export or of a run, a checkpoint file, a
+            run's id or name, or an experiment's name (its newest run).
+        device: Such as ``cpu`` or ``cuda:1``; the CPU by default.
+        overrides: Changes of the configuration, ``key=value``, such as the new place of a file that has moved.
+
+    Raises:
+        CheckpointError: if there is no such file, it does not cover its model, or the model does not continue speech.
+        TrackingError: if there is no such run.
+        ConfigError: if this version does not accept the model's configuration.
+    """
+    return load_speaker(find_source(str(reference)), overrides).to(device or "cpu")
+
+
+def load_speaker(source: Source, overrides: Sequence[str] = ()) -> Speaker:
+    """Load the model of a source for inference, on the CPU.
+
+    Raises:
+        CheckpointError: if the checkpoint does not cover its model, or the model does not continue speech.
+        ConfigError: if this version does not accept the model's configuration.
+    """
+    built = restore(model_config(source, overrides), source)
+    model = model_of(built)
+    if not isinstance(model, SpokenLanguageModel):
+        raise CheckpointError(
+            f"{source.path}: this is a {type(built).__name__}, which cannot continue speech. "
+            "Give a run of a SpectronModule."
+        )
+    return Speaker(model, source.path)
+
+
 def find_source(reference: str, tracking: TrackingSettings | None = None) -> Source:
-    """What a checkpoint file, a run's folder, an export's folder, a run's id or name, or the name of an embedded model stands for.
+    """Find the checkpoint or export that a reference names.
+
+    Args:
+        reference: The name of a bundled model, a checkpoint file, a run's or an export's folder, a run's id or
+            name, or an experiment's name. The kinds are tried in this order; ``./mini`` is a folder, ``mini`` the
+            bundled model.
+        tracking: Store and folder of the runs.
 
     Raises:
         CheckpointError: if the file is missing, or the folder or run holds no checkpoint.
         TrackingError: if it names neither a file nor a run.
     """
-    path = EMBEDDED.get(reference, Path(reference))
+    path = BUNDLED.get(reference, Path(reference))
     if path.is_file():
         return Source(path)
     if path.is_dir():
@@ -57,13 +113,13 @@ def find_source(reference: str, tracking: TrackingSettings | None = None) -> Sou
     try:
         run = find_run(reference, tracking)
     except TrackingError as error:
-        near = nearest(reference.lower(), EMBEDDED)
-        raise TrackingError(f"{error} {near} is the model that comes with the project.") if near else error from None
+        near = nearest(reference.lower(), BUNDLED)
+        raise TrackingError(f"{error} The bundled model is called {near}.") if near else error from None
     return Source(_checkpoint_in(run.folder), run)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The configuration that a checkpoint was trained with.
+    """Read the configuration that a checkpoint was trained with.
 
     Raises:
         CheckpointError: if it is unreadable or holds none.
@@ -74,10 +130,42 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: bool = False) -> Experiment:
-    """The experiment of a checkpoint or an export, checked again.
+def read_composition(source: Source, overrides: Sequence[str] = ()) -> Composition:
+    """Read the configuration of a checkpoint or an export.
 
-    A user's own classes are looked for in the current folder, and in the YAML's where a run is named.
+    A user's own classes are searched for in the current folder, in an export's folder, and in that of the YAML if a run
+    is named.
+
+    Raises:
+        CheckpointError: if the checkpoint is unreadable or holds no configuration.
+        ConfigError: if an override is malformed.
+    """
+    if source.is_export:
+        add_import_folders([Path.cwd(), source.path.absolute().parent])
+        return compose(source.path, overrides)
+    # A folder is only taken from the user's own record of the run: a checkpoint may be a stranger's.
+    recorded = source.run.tags.get(YAML_FOLDER_TAG) if source.run else None
+    add_import_folders([Path.cwd(), *([Path(recorded)] if recorded else [])])
+    return override(Composition(read_config(source.path), files=[source.path]), overrides)
+
+
+def model_config(source: Source, overrides: Sequence[str] = ()) -> ModelConfig:
+    """Return the checked configuration of a source's model, without its trainer if the task is one of the package.
+
+    Raises:
+        CheckpointError: if the checkpoint is unreadable or holds no configuration.
+        ConfigError: if this version does not accept the configuration.
+    """
+    composition = read_composition(source, overrides)
+    if composition.values.get("task") in MODEL_OF_TASK:
+        return ModelConfig(composition)
+    from spectron.experiment.experiment import Experiment  # a user's task has to be imported, and Lightning with it
+
+    return Experiment(composition, model_only=True)
+
+
+def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: bool = False) -> Experiment:
+    """Return the experiment of a checkpoint or an export, checked again.
 
     Args:
         source: The checkpoint or export.
@@ -88,23 +176,19 @@ def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: b
         CheckpointError: if the checkpoint is unreadable or holds no configuration.
         ConfigError: if this version of the code does not accept its configuration.
     """
-    if source.is_export:
-        return Experiment.read(source.path, overrides, model_only=True)
-    # A folder is only taken from the user's own record of the run: a checkpoint may be a stranger's.
-    recorded = source.run.tags.get(YAML_FOLDER_TAG) if source.run else None
-    add_import_folders([Path.cwd(), *([Path(recorded)] if recorded else [])])
-    composition = override(Composition(read_config(source.path), files=[source.path]), overrides)
-    return Experiment(composition, model_only)
+    from spectron.experiment.experiment import Experiment
+
+    return Experiment(read_composition(source, overrides), model_only or source.is_export)
 
 
 def load_module(
     reference: str | Source, tracking: TrackingSettings | None = None, overrides: Sequence[str] = ()
 ) -> LightningModule:
-    """The trained task, in eval mode on the CPU.
+    """Load the trained task, in eval mode on the CPU.
 
     Args:
-        reference: A checkpoint, a run (id, name, folder), or an exported folder.
-        tracking: Where runs are looked for.
+        reference: A checkpoint, a run (id, name, folder), an exported folder, or a bundled model's name.
+        tracking: Store and folder of the runs.
         overrides: Changes, ``key=value``, such as the new place of a file that has moved.
 
     Raises:
@@ -112,35 +196,42 @@ def load_module(
         TrackingError: if there is no such run.
     """
     source = reference if isinstance(reference, Source) else find_source(reference, tracking)
-    return restore(load_experiment(source, overrides, model_only=True), source)
+    return cast("LightningModule", restore(load_experiment(source, overrides, model_only=True), source))
 
 
-def restore(experiment: Experiment, source: Source) -> LightningModule:
-    """Build an experiment's task and fill it from a checkpoint; an export's parts are filled as they are built."""
-    module = experiment.module(weights=source.is_export)
+def restore(config: ModelConfig, source: Source) -> nn.Module:
+    """Build what a configuration describes, a model or a task, and fill it from a checkpoint, in eval mode on the CPU.
+
+    The parts of an export are filled while they are built.
+
+    Raises:
+        CheckpointError: if the checkpoint does not cover the model, or has parts left over.
+    """
+    built = config.build(weights=source.is_export)
     if source.is_export:
-        _warn_of_untrained(experiment, module, source.path)
+        _warn_of_untrained(config, built, source.path)
     else:
-        tensors = read_checkpoint(source.path).get("state_dict", {})
-        require_cover(module.state_dict(), tensors, str(source.path))
-        module.load_state_dict(tensors)
-    return module.eval()
+        stored = read_checkpoint(source.path).get("state_dict", {})
+        tensors = {name.removeprefix(config.state_prefix): tensor for name, tensor in stored.items()}
+        require_cover(built.state_dict(), tensors, str(source.path))
+        built.load_state_dict(tensors)
+    return built.eval()
 
 
-def _warn_of_untrained(experiment: Experiment, module: LightningModule, path: Path) -> None:
-    """Say which parts start from nothing: a recipe, which is to be trained, reads like an export."""
+def _warn_of_untrained(config: ModelConfig, built: nn.Module, path: Path) -> None:
+    """Name the parts without weights: the YAML of an experiment, which is still to be trained, reads like an export."""
     untrained = []
-    for name, part in getattr(module, "model", module).named_children():
-        spec = experiment.config["model"].get(name)
+    for name, part in model_of(built).named_children():
+        spec = config.config["model"].get(name)
         has_source = isinstance(spec, dict) and bool(spec.get("init_args", {}).get("source"))
-        if any(True for _ in part.parameters()) and name not in experiment.config["weights"] and not has_source:
+        if any(True for _ in part.parameters()) and name not in config.config["weights"] and not has_source:
             untrained.append(name)
     if untrained:
         log.warning("%s gives no weights for %s: they have learnt nothing yet", path, ", ".join(untrained))
 
 
 def _checkpoint_in(folder: Path) -> Path:
-    """The newest checkpoint of a run's folder, or the configuration of an export."""
+    """Return the newest checkpoint of a run's folder, or the configuration of an export."""
     for name in ("checkpoints/last.ckpt", "last.ckpt", "config.yaml"):
         if (folder / name).is_file() and not (name == "config.yaml" and (folder / "checkpoints").is_dir()):
             return folder / name

@@ -1,4 +1,4 @@
-"""Parts of an experiment, each built and examined without the others as far as its arguments allow, and without the data."""
+"""Check of single parts of an experiment, built without data and, if possible, without the other parts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from spectron.errors import ConfigError
 from spectron.experiment.experiment import Experiment
 from spectron.training.optimisation import freeze
 
-# Kinds that stand below `callbacks`, with a key under which one may be named; any other name is a key below `model`.
-IN_CALLBACKS = {"metric": "metrics", "judge": "transcriber"}
+# Kinds of parts below `callbacks`, with a key that may name one; any other name is a key below `model`.
+IN_CALLBACKS = {"metric": "metrics", "judge": "judges"}
 
 
 @dataclass
 class NamedPart:
-    """A part as a configuration names it.
+    """A part that a configuration names.
 
     Args:
-        key: Its whole key.
-        class_path: Its class.
-        build: Builds it from the experiment's seed plus an offset.
+        key: Key path of the part.
+        class_path: Class of the part.
+        build: Builds the part from the experiment's seed plus an offset.
     """
 
     key: str
@@ -39,24 +39,24 @@ class NamedPart:
     build: Callable[[int], nn.Module]
 
     def verdicts(self) -> Iterator[CheckResult]:
-        """Every verdict on it, on a GPU where there is one.
+        """Check the part, on a GPU if there is one, and yield the result of each check.
 
         Raises:
-            ConfigError: if it refuses its values.
+            ConfigError: if the part refuses its values.
         """
         yield from examine(self.build(0).to(device_called()), lambda: self.build(1))
 
 
 def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
-    """The part of the model of this name, or all the metrics or judges of the callbacks.
+    """Find the part of the model with this name, or all metrics or judges of the callbacks.
 
     Raises:
-        ConfigError: if there is none, or a key of ``weights`` or a pattern of ``freeze`` is about no part at all.
+        ConfigError: if there is none, or a key of ``weights`` or a pattern of ``freeze`` matches no part.
     """
     if name not in IN_CALLBACKS:
-        part = NamedPart(f"model.{name}", experiment.part_class(name), partial(_build_model_part, experiment, name))
+        class_path = experiment.part_class(name)
         _require_owners(experiment)
-        return [part]
+        return [NamedPart(f"model.{name}", class_path, partial(_build_model_part, experiment, name))]
     found: dict[str, list[NamedPart]] = {kind: [] for kind in IN_CALLBACKS}
     for checked in experiment.document.parts("callbacks"):
         suite = suite_of(checked.cls)
@@ -64,7 +64,7 @@ def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
             build = partial(_build_alone, experiment, checked)
             found[suite.kind].append(NamedPart(".".join(checked.path), public_path(checked.cls), build))
     if not found[name]:
-        others = [part.key for parts in found.values() for part in parts]
+        others = [named.key for parts in found.values() for named in parts]
         cure = f"Name one by its class_path, at callbacks.speech.init_args.{IN_CALLBACKS[name]} for example"
         found_instead = f"; named are {', '.join(others)}" if others else ""
         raise ConfigError(
@@ -81,10 +81,10 @@ def _build_alone(experiment: Experiment, part: Part, seed_offset: int) -> Any:
 
 
 def _build_model_part(experiment: Experiment, name: str, seed_offset: int) -> nn.Module:
-    """A part of the model as the experiment describes it, weights and freezing included.
+    """Build a part of the model as the experiment describes it, with its weights and frozen parameters.
 
     Raises:
-        ConfigError: if it refuses its values, or a pattern of ``freeze`` is about this part and matches nothing in it.
+        ConfigError: if the part refuses its values, or a pattern of ``freeze`` for this part matches nothing.
     """
     seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
     part = _built(experiment, name)
@@ -107,9 +107,9 @@ def _freeze_patterns(experiment: Experiment) -> list[str]:
 
 
 def _require_owners(experiment: Experiment) -> None:
-    """Have ``weights`` and ``freeze`` that no part of a class path claims refused in the words of a full check.
+    """Build the whole model, which refuses the key, if a key of ``weights`` or ``freeze`` names no part.
 
-    They may be about what the task adds by itself, or about nothing: only the whole model can tell.
+    Such a key may name a module that the task itself adds: only the whole model shows it.
     """
     claimed = [*experiment.config["weights"], *_freeze_patterns(experiment)]
     if any(key.split(".")[0] not in experiment.part_classes for key in claimed):
@@ -117,7 +117,7 @@ def _require_owners(experiment: Experiment) -> None:
 
 
 def _built(experiment: Experiment, name: str) -> Any:
-    """The part alone; whatever its class is given by the platform is built first."""
+    """Build a part alone, after the part that supplies its first argument."""
     experiment.part_class(name)
     part = experiment.document.part("model", name)
     if not part.deferred:

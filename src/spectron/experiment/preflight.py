@@ -1,18 +1,21 @@
-"""What an experiment starts from, looked at before anything takes time: the folders or hub names of its parts and judges, their weights.
+"""Steps that come before a run is opened, so that a mistake leaves no run behind; the cheap steps come first.
 
-What callbacks read for themselves is looked at when the model is there, and still before a run is opened.
+In order: sources and weights exist, the data module writes its files, callbacks fit the model, manifests are valid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
-from lightning import LightningModule
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from spectron.config.classes import is_users_own
+from spectron.context_length import ChecksContext
+from spectron.contracts import Decoding
 from spectron.errors import CheckpointError
 from spectron.experiment.experiment import Experiment
 from spectron.weights.hub import locate
@@ -21,36 +24,24 @@ from spectron.weights.state_dicts import require_file
 
 @runtime_checkable
 class ChecksModule(Protocol):
-    """A callback that works with some tasks only, or reads weights of its own."""
+    """A callback that works with some tasks only, or reads its own weights."""
 
     def require_ready(self, pl_module: LightningModule) -> None:
-        """Read them, and raise a ``ConfigError`` for what is wrong."""
-
-
-def require_ready(experiment: Experiment, module: LightningModule, callbacks: Iterable[Callback]) -> None:
-    """See that every callback has what it needs and can work with the module.
-
-    Raises:
-        ConfigError: naming the key of the callback, or of the part of it, that refuses.
-    """
-    for name, callback in zip(experiment.config["callbacks"], callbacks, strict=True):
-        with experiment.document.part("callbacks", name).locating():
-            if isinstance(callback, ChecksModule):
-                callback.require_ready(module)
+        """Read the weights, and raise a ``ConfigError`` if they or the task do not fit."""
 
 
 def require_sources(experiment: Experiment, weights: bool = True) -> None:
-    """See that every ``source`` of a part or judge is at hand (a hub's is fetched now), and every file of ``weights``.
+    """Check that every ``source`` of a part or judge and every file of ``weights`` exists; fetch sources from the hub.
 
-    A class of the user's own may mean anything by an argument of that name: it is left to its constructor.
+    A user's own class may use an argument named ``source`` for anything: its constructor checks it.
 
     Args:
         experiment: What is to be built.
         weights: Whether it will be built with its ``weights``.
 
     Raises:
-        ConfigError: naming the key of a source that is not there.
-        CheckpointError: naming the key of a file that is not there.
+        ConfigError: naming the key of a source that does not exist.
+        CheckpointError: naming the key of a file that does not exist.
     """
     for part in experiment.document.parts("model") + experiment.document.parts("callbacks"):
         arguments = part.plain_arguments()
@@ -62,3 +53,47 @@ def require_sources(experiment: Experiment, weights: bool = True) -> None:
             require_file(Path(file), name)
         except CheckpointError as error:
             raise error.within("", experiment.document.where(("weights", name))) from error
+
+
+def prepare_data(experiment: Experiment) -> LightningDataModule:
+    """Build the data module and let it write its files; a tokenizer of the model may be trained on that text.
+
+    Raises:
+        DataError: naming the key of a file that is missing.
+    """
+    data = experiment.data()
+    with experiment.document.naming_files("data"):
+        rank_zero_only(data.prepare_data)()
+    return data
+
+
+@rank_zero_only
+def require_ready(experiment: Experiment, module: LightningModule, callbacks: Iterable[Callback]) -> None:
+    """Check that every callback has what it needs and works with the module.
+
+    Raises:
+        ConfigError: naming the key of the callback, or of its part, that refuses.
+    """
+    for name, callback in zip(experiment.config["callbacks"], callbacks, strict=True):
+        with experiment.document.part("callbacks", name).locating():
+            if isinstance(callback, ChecksModule):
+                callback.require_ready(module)
+
+
+def set_up_data(
+    experiment: Experiment, trainer: Trainer, module: LightningModule, data: LightningDataModule, stage: str
+) -> None:
+    """Let the data module read and check its manifests before anything is recorded.
+
+    Raises:
+        DataError: for missing or broken data, and for an utterance or a line that is too long for the language model.
+    """
+    # Trainer, module and data refer to each other as in a fit: the data module asks the module for its sample rates.
+    trainer.strategy.connect(module)
+    module.trainer = data.trainer = trainer
+    trainer.strategy.barrier("data prepared")
+    with experiment.document.naming_files("data"):
+        data.setup(stage)
+    if isinstance(module, ChecksContext):
+        decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]
+        module.require_fits_context(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])

@@ -1,4 +1,4 @@
-"""What the platform found out about the parts of a model: rates, widths and sizes that nobody typed."""
+"""Derived values of the parts of a model, which no configuration states: rates, widths and sizes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from spectron.weights.hub import revision_of
 
 
 def resolved(parts: Mapping[str, nn.Module], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values by part and name.
+    """Return the derived values as plain values by part and name.
 
     Args:
-        parts: The parts by name.
-        config: The model's section, which tells which hub model a part is.
+        parts: Parts of the model by name.
+        config: Section ``model`` of the configuration, which names the hub model of a part.
     """
     found = {}
     for name, part in parts.items():
@@ -36,7 +36,7 @@ def resolved(parts: Mapping[str, nn.Module], config: Mapping[str, Any]) -> dict[
 
 
 def _described(part: nn.Module) -> dict[str, Any]:
-    """What its neighbours need to know of a part."""
+    """Return the values of a part that its neighbours need."""
     if isinstance(part, SpeechEncoder):
         return {
             "sample_rate_hz": part.sample_rate_hz,
@@ -44,7 +44,7 @@ def _described(part: nn.Module) -> dict[str, Any]:
             "output_dim": part.output_dim,
         }
     if isinstance(part, LanguageModel):
-        kind = type(getattr(part, "lm", part)).__name__  # of an adapter, the library's class
+        kind = type(getattr(part, "lm", part)).__name__  # an adapter's library class
         return {
             "class": kind,
             "hidden_size": part.hidden_size,
@@ -58,6 +58,6 @@ def _described(part: nn.Module) -> dict[str, Any]:
 
 @torch.no_grad()
 def _vocabulary(model: LanguageModel) -> int:
-    """Tokens that it can write."""
+    """Return the number of tokens that a language model can write."""
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     return int(model.logits(model.embed(torch.full((1, 1), model.eos_id, device=device))).shape[-1])

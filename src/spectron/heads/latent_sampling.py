@@ -1,7 +1,7 @@
-"""Frames drawn from a predicted distribution: a Gaussian latent a step, a residual network to the frames, KL and flux losses.
+"""Latent sampling head: each step samples a Gaussian latent, and a residual network makes frames of it.
 
-Source: MELLE (arXiv:2407.08551), sections 3.2 and 3.3. Its losses are sums over an utterance; here, like the spectrogram's, they are
-means over valid frames and bands, in normalised log-mel.
+Source: MELLE (arXiv:2407.08551), sections 3.2 and 3.3, with its KL and flux losses. Its losses are sums over an
+utterance; here, like the spectrogram's, they are means over valid frames and bands, in normalised log-mel.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from spectron.randomness import RowRandom
 
 @dataclass
 class LatentSettings:
-    """The latent that a step draws, and its losses.
+    """Settings of the latent and its losses.
 
     Args:
         kl_weight: Weight of the divergence of the predicted Gaussian from one of variance 1 around the true frames.
-        flux_weight: Weight of the reward for differing from the frame before, against frames that repeat.
-        std_at_inference: What the drawn std is multiplied by while generating; 0 takes the mean.
+        flux_weight: Weight of the reward for a difference from the previous frame, against frames that repeat.
+        std_at_inference: Factor of the standard deviation in generation; 0 takes the mean.
     """
 
     kl_weight: float = 0.1
@@ -38,13 +38,14 @@ LATENT = LatentSettings()
 
 
 class LatentSamplingHead(MelRegressionHead):
-    """As ``MelRegressionHead``, but a step draws a latent of its frames' size, from which a residual network makes the frames.
+    """``MelRegressionHead`` whose steps sample a latent of the frames' size; a residual network makes frames of it.
 
     Args:
         hidden_size: Width D of the LM (supplied by the platform).
-        latent: The latent and its losses.
-        post_net_width: Width of the hidden layer of the post-net, which gives the latent's mean, and of the residual network.
-        **others: Those of ``MelRegressionHead``.
+        latent: Settings of the latent and its losses.
+        post_net_width: Width of the hidden layers of the post-net, which predicts the latent's mean, and of the
+            residual network.
+        **others: Arguments of ``MelRegressionHead``.
     """
 
     def __init__(
@@ -57,21 +58,24 @@ class LatentSamplingHead(MelRegressionHead):
         self.refine = nn.Sequential(nn.Linear(step_width, inner), nn.GELU(), nn.Linear(inner, step_width))
 
     def frames(self, latent: Tensor) -> Tensor:
-        """Latents (..., r * M) to log-mel frames of the same shape."""
+        """Convert latents (..., r * M) to log-mel frames of the same shape."""
         return (latent + self.refine(latent)) * self.std + self.mean
 
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
-        """As ``MelRegressionHead``, with ``kl`` and ``flux``. In training the frames are of a drawn latent, otherwise of its mean."""
+        """Compute the losses of ``MelRegressionHead``, and ``kl`` and ``flux``.
+
+        In training the frames come from a sampled latent, otherwise from its mean.
+        """
         mean, log_variance = self.post_net(hidden).float(), self.log_variance(hidden).float()
         drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         terms = self.compare(self.frames(drawn.to(hidden.dtype)), hidden, targets)
         true = (targets.steps - self.mean) / self.std
         kl = self.by_frame(0.5 * (log_variance.exp() + (mean - true).square() - 1 - log_variance))
-        # MELLE's equation 6, against the true frame before each; the first frame has none.
+        # MELLE's equation 6, relative to the previous true frame; the first frame has none.
         before = functional.pad(self.by_frame(true), (0, 0, 1, 0))[:, :-1]
         flux = -(self.by_frame(mean) - before).abs()
         flux[:, 0] = 0
-        # By frames, not by steps: the last step may hold frames beyond the recording.
+        # By frames, not by steps: the last step may contain frames beyond the recording.
         valid = ~padding_mask(targets.num_frames, kl.shape[1])[..., None]
         bands, count = self.mel.n_mels, targets.num_frames.sum()
         terms["kl"] = LossTerm((kl * valid).sum() / bands, count)
@@ -81,7 +85,10 @@ class LatentSamplingHead(MelRegressionHead):
         return terms
 
     def step(self, hidden: Tensor, random: RowRandom | None = None) -> tuple[Tensor, Tensor]:
-        """Hidden state (B, D) to frames (B, r * M) of a drawn latent (of its mean without ``random``) and stop probability (B,)."""
+        """Predict frames (B, r * M) and stop probability (B,) from a hidden state (B, D).
+
+        The frames come from a sampled latent, or from its mean without ``random``.
+        """
         latent = self.post_net(hidden)
         if random is not None:
             std = (0.5 * self.log_variance(hidden)).exp() * self.latent.std_at_inference

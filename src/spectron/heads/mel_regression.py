@@ -1,7 +1,7 @@
-"""Mel regression: a bottleneck pre-net on past frames, a post-net that predicts the next ones, and a stop probability.
+"""Mel regression head: a bottleneck pre-net for past frames, a post-net for the next ones, a stop probability.
 
-Source: arXiv 2305.15255, section 3.2. The stop probability, several frames a step and noise on the history are additions of ours
-(Tacotron 2, arXiv:1712.05884; MELLE, arXiv:2407.08551).
+Source: arXiv 2305.15255, section 3.2. The stop probability, several frames per step and noise on the history are not in
+that paper (Tacotron 2, arXiv:1712.05884; MELLE, arXiv:2407.08551).
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from spectron.randomness import RowRandom
 
 @dataclass
 class PreNetSettings:
-    """The way of past frames into the LM.
+    """Settings of the pre-net, which embeds past frames for the LM.
 
     Args:
-        bottleneck: Width of the two narrow layers; narrowness is what stops the model from repeating frames.
+        bottleneck: Width of the two narrow layers; their narrowness keeps the model from copying the last frames.
         dropout: Dropout after each of them.
-        dropout_at_inference: Keep that dropout on while generating (without it, free-running output tends to repeat or explode).
-        history_noise: Deviation of Gaussian noise on normalised past frames in training, against drift at inference.
-        history_dropout: Share of the utterances in training whose past frames are all hidden. Past frames tell whose voice it is, so that
-            otherwise nothing but the very first frames asks for the prompt's.
-        last_frames: How many of a step's frames are seen, its last ones; None shows all of them, Tacotron (arXiv:1703.10135) one.
+        dropout_at_inference: Keep that dropout on in generation; without it, output tends to repeat or explode.
+        history_noise: Standard deviation of Gaussian noise on normalised past frames in training, against drift.
+        history_dropout: Fraction of the utterances in training whose past frames are all hidden. Past frames reveal the
+            voice, so that otherwise only the very first frames depend on the prompt's voice.
+        last_frames: Number of a step's last frames that the pre-net reads; None means all, Tacotron (arXiv:1703.10135)
+            reads one.
     """
 
     bottleneck: int = 64
@@ -45,11 +46,11 @@ class PreNetSettings:
 
 @dataclass
 class StopSettings:
-    """The stop probability's loss.
+    """Settings of the loss of the stop probability.
 
     Args:
-        weight: Weight beside the spectrogram loss.
-        positive_weight: Weight of the one stopping step against each of the many others.
+        weight: Weight relative to the spectrogram loss.
+        positive_weight: Weight of the one last step relative to each other step.
     """
 
     weight: float = 1.0
@@ -60,7 +61,7 @@ MEL, PRE_NET, LOSS, STOP = MelConfig(), PreNetSettings(), SpectrogramLossSetting
 
 
 class PreNet(nn.Module):
-    """Two narrow ReLU layers with dropout, then up to the LM's width."""
+    """Pre-net: two narrow ReLU layers with dropout, then a layer to the LM's width."""
 
     def __init__(self, inputs: int, hidden_size: int, settings: PreNetSettings) -> None:
         super().__init__()
@@ -71,14 +72,14 @@ class PreNet(nn.Module):
         self.widen = nn.Linear(settings.bottleneck, hidden_size)
 
     def forward(self, frames: Tensor, random: RowRandom | None) -> Tensor:
-        """Frames (B, K, F), normalised, to LM inputs (B, K, D)."""
+        """Embed normalised frames (B, K, F) as LM inputs (B, K, D)."""
         x = frames
         for layer in self.narrow:
             x = self.drop(torch.relu(layer(x)), random)
         return self.widen(x)
 
     def drop(self, x: Tensor, random: RowRandom | None) -> Tensor:
-        """Dropout that, outside training, is drawn row by row from ``random`` (and is off without it)."""
+        """Apply dropout, drawn row by row from ``random`` outside training (and off without it)."""
         rate = self.settings.dropout
         if self.training or random is None or not self.settings.dropout_at_inference:
             return functional.dropout(x, rate, self.training)
@@ -86,18 +87,21 @@ class PreNet(nn.Module):
 
 
 class MelRegressionHead(SpeechHead):
-    """Regression of ``frames_per_step`` log-mel frames a decoding step.
+    """Speech head that predicts ``frames_per_step`` log-mel frames per decoding step.
 
     Args:
         hidden_size: Width D of the LM (supplied by the platform).
         mel: Spectrogram settings of the targets.
         frames_per_step: Frames r that one step predicts.
-        pre_net: The way of past frames into the LM.
+        pre_net: Settings of the pre-net.
         post_net_width: Width of the post-net's hidden layer.
-        loss: Weights and readings of the spectrogram loss.
-        stop: The stop probability's loss.
-        log_mel_mean: Typical log-mel value, subtracted inside the head so that its layers see numbers around 0.
-        log_mel_std: Typical std, divided by inside the head. The losses are on log-mel itself.
+        loss: Weights and variants of the spectrogram loss.
+        stop: Settings of the loss of the stop probability.
+        log_mel_mean: Typical log-mel value, subtracted within the head so that its layers read numbers around 0.
+        log_mel_std: Typical standard deviation, the divisor within the head. The losses use log-mel itself.
+
+    Raises:
+        ValueError: if ``frames_per_step`` is below 1, or ``pre_net.last_frames`` is not from 1 to ``frames_per_step``.
     """
 
     def __init__(
@@ -135,7 +139,7 @@ class MelRegressionHead(SpeechHead):
         self.loss_function = SpectrogramLoss(loss)
 
     def targets(self, waveform: Tensor, num_samples: Tensor) -> SpeechTargets:
-        """Speech (B, S) to log-mel frames grouped into steps; a last step that is not full is padded with silence."""
+        """Group the log-mel frames of speech (B, S) into steps; silence fills a last step that is not full."""
         mel, num_frames = self.log_mel(waveform, num_samples)
         short = -mel.shape[1] % self.frames_per_step
         frames = functional.pad(mel, (0, 0, 0, short))
@@ -144,7 +148,7 @@ class MelRegressionHead(SpeechHead):
         return SpeechTargets(steps, -(-num_frames // self.frames_per_step), mel, num_frames)
 
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
-        """Past frames (B, K, r * M) to LM inputs (B, K, D)."""
+        """Embed past frames (B, K, r * M) as LM inputs (B, K, D)."""
         frames = (steps[..., -self.seen_width :] - self.mean) / self.std
         noise, hidden = self.pre_net.settings.history_noise, self.pre_net.settings.history_dropout
         if self.training and noise > 0:
@@ -154,15 +158,15 @@ class MelRegressionHead(SpeechHead):
         return self.pre_net(frames, random)
 
     def predict(self, hidden: Tensor) -> Tensor:
-        """Hidden states (..., D) to the frames of a step (..., r * M)."""
+        """Predict the frames of a step (..., r * M) from hidden states (..., D)."""
         return self.post_net(hidden) * self.std + self.mean
 
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
-        """Spectrogram terms, ``stop``, and ``speech``, their weighted whole; each a sum with the number of valid frames."""
+        """Compute the spectrogram terms, ``stop``, and ``speech``, their weighted total; each counts valid frames."""
         return self.compare(self.predict(hidden), hidden, targets)
 
     def compare(self, predicted: Tensor, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
-        """The ``loss`` of steps (B, K, r * M) that were predicted from hidden states (B, K, D)."""
+        """Compute the ``loss`` of steps (B, K, r * M) that were predicted from hidden states (B, K, D)."""
         predicted, _ = self.spectrogram(predicted.float(), targets.num_steps)
         frames = targets.mel.shape[1]
         terms = self.loss_function(predicted[:, :frames], targets.mel, targets.num_frames)
@@ -173,7 +177,7 @@ class MelRegressionHead(SpeechHead):
             self.stop_net(hidden)[..., 0].float(), is_last, pos_weight=weight, reduction="none"
         )
         stop = stop.masked_fill(padding_mask(targets.num_steps, hidden.shape[1]), 0.0).sum()
-        # Counted in frames, like the spectrogram: a step's stop stands for each of its frames.
+        # Counted in frames, like the spectrogram: the stop of a step counts for each of its frames.
         terms["stop"] = LossTerm(stop * self.frames_per_step, targets.num_frames.sum())
         terms["speech"] = LossTerm(
             terms["spectrogram"].total + self.stop.weight * terms["stop"].total, targets.num_frames.sum()
@@ -181,13 +185,13 @@ class MelRegressionHead(SpeechHead):
         return terms
 
     def step(self, hidden: Tensor, random: RowRandom | None = None) -> tuple[Tensor, Tensor]:
-        """Hidden state (B, D) to the next frames (B, r * M) and stop probability (B,)."""
+        """Predict the next frames (B, r * M) and the stop probability (B,) from a hidden state (B, D)."""
         return self.predict(hidden).float(), self.stop_net(hidden)[:, 0].float().sigmoid()
 
     def spectrogram(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Steps (B, K, r * M) to log-mel (B, K * r, M); every frame of a valid step is valid."""
+        """Convert steps (B, K, r * M) to log-mel (B, K * r, M); every frame of a valid step is valid."""
         return self.by_frame(steps), num_steps * self.frames_per_step
 
     def by_frame(self, steps: Tensor) -> Tensor:
-        """Steps (B, K, r * M) as frames (B, K * r, M)."""
+        """Reshape steps (B, K, r * M) to frames (B, K * r, M)."""
         return steps.unflatten(2, (self.frames_per_step, -1)).flatten(1, 2)

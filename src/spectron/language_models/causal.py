@@ -1,4 +1,4 @@
-"""One adapter over transformers' causal language models: a hub name, a local folder, or a configuration from scratch."""
+"""Adapter for transformers' causal language models: from a hub name, a local folder, or a configuration."""
 
 from __future__ import annotations
 
@@ -24,28 +24,30 @@ from spectron.language_models.special_tokens import ensure_end_of_text, require_
 from spectron.language_models.tokenizer import TokenizerSettings
 from spectron.weights.hub import locate
 
-# Where families keep the number of positions that they were made for.
+# Names of the number of positions in the configurations of different families.
 LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 
 
 class CausalLanguageModel(LanguageModel):
     """A transformers causal LM driven by embeddings, explicit positions and an explicit attention mask.
 
-    Whatever its weights' type, it takes and gives 32-bit floats (or what the trainer's precision makes of them).
+    Inputs and outputs are 32-bit floats, or the type of the trainer's precision, whatever the type of its weights.
 
     Args:
         source: Hub name or local folder of a model with its tokenizer; None builds one from ``config``.
         revision: Branch, tag or commit on the hub.
         remote_code: Whether Python code that comes with the model may run.
         pretrained: False takes the architecture and the tokenizer of ``source``, and fresh weights.
-        config: A transformers configuration, ``model_type`` and whatever that type knows (``{model_type: llama, hidden_size: 256}``).
-        tokenizer: What the tokenizer of a model from ``config`` is trained on.
-        lora: Adapters to train in the place of all other weights.
+        config: A transformers configuration: ``model_type`` and keys of that type
+            (``{model_type: llama, hidden_size: 256}``).
+        tokenizer: Training settings of the tokenizer of a model from ``config``.
+        lora: Adapters to train instead of all other weights.
         dtype: Type of the weights.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping them.
 
     Raises:
-        ConfigError: beginning with the argument's name; among others for a model that cannot be driven this way (``find_driver``).
+        ConfigError: with the argument as its key; among others for a model that cannot be driven this way
+            (``find_driver``).
     """
 
     outside: Tensor
@@ -76,16 +78,17 @@ class CausalLanguageModel(LanguageModel):
         else:
             if tokenizer is None:
                 raise ConfigError(
-                    "a model from `config` needs one: give `tokenizer: {text: <file>}` to train it on", key="tokenizer"
+                    "a model from `config` needs a tokenizer. Set `tokenizer: {text: <file>}` to train one",
+                    key="tokenizer",
                 )
             self.tokenizer, self.lm = build_from_config(dict(config or {}), tokenizer, getattr(torch, dtype))
         self.dtype, self.lora, self.checkpointing = dtype, lora, gradient_checkpointing
-        # Lightning converts it with everything else where the trainer's precision asks for that: it tells the outside's type.
+        # An empty buffer that Lightning converts with the whole module: its type is that of inputs and outputs.
         self.register_buffer("outside", torch.empty(0), persistent=False)
         self._set_up(source or f"config of {self.lm.config.model_type}")
 
     def _set_up(self, name: str) -> None:
-        """Find out how the model is driven, complete its tokens, and give it what the settings add."""
+        """Find the driver of the model, complete its special tokens, and add adapters and checkpointing."""
         require_vocabulary(self.tokenizer, self.lm, name)
         self.driver, self.bidirectional = find_driver(self.lm, name)
         self.eos_id = ensure_end_of_text(self.tokenizer, self.lm)
@@ -101,52 +104,52 @@ class CausalLanguageModel(LanguageModel):
                 self.lm.activation_checkpointing_enable({"use_reentrant": False})
             except ValueError as error:
                 raise ConfigError(
-                    f"{name} does not know how to: {error}. Set it to false", key="gradient_checkpointing"
+                    f"{name} does not support it: {error}. Set the key to false", key="gradient_checkpointing"
                 ) from error
-        self.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them
+        self.train()  # transformers loads models in eval mode, and Lightning does not change modes
 
     def train(self, mode: bool = True) -> CausalLanguageModel:
-        """Training mode; beside adapters, the frozen rest stays as in use."""
+        """Set training mode; the frozen weights under adapters stay in eval mode."""
         super().train(mode)
         if mode and self.lora is not None:
             set_adapter_modes(self.lm, self.checkpointing)
         return self
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Texts to padded ids (B, N) and (B,) token counts, on the model's device."""
+        """Tokenize texts: padded ids (B, N) and (B,) token counts."""
         rows = [
             torch.tensor(ids, dtype=torch.long) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         ]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
-        return ids.to(self.lm.device), torch.tensor([len(row) for row in rows], device=self.lm.device)
+        return ids, torch.tensor([len(row) for row in rows])
 
     def detokenize(self, ids: list[list[int]]) -> list[str]:
-        """Ids to texts, special tokens left out."""
-        # The "clean-up" of some tokenizers takes out spaces before punctuation that were there.
+        """Convert ids to texts, without special tokens."""
+        # The "clean-up" of some tokenizers removes spaces before punctuation that the text had.
         texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return [text.strip() for text in texts]
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Token ids (B, N) to embeddings (B, N, D)."""
+        """Embed token ids (B, N) as (B, N, D)."""
         return self.lm.get_input_embeddings()(ids).to(self.outside.dtype)
 
     def forward(
         self, embeddings: Tensor, attention_mask: Tensor, positions: Tensor, cache: object | None = None
     ) -> tuple[Tensor, object]:
-        """Embeddings (B, L, D) to hidden states (B, L, D) and the cache; see ``LanguageModel.forward``."""
+        """Transform embeddings (B, L, D) into hidden states (B, L, D) and the cache; see ``LanguageModel.forward``."""
         past = cache if isinstance(cache, Past) else None
         inside = embeddings.to(self.lm.get_input_embeddings().weight.dtype)
         hidden, past = self.driver(self.lm, inside, attention_mask, positions, past)
         return hidden.to(self.outside.dtype), past
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states (..., D) to token logits (..., V)."""
+        """Convert hidden states (..., D) to token logits (..., V)."""
         return logits_of(self.lm, hidden.to(self.lm.get_input_embeddings().weight.dtype)).to(self.outside.dtype)
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
-        """Write model (in 16-bit floats if ``half``) and tokenizer in transformers' own format, so that ``source: <folder>`` loads them.
+        """Write model (in 16-bit floats if ``half``) and tokenizer in transformers' format, for ``source: <folder>``.
 
-        Adapters are merged into the weights: the folder needs no peft.
+        Adapters are merged into the weights, so that the folder does not need peft.
         """
         lm = copy.deepcopy(self.lm) if half or self.lora is not None else self.lm
         if self.lora is not None:

@@ -1,7 +1,8 @@
-"""Drives a transformers causal LM with embeddings, explicit positions, an explicit mask and a cache with gaps.
+"""Drivers of transformers' causal LMs: embeddings, explicit positions, an explicit mask and a cache with gaps.
 
-Families differ in the masks that they take, and some cannot be driven this way at all (recurrent ones, those that count places instead
-of positions). Nothing is keyed to a family's name: a model is tried at build time on a few tokens against its own ``model(input_ids)``.
+Families differ in the masks that they accept, and some cannot be driven this way at all (recurrent ones, those that
+count places instead of positions). Nothing depends on a family's name: when a model is built, each mask format is
+compared with its own ``model(input_ids)`` on a few tokens.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from torch import Tensor, nn
 from spectron.errors import ConfigError
 from spectron.language_models.masks import MaskMaker, mask_makers, narrow_windows
 
-# Largest difference to the library's own logits, as a share of the largest of these.
+# Largest accepted difference to the library's own logits, as a fraction of the largest logit.
 TOLERANCE = {torch.float32: 2e-4, torch.float16: 0.02, torch.bfloat16: 0.05}
-# What bodies give beside hidden states, and the code behind them passes on.
+# Outputs of a body besides hidden states, which the code after it passes on.
 BESIDE_HIDDEN = ("cross_attentions", "router_logits")
-# transformers' words for layers whose past is a state and not keys and values, alone or beside attention.
+# transformers' names of layers whose past is a state instead of keys and values, alone or in addition to attention.
 STATES = ("linear_attention", "conv", "hybrid", "hybrid_sliding")
 TRIED_WINDOW = 4
 TRIED_VALID = ((1, 1, 1, 1, 1, 1, 1, 1, 1, 1), (1, 1, 0, 0, 1, 1, 1, 0, 1, 1))  # whole, and with gaps
@@ -30,18 +31,18 @@ FIRST_PART = 6  # tokens of the first of two cached calls
 
 @dataclass
 class Past:
-    """What was read so far: keys and values by layer, and the positions (B, S) of the places that they belong to."""
+    """Cache: keys and values by layer, and the positions (B, S) of their places."""
 
     keys_values: Any
     positions: Tensor
 
 
 class Driver:
-    """Calls a model's body in the one form of mask that it takes.
+    """Caller of a model's body with one mask format.
 
     Args:
         lm: A causal LM of transformers.
-        make_mask: Makes that form.
+        make_mask: Makes masks of that format.
     """
 
     def __init__(self, lm: Any, make_mask: MaskMaker) -> None:
@@ -52,11 +53,11 @@ class Driver:
     def __call__(
         self, lm: Any, embeddings: Tensor, attention_mask: Tensor, positions: Tensor, past: Past | None
     ) -> tuple[Tensor, Past | None]:
-        """Embeddings (B, L, D) to hidden states (B, L, D) and the past to pass on, None in training."""
+        """Transform embeddings (B, L, D) into hidden states (B, L, D); return them and the cache, None in training."""
         from transformers import DynamicCache
 
         cached = past is not None or not lm.training
-        # Without the model's configuration the cache keeps all of the past: the windows are cut by the mask.
+        # Without the model's configuration the cache keeps the whole past: the mask applies the windows.
         keys_values = past.keys_values if past is not None else DynamicCache() if cached else None
         keys = torch.cat([past.positions, positions], dim=1) if past is not None else positions
         output = getattr(lm, self.body)(
@@ -70,7 +71,7 @@ class Driver:
 
 
 def body_name(lm: Any) -> str:
-    """The attribute that holds a model's body, all that lies before its output layer.
+    """Return the attribute of a model's body, everything before its output layer.
 
     Raises:
         ValueError: if there is none.
@@ -79,7 +80,7 @@ def body_name(lm: Any) -> str:
 
     if lm.base_model is not lm:
         return str(lm.base_model_prefix)
-    # A half of a larger model may keep the larger one's prefix and no module of that name, as Llama 4's text model does.
+    # A part of a larger model may keep the larger one's prefix without such a module, like Llama 4's text model.
     bodies = [name for name, child in lm.named_children() if isinstance(child, PreTrainedModel)]
     if len(bodies) != 1:
         raise ValueError(f"{type(lm).__name__} has {len(bodies)} bodies, not one")
@@ -87,7 +88,7 @@ def body_name(lm: Any) -> str:
 
 
 class _Given(nn.Module):
-    """Stands in for a model's body: gives hidden states that are there already."""
+    """Substitute of a model's body that returns given hidden states."""
 
     def __init__(self, hidden: Tensor) -> None:
         super().__init__()
@@ -95,11 +96,11 @@ class _Given(nn.Module):
 
     @property
     def decoder(self) -> _Given:
-        """Itself: some models call their body's decoder directly."""
+        """The substitute itself: some models call their body's decoder directly."""
         return self
 
     def forward(self, *_: Any, **__: Any) -> Any:
-        """The hidden states, as a model's body gives them; of all else that it may give, such as a router's logits, nothing."""
+        """Return the hidden states in the format of a model's body; other outputs, such as router logits, are None."""
         from transformers.modeling_outputs import BaseModelOutputWithPast
 
         output = BaseModelOutputWithPast(last_hidden_state=self.hidden)
@@ -109,9 +110,9 @@ class _Given(nn.Module):
 
 
 def logits_of(lm: Any, hidden: Tensor) -> Tensor:
-    """Hidden states (..., D) to logits (..., V) by the model's own code behind its body: output layer, scaling, soft cap.
+    """Convert hidden states (..., D) to logits (..., V) with the model's own code: output layer, scaling, soft cap.
 
-    A shallow copy of the model, its body replaced, is called: what each family does there is written nowhere but in its forward.
+    Only a family's forward contains this code. A shallow copy of the model with a substitute for the body is called.
     """
     behind = copy.copy(lm)
     behind._modules = {**lm._modules, body_name(lm): _Given(hidden.reshape(1, -1, hidden.shape[-1]))}
@@ -121,10 +122,10 @@ def logits_of(lm: Any, hidden: Tensor) -> Tensor:
 
 @torch.no_grad()
 def find_driver(lm: Any, name: str) -> tuple[Driver, bool]:
-    """The driver under which a model gives its own logits, and whether places can look at later ones under it.
+    """Find the driver that reproduces a model's own logits, and whether places can attend to later ones with it.
 
     Raises:
-        ConfigError: beginning with ``source``, if there is none.
+        ConfigError: with the key ``source``, if there is none.
     """
     config, was_training = lm.config.get_text_config(), {module for module in lm.modules() if module.training}
     lm.eval()
@@ -137,7 +138,7 @@ def find_driver(lm: Any, name: str) -> tuple[Driver, bool]:
                 try:
                     trial.require_same(driver)
                     return driver, trial.bidirectional(driver)
-                except Exception as error:  # each family refuses what it does not take in its own way
+                except Exception as error:  # each family raises other errors for masks that it does not accept
                     reasons.append(f"{form}: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
     except Exception as error:  # a model that cannot even read a few ids
         reasons.append(f"its own forward: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
@@ -145,28 +146,28 @@ def find_driver(lm: Any, name: str) -> tuple[Driver, bool]:
         for module in was_training:
             module.training = True
     raise ConfigError(
-        f"{name!r} is a {config.model_type} model, which does not give its own logits when it is driven by embeddings, positions "
-        f"and a mask with gaps, as a spoken language model has to be ({state_of(lm) or '; '.join(reasons)}). Take a decoder all of whose "
-        "layers are attention that obeys mask and position_ids, such as one of the families gpt2, opt, gpt_neox, llama, mistral, qwen, "
-        "gemma or phi",
+        f"{name!r} is a {config.model_type} model, which does not reproduce its own logits from embeddings, positions "
+        f"and a mask with gaps, as a spoken language model needs ({state_of(lm) or '; '.join(reasons)}). Use a decoder "
+        "whose layers are all attention layers that obey mask and position_ids, such as gpt2, opt, gpt_neox, llama, "
+        "mistral, qwen, gemma or phi",
         key="source",
     )
 
 
 def state_of(lm: Any) -> str:
-    """What does not fit in a model with layers that carry a state from place to place; nothing for one of attention alone."""
+    """Explain why a model with recurrent layers does not fit; return an empty text for a model of attention layers."""
     kinds = sorted({kind for kind in getattr(lm.config.get_text_config(), "layer_types", None) or [] if kind in STATES})
     if not kinds and not lm._is_stateful:
         return ""
     which = f" of the kind {' and '.join(kinds)}" if kinds else ""
     return (
-        f"it has layers{which} that carry a state from place to place, which no mask reaches: they would read the gaps of a batch as if "
-        "these were text, and cannot see a prompt both ways"
+        f"it has layers{which} that carry a state from place to place, which no mask affects: they would read the gaps "
+        "of a batch as text, and cannot attend to a prompt bidirectionally"
     )
 
 
 class Trial:
-    """A few tokens of a model, whole and with gaps, and its own logits for them.
+    """A few tokens, with and without gaps, and the model's own logits for them.
 
     Args:
         lm: The model, in eval mode.
@@ -177,7 +178,7 @@ class Trial:
         device = embedding.weight.device
         self.lm = lm
         self.valid = torch.tensor(TRIED_VALID, dtype=torch.bool, device=device)
-        # Far apart in the vocabulary, and the same every time: building must not draw random numbers.
+        # Spread over the vocabulary, and always the same: building must not draw random numbers.
         self.ids = (torch.arange(self.valid.numel(), device=device) * 7919 % embedding.num_embeddings).reshape(
             self.valid.shape
         )
@@ -189,7 +190,7 @@ class Trial:
         self.tolerance = TOLERANCE.get(self.embeddings.dtype, 0.05)
 
     def require_same(self, driver: Driver) -> None:
-        """Raise where driving gives other logits than the model's own, at once or in two cached calls."""
+        """Raise a ``ValueError`` if the driver gives other logits than the model, in one call or in two cached ones."""
         length, cut = self.ids.shape[1], FIRST_PART
         itself = torch.eye(length, dtype=torch.bool, device=self.ids.device)
         attention_mask = (self.valid[:, None] & torch.ones_like(itself).tril()) | itself
@@ -203,12 +204,12 @@ class Trial:
 
     def _compare(self, hidden: Tensor, how: str) -> None:
         logits = logits_of(self.lm, hidden)[self.valid].float()
-        share = float((logits - self.own).abs().max() / self.own.abs().max())
-        if not share <= self.tolerance:
-            raise ValueError(f"read {how}, its logits differ by {share:.1%}")
+        difference = float((logits - self.own).abs().max() / self.own.abs().max())
+        if not difference <= self.tolerance:
+            raise ValueError(f"read {how}, its logits differ by {difference:.1%}")
 
     def bidirectional(self, driver: Driver) -> bool:
-        """Whether the first place's hidden state changes when it may look at those after it."""
+        """Return whether the first place's hidden state changes when later places become visible to it."""
         rows, length = self.ids.shape
         everything = torch.ones(rows, length, length, dtype=torch.bool, device=self.ids.device)
         places = torch.arange(length, device=self.ids.device).expand(rows, -1)

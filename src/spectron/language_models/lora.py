@@ -1,4 +1,4 @@
-"""LoRA: small trained matrices beside frozen linear layers, through peft.
+"""LoRA: small trained matrices added to frozen linear layers, with peft.
 
 Source: Hu et al. 2022 (arXiv:2106.09685).
 """
@@ -9,19 +9,22 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from spectron.errors import ConfigError, did_you_mean
+from spectron.errors import ConfigError, did_you_mean, require_extra
 
 
 @dataclass
 class LoraSettings:
-    """Which layers get adapters, and of what size.
+    """Settings of LoRA adapters.
 
     Args:
         rank: Rank of an adapter.
         alpha: An adapter's output is scaled by ``alpha / rank``.
-        dropout: Of an adapter's input, in training.
-        targets: Names of layers, or ends of their names (``q_proj``); None takes peft's choice for the model's family, and all linear
-            layers of a family that peft does not know.
+        dropout: Dropout of an adapter's input, in training.
+        targets: Names of layers, or ends of their names (``q_proj``); None takes peft's choice for the model's family,
+            or all linear layers if peft does not know the family.
+
+    Raises:
+        ValueError: if ``rank``, ``alpha`` or ``dropout`` is out of range.
     """
 
     rank: int = 8
@@ -35,11 +38,12 @@ class LoraSettings:
 
 
 def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:
-    """Put adapters beside a model's layers, in place, and freeze all else.
+    """Add adapters to a model's layers, in place, and freeze all other weights.
 
     Raises:
-        ConfigError: beginning with ``lora.targets``, for a name that no layer has.
+        ConfigError: with the key ``lora.targets``, for a name that no layer has.
     """
+    require_extra("lora", "CausalLanguageModel.lora", "peft")
     from peft import LoraConfig, inject_adapter_in_model
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFTS_CHOICE
     from transformers.pytorch_utils import Conv1D
@@ -48,9 +52,8 @@ def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:
         require_layers(lm, settings.targets)
     model_type = getattr(lm.config, "model_type", "")
     chosen = settings.targets or ("all-linear" if model_type not in PEFTS_CHOICE else list(PEFTS_CHOICE[model_type]))
-    transposed = any(
-        isinstance(module, Conv1D) for module in lm.modules()
-    )  # GPT-2's layers keep their weights as (in, out)
+    # GPT-2's layers store their weights as (in, out).
+    transposed = any(isinstance(module, Conv1D) for module in lm.modules())
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -70,7 +73,7 @@ def require_layers(lm: nn.Module, targets: list[str]) -> None:
     """Refuse a target that is no layer.
 
     Raises:
-        ConfigError: with the layers that there are.
+        ConfigError: with the names of the layers.
     """
     names = [
         name for name, module in lm.named_modules() if name and not any(module.children()) and hasattr(module, "weight")
@@ -78,18 +81,21 @@ def require_layers(lm: nn.Module, targets: list[str]) -> None:
     ends = sorted({name.rpartition(".")[2] for name in names})
     if not targets:
         raise ConfigError(
-            f"the list is empty. Leave it out for peft's choice, or name some of: {', '.join(ends)}", key="lora.targets"
+            f"the list is empty. Remove the key for peft's choice, or name some of: {', '.join(ends)}",
+            key="lora.targets",
+            allowed=ends,
         )
     for target in targets:
         if not any(name == target or name.endswith("." + target) for name in names):
-            message = f"no layer is named {target!r}. {did_you_mean(target, ends)}"
-            raise ConfigError(message, key="lora.targets", allowed=ends)
+            raise ConfigError(
+                f"no layer is named {target!r}. {did_you_mean(target, ends)}", key="lora.targets", allowed=ends
+            )
 
 
 def set_adapter_modes(lm: nn.Module, checkpointing: bool) -> None:
-    """In training: dropout in the adapters alone; the frozen base is as in use.
+    """Set the modes of training: only the adapters apply dropout; the frozen base stays in eval mode.
 
-    Layers whose activations are computed again in the backward pass have to be in training mode for that.
+    Layers that compute their activations again in the backward pass have to be in training mode for that.
     """
     from peft.tuners.lora import LoraLayer
     from transformers.modeling_layers import GradientCheckpointingLayer
@@ -103,7 +109,7 @@ def set_adapter_modes(lm: nn.Module, checkpointing: bool) -> None:
 
 
 def merge_adapters(lm: nn.Module) -> None:
-    """Add every adapter to its layer's weights and take it away, in place: a model of the library as it was."""
+    """Add every adapter to its layer's weights and remove it, in place; the result is a plain model of the library."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in list(lm.named_modules()):

@@ -1,7 +1,7 @@
-"""Attention masks in the forms that transformers' models take, made from who may look at whom.
+"""Attention masks in the formats of transformers' models, made from the visibility of each key for each query.
 
-A four-dimensional mask is taken as it is: it replaces a model's own, the causal part and the window of sliding layers alike. The window
-is therefore cut here, by positions and not by places, because a batch has gaps where rows are shorter than others.
+transformers uses a four-dimensional mask unchanged: it replaces both the causal mask and the window of sliding layers.
+The window is therefore applied here, by positions and not by places, because a batch has gaps where rows are shorter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Makes what a model takes as ``attention_mask`` from attention_mask (B, L, S), the positions of queries (B, L) and keys (B, S), and a dtype.
+# Makes a model's ``attention_mask`` from visibility (B, L, S), positions of queries (B, L) and keys (B, S), a dtype.
 MaskMaker = Callable[[Tensor, Tensor, Tensor, torch.dtype], Any]
 
 WINDOWS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
@@ -21,7 +21,7 @@ FULL = "full_attention"
 
 
 def mask_makers(config: Any) -> dict[str, MaskMaker]:
-    """The forms that a model of this configuration may take, the most particular first."""
+    """Return the mask formats that a model of this configuration may accept, the most specific first."""
     makers: dict[str, MaskMaker] = {}
     kinds = sorted(set(getattr(config, "layer_types", None) or []))
     if kinds and set(kinds) <= {FULL, *WINDOWS}:
@@ -36,7 +36,7 @@ def mask_makers(config: Any) -> dict[str, MaskMaker]:
 def _of_kind(
     config: Any, kind: str, attention_mask: Tensor, queries: Tensor, keys: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """Additive mask (B, 1, L, S) of one kind of layer."""
+    """Make the additive mask (B, 1, L, S) of one kind of layer."""
     size = getattr(config, WINDOWS[kind]) if kind in WINDOWS else None
     if size is not None and kind == "sliding_attention":
         attention_mask = attention_mask & ((queries[:, :, None] - keys[:, None]).abs() < size)
@@ -47,9 +47,9 @@ def _of_kind(
 
 
 def valid_keys(attention_mask: Tensor) -> Tensor:
-    """Which keys count, (B, S), from who may look at whom, (B, L, S): those that another place sees, and the last.
+    """Return the valid keys (B, S) of a visibility (B, L, S): those that another place attends to, and the last one.
 
-    A padded place sees itself, so that its softmax is over something; that alone does not make it valid.
+    A padded place attends to itself, so that its softmax is not over nothing; that alone does not make it valid.
     """
     new, length = attention_mask.shape[1:]
     itself = torch.arange(length - new, length, device=attention_mask.device)[:, None] == torch.arange(
@@ -62,7 +62,7 @@ def valid_keys(attention_mask: Tensor) -> Tensor:
 
 @contextmanager
 def narrow_windows(config: Any, size: int) -> Iterator[None]:
-    """Shrink a model's windows for a while, so that a few tokens are enough to see whether they are kept."""
+    """Shrink a model's windows for a while, so that a few tokens are enough to test them."""
     before = {name: getattr(config, name) for name in WINDOWS.values() if getattr(config, name, None) is not None}
     try:
         for name in before:

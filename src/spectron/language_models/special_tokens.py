@@ -1,4 +1,4 @@
-"""The special tokens that a spoken language model needs of a text model, added where they are missing."""
+"""Special tokens that a spoken language model needs; missing ones are added to the text model."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ END_OF_TEXT = "<|end_of_text|>"
 
 
 def require_vocabulary(tokenizer: Any, lm: Any, name: str) -> None:
-    """Refuse a tokenizer whose ids a model has no embeddings for; spare embeddings are usual.
+    """Refuse a tokenizer with more tokens than the model has embeddings; spare embeddings are usual.
 
     Raises:
-        ConfigError: with both sizes.
+        ConfigError: with the key ``source`` and both sizes.
     """
     rows = lm.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise ConfigError(
-            f"the tokenizer of {name!r} has {len(tokenizer)} tokens and its model embeddings for {rows}: they do not belong "
-            "together. Put the model's own tokenizer into the folder, or resize the model's embeddings and save it again",
+            f"the tokenizer of {name!r} has {len(tokenizer)} tokens, but its model has embeddings for {rows}. Put the "
+            "model's own tokenizer into the folder, or resize the model's embeddings and save it again",
             key="source",
         )
 
 
 def ensure_end_of_text(tokenizer: Any, lm: Any) -> int:
-    """Id of the token that ends a text; a model that knows none gets one, all its other ids and weights staying what they are."""
+    """Return the id of the token that ends a text; add one if the model has none. Other ids and weights stay."""
     if tokenizer.eos_token_id is None:
         tokenizer.add_special_tokens({"eos_token": END_OF_TEXT})
         if len(tokenizer) > lm.get_input_embeddings().num_embeddings:
@@ -37,9 +37,9 @@ def ensure_end_of_text(tokenizer: Any, lm: Any) -> int:
 
 @torch.no_grad()
 def add_rows(lm: Any, size: int) -> None:
-    """Grow the embeddings, and the output layer with them, to ``size`` rows; new ones are the mean of the old.
+    """Grow the embeddings and the output layer to ``size`` rows; each new row is the mean of the old ones.
 
-    The mean makes a token that is as likely as tokens are on average, and leaves the order of the others as it was.
+    The mean gives the new token an average probability and does not change the order of the others.
     """
     old = lm.get_input_embeddings().num_embeddings
     lm.resize_token_embeddings(size, mean_resizing=False)

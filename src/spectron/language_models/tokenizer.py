@@ -1,4 +1,4 @@
-"""A tokenizer trained on the corpus' own text, for language models built from scratch."""
+"""Tokenizer that is trained on the corpus, for language models from scratch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class TokenizerSettings:
-    """Byte-level BPE: any text can be written, and frequent words become one token.
+    """Settings of a byte-level BPE tokenizer: it can write any text, and frequent words become one token.
 
     Args:
-        text: Text file to train on, one text a line; of a ``.jsonl`` manifest, the field ``text``.
-        vocabulary_size: Most tokens, special ones and the 256 bytes included.
-        lower_case: Train on lower-case text, which is what the data modules give by default.
+        text: Text file to train on, one text per line; of a ``.jsonl`` manifest, the field ``text``.
+        vocabulary_size: Largest number of tokens, including special ones and the 256 bytes.
+        lower_case: Train on lower-case text, the default of the data modules.
     """
 
     text: str
@@ -29,10 +29,10 @@ class TokenizerSettings:
 
 
 def train_tokenizer(settings: TokenizerSettings) -> PreTrainedTokenizerFast:
-    """Train on the file that the settings name; the same file gives the same tokenizer.
+    """Train a tokenizer on the settings' file; the same file gives the same tokenizer.
 
     Raises:
-        DataError: beginning with ``tokenizer.text``, for a file that gives no text.
+        DataError: beginning with ``tokenizer.text``, for a file without text.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

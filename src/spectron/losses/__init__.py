@@ -1,4 +1,4 @@
-"""Losses: text cross-entropy; spectrogram regression with time and frequency deltas; naming what is being said."""
+"""Losses: text cross-entropy, spectrogram regression with time and frequency deltas, alignment of speech and text."""
 
 from spectron.losses.alignment import ALIGNMENT_LOSSES, frame_level_targets
 from spectron.losses.cross_entropy import text_cross_entropy

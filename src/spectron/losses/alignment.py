@@ -1,8 +1,9 @@
-"""What is being said: a guide to the order in which a text is spoken, and to how its words sound.
+"""Alignment losses: prediction of the token, or of the letter, that each speech step is speaking.
 
-A model that speaks a text has to keep its place in it, and regression alone teaches that slowly: most of a frame is told by the one
-before. Where a corpus has word times, every speech step can be asked for the token that it is saying. A word of one token is still a
-whole sound to learn by heart; asked for its letters too, the model learns from every word how the others sound. Additions of ours.
+A model that speaks a text has to keep track of its position in the text. Regression alone teaches this slowly, because
+the previous frame predicts most of the next one. If a corpus has word times, every speech step can be trained to
+predict the token that it speaks. A word that is one token must still be learnt as a whole; with letters as targets, the
+model learns from each word how other words sound. Not in the paper.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ TokensOf = Callable[[LanguageModel, list[Word]], list[Tensor]]
 def frame_level_targets(
     language_model: LanguageModel, words: list[list[Word]], num_steps: int, step_rate_hz: float, tokens_of: TokensOf
 ) -> tuple[Tensor, Tensor]:
-    """The token that is said in the middle of every speech step: ids (B, K), and where there is one, (B, K).
+    """Return the token spoken in the middle of every speech step, ids (B, K), and where there is one, (B, K).
 
-    The tokens of a word, of which ``tokens_of`` (one of ``ALIGNMENT_LOSSES``) decides, share its time evenly. Between words none is said, nor in
-    a row whose words are not known.
+    ``tokens_of`` (one of ``ALIGNMENT_LOSSES``) gives the tokens of a word, which divide its time evenly. There is no
+    token between words, nor in a row without known words.
     """
     ids = torch.zeros(len(words), num_steps, dtype=torch.long)
     said = torch.zeros(len(words), num_steps, dtype=torch.bool)
@@ -33,26 +34,25 @@ def frame_level_targets(
         for tokens, word in zip(tokens_of(language_model, spoken), spoken, strict=True):
             inside = (middles >= word.begin) & (middles < word.end)
             if len(tokens):
-                share = (middles[inside] - word.begin) / (word.end - word.begin)
-                ids[row, inside] = tokens[
-                    (share * len(tokens)).long().clamp(max=len(tokens) - 1)
-                ]  # a share may be rounded up to 1
+                fraction = (middles[inside] - word.begin) / (word.end - word.begin)
+                # A fraction may be rounded up to 1.
+                ids[row, inside] = tokens[(fraction * len(tokens)).long().clamp(max=len(tokens) - 1)]
                 said[row] |= inside
     return ids, said
 
 
 def tokens_of_words(language_model: LanguageModel, words: list[Word]) -> list[Tensor]:
-    """The tokens of each word, as the whole text has them: what it adds to the text before it."""
+    """Return the tokens of each word within the whole text: those that it adds to the text before it."""
     if not words:
         return []
     texts = [word.text for word in words]
     ids, counts = language_model.tokenize([" ".join(texts[: count + 1]) for count in range(len(texts))])
     begins = [0, *counts.tolist()[:-1]]
-    return [row[begin:end].cpu() for row, begin, end in zip(ids, begins, counts.tolist(), strict=True)]
+    return [row[begin:end] for row, begin, end in zip(ids, begins, counts.tolist(), strict=True)]
 
 
 def tokens_of_letters(language_model: LanguageModel, words: list[Word]) -> list[Tensor]:
-    """A token for each letter of each word, however the text has them: the last one, where one that only begins a word goes before."""
+    """Return one token for each letter of each word: the last one, if the tokenizer puts a word start before it."""
     letters = sorted({letter for word in words for letter in word.text})
     rows, counts = language_model.tokenize(letters) if letters else (torch.zeros(0, 0), torch.zeros(0))
     last = {

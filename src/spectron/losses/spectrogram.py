@@ -1,7 +1,7 @@
 """Spectrogram regression with deltas: L_recon = L_s + L_f + L_t, each an L1 plus a squared L2 term.
 
-Source: arXiv 2305.15255, section 3.3. The paper does not say how its sums are normalised: here every term is summed over its valid
-elements and divided by (valid frames x bands), so that terms, batches and ranks add up.
+Source: arXiv 2305.15255, section 3.3. The paper does not state how its sums are normalised. Here every term is summed
+over its valid elements and divided by (valid frames x bands), so that terms, batches and ranks add up.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from spectron.errors import ConfigError
 
 @dataclass
 class SpectrogramLossSettings:
-    """Weights and readings of the spectrogram loss.
+    """Weights and variants of the spectrogram loss.
 
     Args:
         frame_weight: Weight of L_s, on the frames themselves.
         frequency_weight: Weight of L_f, on first differences along frequency.
         time_weight: Weight of L_t, on differences along time.
         time_order: Highest order K of the time differences.
-        time_delta: ``composed`` takes first differences k times over (the paper); ``lagged`` takes ``z[k:] - z[:-k]``.
+        time_delta: ``composed`` takes first differences k times (the paper); ``lagged`` takes ``z[k:] - z[:-k]``.
     """
 
     frame_weight: float = 1.0
@@ -41,14 +41,14 @@ class SpectrogramLossSettings:
 
 
 def time_delta(frames: Tensor, order: int, reading: str) -> Tensor:
-    """Difference of order k along time: (B, T, M) to (B, T - k, M); empty where T <= k."""
+    """Compute the difference of order k along time: (B, T, M) to (B, T - k, M), empty if T <= k."""
     if frames.shape[1] <= order:
         return frames[:, :0]
     return torch.diff(frames, n=order, dim=1) if reading == "composed" else frames[:, order:] - frames[:, :-order]
 
 
 class SpectrogramLoss(nn.Module):
-    """The three terms of L_recon as sums over valid elements; each counts valid frames."""
+    """The three terms of L_recon as sums over valid elements, with valid frames as their count."""
 
     def __init__(self, settings: SpectrogramLossSettings) -> None:
         super().__init__()

@@ -22,8 +22,9 @@ from spectron.tracking.store import (
     CHANGED_TAG,
     FOLDER_TAG,
     MEASURES_TAG,
+    RunRecord,
     TrackingSettings,
-    find_run,
+    changed_params,
     open_store,
     reason_of,
     run_folder,
@@ -39,49 +40,49 @@ PARAMS_PER_RECORD = 100  # MLflow's own limit
 
 
 class RunLogger(Logger):
-    """Lightning logger of one MLflow run; ranks other than the first log nothing.
+    """Lightning logger of one MLflow run; only the first rank logs.
 
-    A store that cannot be reached stops the start; one that goes away later does not stop training, nor are its records lost
-    (``outbox.py``).
+    A store that cannot be reached stops the start. A store that stops answering later does not stop training, and no
+    record is lost (``outbox.py``).
 
     Args:
-        experiment: Experiment's name.
+        experiment: Name of the experiment.
         settings: Where runs are kept.
-        run_id: Run to go on in; None starts one.
-        training: False leaves the run's status alone, for an evaluation of a run that has ended.
+        run: Run to resume; None starts a new one.
+        training: False leaves the status of the run unchanged, for an evaluation of a finished run.
 
     Attributes:
         folder: Local folder of the run.
         run_id: Id of the run.
-        measures: Latest measures by name.
-        headlines: Files to name at the end of a run, such as wavs and a picture.
+        measures: Latest metric values by name.
+        headlines: Files to name at the end of a run, such as WAV files and pictures.
 
     Raises:
-        TrackingError: if the store cannot be reached, has no such run, or the experiment's name belongs to a deleted one.
+        TrackingError: if the store cannot be reached, or the experiment's name belongs to a deleted experiment.
     """
 
     def __init__(
         self,
         experiment: str,
         settings: TrackingSettings | None = None,
-        run_id: str | None = None,
+        run: RunRecord | None = None,
         training: bool = True,
     ) -> None:
         super().__init__()
-        self.experiment_name = experiment
+        self.experiment_name = run.experiment if run else experiment
         self.settings = settings or TrackingSettings()
         self.training = training
         self.measures: dict[str, MetricValue] = {}
         self.headlines: list[Path] = []
         self.experiment_id = ""
-        self.run_id = run_id or ""
+        self.run_id = run.run_id if run else ""
         self.run_name = ""
+        self.folder = run.folder if run else run_folder(self.settings, experiment, "")
         self._outbox: Outbox | None = None
         self._params: dict[str, str] = {}
         self._directions: dict[str, list[Any]] = {}
-        self.folder = run_folder(self.settings, experiment, self.run_id)
         if getattr(rank_zero_only, "rank", 0) == 0:
-            self._start()
+            self._start(run)
 
     @property
     def name(self) -> str:
@@ -105,13 +106,13 @@ class RunLogger(Logger):
 
     @property
     def ui_command(self) -> str:
-        """What to type, and which page to open, to see the run in MLflow."""
+        """Command to type and page to open to see the run in MLflow; on a server the page alone."""
         page = f"/#/experiments/{self.experiment_id}/runs/{self.run_id}"
         if self.settings.on_server:
             return self.settings.shown_uri.rstrip("/") + page
-        # Beside this Python where no environment is activated, so that the line can be typed as it stands.
-        beside = Path(sys.executable).with_name("mlflow")
-        command = "mlflow" if shutil.which("mlflow") or not beside.is_file() else str(beside)
+        # Without an activated environment, name the script next to this Python, so that the line works as printed.
+        neighbour = Path(sys.executable).with_name("mlflow")
+        command = "mlflow" if shutil.which("mlflow") or not neighbour.is_file() else str(neighbour)
         return f"{command} ui --backend-store-uri {self.settings.store_uri}   then open http://127.0.0.1:5000{page}"
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -121,7 +122,7 @@ class RunLogger(Logger):
         )
 
     def log_measures(self, measures: list[MetricValue], step: int) -> None:
-        """Log measures with counts and intervals; a NaN is left out and its count stays."""
+        """Log metrics with counts and intervals; a NaN is left out and its count is logged."""
         if not measures:
             return
         self.measures |= {measure.name: measure for measure in measures}
@@ -132,13 +133,17 @@ class RunLogger(Logger):
         self.log_metrics({name: value for measure in measures for name, value in measure.values().items()}, step)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Log parameters, flattened to dotted names and never cut; in a resumed run, changed ones become tags, as MLflow demands."""
+        """Log parameters under dotted names, never cut.
+
+        MLflow refuses to change a parameter: changed parameters of a resumed run are stored as tags.
+        """
         flat = flatten(vars(params) if isinstance(params, Namespace) else params)
         for name, value in flat.items():
             if len(value) > LONGEST_PARAM:
                 flat[name] = f"({len(value)} characters, too long for MLflow: see config.yaml)"
                 rank_zero_warn(
-                    f"parameter {name} has {len(value)} characters, more than MLflow takes: it stands in config.yaml only"
+                    f"parameter {name} has {len(value)} characters, and MLflow accepts {LONGEST_PARAM}: it is in "
+                    "config.yaml only"
                 )
         new = [(name, value) for name, value in flat.items() if name not in self._params]
         for start in range(0, len(new), PARAMS_PER_RECORD):
@@ -160,7 +165,7 @@ class RunLogger(Logger):
             self._send("tags", values={name: str(value) for name, value in tags.items()})
 
     def finalize(self, status: str) -> None:
-        """Set the run's status from Lightning's (``success`` or ``failed``) and deliver what is left."""
+        """Set the run's status from Lightning's (``success`` or ``failed``), and send the records that are kept."""
         if self._outbox is None:
             return
         if self.training:
@@ -170,52 +175,42 @@ class RunLogger(Logger):
         if left := self._outbox.flush():
             rank_zero_warn(
                 f"{left} records could not be sent to {self.settings.shown_uri}; they are kept in {self._outbox.file}. "
-                f"To send them when it answers again: python -m spectron.tracking.outbox {self.folder}"
+                f"Send them when the store answers again: python -m spectron.tracking.outbox {self.folder}"
             )
 
     def _send(self, kind: str, **content: Any) -> None:
         if self._outbox is not None:
             self._outbox.send({"kind": kind, **content})
 
-    def _start(self) -> None:
-        """Create the run, or go on in it after what it could not deliver before."""
+    def _start(self, resumed: RunRecord | None) -> None:
+        """Create the run, or resume one and first send the records that it still keeps."""
         client = open_store(self.settings)
         try:
-            run = self._go_on(client) if self.run_id else self._create(client)
+            if resumed is None:
+                name = f"{self.experiment_name}-{time.strftime('%Y%m%d-%H%M%S')}"
+                run: Run = client.create_run(self._experiment(client), run_name=name)
+                self.run_id = run.info.run_id
+                self.folder = run_folder(self.settings, self.experiment_name, self.run_id)
+            (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self._outbox = Outbox(client, self.run_id, self.folder, self.settings.shown_uri)
+            self.set_tags({FOLDER_TAG: str(self.folder)})
+            if resumed is not None:
+                self._outbox.flush()
+                if self.training:
+                    client.update_run(self.run_id, status="RUNNING")
+                run = client.get_run(self.run_id)
         except TrackingError:
             raise
         except Exception as error:
             raise TrackingError(
-                f"the MLflow store {self.settings.shown_uri} takes no run: {reason_of(error)}"
+                f"the MLflow store {self.settings.shown_uri} accepts no run: {reason_of(error)}"
             ) from error
         self.run_name, self.experiment_id = run.info.run_name, run.info.experiment_id
-        self._params = dict(run.data.params) | _changed(run.data.tags)
+        self._params = dict(run.data.params) | changed_params(run.data.tags)
         self._directions = json.loads(run.data.tags.get(MEASURES_TAG, "{}"))
 
-    def _create(self, client: MlflowClient) -> Run:
-        started = time.strftime("%Y%m%d-%H%M%S")
-        run = client.create_run(self._experiment(client), run_name=f"{self.experiment_name}-{started}")
-        self.run_id = run.info.run_id
-        self._connect(client, run_folder(self.settings, self.experiment_name, self.run_id))
-        return run
-
-    def _go_on(self, client: MlflowClient) -> Run:
-        record = find_run(self.run_id, self.settings)
-        self.run_id, self.experiment_name = record.run_id, record.experiment
-        self._connect(client, record.folder).flush()
-        if self.training:
-            client.update_run(self.run_id, status="RUNNING")
-        return client.get_run(self.run_id)
-
-    def _connect(self, client: MlflowClient, folder: Path) -> Outbox:
-        self.folder = folder
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        self._outbox = Outbox(client, self.run_id, folder, self.settings.shown_uri)
-        self.set_tags({FOLDER_TAG: str(folder)})
-        return self._outbox
-
     def _experiment(self, client: MlflowClient) -> str:
-        """Id of the experiment, made where it is new."""
+        """Return the id of the experiment, and create the experiment if it is new."""
         found = client.get_experiment_by_name(self.experiment_name)
         if found is None:
             folder = self.settings.runs_folder / "artifacts" / run_folder(self.settings, self.experiment_name, "").name
@@ -224,14 +219,10 @@ class RunLogger(Logger):
             )
         if found.lifecycle_stage != "active":
             raise TrackingError(
-                f"experiment '{self.experiment_name}' was deleted in {self.settings.shown_uri}. Cure: another `name`, or "
-                f"`mlflow experiments restore --experiment-id {found.experiment_id}`."
+                f"experiment '{self.experiment_name}' was deleted in {self.settings.shown_uri}. Choose another `name`, "
+                f"or run `mlflow experiments restore --experiment-id {found.experiment_id}`."
             )
         return found.experiment_id
-
-
-def _changed(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix(CHANGED_TAG): value for name, value in tags.items() if name.startswith(CHANGED_TAG)}
 
 
 def _now_ms() -> int:

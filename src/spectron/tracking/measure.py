@@ -1,15 +1,24 @@
-"""Measured quantities: values, counts and intervals, as numbers and as text."""
+"""Metric values with counts and intervals, and the numbers and tables that show them on a terminal."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
 
 from spectron.config.nested import leaves
+
+# Prefix of validation metrics; the same metric under another prefix, such as `ceiling/`, is a value to compare with.
+VALIDATION = "val/"
+# What a metric rests on, logged as `<metric>.<one of these>`.
+COUNTED = ("words", "characters", "tokens", "frames", "seconds")
+SKIPPED = "skipped"  # items left out of a metric, logged as `<metric>.skipped`
+ARROWS = {True: "↑", False: "↓", None: ""}  # by `higher_is_better`
 
 
 @dataclass
@@ -17,11 +26,11 @@ class MetricValue:
     """A measured quantity with what is needed to judge it.
 
     Args:
-        name: Its name in MLflow, such as ``val/wer``.
-        value: Its value; NaN where nothing could be measured.
-        count: Items measured.
+        name: Name in MLflow, such as ``val/wer``.
+        value: Value; NaN if nothing could be measured.
+        count: Number of items measured.
         unit: Unit, empty for a plain ratio.
-        higher_is_better: Direction, or None where neither is better.
+        higher_is_better: Direction; None if neither direction is better.
         low: Lower end of the 95 % interval.
         high: Upper end of the 95 % interval.
     """
@@ -35,7 +44,7 @@ class MetricValue:
     high: float | None = None
 
     def values(self) -> dict[str, float]:
-        """What goes to MLflow: value, count and interval, those left out that are not numbers."""
+        """Return what MLflow stores: value, interval and count by name, without the values that are not finite."""
         named = {"": self.value, ".low": self.low, ".high": self.high}
         finite = {
             self.name + end: float(value) for end, value in named.items() if value is not None and math.isfinite(value)
@@ -44,7 +53,7 @@ class MetricValue:
 
 
 def flatten(tree: Any) -> dict[str, str]:
-    """Return a nested mapping as dotted names and texts; lists of plain values stay one text."""
+    """Turn a nested mapping into texts under dotted names; a list of plain values stays one text."""
     return {".".join(path): str(value) for path, value in leaves(tree, _is_nested)}
 
 
@@ -54,22 +63,8 @@ def _is_nested(value: Any) -> bool:
     return isinstance(value, Mapping) and len(value) > 0
 
 
-VALIDATION = (
-    "val/"  # what was trained; the same measure under another prefix, such as `ceiling/`, is what it is compared with
-)
-
-
-COUNTED, SKIPPED = (
-    ("words", "characters", "tokens", "frames", "seconds"),
-    "skipped",
-)  # what stands behind a measure, as `<measure>.<this>`
-
-
-ARROWS = {True: "↑", False: "↓", None: ""}
-
-
 def short(count: int) -> str:
-    """A count with the digits that matter: 812, 1.2 k, 90 M, 1.1 B."""
+    """Write a count with two or three significant digits: 812, 1.2 k, 90 M, 1.1 B."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:
             value = count / size
@@ -77,14 +72,48 @@ def short(count: int) -> str:
     return str(count)
 
 
-def number(value: float | None) -> str:
-    """A value as people read it, with four digits that count."""
+def number(value: float | None, decimals: int | None = None, sign: bool = False, missing: str = "-") -> str:
+    """Write a value for people.
+
+    Args:
+        value: The value.
+        decimals: Digits after the point; by default the value gets four significant digits.
+        sign: Whether a positive value gets a plus sign.
+        missing: Text for None and NaN.
+    """
     if value is None or math.isnan(value):
-        return "-"
-    return f"{value:.4g}" if abs(value) < 10000 else f"{value:,.0f}"
+        return missing
+    plus = "+" if sign else ""
+    if decimals is None and abs(value) < 10000:
+        return f"{value:{plus}.4g}"
+    return f"{value:{plus},.{decimals or 0}f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Write both ends of an interval, or nothing if there is none."""
+    if low is None or high is None or math.isnan(low):
+        return ""
+    return f"{number(low)} - {number(high)}"
 
 
 def console() -> Console:
-    """Where tables go; in a file, where a terminal has no width, long paths must not be folded."""
+    """Return the console for tables; a file has no width, and long paths must not be folded there."""
     plain = Console()
     return plain if plain.is_terminal else Console(width=160)
+
+
+def text_table(
+    title: str | Text, columns: Sequence[str | Column], rows: Iterable[Sequence[str | Text]], min_width: int | None = 36
+) -> Table:
+    """Build a table for the terminal.
+
+    Args:
+        title: Line above the table.
+        columns: Heading of each column, as a ``Column`` if it is aligned or folded.
+        rows: Cells of each row.
+        min_width: Smallest width in characters, so that the title of a narrow table is not folded.
+    """
+    table = Table(*columns, title=title, title_justify="left", min_width=min_width)
+    for row in rows:
+        table.add_row(*row)
+    return table

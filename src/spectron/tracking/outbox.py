@@ -1,4 +1,4 @@
-"""Records on their way to an MLflow run: delivered in order, kept in a file while the store does not take them."""
+"""Outbox of an MLflow run: records are sent in order, and kept in a file while the store does not accept them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from spectron.tracking.store import TrackingSettings, open_store, reason_of
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+FILE = "outbox.jsonl"  # kept records, in the folder of the run
+COPIES = "outbox"  # folder of the run with copies of files that those records name
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 300.0
 _NEVER_ACCEPTED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
@@ -25,17 +27,17 @@ log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Delivers records to one run.
+    """Queue that sends records to one run.
 
-    A record that fails is appended to ``unsent.jsonl`` in the run's folder, and so are all that follow, until the store answers
-    again; it is asked at most every ``pause_s`` seconds, and less often the longer it is away.
+    A record that cannot be sent is appended to ``outbox.jsonl`` in the folder of the run, and so are all later records,
+    until the store answers again. The pause between two attempts is ``pause_s`` at first and doubles up to 5 minutes.
 
     Args:
-        client: The store.
-        run_id: The run.
+        client: Client of the store.
+        run_id: Id of the run.
         folder: Local folder of the run.
-        store_uri: The store's address, for whoever sends the rest later.
-        pause_s: Seconds before the store is asked again.
+        store_uri: Address of the store, for log lines.
+        pause_s: Seconds before the second attempt.
     """
 
     def __init__(
@@ -45,12 +47,12 @@ class Outbox:
         self.run_id = run_id
         self.folder = folder
         self.store_uri = store_uri
-        self.file = folder / "unsent.jsonl"
+        self.file = folder / FILE
         self.first_pause_s = self.pause_s = pause_s
         self.next_try = 0.0
 
     def send(self, record: dict[str, Any]) -> None:
-        """Deliver a record, or keep it where the store does not take it now; never raises because of the store."""
+        """Send a record, or keep it if the store does not accept it now; never raises because of the store."""
         if self.file.exists():
             self._keep(record)
             if time.monotonic() >= self.next_try:
@@ -63,7 +65,7 @@ class Outbox:
             self._wait(error)
 
     def flush(self) -> int:
-        """Try to deliver all that was kept; gives back how many records are still unsent."""
+        """Try to send all kept records; return how many are still kept."""
         if not self.file.exists():
             return 0
         records = [json.loads(line) for line in self.file.read_text().splitlines() if _whole(line)]
@@ -75,16 +77,16 @@ class Outbox:
                 self._wait(error)
                 return len(records) - position
         self.file.unlink()
-        shutil.rmtree(self.folder / "unsent", ignore_errors=True)
+        shutil.rmtree(self.folder / COPIES, ignore_errors=True)
         self.pause_s = self.first_pause_s
-        log.warning("MLflow store %s: %d records that had been kept are sent", self.store_uri, len(records))
+        log.warning("MLflow store %s answers again: %d kept records are sent", self.store_uri, len(records))
         return 0
 
     def _deliver(self, record: dict[str, Any]) -> None:
-        """Send one record; what the store will never accept is reported and let go.
+        """Send one record; log and drop a record that the store will never accept.
 
         Raises:
-            Exception: if the store cannot take it now.
+            Exception: if the store cannot accept it now.
         """
         from mlflow.exceptions import MlflowException
 
@@ -95,7 +97,7 @@ class Outbox:
                 raise
             log.warning("MLflow refused a record of kind '%s': %s", record["kind"], reason_of(error))
         except FileNotFoundError as error:
-            log.warning("not sent to MLflow, the file is gone: %s", error)
+            log.warning("not sent to MLflow, as the file no longer exists: %s", error)
 
     def _keep(self, record: dict[str, Any]) -> None:
         if record["kind"] == "artifact":
@@ -104,10 +106,10 @@ class Outbox:
             file.write(json.dumps(record) + "\n")
 
     def _own_copy(self, path: Path) -> Path:
-        """A path that will still be there later: files outside the run's folder may be temporary."""
+        """Return a path that will still exist later: files outside the run's folder may be temporary."""
         if path.is_relative_to(self.folder) or not path.exists():
             return path
-        copy = self.folder / "unsent" / str(time.time_ns()) / path.name
+        copy = self.folder / COPIES / str(time.time_ns()) / path.name
         copy.parent.mkdir(parents=True)
         (shutil.copytree if path.is_dir() else shutil.copy2)(path, copy)
         return copy
@@ -118,7 +120,7 @@ class Outbox:
 
     def _wait(self, error: Exception) -> None:
         log.warning(
-            "MLflow store %s does not answer (%s); records are kept in %s and sent when it does",
+            "MLflow store %s does not answer (%s); records are kept in %s and sent when it answers again",
             self.store_uri,
             reason_of(error),
             self.file,
@@ -128,7 +130,7 @@ class Outbox:
 
 
 def _whole(line: str) -> bool:
-    """Whether a line is a whole record: a killed process may leave half of its last."""
+    """Return whether a line is a whole record: a killed process may have written half of its last line."""
     try:
         return isinstance(json.loads(line), dict)
     except json.JSONDecodeError:
@@ -155,30 +157,30 @@ def _deliver(client: MlflowClient, run_id: str, record: dict[str, Any]) -> None:
         (client.log_artifacts if path.is_dir() else client.log_artifact)(run_id, str(path), record["folder"] or None)
 
 
-def send_backlog(folder: Path, uri: str | None = None) -> int:
-    """Send what a run could not deliver; gives back how many records were sent.
+def send_outbox(folder: Path, uri: str | None = None) -> int:
+    """Send the records that a run has kept; return how many were sent.
 
     Args:
-        folder: The run's folder; its name is the run id.
-        uri: The store, by default the one that ``TrackingSettings`` finds.
+        folder: Folder of the run; its name is the run id.
+        uri: Address of the store; by default that of ``TrackingSettings``.
 
     Raises:
-        TrackingError: if nothing is waiting there, or the store still does not take it.
+        TrackingError: if the run has kept no records, or the store still does not accept them.
     """
     settings = TrackingSettings(uri=uri)
-    file = folder / "unsent.jsonl"
+    file = folder / FILE
     if not file.is_file():
-        raise TrackingError(f"nothing is waiting to be sent in {folder}: it has no unsent.jsonl.")
+        raise TrackingError(f"{folder} has no {FILE}: every record of this run was sent.")
     waiting = sum(map(_whole, file.read_text().splitlines()))
     left = Outbox(open_store(settings), folder.resolve().name, folder, settings.shown_uri).flush()
     if left:
-        raise TrackingError(f"{left} records of {file} are still unsent: {settings.shown_uri} did not take them.")
+        raise TrackingError(f"{left} records of {file} could not be sent: {settings.shown_uri} did not accept them.")
     return waiting
 
 
 if __name__ == "__main__":
     try:
-        print(f"{send_backlog(Path(sys.argv[1]))} records sent")
+        print(f"{send_outbox(Path(sys.argv[1]))} records sent")
     except IndexError:
         sys.exit("usage: python -m spectron.tracking.outbox RUN_FOLDER")
     except SpectronError as error:

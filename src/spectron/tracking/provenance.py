@@ -1,4 +1,4 @@
-"""What made a run: code, packages, machine, data."""
+"""Provenance of a run: code, packages, machine, data."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from spectron.tracking.measure import short
 
 
 def git_state(folder: Path | None = None) -> tuple[str, str]:
-    """Commit and uncommitted changes of the repository that holds the code; empty where there is none.
+    """Return commit and uncommitted changes of the repository that holds the code; empty texts without a repository.
 
     Args:
-        folder: A folder of the repository; by default the one that this package is imported from.
+        folder: A folder of the repository; by default the folder of this package.
 
     Returns:
-        The commit's id, and a patch that ends with the names of files that git does not know.
+        The id of the commit, and a patch that ends with the names of files that git does not track.
     """
     folder = folder or Path(spectron.__file__).parent
     commit = _git(folder, "rev-parse", "HEAD").strip()
@@ -36,14 +36,16 @@ def git_state(folder: Path | None = None) -> tuple[str, str]:
 
 
 def code_version() -> dict[str, Any]:
-    """Version and commit of this code, whether it was changed since, and the packages that it ran with."""
+    """Return version and commit of this code, whether it was changed since, and the versions of its packages."""
     commit, patch = git_state()
     return {"version": spectron.__version__, "commit": commit, "changed": bool(patch), "packages": package_versions()}
 
 
 def weights_sha256(module: nn.Module, files: Iterable[Path] = ()) -> str:
-    """SHA-256 of weights: of name, type, shape and bytes of every parameter and buffer in the order of their names, then of name and bytes
-    of every file. It depends neither on the device nor on the format in which the weights were stored.
+    """Compute the SHA-256 of weights, which depends neither on the device nor on the format of the stored weights.
+
+    It covers name, type, shape and bytes of every parameter and buffer in the order of their names, then name and bytes
+    of every file.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted({**dict(module.named_parameters()), **dict(module.named_buffers())}.items()):
@@ -56,7 +58,7 @@ def weights_sha256(module: nn.Module, files: Iterable[Path] = ()) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of every package that this one requires."""
+    """Return the versions of Python and of every package that this one requires."""
     names = sorted(
         {
             re.split(r"[^\w.-]", line)[0]
@@ -70,16 +72,16 @@ def package_versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """A device as a person knows it."""
+    """Return the name of a device for people."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
     return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Trainable and frozen parameters of each part, those of the model itself under its class' name.
+    """Count the trainable and frozen parameters of each part, and those outside of parts under the model's class name.
 
-    A parameter shared by two parts counts for the first.
+    A parameter that two parts share is counted for the first.
     """
     counts: dict[str, tuple[int, int]] = {}
     seen: set[int] = set()
@@ -94,13 +96,13 @@ def parameter_counts(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 
 def trainable_share(counts: dict[str, tuple[int, int]]) -> tuple[int, int, float]:
-    """Trainable parameters, all of them, and the one over the other, of counts by part."""
+    """Return trainable parameters, all parameters and their ratio, from counts by part."""
     trainable, frozen = (sum(column) for column in zip(*counts.values(), strict=True)) if counts else (0, 0)
     return trainable, trainable + frozen, trainable / max(trainable + frozen, 1)
 
 
 def fingerprint(data: Any) -> dict[str, str]:
-    """Hashes of what a data module reads, by name, where it tells them."""
+    """Return the hashes of the files of a data module by name; empty if it reports none."""
     return dict(data.fingerprint()) if hasattr(data, "fingerprint") else {}
 
 
@@ -109,7 +111,7 @@ def _git(folder: Path, *arguments: str) -> str:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", timeout=20
         )
-    except (OSError, subprocess.TimeoutExpired):  # no git, or no answer from it: a run is not stopped for that
+    except (OSError, subprocess.TimeoutExpired):  # a run does not stop because git is missing or does not answer
         return ""
     return done.stdout if done.returncode == 0 else ""
 
@@ -122,6 +124,6 @@ def _version(name: str) -> str:
 
 
 def trainable_line(counts: dict[str, tuple[int, int]]) -> str:
-    """How much of a model trains, for people: ``trainable 1.2 M of 90 M, 1.3 %``."""
+    """Write the trainable fraction of a model for people: ``trainable 1.2 M of 90 M, 1.3 %``."""
     trainable, every, share = trainable_share(counts)
     return f"trainable {short(trainable)} of {short(every)}, {100 * share:.3g} %"

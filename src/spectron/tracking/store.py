@@ -1,4 +1,4 @@
-"""The MLflow store: opening it, and finding runs in it by id, part of an id, name, or experiment."""
+"""The MLflow store: how it is opened, and how runs are found in it by id, start of an id, name or experiment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 FOLDER_TAG = "spectron.folder"
 MEASURES_TAG = "spectron.measures"
 CHANGED_TAG = "spectron.changed."
-SHORTEST_PREFIX = 4
+SHORTEST_PREFIX = 4  # characters of a run id
 SQLITE = "sqlite:///"
 
-# A server that does not answer must neither hold up the start nor stall training: what is not sent now is sent later.
+# A server that does not answer must neither delay the start nor stall training: unsent records are sent later.
 _QUICK_TO_FAIL = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -33,11 +33,13 @@ _QUICK_TO_FAIL = {
 
 @dataclass
 class TrackingSettings:
-    """Where runs are kept.
+    """Place of the runs.
 
     Args:
-        folder: Local folder of checkpoints, pictures and, without a server, the MLflow database; by default ``SPECTRON_RUNS`` or ``runs``.
-        uri: MLflow store such as ``http://host:5000``; by default ``MLFLOW_TRACKING_URI`` or a SQLite file in ``folder``.
+        folder: Local folder of checkpoints, pictures and, without a server, the MLflow database; by default
+            ``SPECTRON_RUNS`` or ``runs``.
+        uri: MLflow store such as ``http://host:5000``; by default ``MLFLOW_TRACKING_URI`` or a SQLite file in
+            ``folder``.
     """
 
     folder: str | None = None
@@ -60,18 +62,18 @@ class TrackingSettings:
 
     @property
     def on_server(self) -> bool:
-        """Whether the store is a server, which keeps the artifacts where it likes."""
+        """Whether the store is a server, which chooses where it keeps the artifacts."""
         return self.store_uri.startswith(("http://", "https://"))
 
     @property
     def is_new(self) -> bool:
-        """Whether the store is a file that is not there yet: looking into it would make it."""
+        """Whether the store is a file that does not exist yet: opening it would create it."""
         return self.store_uri.startswith(SQLITE) and not Path(self.store_uri.removeprefix(SQLITE)).exists()
 
 
 @dataclass
 class RunRecord:
-    """What the store knows of a run: its ``params``, ``tags`` and the last value of each of its ``metrics``."""
+    """A run as the store holds it: ``params``, ``tags`` and the last value of each of its ``metrics``."""
 
     run_id: str
     name: str
@@ -83,9 +85,14 @@ class RunRecord:
     metrics: dict[str, float]
     tags: dict[str, str]
 
+    @property
+    def last_checkpoint(self) -> Path:
+        """Path of the checkpoint to resume from, whether or not it exists."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
 
 def open_store(settings: TrackingSettings) -> MlflowClient:
-    """Connect to the store and make sure that it answers.
+    """Connect to the store and check that it answers.
 
     Raises:
         TrackingError: if it cannot be reached or opened; within about ten seconds.
@@ -101,14 +108,13 @@ def open_store(settings: TrackingSettings) -> MlflowClient:
             client = MlflowClient(tracking_uri=settings.store_uri)
             client.search_experiments(max_results=1)
     except Exception as error:
-        reason = reason_of(error)
         cure = (
-            "start the server, or unset MLFLOW_TRACKING_URI to keep runs in a local file"
+            "Start the server, or unset MLFLOW_TRACKING_URI to keep runs in a local file"
             if settings.on_server
-            else "check the folder"
+            else "Check the folder"
         )
         raise TrackingError(
-            f"the MLflow store {settings.shown_uri} cannot be opened: {reason}. Cure: {cure}."
+            f"the MLflow store {settings.shown_uri} cannot be opened: {reason_of(error)}. {cure}."
         ) from error
     return client
 
@@ -126,7 +132,7 @@ def _one_at_a_time(settings: TrackingSettings) -> Iterator[None]:
 
 
 def reason_of(error: Exception) -> str:
-    """First line of an error's message, without any password."""
+    """Return the first line of an error's message, without any password."""
     return _without_password((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
@@ -135,7 +141,7 @@ def _without_password(text: str) -> str:
 
 
 def list_runs(experiment: str | None = None, settings: TrackingSettings | None = None) -> list[RunRecord]:
-    """Runs of an experiment, or of all experiments, newest first.
+    """List the runs of an experiment, or of all experiments, newest first.
 
     Raises:
         TrackingError: if the store cannot be reached or holds no such experiment.
@@ -156,17 +162,17 @@ def list_runs(experiment: str | None = None, settings: TrackingSettings | None =
 
 
 def find_run(reference: str, settings: TrackingSettings | None = None) -> RunRecord:
-    """The run that is meant by a run id, the first characters of one, a run's name, or an experiment's name (its newest run).
+    """Find a run by its id, the first characters of its id, its name, or its experiment's name (the newest run).
 
     Raises:
-        TrackingError: if no run, or more than one, is meant; the message names what is near.
+        TrackingError: if no run, or more than one, matches; the message names similar runs.
     """
     settings = settings or TrackingSettings()
     runs = list_runs(settings=settings)
     by_id = [run for run in runs if len(reference) >= SHORTEST_PREFIX and run.run_id.startswith(reference.lower())]
     if len(by_id) > 1:
         raise TrackingError(
-            f"run id '{reference}' is the beginning of {len(by_id)} runs: {_shown(by_id)}. Cure: give more of the id."
+            f"{len(by_id)} run ids begin with '{reference}': {_shown(by_id)}. Give more characters of the id."
         )
     matches = (
         by_id or [run for run in runs if run.name == reference] or [run for run in runs if run.experiment == reference]
@@ -193,21 +199,24 @@ def _record(run: Any, experiment: str, settings: TrackingSettings) -> RunRecord:
     if FOLDER_TAG not in tags or not folder.is_dir():
         # The runs folder may have been moved since.
         folder = run_folder(settings, experiment, info.run_id)
-    # A parameter cannot be changed in MLflow: one that a resumed run was given anew stands among the tags.
-    changed = {key.removeprefix(CHANGED_TAG): value for key, value in tags.items() if key.startswith(CHANGED_TAG)}
-    params, metrics = dict(run.data.params) | changed, dict(run.data.metrics)
+    params, metrics = dict(run.data.params) | changed_params(tags), dict(run.data.metrics)
     return RunRecord(
         info.run_id, info.run_name or "", experiment, info.status, info.start_time, folder, params, metrics, tags
     )
 
 
+def changed_params(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters that a resumed run has changed; they are tags, as MLflow refuses to change a parameter."""
+    return {name.removeprefix(CHANGED_TAG): value for name, value in tags.items() if name.startswith(CHANGED_TAG)}
+
+
 def run_folder(settings: TrackingSettings, experiment: str, run_id: str) -> Path:
-    """Local folder of a run."""
+    """Return the local folder of a run."""
     return settings.runs_folder / file_name(experiment) / run_id
 
 
 def file_name(name: str) -> str:
-    """A name or an id as part of a path."""
+    """Turn a name or an id into a part of a path."""
     return re.sub(r"[^\w.-]+", "_", name)
 
 

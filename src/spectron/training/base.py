@@ -1,4 +1,4 @@
-"""Training of any task under Lightning: steps, summed validation losses, optimiser."""
+"""Base of all training tasks under Lightning: steps, summed validation losses, optimiser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIMISATION = Optimisation()
 
 
 class TrainingModule(LightningModule, ABC):
-    """What every trainable task shares: summed validation losses, finite numbers, frozen parts in eval, the optimiser.
+    """Base of a training task: sums validation losses, checks for finite values, keeps frozen parts in eval mode.
 
     A task calls ``set_up`` with its model and defines ``loss_terms`` and ``total``.
     """
@@ -26,33 +26,31 @@ class TrainingModule(LightningModule, ABC):
     optimisation: Optimisation
 
     def set_up(self, model: torch.nn.Module, optimisation: Optimisation) -> None:
-        """Take the model and freeze what the settings name."""
+        """Store the model and freeze the parameters that the settings name."""
         self.model = model
         self.optimisation = optimisation
         self.sums: dict[str, LossTerm] = {}
         freeze(model, optimisation.freeze)
-        keep_frozen_in_eval(
-            model
-        )  # Lightning does not call ``train()`` when a fit begins: it takes the modes that it finds
+        keep_frozen_in_eval(model)  # Lightning does not call ``train()`` at the start of a fit: it keeps the modes
 
     @abstractmethod
     def loss_terms(self, batch: Any) -> dict[str, LossTerm]:
-        """The named losses of a batch, as sums and counts."""
+        """Compute the named losses of a batch, as sums and counts."""
 
     @abstractmethod
     def total(self, means: dict[str, Tensor]) -> Tensor:
-        """The loss to minimise, from the means of the terms."""
+        """Compute the loss to minimise from the means of the terms."""
 
     def batch_ids(self, batch: Any) -> list[str]:
-        """Names of a batch's items, for error messages."""
+        """Return the names of a batch's items, for error messages."""
         return batch.ids if isinstance(batch, SpeechBatch) else list(batch)
 
     def measure_names(self) -> set[str]:
-        """Metrics that this task logs at validation and that a ``monitor`` may name."""
+        """Return the metrics that this task logs at validation and that a ``monitor`` may name."""
         return {"val/loss"}
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        """One step; None, which moves no weight, where no item of the batch could be read."""
+        """Compute the loss of a step; None, which changes no weight, for a batch without readable items."""
         ids = self.last_ids = self.batch_ids(batch)
         if not ids:
             return None
@@ -64,7 +62,7 @@ class TrainingModule(LightningModule, ABC):
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stop before a gradient that is not finite moves the weights (a gradient scaler skips such steps itself)."""
+        """Stop before a gradient that is not finite changes the weights; a gradient scaler skips such steps itself."""
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
@@ -72,11 +70,11 @@ class TrainingModule(LightningModule, ABC):
             self.log("train/gradient_norm", norm)
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the sums of the last validation."""
+        """Reset the sums of the last validation."""
         self.sums = {}
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Add a batch's sums and counts."""
+        """Add the sums and counts of a batch."""
         if not self.batch_ids(batch):
             return
         for name, term in self.loss_terms(batch).items():
@@ -84,7 +82,7 @@ class TrainingModule(LightningModule, ABC):
             self.sums[name] = term if old is None else LossTerm(old.total + term.total, old.count + term.count)
 
     def on_validation_epoch_end(self) -> None:
-        """Divide once, over all batches and ranks."""
+        """Divide sums by counts once, over all batches and ranks."""
         reduce = self.trainer.strategy.reduce
         sums = {
             n: LossTerm(reduce(t.total, reduce_op="sum"), reduce(t.count, reduce_op="sum"))
@@ -97,14 +95,21 @@ class TrainingModule(LightningModule, ABC):
         self.log("val/loss", self.total(means), prog_bar=True)
 
     def train(self, mode: bool = True) -> TrainingModule:
-        """Training mode for all but the frozen parts."""
+        """Set training mode for all parts except the frozen ones."""
         super().train(mode)
         if mode and hasattr(self, "model"):
             keep_frozen_in_eval(self.model)
         return self
 
     def configure_optimizers(self) -> Any:
-        """Adam and its schedule."""
+        """Build Adam and its schedule.
+
+        Raises:
+            ConfigError: if the cosine schedule has no last step.
+        """
         if self.trainer.max_steps < 0 and self.optimisation.schedule == "cosine":
-            raise ConfigError("the cosine schedule ends at trainer.max_steps: set it, or take `schedule: inverse_sqrt`")
+            raise ConfigError(
+                "the cosine schedule ends at trainer.max_steps, which is not set. Set it, or choose inverse_sqrt",
+                key="optimisation.schedule",
+            )
         return configure(self.model, self.optimisation, self.trainer.max_steps)

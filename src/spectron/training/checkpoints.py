@@ -1,12 +1,12 @@
-"""Checkpoints from which training goes on exactly: written between steps, with nothing half done in them.
+"""Checkpoints for an exact resume: they are written between steps, so that no step is half done in them.
 
-Lightning's own counters, optimisers and schedules are saved as they are but for the corrections in ``_mark_between_steps``;
-verified with lightning 2.6 in ``tests/test_resume.py``. What is drawn at random in a step depends on the seed and the step only
-(``SeedEachStep``), so no generator states need saving.
+Lightning saves its counters, optimisers and schedules; ``lightning_internals.py`` corrects the counters. The random
+numbers of a step depend only on the seed and the step (``SeedEachStep``), so no state of a generator is saved.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
@@ -24,17 +24,24 @@ from torch import Tensor
 
 from spectron.errors import CheckpointError, ConfigError
 from spectron.randomness import seed_of
+from spectron.training.lightning_internals import (
+    batch_counts,
+    is_accumulated,
+    is_between_steps,
+    mark_between_steps,
+    skip_restart_of_validation,
+)
 from spectron.weights.checkpoint_files import read_checkpoint
 
 
 @dataclass
 class CheckpointSettings:
-    """Which checkpoints a run writes; ``last.ckpt`` is always among them.
+    """Choice of the checkpoints that a run writes; ``last.ckpt`` is always one of them.
 
     Args:
         every_n_steps: Optimiser steps between writes of ``last.ckpt``.
-        keep: How many of these also stay as ``step-*.ckpt``, the newest ones.
-        monitor: Metric whose best validation is kept as ``best.ckpt``; None keeps none.
+        keep: Number of the newest of these checkpoints that also stay as ``step-*.ckpt``.
+        monitor: Metric; the checkpoint of its best validation is kept as ``best.ckpt``. None keeps none.
         mode: Whether the smallest or the largest value of ``monitor`` is best.
 
     Raises:
@@ -54,9 +61,9 @@ class CheckpointSettings:
 
 
 class SeedEachStep(Callback):
-    """Seeds all generators before each step from the run's seed, the step's number and the rank.
+    """Callback that seeds all generators before each step from the run's seed, the step's number and the rank.
 
-    Dropout and the like then depend on nothing that happened before, such as a validation, a resume, or the number of workers.
+    Dropout then does not depend on earlier draws, such as those of a validation, a resume or the data workers.
     """
 
     def __init__(self, seed: int) -> None:
@@ -64,20 +71,21 @@ class SeedEachStep(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Seed torch (all devices), numpy and random."""
-        seed = seed_of(self.seed, "step", _counts(trainer).started, trainer.global_rank)
+        seed = seed_of(self.seed, "step", batch_counts(trainer).started, trainer.global_rank)
         torch.manual_seed(seed)
         numpy.random.seed(seed % 2**32)
         random.seed(seed)
 
 
 class Checkpoints(Callback):
-    """Saves the run before its first step, every so many steps, at its best, and when it ends or is asked to stop.
+    """Callback that saves the run before its first step, at intervals, after its best validation, and when it ends.
 
-    The first Ctrl-C ends training after the step at hand and saves; a second one ends it at once, leaving the checkpoint before.
+    The first Ctrl-C ends training after the current step and saves. A second one ends it at once; the last checkpoint
+    written before it stays.
 
     Args:
-        settings: Which checkpoints to write.
-        folder: Where to; by default ``checkpoints`` in the logger's folder.
+        settings: Choice of the checkpoints.
+        folder: Folder to write to; by default ``checkpoints`` in the logger's folder.
     """
 
     def __init__(self, settings: CheckpointSettings, folder: Path | None = None) -> None:
@@ -92,20 +100,23 @@ class Checkpoints(Callback):
 
     @property
     def last(self) -> Path:
-        """The checkpoint to go on from."""
+        """Path of the checkpoint to resume from."""
         return self.folder / "last.ckpt"
 
     def state_dict(self) -> dict[str, Any]:
-        """What decides the next checkpoints."""
+        """Return the values that decide about the next checkpoints."""
         return {"best": self.best, "saved_step": self.saved_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on deciding as before."""
+        """Restore the values that decide about the next checkpoints."""
         self.best, self.saved_step = state_dict["best"], state_dict["saved_step"]
         self._resumed = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose the folder, and take over Ctrl-C before data workers are forked: they inherit this and live on until the save."""
+        """Choose the folder and handle Ctrl-C.
+
+        The handler is set before data workers are forked: they inherit it and stay alive until the checkpoint is saved.
+        """
         if stage != "fit":
             return
         if not self.folder_given:
@@ -122,37 +133,36 @@ class Checkpoints(Callback):
                 previous(signum, frame)
             self._stop_asked = True
             if os.getpid() == process:
-                rank_zero_info("Stopping after this step; Ctrl-C once more stops at once.")
+                rank_zero_info("Stopping after this step; a second Ctrl-C stops at once.")
 
-        # Signals belong to the main thread; in another one Ctrl-C is not ours to handle.
+        # Only the main thread may handle signals.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, ask_to_stop)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give Ctrl-C back."""
+        """Restore the previous handler of Ctrl-C."""
         self._ended = True
         if self._handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._handler)
             self._handler = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put a resumed run where it was."""
+        """Restore loop and gradients of a resumed run."""
         self._training = True
         if not self._resumed:
             return
-        # Lightning takes a checkpoint written after a validation for one written during it, and would spend a turn of its loop on it.
-        trainer.fit_loop.epoch_loop.reset_restart_stage()
+        skip_restart_of_validation(trainer)
         for name, parameter in pl_module.named_parameters():
             if name in self._gradients:
                 parameter.grad = self._gradients[name].to(parameter.device)
         self._gradients = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember that there is something to compare; other callbacks may still be measuring."""
+        """Note that there are new values to compare; later callbacks may still be measuring."""
         self._validated = not trainer.sanity_checking
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Save what the steps so far have made, where it is due: nothing is half done now.
+        """Save the steps so far if a checkpoint is due: no step is half done now.
 
         Raises:
             KeyboardInterrupt: if the user asked to stop.
@@ -176,7 +186,7 @@ class Checkpoints(Callback):
         self._training = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save where training was stopped between steps; in the middle of one, the checkpoint before is the last good one."""
+        """Save if training stopped between two steps; within a step, the previous checkpoint is the last good one."""
         between = self._training and not trainer.validating and _can_save(trainer)
         if between and not isinstance(exception, CheckpointError) and trainer.global_step != self.saved_step:
             self._save(trainer)
@@ -184,35 +194,29 @@ class Checkpoints(Callback):
         self._ended = True
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Correct Lightning's counters, and add gradients that wait for the rest of their accumulation."""
-        if not self._training or not _between_steps(trainer):
+        """Correct Lightning's counters, and add the gradients of an incomplete accumulation."""
+        if not self._training or not is_between_steps(trainer):
             return
-        _mark_between_steps(trainer, checkpoint["loops"]["fit_loop"])
-        if not _accumulated(trainer):
+        mark_between_steps(trainer, checkpoint["loops"]["fit_loop"])
+        if not is_accumulated(trainer):
             gradients = {
                 name: parameter.grad for name, parameter in pl_module.named_parameters() if parameter.grad is not None
             }
             checkpoint["gradients"] = gradients
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep waiting gradients until the model is on its device."""
+        """Keep the gradients of an incomplete accumulation until the model is on its device."""
         self._gradients = checkpoint.get("gradients", {})
 
     def _is_best(self, trainer: Trainer) -> bool:
-        """Whether the validation since the last call is the best so far."""
+        """Return whether the validation since the last call is the best so far."""
         name, validated, self._validated = self.settings.monitor, self._validated, False
         if name is None or not validated:
             return False
         measure = getattr(trainer.logger, "measures", {}).get(name)
-        value = (
-            float(trainer.callback_metrics[name])
-            if name in trainer.callback_metrics
-            else measure.value
-            if measure
-            else float("nan")
-        )
-        if value != value:
-            rank_zero_warn(f"checkpoints.monitor: this validation gave no value of {name}; best.ckpt stays as it is")
+        value = float(trainer.callback_metrics.get(name, measure.value if measure else math.nan))
+        if math.isnan(value):
+            rank_zero_warn(f"checkpoints.monitor: this validation has no value of {name}; best.ckpt is unchanged")
             return False
         better = self.best is None or (value < self.best if self.settings.mode == "min" else value > self.best)
         self.best = value if better else self.best
@@ -224,7 +228,7 @@ class Checkpoints(Callback):
         if not trainer.is_global_zero:
             return
         if not self._checked:
-            # Better to learn now than at the resume that a part of the state cannot be read back.
+            # Fail at the start, not at the resume, if a part of the state cannot be read back.
             read_checkpoint(self.last, mmap=True)
             self._checked = True
         if best:
@@ -236,7 +240,7 @@ class Checkpoints(Callback):
 
 
 def _share(source: Path, target: Path) -> None:
-    """Give the content a second name at no cost: ``source`` is only ever replaced, never written into."""
+    """Give a file a second name without a copy: ``source`` is only replaced, never written into."""
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
     try:
@@ -246,37 +250,9 @@ def _share(source: Path, target: Path) -> None:
     os.replace(part, target)
 
 
-def _counts(trainer: Trainer) -> Any:
-    """Lightning's counts of batches ready, started, processed and completed, over all epochs."""
-    return trainer.fit_loop.epoch_loop.batch_progress.total
-
-
-def _between_steps(trainer: Trainer) -> bool:
-    counts = _counts(trainer)
-    return counts.started == counts.processed == counts.completed
-
-
-def _accumulated(trainer: Trainer) -> bool:
-    """Whether no gradient waits for further batches."""
-    return trainer.fit_loop.epoch_loop.batch_progress.current.completed % trainer.accumulate_grad_batches == 0
-
-
 def _can_save(trainer: Trainer) -> bool:
-    """Whether a checkpoint written now is exact; each rank has gradients of its own, so several wait until none are kept."""
-    return _between_steps(trainer) and (_accumulated(trainer) or trainer.world_size == 1)
+    """Return whether a checkpoint written now is exact.
 
-
-def _mark_between_steps(trainer: Trainer, state: dict[str, Any]) -> None:
-    """Make Lightning's loop state say that all batches so far are done and the next has not been begun."""
-    batches = state["epoch_loop.batch_progress"]
-    for counts in (batches["total"], batches["current"]):
-        # The batch at hand has been fetched and not used: it is fetched again.
-        counts["ready"] = counts["completed"]
-    batches["is_last_batch"] = False
-    if _accumulated(trainer):
-        # On loading, Lightning counts one more, for the usual case of a checkpoint written before its own count.
-        state["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
-    if trainer.num_training_batches == float("inf"):
-        # An endless epoch does not end because the trainer stops.
-        for counts in state["epoch_progress"].values():
-            counts["processed"] = counts["completed"] = counts["started"] - 1
+    Each rank has its own gradients, and a checkpoint holds those of one rank: several ranks wait until none are kept.
+    """
+    return is_between_steps(trainer) and (is_accumulated(trainer) or trainer.world_size == 1)

@@ -1,4 +1,4 @@
-"""Pre-training of the parts: the encoder (and the judge's recogniser) with CTC, the language model on text."""
+"""Training of a speech encoder, or of a recogniser that judges speech, with CTC."""
 
 from __future__ import annotations
 
@@ -30,43 +30,33 @@ class CTCModel(nn.Module):
             self.output = nn.Linear(encoder.output_dim, len(characters) + 1)
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (B, U, C + 1) of characters, and (B,) valid steps."""
-        features, num_steps = self.encoder.encode_for_model(waveform, num_samples)
+        """Compute log-probabilities (B, U, C + 1) of characters, and (B,) valid steps."""
+        features, num_steps = self.encoder(waveform, num_samples)
         return self.output(features).float().log_softmax(-1), num_steps
 
     def spell(self, text: str) -> list[int]:
-        """Indices of the characters of a text."""
+        """Return the indices of the characters of a text."""
         return [self.characters.index(character) + 1 for character in text.lower() if character in self.characters]
 
     @torch.inference_mode()
     def transcribe(self, waveform: Tensor, num_samples: Tensor) -> list[str]:
-        """Greedy transcripts of (B, S) audio at the encoder's rate."""
+        """Transcribe (B, S) audio at the encoder's rate greedily."""
         log_probabilities, num_steps = self(waveform, num_samples)
         best = log_probabilities.argmax(-1)
         return [self.collapse(row[:steps].tolist()) for row, steps in zip(best, num_steps.tolist(), strict=True)]
 
     def collapse(self, path: list[int]) -> str:
-        """A CTC path to its text: repeats joined, blanks dropped."""
+        """Convert a CTC path to its text: repeats joined, blanks removed."""
         kept = [index for place, index in enumerate(path) if index and (place == 0 or path[place - 1] != index)]
         return " ".join("".join(self.characters[index - 1] for index in kept).split())
 
 
-def edits(reference: str, hypothesis: str) -> int:
-    """Characters to insert, delete or replace (jiwer)."""
-    import jiwer
-
-    if not reference:
-        return len(hypothesis)
-    counts = jiwer.process_characters(reference, hypothesis)
-    return counts.substitutions + counts.deletions + counts.insertions
-
-
 class CTCModule(TrainingModule):
-    """Trains an encoder to spell what it hears.
+    """Task that trains an encoder to transcribe speech as characters.
 
     Args:
-        encoder: The encoder to train.
-        characters: What it may write.
+        encoder: Encoder to train.
+        characters: Characters of the transcripts.
         optimisation: Adam, its schedule, what is frozen.
     """
 
@@ -79,15 +69,15 @@ class CTCModule(TrainingModule):
         self.set_up(CTCModel(encoder, characters), optimisation)
 
     def sample_rates(self) -> SampleRates:
-        """The encoder's rate (there is no continuation)."""
+        """Return the encoder's rate; there is no continuation."""
         return SampleRates(self.model.encoder.sample_rate_hz, self.model.encoder.sample_rate_hz)
 
     def measure_names(self) -> set[str]:
-        """Validation losses that this task logs."""
+        """Return the validation losses that this task logs."""
         return {"val/loss", "val/ctc", "val/character_error_rate"}
 
     def loss_terms(self, batch: SpeechBatch) -> dict[str, LossTerm]:
-        """CTC loss in nats a character and, at validation, the character error rate."""
+        """Compute the CTC loss in nats per character and, at validation, the character error rate."""
         log_probabilities, num_steps = self.model(batch.prompt, batch.prompt_num_samples)
         spelled = [self.model.spell(text) for text in batch.prompt_text]
         lengths = torch.tensor([len(row) for row in spelled], device=log_probabilities.device)
@@ -99,19 +89,22 @@ class CTCModule(TrainingModule):
         )
         terms = {"ctc": LossTerm(loss, lengths.sum())}
         if not self.training:
+            import jiwer
+
             best = log_probabilities.argmax(-1)
-            heard = [self.model.collapse(row[:n].tolist()) for row, n in zip(best, num_steps.tolist(), strict=True)]
-            wrong = sum(edits(text, guess) for text, guess in zip(batch.prompt_text, heard, strict=True))
+            guesses = [self.model.collapse(row[:n].tolist()) for row, n in zip(best, num_steps.tolist(), strict=True)]
+            edits = jiwer.process_characters(batch.prompt_text, guesses)
+            wrong = edits.substitutions + edits.deletions + edits.insertions
             terms["character_error_rate"] = LossTerm(
                 loss.new_tensor(wrong), loss.new_tensor(sum(map(len, batch.prompt_text)))
             )
         return terms
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
-        """The CTC loss."""
+        """Return the CTC loss."""
         return means["ctc"]
 
     def shapes(self, batch: SpeechBatch) -> dict[str, tuple[int, ...]]:
-        """Tensor shapes through the model, in order."""
+        """Return tensor shapes through the model, in order."""
         features, _ = self.model.encoder(batch.prompt, batch.prompt_num_samples)
         return {"audio (B, S)": tuple(batch.prompt.shape), "features (B, U, D)": tuple(features.shape)}

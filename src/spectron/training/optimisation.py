@@ -1,4 +1,4 @@
-"""Adam with warm-up, and which parameters it moves: freezing by pattern and learning rates by part."""
+"""Adam with warm-up, freezing of parameters by pattern, and learning rates by part."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from spectron.errors import ConfigError, TrainingError, did_you_mean
 
 @dataclass
 class Optimisation:
-    """Adam and its schedule; the defaults are the paper's.
+    """Settings of Adam and its schedule; the defaults are the paper's.
 
     Args:
-        peak_learning_rate: Reached at the end of the warm-up.
+        peak_learning_rate: Learning rate at the end of the warm-up.
         warmup_steps: Steps of linear rise.
-        schedule: ``inverse_sqrt`` falls with one over the root of the step; ``cosine`` falls to 0 at ``trainer.max_steps``.
-        weight_decay: Decoupled weight decay of matrices (vectors, that is norms and biases, have none).
+        schedule: ``inverse_sqrt`` falls with one over the root of the step; ``cosine`` falls to 0 at
+            ``trainer.max_steps``.
+        weight_decay: Decoupled weight decay of matrices; vectors (norms and biases) have none.
         beta1: Adam's first-moment decay.
         beta2: Adam's second-moment decay.
-        part_factors: Learning-rate factor of a part by its name, ``{encoder: 0.1}``; 1 where not named.
-        freeze: Patterns of parameter names that do not train, ``encoder.*``; one that matches nothing is an error.
+        part_factors: Learning-rate factor of a part by its name, ``{encoder: 0.1}``; 1 for all other parts.
+        freeze: Patterns of parameter names that do not train, ``encoder.*``; a pattern without a match is an error.
     """
 
     peak_learning_rate: float = 3.5e-4
@@ -40,21 +41,21 @@ class Optimisation:
 
 
 def learning_rate_factor(step: int, settings: Optimisation, max_steps: int) -> float:
-    """Share of the peak learning rate at a step (0-based): linear warm-up, then the schedule."""
+    """Return the fraction of the peak learning rate at a step (0-based): linear warm-up, then the schedule."""
     warmup = max(settings.warmup_steps, 1)
     if step < warmup:
         return (step + 1) / warmup
     if settings.schedule == "inverse_sqrt":
         return math.sqrt(warmup / (step + 1))
-    share = min((step - warmup) / max(max_steps - warmup, 1), 1.0)
-    return 0.5 * (1 + math.cos(math.pi * share))
+    progress = min((step - warmup) / max(max_steps - warmup, 1), 1.0)
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def freeze(model: nn.Module, patterns: list[str]) -> None:
-    """Stop the gradients of every parameter whose name matches a pattern.
+    """Freeze every parameter whose name matches a pattern.
 
     Raises:
-        ConfigError: for a pattern that matches no parameter, naming the nearest part.
+        ConfigError: for a pattern that matches no parameter, with a similar pattern that does.
     """
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
@@ -68,13 +69,13 @@ def freeze(model: nn.Module, patterns: list[str]) -> None:
 
 
 def _nearest_pattern(pattern: str, names: list[str]) -> str:
-    """A pattern like a wrong one that does match: a module of the model, at whatever depth, and all in it."""
+    """Suggest the nearest pattern that matches: a module of the model, at any depth, with all its parameters."""
     modules = [name.split(".")[:depth] for name in names for depth in range(1, name.count(".") + 1)]
     return did_you_mean(pattern, (".".join(parts) + ".*" for parts in modules))
 
 
 def keep_frozen_in_eval(model: nn.Module) -> None:
-    """Put every module all of whose parameters are frozen back into eval mode, after a ``train()``."""
+    """Put every module whose parameters are all frozen into eval mode, after a ``train()``."""
     for module in model.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
@@ -82,10 +83,10 @@ def keep_frozen_in_eval(model: nn.Module) -> None:
 
 
 def parameter_groups(model: nn.Module, settings: Optimisation) -> list[dict[str, Any]]:
-    """Trainable parameters, grouped by learning-rate factor and weight decay.
+    """Group the trainable parameters by learning-rate factor and weight decay.
 
     Raises:
-        ConfigError: if a factor names no part, or nothing is left to train.
+        ConfigError: if a factor names no part, or every parameter is frozen.
     """
     parts = [name for name, _ in model.named_children()]
     for name in settings.part_factors:
@@ -101,13 +102,13 @@ def parameter_groups(model: nn.Module, settings: Optimisation) -> list[dict[str,
             decay = settings.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((settings.part_factors.get(name.split(".")[0], 1.0), decay), []).append(parameter)
     if not groups:
-        raise ConfigError("every parameter is frozen: nothing is left to train; take a pattern out of `freeze`")
+        raise ConfigError("every parameter is frozen. Remove a pattern", key="optimisation.freeze")
     rate = settings.peak_learning_rate
     return [{"params": p, "lr": rate * factor, "weight_decay": decay} for (factor, decay), p in groups.items()]
 
 
 def configure(model: nn.Module, settings: Optimisation, max_steps: int) -> dict[str, Any]:
-    """Optimiser and per-step schedule in the form that Lightning wants."""
+    """Build optimiser and per-step schedule in the form that Lightning expects."""
     optimizer = torch.optim.AdamW(parameter_groups(model, settings), betas=(settings.beta1, settings.beta2))
     factor: Callable[[int], float] = lambda step: learning_rate_factor(step, settings, max_steps)  # noqa: E731 - typed
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
@@ -115,7 +116,7 @@ def configure(model: nn.Module, settings: Optimisation, max_steps: int) -> dict[
 
 
 def require_finite(value: torch.Tensor, what: str, step: int, ids: list[str]) -> None:
-    """Stop the run before a number that is not finite reaches the weights.
+    """Stop the run before a value that is not finite changes the weights.
 
     Raises:
         TrainingError: naming the step and the utterances of the batch.
@@ -123,6 +124,7 @@ def require_finite(value: torch.Tensor, what: str, step: int, ids: list[str]) ->
     if not torch.isfinite(value):
         named = ", ".join(ids[:8]) + (" ..." if len(ids) > 8 else "")
         raise TrainingError(
-            f"{what} is {value.item()} at step {step}, batch: {named}. The last checkpoint is good. Mend or remove these recordings and go "
-            "on with --resume; or start a new run with a lower learning rate, more warmup_steps, or trainer.gradient_clip_val set"
+            f"{what} is {value.item()} at step {step}, batch: {named}. The last checkpoint is good. "
+            "Repair or remove these recordings and resume with --resume, or start a new run with a lower learning "
+            "rate, more warmup_steps, or trainer.gradient_clip_val"
         )

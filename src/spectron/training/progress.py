@@ -1,4 +1,9 @@
-"""Progress of training on a terminal, or as plain lines in a file: step of how many, losses, speed, time left."""
+"""Progress of training on a terminal, or as plain lines in a file: step and number of steps, losses, speed, time left.
+
+Lightning's own bars lack this. ``TQDMProgressBar`` and ``RichProgressBar`` count the batches of an epoch, and an epoch
+of an endless stream has no end: they show neither ``max_steps`` nor the time left. Their speed includes validations,
+they do not show the learning rate, and they write one line of carriage returns to a file.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +16,18 @@ from typing import Any, TextIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
+from spectron.tracking.measure import number
+
 
 class Progress(ProgressBar):
-    """Shows where training is; the trainer's ``max_steps`` is the whole, as the stream of batches has no end.
+    """Progress bar with the trainer's ``max_steps`` as its total.
 
-    A terminal gets one line that is rewritten. Anything else gets a new line every ``every_seconds``, and one after each validation.
-    Speed is measured over the last interval and leaves validations out, so the time left is that of training alone.
+    A terminal gets one line that is rewritten. A file gets a new line every ``every_seconds``, and one after each
+    validation. The speed is measured over the last interval without validations, so the time left is that of training.
 
     Args:
-        every_seconds: Seconds between lines where the output is no terminal.
-        stream: Where to write; by default standard error.
+        every_seconds: Seconds between lines if the output is no terminal.
+        stream: Output; by default standard error.
     """
 
     def __init__(self, every_seconds: float = 10.0, stream: TextIO | None = None) -> None:
@@ -35,7 +42,7 @@ class Progress(ProgressBar):
         self._validation_began = 0.0
 
     def disable(self) -> None:
-        """Show nothing: Lightning asks for it on all ranks but the first."""
+        """Show nothing; Lightning calls this on all ranks except the first."""
         self.enabled = False
 
     def enable(self) -> None:
@@ -52,13 +59,13 @@ class Progress(ProgressBar):
         self._steps_per_second = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Start the clock again after a validation: only now has every callback done its part of it."""
+        """Restart the clock after a validation, once every callback has finished it."""
         self._start_again()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show the step where it is time."""
+        """Show the step if the interval is over."""
         pause = 0.2 if self.terminal else self.every_seconds
         if time.monotonic() - self._shown_at - self._paused >= pause:
             self._show(trainer, pl_module)
@@ -70,22 +77,24 @@ class Progress(ProgressBar):
             self._write(self._line(trainer, pl_module) + "  validating")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave a line with the validation's losses."""
+        """Write a line with the losses of the validation."""
         seconds = time.monotonic() - self._validation_began
         if _within_training(trainer):
             shown = "  ".join(
-                f"{name} {value:.4g}" for name, value in trainer.progress_bar_metrics.items() if name.startswith("val")
+                f"{name} {number(value, missing='nan')}"
+                for name, value in trainer.progress_bar_metrics.items()
+                if name.startswith("val")
             )
             self._write(f"step {trainer.global_step}  validated in {seconds:.1f} s  {shown}".rstrip(), final=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the last step on a line of its own, where it does not stand there already."""
+        """Write the last step on its own line, unless it was the last one written."""
         self._start_again()
         if self._open_line or self._shown_step != trainer.global_step:
             self._show(trainer, pl_module, final=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the line, so that the error stands on its own."""
+        """End the line, so that the error is on its own line."""
         if self._open_line:
             self.stream.write("\n")
             self._open_line = False
@@ -100,7 +109,7 @@ class Progress(ProgressBar):
         seconds = now - self._shown_at - self._paused
         if step > self._shown_step and seconds > 0:
             speed = (step - self._shown_step) / seconds
-            # A terminal is rewritten so often that single intervals would make the speed flicker.
+            # A terminal is rewritten often: without smoothing, the speed would flicker.
             self._steps_per_second = (
                 0.9 * self._steps_per_second + 0.1 * speed if self.terminal and self._steps_per_second else speed
             )
@@ -110,19 +119,17 @@ class Progress(ProgressBar):
     def _line(self, trainer: Trainer, pl_module: LightningModule) -> str:
         step, steps = trainer.global_step, trainer.max_steps
         parts = [f"step {step}/{steps} ({step / steps:.0%})" if steps > 0 else f"step {step}"]
-        # A validation's values stand on lines of their own.
+        # The values of a validation have their own line.
         values = {
             name: value
             for name, value in self.get_metrics(trainer, pl_module).items()
             if not name.startswith(("val", "v_num"))
         }
-        parts += [
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
-        ]
+        for name, value in values.items():
+            parts.append(f"{name} {number(value, missing='nan') if isinstance(value, float) else value}")
         if trainer.optimizers:
-            rate = max(
-                group["lr"] for group in trainer.optimizers[0].param_groups
-            )  # parts may have their own; this is the schedule's
+            # Parts may have lower rates of their own: the highest is that of the schedule.
+            rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)
             parts.append(f"lr {rate:.2e}")
         if self._steps_per_second:
             parts.append(f"{self._steps_per_second:.2f} steps/s")
@@ -131,11 +138,11 @@ class Progress(ProgressBar):
         return "  ".join(parts)
 
     def _write(self, line: str, final: bool = False) -> None:
-        """Rewrite the open line on a terminal, write a new one elsewhere or where it is ``final``."""
+        """Rewrite the open line of a terminal; write a new line to a file, or if it is ``final``."""
         if not self.enabled:
             return
         if self.terminal:
-            # A line that wraps could not be rewritten.
+            # A terminal cannot rewrite a wrapped line.
             line = line[: shutil.get_terminal_size().columns - 1]
             self.stream.write("\r" + line.ljust(self._width))
         else:

@@ -1,24 +1,16 @@
-"""Training of Spectron under Lightning: steps, sums, optimiser."""
+"""Training of Spectron: losses of text and speech, and their weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
-from spectron.audio.mel import MelConfig
 from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch, TeacherForced
-from spectron.context_length import (
-    TellsLengths,
-    TellsLines,
-    require_room_for_decoding,
-    require_room_for_speech,
-    require_room_for_text,
-)
-from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, Vocoder
+from spectron.context_length import StatesLengths, StatesLines, require_fits_context, require_lines_fit_context
+from spectron.contracts import Decoding
 from spectron.losses import ALIGNMENT_LOSSES
 from spectron.model import SpectronModel, text_alone
 from spectron.training.base import OPTIMISATION, TrainingModule
@@ -29,8 +21,12 @@ from spectron.training.optimisation import Optimisation
 class LossWeights:
     """Weights of the total loss; the defaults are the paper's (L_CE + 0.1 L_recon).
 
-    ``text_only`` weighs batches of text alone, where the data have any. ``alignment`` weighs the naming of the word that is being
-    said, ``spelling`` that of its letter: additions of ours for data with word times, not computed at 0.
+    Args:
+        text: Of the cross-entropy of the text.
+        speech: Of the loss of the speech frames.
+        text_only: Of batches of text without speech, if the data have any.
+        alignment: Of the prediction of the spoken word at each frame; 0 skips it. Needs word times; not in the paper.
+        spelling: Of the prediction of the spoken letter at each frame; as ``alignment``.
     """
 
     text: float = 1.0
@@ -44,65 +40,43 @@ WEIGHTS = LossWeights()
 
 
 class SpectronModule(TrainingModule):
-    """Trains a ``SpectronModel`` on pairs of prompt and continuation.
+    """Task that trains a ``SpectronModel`` on pairs of prompt and continuation.
 
     Args:
-        encoder: See ``SpectronModel``.
-        language_model: See ``SpectronModel``.
-        head: See ``SpectronModel``.
-        vocoder: See ``SpectronModel``.
-        prefix_attention: See ``SpectronModel``.
-        text_separator: See ``SpectronModel``.
-        chain: See ``SpectronModel``.
-        scheduled_sampling: See ``SpectronModel``.
-        loss_weights: Weights of text and speech in the total.
+        loss_weights: Weights of the losses in the total.
         optimisation: Adam, its schedule, what is frozen.
+        **model: Arguments of ``SpectronModel``, which are keys of the configuration like the others.
     """
 
     model: SpectronModel
 
     def __init__(
-        self,
-        encoder: SpeechEncoder,
-        language_model: LanguageModel,
-        head: Callable[[int], SpeechHead],
-        vocoder: Callable[[MelConfig], Vocoder],
-        prefix_attention: Literal["causal", "bidirectional"] = "bidirectional",
-        text_separator: str = " ",
-        chain: Literal["written", "none", "filler"] = "written",
-        scheduled_sampling: float = 0.0,
-        loss_weights: LossWeights = WEIGHTS,
-        optimisation: Optimisation = OPTIMISATION,
+        self, loss_weights: LossWeights = WEIGHTS, optimisation: Optimisation = OPTIMISATION, **model: Any
     ) -> None:
         super().__init__()
         self.loss_weights = loss_weights
-        self.set_up(
-            SpectronModel(
-                encoder, language_model, head, vocoder, prefix_attention, text_separator, chain, scheduled_sampling
-            ),
-            optimisation,
-        )
+        self.set_up(SpectronModel(**model), optimisation)  # jsonargparse follows ``**model`` into this constructor
 
     def sample_rates(self) -> SampleRates:
-        """Rates at which the data module should give prompts and continuations."""
+        """Return the sample rates of prompts and continuations that the model expects from the data module."""
         return SampleRates(self.model.prompt_rate_hz, self.model.speech_rate_hz)
 
     def measure_names(self) -> set[str]:
-        """Validation losses that this task logs."""
+        """Return the validation losses that this task logs."""
         names = {"loss", "text", "text_accuracy", "text_only", *ALIGNMENT_LOSSES} | self.model.speech_loss_names()
         return {f"val/{name}" for name in names}
 
     def require_fits_context(self, data: Any, decodings: list[Decoding]) -> None:
-        """See ``positions.ChecksRoom``."""
-        if isinstance(data, TellsLengths):
-            require_room_for_speech(self.model, data.lengths())
+        """See ``ChecksContext``."""
+        if isinstance(data, StatesLengths):
+            require_fits_context(self.model, data.lengths())
             for decoding in decodings:
-                require_room_for_decoding(self.model, data.lengths(validation_only=True), decoding)
-        if isinstance(data, TellsLines):
-            require_room_for_text(self.model.language_model, data.lines())
+                require_fits_context(self.model, data.lengths(validation_only=True), decoding)
+        if isinstance(data, StatesLines):
+            require_lines_fit_context(self.model.language_model, data.lines())
 
     def loss_terms(self, batch: SpeechBatch | list[str]) -> dict[str, LossTerm]:
-        """Losses of text and speech, and the share of text tokens that are the likeliest; of lines of text, theirs alone."""
+        """Compute the losses of text and speech and the accuracy of text tokens; of lines of text, their loss alone."""
         if isinstance(batch, list):
             return {"text_only": text_alone(self.model.language_model, batch)}
         predicted = self.model(batch)
@@ -116,21 +90,24 @@ class SpectronModule(TrainingModule):
         }
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
-        """L_CE plus the weighted speech loss (and namings); of a batch of text alone, its own, which validation keeps apart."""
+        """Compute the weighted sum of the losses.
+
+        A training batch of lines of text has its own weighted loss; validation logs that loss apart from the total.
+        """
         if "text" not in means:
             return self.loss_weights.text_only * means["text_only"]
         loss = self.loss_weights.text * means["text"] + self.loss_weights.speech * means["speech"]
         return loss + sum(getattr(self.loss_weights, what) * means[what] for what in ALIGNMENT_LOSSES if what in means)
 
     def teacher_forced_mel(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
-        """The spectrogram (B, T, M) that the model predicts from the true past, and its (B,) valid frames."""
+        """Predict the spectrogram (B, T, M) from the true past frames, and its (B,) valid frames."""
         predicted: TeacherForced = self.model(batch)
         steps = self.model.predicted_steps(predicted.speech_hidden)
         mel, _ = self.model.head.spectrogram(steps, predicted.speech_targets.num_steps)
         return mel, predicted.speech_targets.num_frames
 
     def shapes(self, batch: SpeechBatch) -> dict[str, tuple[int, ...]]:
-        """Tensor shapes through the model, in order, with the axes named."""
+        """Return tensor shapes through the model, in order, with named axes."""
         p = self.model(batch)
         return {
             "prompt (B, S)": tuple(batch.prompt.shape),

@@ -7,7 +7,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from spectron.batch import LossTerm
-from spectron.context_length import TellsLines, require_room_for_text
+from spectron.context_length import StatesLines, require_lines_fit_context
 from spectron.contracts import Decoding, LanguageModel
 from spectron.model import text_alone
 from spectron.training.base import OPTIMISATION, TrainingModule
@@ -15,10 +15,10 @@ from spectron.training.optimisation import Optimisation
 
 
 class TextModule(TrainingModule):
-    """Trains a language model on lines of text.
+    """Task that trains a language model on lines of text.
 
     Args:
-        language_model: The model to train.
+        language_model: Model to train.
         optimisation: Adam, its schedule, what is frozen.
     """
 
@@ -29,24 +29,24 @@ class TextModule(TrainingModule):
         self.set_up(nn.ModuleDict({"language_model": language_model}), optimisation)
 
     def measure_names(self) -> set[str]:
-        """Validation losses that this task logs."""
+        """Return the validation losses that this task logs."""
         return {"val/loss", "val/text"}
 
     def loss_terms(self, batch: list[str]) -> dict[str, LossTerm]:
-        """Cross-entropy in nats a token, the end token included."""
+        """Compute the cross-entropy in nats per token, the end token included."""
         return {"text": text_alone(cast(LanguageModel, self.model["language_model"]), batch)}
 
     def require_fits_context(self, data: Any, decodings: list[Decoding]) -> None:
-        """See ``positions.ChecksRoom``."""
-        if isinstance(data, TellsLines):
-            require_room_for_text(cast(LanguageModel, self.model["language_model"]), data.lines())
+        """See ``ChecksContext``."""
+        if isinstance(data, StatesLines):
+            require_lines_fit_context(cast(LanguageModel, self.model["language_model"]), data.lines())
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
-        """The cross-entropy."""
+        """Return the cross-entropy."""
         return means["text"]
 
     def shapes(self, batch: list[str]) -> dict[str, tuple[int, ...]]:
-        """Tensor shapes through the model, in order."""
+        """Return tensor shapes through the model, in order."""
         lm: Any = self.model["language_model"]
         ids, _ = lm.tokenize(batch)
         return {"ids (B, N)": tuple(ids.shape), "embeddings (B, N, D)": tuple(lm.embed(ids).shape)}

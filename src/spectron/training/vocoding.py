@@ -1,8 +1,9 @@
 """Training of a neural vocoder: spectrogram losses first, then discriminators as well.
 
-Vocoder and discriminators learn from one sum of losses and one optimiser: the vocoder's losses see the discriminators as constants,
-the discriminators' loss sees vocoded speech as a constant, so that each gets the gradient that it would get alone. They move at
-the same time instead of in turn, as published trainings do; a run then counts, clips, saves and resumes like every other.
+Vocoder and discriminators have one sum of losses and one optimiser. The losses of the vocoder treat the discriminators
+as constants, and the loss of the discriminators treats vocoded speech as a constant, so each side gets the gradient
+that it would get alone. Published trainings update both in turn, this one at the same time: a run then counts, clips,
+saves and resumes like every other run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from spectron.losses.waveform import discriminator_hinge, feature_matching, gene
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings
-from spectron.vocoders.trial import require_waveform
 
 
 @dataclass
@@ -32,9 +32,9 @@ class VocoderLossWeights:
     Args:
         mel: Of the mean absolute log-mel difference.
         stft: Of the multi-resolution STFT distance.
-        generator: Of what the vocoder pays where discriminators see through it.
+        generator: Of the adversarial loss of the vocoder.
         features: Of the differences in the discriminators' features.
-        adversarial_from_step: Step from which there are discriminators; before it only spectrograms count.
+        adversarial_from_step: First step with discriminators; before it only the spectrogram losses count.
     """
 
     mel: float = 45.0
@@ -48,20 +48,19 @@ MEL, DISCRIMINATORS, WEIGHTS = MelConfig(), DiscriminatorSettings(), VocoderLoss
 
 
 class VocoderModel(nn.Module):
-    """A vocoder, its discriminators, and the spectrogram between them."""
+    """Vocoder with its discriminators and the spectrogram that it inverts."""
 
     def __init__(self, vocoder: Vocoder, discriminators: DiscriminatorSettings) -> None:
         super().__init__()
-        require_waveform(vocoder)
         self.vocoder = vocoder
         self.discriminators = Discriminators(discriminators)
         self.log_mel = LogMel(vocoder.mel)
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Recordings (B, S) to a spectrogram (B, T, M) with (B,) valid frames, and back to vocoded speech (B, S)."""
+        """Convert recordings (B, S) to a spectrogram (B, T, M), (B,) valid frames, and vocoded speech (B, S)."""
         mel, num_frames = self.log_mel(waveform, num_samples)
         vocoded, _ = self.vocoder(mel, num_frames)
-        # The last frame of a recording may reach beyond its end.
+        # The last frame may reach beyond the end of a recording.
         return (
             mel,
             num_frames,
@@ -70,12 +69,12 @@ class VocoderModel(nn.Module):
 
 
 class VocoderModule(TrainingModule):
-    """Trains a vocoder on recordings: what the data module gives as continuations.
+    """Task that trains a vocoder on the continuations of the data module.
 
     Args:
-        vocoder: Built with ``mel``.
-        mel: Spectrogram settings that it is to invert.
-        discriminators: Which discriminators.
+        vocoder: Builds the vocoder from ``mel``.
+        mel: Settings of the spectrogram that the vocoder inverts.
+        discriminators: Settings of the discriminators.
         loss_weights: Weights of the losses.
         optimisation: Adam, its schedule, what is frozen.
     """
@@ -95,21 +94,24 @@ class VocoderModule(TrainingModule):
         self.set_up(VocoderModel(vocoder(mel), discriminators), optimisation)
 
     def sample_rates(self) -> SampleRates:
-        """The rate of the spectrogram (there is no prompt)."""
+        """Return the rate of the spectrogram; there is no prompt."""
         rate = self.model.vocoder.mel.sample_rate_hz
         return SampleRates(rate, rate)
 
     def measure_names(self) -> set[str]:
-        """Validation losses that this task logs."""
+        """Return the validation losses that this task logs."""
         return {"val/loss", "val/mel", "val/stft"}
 
     def loss_terms(self, batch: SpeechBatch) -> dict[str, LossTerm]:
-        """``mel`` a value of the spectrogram, ``stft`` a recording and, in training from the step set on, the adversarial losses."""
+        """Compute ``mel`` per value of the spectrogram, ``stft`` per recording, and the adversarial losses.
+
+        The adversarial losses are computed in training only, from ``adversarial_from_step`` on.
+        """
         recorded, num_samples = batch.continuation, batch.continuation_num_samples
         mel, num_frames, vocoded = self.model(recorded, num_samples)
         again, _ = self.model.log_mel(vocoded, num_samples)
         terms = {"mel": LossTerm((again - mel).abs().sum(), num_frames.sum() * mel.shape[2])}
-        # Row by row where rows are whole recordings: an STFT would see the padding of the shorter ones.
+        # At validation rows are whole recordings: one by one, so that no STFT includes padding of the shorter ones.
         pieces = [slice(None)] if self.training else [slice(row, row + 1) for row in range(len(recorded))]
         longest = [int(num_samples[piece].max()) for piece in pieces]
         distances = [
@@ -123,7 +125,7 @@ class VocoderModule(TrainingModule):
         return terms
 
     def adversarial_terms(self, recorded: Tensor, vocoded: Tensor) -> dict[str, LossTerm]:
-        """What vocoder and discriminators pay, of recordings and their vocoded copies (B, S)."""
+        """Compute the adversarial losses of vocoder and discriminators, of recordings and vocoded copies (B, S)."""
         judges = self.model.discriminators
         with constant(judges):
             seen = judges(vocoded)
@@ -139,7 +141,7 @@ class VocoderModule(TrainingModule):
         return {name: LossTerm(value, torch.ones_like(value)) for name, value in values.items()}
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of what is there; the discriminators' own loss has no weight, as nothing else moves them."""
+        """Compute the weighted sum of the terms; the discriminators have one loss, which needs no weight."""
         w = self.loss_weights
         weights = {
             "mel": w.mel,
@@ -151,7 +153,7 @@ class VocoderModule(TrainingModule):
         return torch.stack([weight * means[name] for name, weight in weights.items() if name in means]).sum()
 
     def shapes(self, batch: SpeechBatch) -> dict[str, tuple[int, ...]]:
-        """Tensor shapes through the model, in order."""
+        """Return tensor shapes through the model, in order."""
         mel, _, vocoded = self.model(batch.continuation, batch.continuation_num_samples)
         return {
             "recording (B, S)": tuple(batch.continuation.shape),

@@ -1,7 +1,8 @@
-"""Discriminators that tell recordings from vocoded speech: by folding the waveform at periods, and by spectrograms of many resolutions.
+"""Discriminators between recordings and vocoded speech: on the folded waveform, and on spectrograms.
 
-Sources: HiFi-GAN (Kong et al. 2020, arXiv:2010.05646), UnivNet (Jang et al. 2021, arXiv:2106.07889). Channels are settings here: the
-published widths take a GPU. The first layer of a resolution discriminator, too, thins out frequencies; it makes up most of its cost.
+Sources: HiFi-GAN (Kong et al. 2020, arXiv:2010.05646), UnivNet (Jang et al. 2021, arXiv:2106.07889). Channels are
+settings here, because the published widths need a GPU. The first layer of a resolution discriminator, too, has a stride
+over frequencies, because it causes most of the cost.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from torch.nn.utils.parametrizations import weight_norm
 
 SLOPE = 0.1
 
-Judgement = tuple[Tensor, list[Tensor]]  # scores, and the layers' features from which they come
+Judgement = tuple[Tensor, list[Tensor]]  # scores, and the features of all layers
 
 
 @dataclass
 class DiscriminatorSettings:
-    """Which discriminators, and how wide.
+    """Number and width of the discriminators.
 
     Args:
-        periods: Samples at which the waveform is folded, one discriminator each.
-        period_channels: Channels of the layers of a period discriminator; each but the last keeps one place in three.
-        resolutions: Samples in an STFT window, one discriminator each; a hop is a quarter of it.
+        periods: Periods in samples at which the waveform is folded, one discriminator each.
+        period_channels: Channels of the layers of a period discriminator; all but the last have a stride of 3.
+        resolutions: STFT windows in samples, one discriminator each; the hop is a quarter of the window.
         resolution_channels: Channels of the layers of a resolution discriminator.
     """
 
@@ -37,13 +38,13 @@ class DiscriminatorSettings:
 
 
 class Discriminator(nn.Module):
-    """Layers with leaky ReLUs between them, and an output layer; a subclass makes them and says what they see of a waveform."""
+    """Base class: layers with leaky ReLUs, and an output layer; a subclass builds them and their input."""
 
     layers: nn.ModuleList
     output: nn.Module
 
     def judge(self, x: Tensor) -> Judgement:
-        """Judge (B, 1, H, W)."""
+        """Score an input (B, 1, H, W)."""
         features = []
         for layer in self.layers:
             x = functional.leaky_relu(layer(x), SLOPE)
@@ -52,7 +53,7 @@ class Discriminator(nn.Module):
 
 
 class PeriodDiscriminator(Discriminator):
-    """Sees every p-th sample as a row of its own."""
+    """Discriminator on the waveform, folded so that each row holds every p-th sample."""
 
     def __init__(self, period: int, channels: list[int]) -> None:
         super().__init__()
@@ -64,21 +65,21 @@ class PeriodDiscriminator(Discriminator):
         self.output = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, waveform: Tensor) -> Judgement:
-        """Judge (B, S)."""
+        """Score waveforms (B, S)."""
         x = functional.pad(waveform[:, None], (0, -waveform.shape[1] % self.period), mode="reflect")
         x = x.unflatten(2, (-1, self.period))  # (B, 1, S / p, p)
         return self.judge(x)
 
 
 class ResolutionDiscriminator(Discriminator):
-    """Sees the magnitudes of an STFT."""
+    """Discriminator on the magnitudes of an STFT."""
 
     window: Tensor
 
     def __init__(self, window: int, channels: int) -> None:
         super().__init__()
         c = channels
-        # (inputs, kernel, stride): time first, frequency second; frequency is thinned out on the way.
+        # (inputs, kernel, stride): time first, frequency second; strides reduce the number of frequencies.
         shapes = [
             (1, (3, 9), (1, 2)),
             (c, (3, 9), (1, 2)),
@@ -94,7 +95,7 @@ class ResolutionDiscriminator(Discriminator):
         self.register_buffer("window", torch.hann_window(window), persistent=False)
 
     def forward(self, waveform: Tensor) -> Judgement:
-        """Judge (B, S)."""
+        """Score waveforms (B, S)."""
         size = len(self.window)
         spectrum = torch.stft(waveform, size, size // 4, window=self.window, return_complex=True)
         x = spectrum.abs().transpose(1, 2)[:, None]  # (B, 1, T, F)
@@ -102,7 +103,7 @@ class ResolutionDiscriminator(Discriminator):
 
 
 class Discriminators(nn.ModuleList):
-    """All of them; each judges for itself."""
+    """All discriminators of the settings."""
 
     def __init__(self, settings: DiscriminatorSettings) -> None:
         super().__init__(
@@ -113,5 +114,5 @@ class Discriminators(nn.ModuleList):
         )
 
     def forward(self, waveform: Tensor) -> list[Judgement]:
-        """Judge (B, S)."""
+        """Score waveforms (B, S)."""
         return [judge(waveform) for judge in self]

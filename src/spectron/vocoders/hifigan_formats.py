@@ -1,7 +1,7 @@
-"""The formats that HiFi-GAN generators are published in, behind the same few methods: the authors' and transformers'.
+"""File formats of HiFi-GAN generators with a common interface: the authors' and transformers'.
 
-The networks are the libraries' own. speechbrain's generator and transformers' both have the authors' leaky ReLU slopes, 0.1 inside and
-0.01 before the last convolution.
+The networks come from the libraries. The generators of speechbrain and of transformers both have the authors' leaky
+ReLU slopes, 0.1 inside and 0.01 before the last convolution.
 Source: Kong et al. 2020 (arXiv:2010.05646).
 """
 
@@ -21,6 +21,7 @@ from spectron.audio.mel import MelConfig
 from spectron.errors import CheckpointError, ConfigError
 from spectron.vocoders.mel_bridge import MelFormat
 from spectron.weights.hub import require_safetensors
+from spectron.weights.speechbrain_import import import_speechbrain
 from spectron.weights.state_dicts import require_cover
 
 WEIGHT_NORM = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
@@ -30,11 +31,11 @@ class HiFiGANFormat(nn.Module, ABC):
     """A HiFi-GAN generator read from a folder.
 
     Attributes:
-        files: Names of the files that describe it, beside its weights.
+        files: Names of the files that describe it, besides its weights.
         weights_file: Name of the file of weights that ``save`` writes.
         network: The library's generator, without weight normalisation.
-        trained_on: Its spectrogram settings; None where the folder does not tell.
-        wanted: How it wants the spectrogram's numbers.
+        trained_on: Its spectrogram settings; None if the folder does not state them.
+        wanted: Numeric format of its spectrogram.
         hop_samples: Samples that it makes of a frame.
     """
 
@@ -55,17 +56,17 @@ class HiFiGANFormat(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def fits(cls, folder: Path) -> bool:
-        """Whether a folder's files are of this format."""
+        """Return whether a folder's files have this format."""
 
     @abstractmethod
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames (T, M), as the network wants them, to T * hop samples."""
+        """Convert frames (T, M) in the network's numeric format to T * hop samples."""
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Load the network's tensors, all of them and nothing else.
+        """Load the network's tensors, exactly those.
 
         Raises:
-            ConfigError: naming those that are missing, left over or of another shape.
+            ConfigError: naming tensors that are missing, left over or of another shape.
         """
         try:
             require_cover(self.network.state_dict(), tensors, repr(self.source), key="source")
@@ -74,11 +75,11 @@ class HiFiGANFormat(nn.Module, ABC):
         self.network.load_state_dict(tensors)
 
     def published_name(self, name: str) -> str:
-        """The name that a tensor of the network has in this format's files."""
+        """Return the name that a tensor of the network has in this format's files."""
         return name
 
     def save(self, folder: Path, half: bool = False) -> None:
-        """Write it in this format, as 16-bit floats if ``half``."""
+        """Write it in this format, in 16-bit floats if ``half``."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in self.described.items():
             (folder / name).write_text(text, encoding="utf-8")
@@ -91,10 +92,11 @@ class HiFiGANFormat(nn.Module, ABC):
 
 
 class AuthorsFormat(HiFiGANFormat):
-    """The authors' ``config.json`` beside weights in safetensors, with weight normalisation or without.
+    """The authors' ``config.json`` and weights in safetensors, with weight normalisation or without.
 
-    The network is speechbrain's, which names its modules as the authors do; its convolutions are set to see zeros beyond the ends, as
-    theirs do (speechbrain's own see reflections). Frames are centred half a hop late: the authors pad (n_fft - hop) / 2 samples a side.
+    The network is speechbrain's, whose modules have the authors' names. Its convolutions pad the ends with zeros, as
+    the authors' do (speechbrain pads with reflections). Frames are centred half a hop later, because the authors pad
+    (n_fft - hop) / 2 samples on each side.
     """
 
     files = ("config.json",)
@@ -128,13 +130,13 @@ class AuthorsFormat(HiFiGANFormat):
 
     @classmethod
     def fits(cls, folder: Path) -> bool:
-        """Whether there is a config.json that names the convolutions and no transformers model."""
+        """Return whether there is a config.json with convolutions and without a model type of transformers."""
         config = read_json(folder / "config.json")
         return "upsample_rates" in config and "model_type" not in config
 
     @staticmethod
     def network_name(name: str, kernels: int) -> str:
-        """The network's name of a tensor; some publish the residual blocks as ``res.<stage>.<kernel>.<layer>``."""
+        """Return the network's name of a tensor; some files name blocks ``res.<stage>.<kernel>.<layer>``."""
         name = name.removeprefix("generator.")
         block = re.match(r"res\.(\d+)\.(\d+)\.(\d+)\.", name)
         if block is not None:
@@ -144,19 +146,19 @@ class AuthorsFormat(HiFiGANFormat):
         return f"{stem}.conv.{leaf}"
 
     def published_name(self, name: str) -> str:
-        """The authors' name of a tensor."""
+        """Return the authors' name of a tensor."""
         return name.replace(".conv.", ".")
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames (T, M) to T * hop samples."""
+        """Convert frames (T, M) to T * hop samples."""
         waveform: Tensor = self.network(frames.T[None])
         return waveform[0, 0]
 
 
 class TransformersFormat(HiFiGANFormat):
-    """transformers' ``SpeechT5HifiGan``, which brings its own mean and scale; mel settings in ``preprocessor_config.json``, if there.
+    """transformers' ``SpeechT5HifiGan``, with its mean and scale; mel settings in ``preprocessor_config.json``, if any.
 
-    Its feature extractor takes log10 of magnitudes, and so does everything published for this class.
+    Its feature extractor takes log10 of magnitudes, as do all published models of this class.
     """
 
     files = ("config.json", "preprocessor_config.json")
@@ -176,12 +178,12 @@ class TransformersFormat(HiFiGANFormat):
 
     @classmethod
     def fits(cls, folder: Path) -> bool:
-        """Whether config.json names the class, by its present or an earlier name, or the same network under another."""
+        """Return whether config.json names the class, by its present or an earlier name, or an equal network."""
         return read_json(folder / "config.json").get("model_type") in cls.kinds
 
     @staticmethod
     def settings_of(extractor: dict[str, Any]) -> MelConfig | None:
-        """Spectrogram settings of a ``SpeechT5FeatureExtractor``, whose filter bank is Slaney's."""
+        """Return the spectrogram settings of a ``SpeechT5FeatureExtractor``, whose filter bank is Slaney's."""
         if not extractor:
             return None
         return MelConfig(
@@ -197,13 +199,14 @@ class TransformersFormat(HiFiGANFormat):
         )
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames (T, M) to T * hop samples."""
+        """Convert frames (T, M) to T * hop samples."""
         waveform: Tensor = self.network(frames[None])
         return waveform[0]
 
 
 def speechbrain_generator(padding: str = "reflect", **settings: Any) -> nn.Module:
-    """The generator of speechbrain without weight normalisation, its convolutions padded in the given way."""
+    """Build speechbrain's generator without weight normalisation, with this padding mode of its convolutions."""
+    import_speechbrain("HiFiGANVocoder")
     from speechbrain.lobes.models.HifiGAN import HifiganGenerator
     from speechbrain.nnet.CNN import Conv1d
 
@@ -216,10 +219,10 @@ def speechbrain_generator(padding: str = "reflect", **settings: Any) -> nn.Modul
 
 
 def slaney_mel(source: str, rate_hz: int, hop: int, window: int, fft_size: int, **bands: Any) -> MelConfig:
-    """Spectrogram settings of sizes in samples; the filter bank is librosa's default where ``bands`` say nothing else.
+    """Convert sizes in samples to spectrogram settings; ``bands`` override librosa's default filter bank.
 
     Raises:
-        ConfigError: where the FFT is not the one that belongs to the window here.
+        ConfigError: if the FFT size is not the one that the platform uses with this window.
     """
     norm = {"mel_scale": "slaney", "area_norm": True}
     mel = MelConfig(
@@ -227,15 +230,15 @@ def slaney_mel(source: str, rate_hz: int, hop: int, window: int, fft_size: int, 
     )
     if mel.fft_size != fft_size:
         raise ConfigError(
-            f"{source!r} was trained with an FFT of {fft_size} samples around a window of {window}; the speech head's has "
-            f"{mel.fft_size}, the power of two that holds the window. Take another vocoder",
+            f"{source!r} was trained with an FFT of {fft_size} samples and a window of {window}; the speech head's FFT "
+            f"has {mel.fft_size}, the next power of two of the window. Use another vocoder",
             key="source",
         )
     return mel
 
 
 def without_weight_norm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with magnitude and direction of every normalised weight multiplied out."""
+    """Multiply magnitude and direction of every normalised weight, and return all tensors."""
     plain = {name: value.float() for name, value in tensors.items()}
     for magnitude, direction in WEIGHT_NORM:
         for name in [name for name in plain if name.endswith(magnitude)]:
@@ -246,17 +249,21 @@ def without_weight_norm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_safetensors(folder: Path, source: str) -> dict[str, Tensor]:
-    """The tensors of the folder's one file of weights."""
+    """Read the tensors of the folder's only file of weights.
+
+    Raises:
+        ConfigError: with the key ``source``, if the folder has several files of weights or none.
+    """
     require_safetensors(folder, source)
     files = sorted(folder.glob("*.safetensors"))
     if len(files) > 1:
         raise ConfigError(
-            f"{source!r} holds {len(files)} files of weights, {files[0].name} and others. Give a folder with one",
+            f"{source!r} contains {len(files)} files of weights, {files[0].name} and others. Give a folder with one",
             key="source",
         )
     return load_file(files[0])
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's values; none where there is no file."""
+    """Read a JSON file; return an empty dict if there is no file."""
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}

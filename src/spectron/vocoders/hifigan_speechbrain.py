@@ -1,4 +1,4 @@
-"""HiFi-GAN as speechbrain publishes it."""
+"""File format of speechbrain's HiFi-GAN generators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spectron.vocoders.mel_bridge import MelFormat
 from spectron.weights.hyperpyyaml_values import read_hyperparams
 from spectron.weights.state_dicts import require_whole
 
-# Arguments of speechbrain's mel_spectrogram, and what its recipes call them at the top of the file.
+# Arguments of speechbrain's mel_spectrogram, and their names at the top level of its recipes.
 SPECTROGRAM_KEYS = {
     "sample_rate": "sample_rate",
     "hop_length": "hop_length",
@@ -34,10 +34,10 @@ SPECTROGRAM_KEYS = {
 
 
 class SpeechbrainFormat(HiFiGANFormat):
-    """Its ``hyperparams.yaml`` beside ``generator.ckpt``, or beside the same tensors as ``generator.safetensors``.
+    """speechbrain's ``hyperparams.yaml`` with its tensors in ``generator.ckpt`` or ``generator.safetensors``.
 
-    Of the YAML only values are read, and no tag is run. The generator hears a few repeated frames before the first and after the last,
-    as in its own ``inference``; what it says to them is cut off.
+    Only values of the YAML are read; none of its tags runs. The generator reads a few repeated frames before the first
+    and after the last, as in its ``inference``; their samples are cut off.
     """
 
     files = ("hyperparams.yaml",)
@@ -50,7 +50,8 @@ class SpeechbrainFormat(HiFiGANFormat):
         kind = settings.pop("class", "")
         if kind.rpartition(".")[2] != "HifiganGenerator" or settings.get("cond_channels"):
             raise ConfigError(
-                f"the generator of {source!r} is a {kind or 'nameless class'}, not an unconditioned HifiganGenerator",
+                f"the generator of {source!r} is a {kind or 'nameless class'}, not an unconditioned HifiganGenerator. "
+                "Use another vocoder",
                 key="source",
             )
         self.network = speechbrain_generator(**settings)
@@ -61,11 +62,11 @@ class SpeechbrainFormat(HiFiGANFormat):
 
     @classmethod
     def fits(cls, folder: Path) -> bool:
-        """Whether there is a hyperparams.yaml."""
+        """Return whether there is a hyperparams.yaml."""
         return (folder / "hyperparams.yaml").is_file()
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames (T, M) to T * hop samples."""
+        """Convert frames (T, M) to T * hop samples."""
         margin = int(self.network.inference_padding)  # type: ignore[arg-type]
         padded = nn.functional.pad(frames.T[None], (margin, margin), "replicate")
         waveform: Tensor = self.network(padded)
@@ -73,19 +74,20 @@ class SpeechbrainFormat(HiFiGANFormat):
 
 
 def read_weights(folder: Path, source: str) -> dict[str, Tensor]:
-    """The generator's tensors; a checkpoint is unpickled as tensors only.
+    """Read the generator's tensors; a checkpoint is unpickled as tensors only.
 
     Raises:
-        ConfigError: where neither file is there.
-        CheckpointError: where the safetensors are broken.
+        ConfigError: if neither file exists.
+        CheckpointError: if the safetensors are broken.
     """
     if (folder / "generator.safetensors").is_file():
         require_whole(folder / "generator.safetensors", "source")
         return load_file(folder / "generator.safetensors")
     if not (folder / "generator.ckpt").is_file():
         raise ConfigError(
-            f"{source!r} ({folder}) has a hyperparams.yaml but neither generator.safetensors nor generator.ckpt; pickled weights "
-            f"are not fetched from a hub. Fetch the whole repository (hf download {source} --local-dir <folder>) and give that folder",
+            f"{source!r} ({folder}) has a hyperparams.yaml but neither generator.safetensors nor generator.ckpt; "
+            "pickled weights are not fetched from a hub. Fetch the whole repository "
+            f"(hf download {source} --local-dir <folder>) and give that folder",
             key="source",
         )
     tensors: dict[str, Tensor] = torch.load(folder / "generator.ckpt", map_location="cpu", weights_only=True)
@@ -93,20 +95,20 @@ def read_weights(folder: Path, source: str) -> dict[str, Tensor]:
 
 
 def spectrogram_of(values: dict[str, Any], source: str) -> tuple[MelConfig | None, float]:
-    """Spectrogram settings of a recipe, None where it does not tell, and the gain of its magnitudes.
+    """Return the spectrogram settings of a recipe, None if it does not state them, and the gain of its magnitudes.
 
     Raises:
-        ConfigError: for spectrograms that cannot be made of log magnitudes.
+        ConfigError: for spectrograms that cannot be computed from log magnitudes.
     """
-    named = values.get("mel_spectogram") or values.get("mel_spectrogram") or {}  # its recipes misspell it
+    named = values.get("mel_spectogram") or values.get("mel_spectrogram") or {}  # misspelt in its recipes
     found: dict[str, Any] = {key: named.get(key, values.get(name)) for key, name in SPECTROGRAM_KEYS.items()}
     if found["sample_rate"] is None or found["hop_length"] is None:
         return None, 1.0
     if found["power"] != 1 or not found["compression"]:
         logarithm = "with" if found["compression"] else "without"
         raise ConfigError(
-            f"{source!r} wants spectrograms of power {found['power']} {logarithm} a logarithm, "
-            "which cannot be made of the speech head's exactly. Take a vocoder with power 1 and dynamic_range_compression",
+            f"{source!r} needs spectrograms of power {found['power']} {logarithm} a logarithm, which cannot be "
+            "computed exactly from the speech head's. Use a vocoder with power 1 and dynamic_range_compression",
             key="source",
         )
     mel = slaney_mel(

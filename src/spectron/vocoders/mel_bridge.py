@@ -1,7 +1,7 @@
-"""Whether a pre-trained vocoder and the speech head mean the same spectrogram, and the exact way from one to the other.
+"""Comparison and exact conversion between the spectrograms of a pre-trained vocoder and of the speech head.
 
-Two spectrograms of the same frames and bands differ by what happens to one number, and that can be undone. Sample rate, hop, window,
-number of bands, band edges and mel scale decide which frames and bands there are; nothing converts these exactly.
+Two spectrograms of the same frames and bands differ in a function of each single number, which has an inverse. Sample
+rate, hop, window, number of bands, band edges and mel scale define frames and bands; these have no exact conversion.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ UNITS = {"natural": 1.0, "log10": 1 / math.log(10), "decibel": 20 / math.log(10)
 
 @dataclass
 class MelFormat:
-    """How a vocoder wants the numbers of a spectrogram; the defaults are the speech head's own way.
+    """Numeric format of a vocoder's spectrogram; the defaults are the speech head's format.
 
-    None of this can be set in a ``MelConfig``, and all of it is converted exactly, always.
+    A ``MelConfig`` has none of these settings; each of them is always converted exactly.
 
     Args:
         log: Logarithm of the magnitudes: ``natural``, ``log10``, or ``decibel`` (20 log10).
-        centred: Whether frame t is centred on sample ``t * hop`` (torch's and librosa's ``center=True``) or half a hop later, in the middle
-            of the samples that it stands for, as in the authors' HiFi-GAN.
-        gain: What magnitudes are multiplied by before the logarithm.
-        mean: Subtracted after the logarithm, one number or one a band.
-        std: Divided by after that, one number or one a band.
+        centred: Whether frame t is centred on sample ``t * hop`` (torch's and librosa's ``center=True``) or half a hop
+            later, in the middle of its samples, as in the authors' HiFi-GAN.
+        gain: Factor of the magnitudes before the logarithm.
+        mean: Subtracted after the logarithm, one number or one per band.
+        std: Divisor after that, one number or one per band.
     """
 
     log: Literal["natural", "log10", "decibel"] = "natural"
@@ -58,10 +58,11 @@ def require_same_mel(head: MelConfig, trained_on: MelConfig, source: str, bridge
         head: The speech head's settings.
         trained_on: The settings that the vocoder was trained on.
         source: Folder or name that the user gave for it.
-        bridge: ``exact`` lets those settings differ that a ``MelBridge`` converts, the floor and the bands' normalisation.
+        bridge: ``exact`` accepts differences that a ``MelBridge`` converts, in floor and area normalisation.
 
     Raises:
-        ConfigError: beginning with ``source``; names every key that differs with both values, and the head's settings that would agree.
+        ConfigError: with the key ``source``; names every setting that differs with both values, and settings of the
+            head that would agree.
     """
     differing = differences(head, trained_on)
     if bridge == "exact":
@@ -69,21 +70,19 @@ def require_same_mel(head: MelConfig, trained_on: MelConfig, source: str, bridge
     if not differing:
         return
     listed = "; ".join(f"{key} is {theirs}, the head has {ours}" for key, (theirs, ours) in differing.items())
-    bridging = (
-        ""
-        if set(differing) - set(CONVERTIBLE)
-        else ", or set `bridge: exact` beside `source`, which converts that exactly"
-    )
-    kept = " (`bridge: exact` converts nothing but floor and area_norm)" if bridge == "exact" else ""
+    convertible = not set(differing) - set(CONVERTIBLE)
+    bridging = ", or set `bridge: exact` next to `source`, which converts them exactly" if convertible else ""
+    kept = " (`bridge: exact` converts only floor and area_norm)" if bridge == "exact" else ""
     raise ConfigError(
-        f"{source!r} was trained on another spectrogram than the speech head's: {listed}{kept}. Give the head the vocoder's, "
-        f"model.head.init_args.mel: {as_yaml(trained_on)}{bridging}; or take a vocoder of the head's settings",
+        f"{source!r} was trained on another spectrogram than the speech head's: {listed}{kept}. Give the head the "
+        f"vocoder's settings, model.head.init_args.mel: {as_yaml(trained_on)}{bridging}; or use a vocoder of the "
+        "head's settings",
         key="source",
     )
 
 
 def differences(head: MelConfig, trained_on: MelConfig) -> dict[str, tuple[str, str]]:
-    """Settings that differ, as the vocoder's and the head's value; times are compared as the samples that they come to."""
+    """Return the settings that differ, with the vocoder's and the head's value; times are compared in samples."""
     found = {}
     for key, theirs in asdict(trained_on).items():
         ours = getattr(head, key)
@@ -102,7 +101,7 @@ def differences(head: MelConfig, trained_on: MelConfig) -> dict[str, tuple[str, 
 
 
 def as_yaml(mel: MelConfig) -> str:
-    """Settings as one line of YAML, with times as short as they can be written for the same number of samples."""
+    """Format settings as one line of YAML, with times as the shortest decimals that give the same number of samples."""
     values = asdict(mel)
     for key, count in (("frame_shift_ms", mel.hop_samples), ("window_ms", mel.window_samples)):
         values[key] = _short(values[key], count, mel.sample_rate_hz)
@@ -110,28 +109,28 @@ def as_yaml(mel: MelConfig) -> str:
 
 
 def _short(milliseconds: float, samples: int, rate_hz: int) -> float:
-    """The shortest decimal that comes to so many samples."""
+    """Return the shortest decimal number of milliseconds that gives so many samples."""
     rounded = (round(milliseconds, digits) for digits in range(1, 9))
     return next((value for value in rounded if round(rate_hz * value / 1000) == samples), milliseconds)
 
 
 class MelBridge(nn.Module):
-    """The speech head's log-mel to that of a vocoder, number by number.
+    """Conversion of the speech head's log-mel to that of a vocoder, number by number.
 
     With x the head's natural logarithm of a band's magnitude, the vocoder's number is::
 
         y = (u * max(x + ln(gain) + ln(a), ln(floor)) - mean) / std
 
-    ``u`` is the unit of the logarithm (1, 1 / ln 10, or 20 / ln 10 for decibels), ``a`` a constant a band: the vocoder's filter over the
-    head's, 2 / (width of the band in Hz) where only the vocoder divides bands by their widths, its inverse where only the head does.
-    ``floor`` is the vocoder's: values below it are raised to it. What the head has floored higher than the vocoder would stays there,
-    so y is exact wherever x is above the head's floor. Power spectrograms that are summed into bands are not a function of magnitudes
-    that are, and have no such formula.
+    ``u`` is the unit of the logarithm (1, 1 / ln 10, or 20 / ln 10 for decibels), and ``a`` a constant per band: the
+    vocoder's filter divided by the head's. It is 2 / (width of the band in Hz) if only the vocoder divides bands by
+    their widths, and its inverse if only the head does. ``floor`` is the vocoder's: smaller values are raised to it. If
+    the head's floor is higher than the vocoder's, values at the head's floor stay there; y is exact wherever x is above
+    it. A vocoder of power spectrograms has no such formula: sums of powers are not a function of sums of magnitudes.
 
     Args:
         head: The speech head's settings.
-        trained_on: The vocoder's, different at most in floor and area normalisation.
-        wanted: How the vocoder wants its numbers.
+        trained_on: The vocoder's settings, different at most in floor and area normalisation.
+        wanted: Numeric format of the vocoder's spectrogram.
     """
 
     offset: Tensor
@@ -142,24 +141,24 @@ class MelBridge(nn.Module):
         super().__init__()
         self.unit = UNITS[wanted.log]
         self.log_floor = math.log(trained_on.floor)
-        # A vocoder that puts the middle of a frame's samples where the head's frame begins speaks half a hop late.
+        # If a vocoder centres a frame within its hop, its output is half a hop later than the head's frame.
         self.lag_samples = 0 if wanted.centred else trained_on.hop_samples // 2
         self.register_buffer("offset", math.log(wanted.gain) + band_offsets(head, trained_on), persistent=False)  # (M,)
         self.register_buffer("mean", torch.as_tensor(wanted.mean, dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.as_tensor(wanted.std, dtype=torch.float32), persistent=False)
         if head.floor > trained_on.floor * (1 + 1e-6):
-            told = (
-                "the speech head's mel.floor of %g is above the vocoder's %g: silence is spoken as loud as that floor"
+            message = (
+                "the speech head's mel.floor of %g is above the vocoder's %g: silence will be as loud as that floor"
             )
-            log.info(told, head.floor, trained_on.floor)
+            log.info(message, head.floor, trained_on.floor)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Log-mel (..., M) of the head to the vocoder's (..., M)."""
+        """Convert the head's log-mel (..., M) to the vocoder's (..., M)."""
         return (self.unit * (mel + self.offset).clamp(min=self.log_floor) - self.mean) / self.std
 
 
 def band_offsets(head: MelConfig, trained_on: MelConfig) -> Tensor:
-    """Natural logarithm of the vocoder's filter over the head's, one constant a band: (M,)."""
+    """Compute the natural logarithm of the vocoder's filter divided by the head's, one constant per band: (M,)."""
     ours, theirs = head.filter_bank().sum(0), trained_on.filter_bank().sum(0)
-    # A band so narrow that no frequency falls into it is at the floor under either normalisation.
+    # A band that is too narrow to contain a frequency is at the floor with either normalisation.
     return torch.where(ours > 0, theirs / ours.clamp(min=torch.finfo(ours.dtype).tiny), 1.0).log()

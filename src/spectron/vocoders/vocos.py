@@ -1,10 +1,10 @@
-"""Vocos: ConvNeXt blocks at the frame rate predict magnitude and phase of every frame; an inverse STFT makes the waveform of them.
+"""Vocos vocoder: ConvNeXt blocks predict magnitude and phase of every frame; an inverse STFT gives the waveform.
 
-Source: Siuzdak 2023 (arXiv:2306.00814). Module names are those of its published weights, which therefore load. Differences: padded
-frames are hidden from every convolution and from the overlap-add, so that a batch gives what its rows give; frame t is centred on
-sample ``t * hop`` and T frames give ``T * hop`` samples. A switch of ours, off in the published models: the network mends a draft by
-Griffin-Lim, a fixed-point iteration like WaveFit's (arXiv:2210.01029) with nothing to learn in it, so that little training is needed to
-speak better than the draft.
+Source: Siuzdak 2023 (arXiv:2306.00814). Module names are those of its published weights, which therefore load.
+Differences: padded frames are masked in every convolution and in the overlap-add, so that a batch gives what its rows
+give; frame t is centred on sample ``t * hop``, and T frames give ``T * hop`` samples. An option of this project, off in
+the published models: the network improves a draft by Griffin-Lim. The draft is a fixed-point iteration like WaveFit's
+(arXiv:2210.01029) without weights, so that the network needs little training to sound better than the draft.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from spectron.vocoders.vocos_network import Backbone, Draft, InverseSTFTHead, Vo
 from spectron.weights.hub import locate, reading, require_safetensors
 from spectron.weights.state_dicts import require_cover
 
-PUBLISHED_FLOOR = 1.0e-7  # of the magnitudes that the published ones were trained on
+PUBLISHED_FLOOR = 1.0e-7  # of the magnitudes that the published models were trained on
 SETTINGS_FILE, WEIGHTS_FILE = "vocos.json", "model.safetensors"
 VOCOS = VocosSettings()
 
 
 class VocosVocoder(Vocoder):
-    """A Vocos of any size: trained by ``spectron.training.VocoderModule``, or with weights of its own.
+    """A Vocos of any size: to be trained by ``spectron.training.VocoderModule``, or pre-trained.
 
     Args:
         mel: Spectrogram settings of the speech head (supplied by the platform).
-        source: Folder or hub name of a trained one, of the project's or the published format, which brings its settings along; None
-            starts untrained, of size ``vocos``.
+        source: Folder or hub name of a trained Vocos with its settings, in this project's or the published format; None
+            builds an untrained one of size ``vocos``.
         revision: Revision on the hub.
-        vocos: Size of an untrained one.
-        bridge: ``exact`` converts a spectrogram of another floor or band normalisation; see ``agreement``.
+        vocos: Size of an untrained Vocos.
+        bridge: ``exact`` converts a spectrogram of another floor or area normalisation; see ``mel_bridge``.
 
     Raises:
         ConfigError: if the source cannot be read, or was trained on another spectrogram than the speech head's.
@@ -71,7 +71,7 @@ class VocosVocoder(Vocoder):
             self.load_state_dict(tensors)
 
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-mel (B, T, M) with (B,) valid frames to waveform (B, S) and (B,) valid samples, one hop a frame."""
+        """Convert log-mel (B, T, M) with (B,) valid frames to a waveform (B, S) and (B,) samples, a hop per frame."""
         num_samples = num_frames * self.mel.hop_samples
         if mel.shape[1] == 0:
             return mel.new_zeros(len(mel), 0), num_samples
@@ -84,7 +84,7 @@ class VocosVocoder(Vocoder):
         return self.head(self.backbone(mel.transpose(1, 2), padding[:, None], seen), draft, padding), num_samples
 
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
-        """Write weights (in 16-bit floats if ``half``) and settings, spectrogram included, so that ``source: <folder>`` loads them."""
+        """Write weights (in 16-bit floats if ``half``) and settings, so that ``source: <folder>`` loads them."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         save_file({name: value.half() if half else value for name, value in tensors.items()}, folder / WEIGHTS_FILE)
@@ -94,23 +94,24 @@ class VocosVocoder(Vocoder):
 
 @dataclass
 class Settings:
-    """The spectrogram that a Vocos is trained on, and its size."""
+    """Spectrogram settings and size of a trained Vocos."""
 
     mel: MelConfig
     vocos: VocosSettings
 
 
 def read_vocos(folder: Path, source: str) -> tuple[Settings, dict[str, Tensor]]:
-    """Settings and weights of a trained Vocos, as ``VocosVocoder.save`` writes it or as published, but for weights as safetensors.
+    """Read settings and weights of a trained Vocos, as ``VocosVocoder.save`` writes it or as published, in safetensors.
 
     Raises:
-        ConfigError: beginning with ``source``.
+        ConfigError: with the key ``source``.
     """
     if (folder / "vocoder" / SETTINGS_FILE).is_file():  # an export, with the vocoder among its parts
         folder = folder / "vocoder"
     if not (folder / SETTINGS_FILE).is_file() and not (folder / "config.yaml").is_file():
         raise ConfigError(
-            f"{source!r} ({folder}) holds neither {SETTINGS_FILE} nor a published Vocos' config.yaml. Name another",
+            f"{source!r} ({folder}) contains neither {SETTINGS_FILE} nor the config.yaml of a published Vocos. Name "
+            "another folder",
             key="source",
         )
     require_safetensors(folder, source)
@@ -123,7 +124,7 @@ def read_vocos(folder: Path, source: str) -> tuple[Settings, dict[str, Tensor]]:
         settings = published_settings(
             *(config[name]["init_args"] for name in ("feature_extractor", "backbone", "head"))
         )
-        # The front end and the window are constants that the settings say.
+        # The front end and the window are constants that follow from the settings.
         kept = {
             name: value
             for name, value in tensors.items()
@@ -133,13 +134,20 @@ def read_vocos(folder: Path, source: str) -> tuple[Settings, dict[str, Tensor]]:
 
 
 def published_settings(extractor: dict[str, Any], backbone: dict[str, Any], head: dict[str, Any]) -> Settings:
-    """Spectrogram and size in the published configuration's words; the classes that it names are not looked at."""
+    """Convert the published configuration to settings; the classes that it names are not read.
+
+    Raises:
+        ConfigError: if its frames are not centred, or if it synthesises from other frames than it reads.
+    """
     if extractor.get("padding", "center") != "center" or head.get("padding", "same") != "center":
         raise ConfigError(
-            "its frames are not centred (padding: same), which the platform's spectrogram always is: take another one"
+            "its frames are not centred (padding: same), but the platform's always are. Use another Vocos", key="source"
         )
     rate, hop, window = extractor["sample_rate"], extractor["hop_length"], extractor["n_fft"]
     if (head["hop_length"], head["n_fft"]) != (hop, window):
-        raise ConfigError("its synthesis frames are not those of its spectrogram (n_fft, hop_length): take another one")
+        raise ConfigError(
+            "its synthesis frames differ from those of its spectrogram (n_fft, hop_length). Use another Vocos",
+            key="source",
+        )
     mel = MelConfig(rate, 1000 * hop / rate, 1000 * window / rate, extractor["n_mels"], 0.0, rate / 2, PUBLISHED_FLOOR)
     return Settings(mel, VocosSettings(backbone["dim"], backbone["num_layers"], backbone["intermediate_dim"]))

@@ -1,6 +1,6 @@
-"""The network of a Vocos: ConvNeXt blocks over frames, an inverse STFT behind them, and a draft by Griffin-Lim before them.
+"""Network of a Vocos: an optional draft by Griffin-Lim, ConvNeXt blocks over frames, and an inverse STFT.
 
-Module names are those of the published weights; padded frames are hidden from every convolution and from the overlap-add.
+Module names are those of the published weights; padded frames are masked in every convolution and in the overlap-add.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch.nn import functional
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.errors import ConfigError
 
-LARGEST_MAGNITUDE = 1.0e2  # as published: keeps an untrained exponential from overflowing
-SMALLEST_MAGNITUDE = 1.0e-6  # a phase of nothing has no gradient
+LARGEST_MAGNITUDE = 1.0e2  # as published: keeps the exponential of an untrained network from overflowing
+SMALLEST_MAGNITUDE = 1.0e-6  # the phase of 0 has no gradient
 MOMENTUM = 0.9 / 1.9  # of the fast variant of Griffin-Lim, as torchaudio has it
 
 
@@ -27,8 +27,11 @@ class VocosSettings:
         width: Channels of the ConvNeXt blocks.
         layers: Blocks.
         feedforward: Channels inside a block.
-        kernel: Frames seen by a block's convolution, an odd number.
-        draft_rounds: Rounds of Griffin-Lim in a draft that the network then mends; 0, as published, makes the waveform of nothing.
+        kernel: Frames in the kernel of a block's convolution, an odd number.
+        draft_rounds: Iterations of Griffin-Lim for a draft that the network improves; 0, as published: none.
+
+    Raises:
+        ValueError: if ``kernel`` is even or ``draft_rounds`` is negative.
     """
 
     width: int = 512
@@ -45,7 +48,7 @@ class VocosSettings:
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over frames, then a two-layer network a frame, scaled by a learned vector and added."""
+    """Residual block: depthwise convolution over frames, then a two-layer network per frame with learned scale."""
 
     def __init__(self, settings: VocosSettings) -> None:
         super().__init__()
@@ -58,14 +61,14 @@ class ConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), 1 / settings.layers))
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
-        """Frames (B, D, T), of which ``padding`` (B, 1, T) is True at those that are none."""
+        """Transform frames (B, D, T); ``padding`` (B, 1, T) is True at padded frames."""
         y = self.dwconv(x.masked_fill(padding, 0.0)).transpose(1, 2)
         y = self.gamma * self.pwconv2(self.act(self.pwconv1(self.norm(y))))
         return x + y.transpose(1, 2)
 
 
 class Backbone(nn.Module):
-    """Log-mel (B, M, T) to features (B, T, D)."""
+    """Backbone: log-mel (B, M, T) to features (B, T, D)."""
 
     def __init__(self, bands: int, settings: VocosSettings) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ class Backbone(nn.Module):
         self.apply(_initialise)
 
     def forward(self, mel: Tensor, padding: Tensor, more: Tensor | None = None) -> Tensor:
-        """``padding`` (B, 1, T) is True at frames that are none; ``more`` (B, T, D) is added to the embedded frames."""
+        """Compute features; ``padding`` (B, 1, T) is True at padding, ``more`` (B, T, D) is added to the input."""
         x = self.embed(mel.masked_fill(padding, 0.0))
         x = x if more is None else x + more.transpose(1, 2)
         x = self.norm(x.transpose(1, 2)).transpose(1, 2)
@@ -86,7 +89,7 @@ class Backbone(nn.Module):
 
 
 class InverseSTFTHead(nn.Module):
-    """Features (B, T, D) to magnitude and phase of every frame, or to what is changed in those of a draft, and these to a waveform."""
+    """Output head: features (B, T, D) to magnitude and phase of frames, or to changes of a draft, to a waveform."""
 
     def __init__(self, mel: MelConfig, settings: VocosSettings) -> None:
         super().__init__()
@@ -94,17 +97,20 @@ class InverseSTFTHead(nn.Module):
         self.out = nn.Linear(settings.width, mel.fft_size + 2)
         _initialise(self.out)
         if settings.draft_rounds:
-            nn.init.zeros_(self.out.weight)  # an untrained network leaves the draft as it is
+            nn.init.zeros_(self.out.weight)  # an untrained network keeps the draft
 
     def forward(self, features: Tensor, draft: Tensor | None, padding: Tensor) -> Tensor:
-        """Waveform (B, T * hop); ``draft`` (B, T, F) are spectra to change, ``padding`` (B, T) is True at frames that are none."""
+        """Compute the waveform (B, T * hop).
+
+        ``draft`` (B, T, F) are spectra to change; ``padding`` (B, T) is True at padded frames.
+        """
         magnitude, phase = self.out(features).float().chunk(2, dim=-1)  # (B, T, F)
         spectra = torch.polar(magnitude.exp().clamp(max=LARGEST_MAGNITUDE), phase)
         return self.frames.join(spectra if draft is None else draft * spectra, padding)
 
 
 class Draft(nn.Module):
-    """A first draft of the waveform by Griffin-Lim (the fast variant, Perraudin et al. 2013), and what the network sees of it."""
+    """Draft of the waveform by fast Griffin-Lim (Perraudin et al. 2013), and its features for the network."""
 
     inverse: Tensor
 
@@ -119,7 +125,7 @@ class Draft(nn.Module):
 
     @torch.no_grad()
     def spectra(self, mel: Tensor, padding: Tensor) -> Tensor:
-        """Log-mel (B, T, M) to the spectra (B, T, F) of a waveform that nearly has it; ``padding`` (B, T)."""
+        """Estimate the spectra (B, T, F) of a waveform with this log-mel (B, T, M); ``padding`` (B, T)."""
         magnitude = (mel.float().exp() @ self.inverse).clamp(min=0.0).masked_fill(padding[..., None], 0.0)
         spectra, last = magnitude.to(torch.complex64), torch.zeros_like(magnitude, dtype=torch.complex64)
         for _ in range(self.rounds):
@@ -129,7 +135,7 @@ class Draft(nn.Module):
         return self.frames.split(self.frames.join(spectra, padding))
 
     def forward(self, spectra: Tensor) -> Tensor:
-        """Spectra (B, T, F) to features (B, T, D): log-magnitudes, and how phase goes on from frame to frame and band to band."""
+        """Compute features (B, T, D) of spectra (B, T, F): log-magnitudes, phase steps over time and frequency."""
         turn = torch.polar(torch.ones_like(spectra.real), -self.frames.advance)
         over_time = functional.pad(spectra[:, 1:] * spectra[:, :-1].conj(), (0, 0, 1, 0)) * turn
         over_frequency = functional.pad(spectra[..., 1:] * spectra[..., :-1].conj(), (1, 0))
@@ -141,7 +147,7 @@ class Draft(nn.Module):
 
 
 class Frames(nn.Module):
-    """STFT and its inverse where frame t of T is centred on sample ``t * hop``, and T frames stand for ``T * hop`` samples."""
+    """STFT and its inverse; frame t of T is centred on sample ``t * hop``, and T frames span ``T * hop`` samples."""
 
     window: Tensor
     advance: Tensor
@@ -150,12 +156,12 @@ class Frames(nn.Module):
         super().__init__()
         self.fft_size, self.hop = mel.fft_size, mel.hop_samples
         self.register_buffer("window", torch.hann_window(mel.window_samples), persistent=False)
-        # How far a steady tone in the middle of a band turns from one frame to the next.
+        # Phase advance of a constant tone in the middle of a band from one frame to the next.
         turns = torch.arange(self.fft_size // 2 + 1, dtype=torch.double) * self.hop / self.fft_size
         self.register_buffer("advance", (2 * torch.pi * (turns % 1)).float(), persistent=False)
 
     def split(self, waveform: Tensor) -> Tensor:
-        """Waveform (B, T * hop) to spectra (B, T, F)."""
+        """Compute the spectra (B, T, F) of a waveform (B, T * hop)."""
         centre, length = len(self.window) // 2, len(self.window)
         frames = functional.pad(waveform, (centre, length)).unfold(1, length, self.hop)[
             :, : waveform.shape[1] // self.hop
@@ -163,16 +169,16 @@ class Frames(nn.Module):
         return torch.fft.rfft(frames * self.window, self.fft_size, dim=-1)
 
     def join(self, spectra: Tensor, padding: Tensor) -> Tensor:
-        """Spectra (B, T, F) to a waveform (B, T * hop) by least squares, as if frames where ``padding`` (B, T) is True were not there."""
+        """Compute the waveform (B, T * hop) of spectra (B, T, F) by least squares; ``padding`` (B, T)."""
         valid = ~padding[..., None]
         frames = torch.fft.irfft(spectra, self.fft_size, dim=-1)[..., : len(self.window)] * self.window * valid
-        # Divided by the windows that a row really has: a row that ends inside its batch ends as it would alone.
+        # Divided by the windows of the row's valid frames, so that a row in a batch ends as it would alone.
         envelope = self.overlap_add(self.window.square() * valid.to(frames.dtype))
         ends = padding_mask((~padding).sum(1) * self.hop, frames.shape[1] * self.hop)
         return (self.overlap_add(frames) / envelope.clamp(min=1e-8)).masked_fill(ends, 0.0)
 
     def overlap_add(self, frames: Tensor) -> Tensor:
-        """Frames (B, T, L), each a hop after the last and centred on its own sample, to their sum (B, T * hop)."""
+        """Add frames (B, T, L) at distances of a hop, each centred on its sample, to a waveform (B, T * hop)."""
         length, window = frames.shape[1] * self.hop, len(self.window)
         size = (1, (frames.shape[1] - 1) * self.hop + window)
         summed = functional.fold(frames.transpose(1, 2), size, (1, window), stride=(1, self.hop))[:, 0, 0]
@@ -180,7 +186,7 @@ class Frames(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Small normal weights, as published."""
+    """Initialise weights from a narrow normal distribution, as published."""
     if isinstance(module, nn.Conv1d | nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -1,18 +1,15 @@
-"""Checkpoint files: written whole or not at all, and read without running code."""
+"""Checkpoint files, read without running code."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.plugins.io import CheckpointIO
 
 from spectron.errors import CheckpointError
-from spectron.files import written_whole
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
@@ -45,40 +42,3 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}.")
     return checkpoint
-
-
-class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint aside and renames it, so that a killed process leaves the old file or the new one, never a part."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write ``checkpoint`` to ``path``.
-
-        Raises:
-            CheckpointError: if the disk does not take it; the file that was there stays.
-        """
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with written_whole(path) as part, part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                # Without it the rename may reach the disk before the content does.
-                os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(
-                f"checkpoint {path} cannot be written: {error}. Cure: make room, or choose another folder."
-            ) from error
-
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Load ``path`` onto the CPU; tensors and plain values only, whatever ``weights_only`` says.
-
-        Raises:
-            CheckpointError: as ``read_checkpoint``.
-        """
-        return read_checkpoint(Path(path))
-
-    def remove_checkpoint(self, path: str | Path) -> None:
-        """Delete ``path`` where it exists."""
-        Path(path).unlink(missing_ok=True)

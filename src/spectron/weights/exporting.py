@@ -1,7 +1,8 @@
 """Exported models: one safetensors file a part and a ``config.yaml`` that builds them again.
 
-The configuration is an experiment's: ``task``, ``model`` and ``weights``. What loads an experiment therefore loads an export, and another
-experiment can start from it, whole (``extends: <folder>/config.yaml``) or in parts (``weights: {encoder: <folder>/encoder.safetensors}``).
+The configuration is an experiment's: ``task``, ``model`` and ``weights``. What loads an experiment therefore loads an
+export, and another experiment can start from it, whole (``extends: <folder>/config.yaml``) or in parts (``weights:
+{encoder: <folder>/encoder.safetensors}``).
 """
 
 from __future__ import annotations

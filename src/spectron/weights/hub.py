@@ -1,7 +1,8 @@
 """Pre-trained models by name or folder: where their files are, and what to do where they are not.
 
-A name is looked up in the hub's cache and then on the hub (``huggingface_hub``; ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_ENDPOINT``
-hold), once, into a folder: every loader then reads a folder, so that a name and a folder take the same way. Weights are safetensors
+A name is looked up in the hub's cache and then on the hub (``huggingface_hub``; ``HF_HUB_OFFLINE``, ``HF_HOME`` and
+``HF_ENDPOINT`` hold), once, into a folder: every loader then reads a folder, so that a name and a folder take the same
+way. Weights are safetensors
 only: a pickle could run code of a stranger's choosing.
 """
 
@@ -32,7 +33,8 @@ def locate(source: str, revision: str | None = None, remote_code: bool = False, 
         source: A local folder, or a name on the hub such as ``openai/whisper-base``.
         revision: Branch, tag or commit on the hub; None takes the main branch.
         remote_code: Whether the repository's own Python files are fetched too.
-        checkpoints: Whether speechbrain's ``.ckpt`` files are fetched too, for a reader that takes only tensors from them.
+        checkpoints: Whether speechbrain's ``.ckpt`` files are fetched too, for a reader that takes only tensors
+            from them.
 
     Raises:
         ConfigError: with the key ``source`` or ``revision``; states what was searched where, and what to do.
@@ -113,7 +115,9 @@ def require_safetensors(folder: Path, source: str) -> None:
 
 @contextmanager
 def reading(source: str, what: str, argument: str = "source") -> Iterator[None]:
-    """Turn what a library objects to while it reads ``source`` into a ``ConfigError`` that names argument, source and cure."""
+    """Turn what a library objects to while it reads ``source`` into a ``ConfigError`` that names argument, source and
+    cure.
+    """
     try:
         yield
     except SpectronError:

@@ -1,8 +1,8 @@
 """Modules out of a HyperPyYAML file, speechbrain's format, without running what a stranger's tags ask for.
 
-References (``!ref``, ``!copy``) are resolved by HyperPyYAML itself. Objects are made by a loader of our own, and only those that are
-asked for: ``!new:`` makes modules of speechbrain and ``torch.nn``, ``!name:`` names such classes and the functions of
-``torch.nn.functional``. A tokenizer or a decoder that stands in the same file is never made.
+References (``!ref``, ``!copy``) are resolved by HyperPyYAML itself. Objects are made by a loader of our own, and only
+those that are asked for: ``!new:`` makes modules of speechbrain and ``torch.nn``, ``!name:`` names such classes and the
+functions of ``torch.nn.functional``. A tokenizer or a decoder that stands in the same file is never made.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def _located(name: str) -> Any:
 
 
 def _allowed(action: str, path: str) -> Any:
-    """What a path names, if a stranger's file may ask for it; by where it is defined, as a path that begins in speechbrain may leave it."""
+    """What a path names, if a stranger's file may ask for it; by where it is defined, as a path that begins in
+    speechbrain may leave it.
+    """
     home, _, function = path.rpartition(".")
     if action == "name" and home == FUNCTIONS and callable(getattr(nn.functional, function, None)):
         return getattr(nn.functional, function)
@@ -145,7 +147,9 @@ def _arguments(loader: Any, node: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _construct(loader: Any, suffix: str, node: Any) -> Any:
-    """What a tag asks for: ``suffix`` is ``new:`` or ``name:`` with a dotted path, or what only a trusted file may ask for."""
+    """What a tag asks for: ``suffix`` is ``new:`` or ``name:`` with a dotted path, or what only a trusted file may ask
+    for.
+    """
     action, _, path = suffix.partition(":")
     found = _located(path) if isinstance(loader, AnyLoader) else _allowed(action, path)
     args, kwargs = _arguments(loader, node)

@@ -28,7 +28,8 @@ ValueLoader.add_multi_constructor("!", _construct)
 
 
 def read_hyperparams(text: str) -> dict[str, Any]:
-    """The file's values with references to whole keys resolved; what needs more than that (arithmetic, a path) stays as it is written.
+    """The file's values with references to whole keys resolved; what needs more than that (arithmetic, a path) stays as
+    it is written.
 
     Raises:
         yaml.YAMLError: for what is no YAML, or asks for a Python object by YAML's own tags.

@@ -1,4 +1,4 @@
-"""Manifests made from folders."""
+"""Prepared manifests of folders."""
 
 import inspect
 import json
@@ -50,7 +50,7 @@ def librispeech(tmp_path):
     return root
 
 
-def test_librispeech(librispeech, tmp_path):
+def test_prepare_librispeech(librispeech, tmp_path):
     output = tmp_path / "manifests" / "librispeech.jsonl"
     prepared = prepare_librispeech(librispeech.parent, output)
     assert (prepared.manifests, prepared.items, prepared.splits) == ([output], 3, {"dev-clean": 2, "train-clean-5": 1})
@@ -72,7 +72,7 @@ def test_librispeech(librispeech, tmp_path):
         prepare_librispeech(tmp_path / "manifests", output)
 
 
-def test_a_folder_of_audio_and_text(tmp_path):
+def test_prepare_folder(tmp_path):
     folder = tmp_path / "mine"
     for index in range(10):
         noise(folder / f"s{index % 2}" / f"u{index}.wav", 1.0, 22050)
@@ -87,7 +87,7 @@ def test_a_folder_of_audio_and_text(tmp_path):
     assert prepared.items == 10
     assert prepared.splits == {"train": 8, "dev": 2}
     reasons = {name.rpartition("/")[2]: why for name, why in prepared.skipped.items()}
-    assert reasons["alone.flac"] == "no text file alone.txt beside it"
+    assert reasons["alone.flac"] == "there is no text file alone.txt next to it"
     assert reasons["wordless.flac"] == "its text file is empty"
     assert reasons["broken.wav"].startswith("unreadable")
     line = next(json.loads(line) for line in output.read_text().splitlines() if "u3" in line)
@@ -96,20 +96,20 @@ def test_a_folder_of_audio_and_text(tmp_path):
     before = output.read_bytes()
     prepare_folder(folder, output, dev_share=0.2)
     assert output.read_bytes() == before
-    with pytest.raises(DataError, match="holds no audio file with a text file"):
+    with pytest.raises(DataError, match="contains no audio file with a text file"):
         prepare_folder(tmp_path / "out", output)
 
 
-def test_recordings_of_one_name_are_told(tmp_path):
+def test_repeated_recording_names_refused(tmp_path):
     for name in ("a/b-c.wav", "a-b/c.wav"):
         noise(tmp_path / "mine" / name)
         (tmp_path / "mine" / name).with_suffix(".txt").write_text("moo")
-    with pytest.raises(DataError, match=r"two recordings would have the id 'a-b-c' \(1 ids in all\): rename"):
+    with pytest.raises(DataError, match=r"several recordings would have the id 'a-b-c' \(1 repeated ids\): rename"):
         prepare_folder(tmp_path / "mine", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
 
 
-def test_the_synthetic_corpus(corpus, tiny):
+def test_prepare_synthetic(corpus, tiny):
     prepared = prepare_synthetic(corpus, tiny)
     assert prepared.items == sum(len(manifest.read_text().splitlines()) for manifest in prepared.manifests)
     assert prepared.splits["unseen_facts"] > 0
@@ -118,7 +118,7 @@ def test_the_synthetic_corpus(corpus, tiny):
 
 @pytest.fixture
 def llama_questions(tmp_path):
-    """The published layout: a table with lines ended as on Windows, cells that begin with spaces, titles in quotation marks."""
+    """The published layout: a table with Windows line ends, leading spaces in cells, and titles in quotation marks."""
     folder = tmp_path / "llama_questions"
     for index in range(3):
         noise(folder / "audio" / f"{index + 1}.wav", 1.0 + index)
@@ -135,7 +135,7 @@ def lines_of(manifest):
     return [json.loads(line) for line in manifest.read_text().splitlines()]
 
 
-def test_llama_questions(llama_questions, tmp_path, capsys):
+def test_prepare_llama_questions(llama_questions, tmp_path, capsys):
     output = tmp_path / "out" / "llama.jsonl"
     assert main(["prepare", "llama_questions", str(llama_questions), str(output)]) == 0
     printed = capsys.readouterr().out
@@ -161,13 +161,13 @@ def test_llama_questions(llama_questions, tmp_path, capsys):
         ("What?\tParis\t9.wav", "none of the 1 questions has a recording, the first because: no recording 9.wav"),
     ],
 )
-def test_a_broken_table_is_told_with_its_line(llama_questions, tmp_path, line, error):
+def test_broken_question_table_refused_with_line(llama_questions, tmp_path, line, error):
     (llama_questions / "questions.tsv").write_text(f"Questions\tAnswer\tWav Filename\n{line}\n")
     with pytest.raises(DataError, match=error):
         prepare_llama_questions(llama_questions, tmp_path / "out.jsonl")
 
 
-def test_a_test_set_alone_is_validated_on(llama_questions, tmp_path):
+def test_test_set_without_training_split_validates(llama_questions, tmp_path):
     output = tmp_path / "llama.jsonl"
     prepare_llama_questions(llama_questions, output)
     data = SpokenQADataModule(manifest=str(output), val_splits=["test"])
@@ -219,7 +219,7 @@ def in_lines(records):
     ],
     ids=["webquestions", "lines", "one line", "triviaqa"],
 )
-def test_written_questions_are_spoken(tmp_path, content, answers):
+def test_prepare_questions_speaks(tmp_path, content, answers):
     (tmp_path / "questions.json").write_text(content)
     output = tmp_path / "spoken.jsonl"
     prepared = prepare_questions(tmp_path / "questions.json", output, workers=0)
@@ -232,7 +232,7 @@ def test_written_questions_are_spoken(tmp_path, content, answers):
     assert len(read_manifest(output)) == len(answers)
 
 
-def test_only_new_questions_are_spoken(tmp_path, monkeypatch):
+def test_prepare_questions_speaks_only_new(tmp_path, monkeypatch):
     file, output = tmp_path / "questions.json", tmp_path / "spoken.jsonl"
     spoken = []
 
@@ -257,7 +257,7 @@ def test_only_new_questions_are_spoken(tmp_path, monkeypatch):
     assert "gave no audio" in prepared.skipped["w2"]
 
 
-def test_recordings_of_another_synthesizer(tmp_path):
+def test_prepare_questions_with_recordings(tmp_path):
     (tmp_path / "questions.json").write_text(json.dumps(WEB))
     noise(tmp_path / "tts" / "w2.FLAC", 2.0, 24000)
     noise(tmp_path / "tts" / "w2.mp3", 1.0, 24000)  # of two, the uncompressed one
@@ -294,13 +294,13 @@ def test_recordings_of_another_synthesizer(tmp_path):
         (json.dumps([WEB[0], WEB[0]]), "uses the id 'w1' more than once"),
     ],
 )
-def test_other_files_are_no_questions(tmp_path, content, error):
+def test_invalid_question_files_refused(tmp_path, content, error):
     (tmp_path / "questions.json").write_text(content)
     with pytest.raises(DataError, match=error):
         prepare_questions(tmp_path / "questions.json", tmp_path / "out.jsonl", workers=0)
 
 
-def test_the_commands_of_the_page_give_their_functions_arguments():
+def test_documented_commands_match_arguments():
     page = (ROOT / "docs" / "evaluation_data.md").read_text()
     commands = re.findall(r"`spectron (prepare [^`]+?\.jsonl)`", page)
     assert len(commands) == 5

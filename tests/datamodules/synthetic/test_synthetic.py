@@ -1,4 +1,4 @@
-"""The synthetic world, its voices and its corpus."""
+"""Synthetic world, its voices and its corpus."""
 
 import json
 import time
@@ -41,7 +41,7 @@ def plan():
     return plan_corpus(CorpusSettings())
 
 
-def test_the_world_is_large_and_unambiguous():
+def test_world_large_and_unambiguous():
     assert len(facts()) >= 60
     assert len(KINDS) >= 3
     entities = Counter(fact.entity for fact in facts())
@@ -54,12 +54,12 @@ def test_the_world_is_large_and_unambiguous():
         assert fact.answer.split().count(fact.gold) == 1
 
 
-def test_every_word_of_the_world_is_heard_in_many_sentences(plan):
+def test_every_word_in_many_carriers(plan):
     heard = Counter(word for split, u in plan.carriers if split == "train" for word in set(u.text.split()))
     assert min(heard[word] for word in vocabulary()) >= 20
 
 
-def test_no_carrier_states_a_fact_or_comes_twice():
+def test_carriers_distinct_without_facts():
     sentences = list(islice(carriers(3), 3000))
     assert len(set(sentences)) == 3000
     assert not any(states_a_fact(sentence) for sentence in sentences)
@@ -70,7 +70,7 @@ def test_no_carrier_states_a_fact_or_comes_twice():
     assert {fact.gold for fact in facts()} <= known
 
 
-def test_every_entity_is_heard_in_the_words_of_questions():
+def test_every_entity_in_question_words():
     """Held-out ones too: a model that knew the trained questions alone would take an unseen one for its nearest."""
     sentences = list(islice(carriers(17), 12000))
     for fact in facts():
@@ -79,14 +79,14 @@ def test_every_entity_is_heard_in_the_words_of_questions():
         assert not any(fact.question(KINDS[fact.kind].unseen_wording) in sentence for sentence in sentences)
 
 
-def test_wrong_answers_are_wrong():
+def test_mismatches_are_wrong_answers():
     right = {fact.answer for fact in facts()}
     wrong = mismatches(0)
     assert len(wrong) == len(set(wrong)) > 1000
     assert not right & set(wrong)
 
 
-def test_other_voices_ask_for_all_facts_and_change_nothing_else(plan):
+def test_other_voices_ask_all_facts(plan):
     with_others = plan_corpus(CorpusSettings(other_voices=["en-us+travis", "en-gb-scotland+Lee"]))
     others = [question for question in with_others.questions if question.split.startswith("other_voices")]
     assert [question for question in with_others.questions if question not in others] == plan.questions
@@ -111,7 +111,7 @@ def test_other_voices_ask_for_all_facts_and_change_nothing_else(plan):
         plan_corpus(CorpusSettings(other_voices=["travis"]))
 
 
-def test_denials_say_every_answers_words_but_no_fact(plan):
+def test_negated_carriers_contain_answers_not_facts(plan):
     said = negated_carriers(17)
     assert len(said) == len(set(said)) > 2000
     assert not any(states_a_fact(sentence) for sentence in said)
@@ -139,7 +139,7 @@ def test_denials_say_every_answers_words_but_no_fact(plan):
     assert all(u.voice != first.voice for u, first in zip(again, twice, strict=False)), "by other voices"
 
 
-def test_word_lists_say_all_words_alike_in_no_order_and_no_fact(plan):
+def test_word_lists_balanced_without_facts(plan):
     rows = [row.split() for row in islice(word_lists(17), 2000)]
     answers = {fact.gold for fact in facts()}
     assert len({tuple(row) for row in rows}) == 2000
@@ -159,7 +159,7 @@ def test_word_lists_say_all_words_alike_in_no_order_and_no_fact(plan):
     assert (listed.questions, listed.texts) == (plan.questions, plan.texts)
 
 
-def test_a_small_corpus_has_something_of_everything():
+def test_small_corpus_has_every_kind():
     plan = plan_corpus(
         CorpusSettings(
             carriers=20, dev_carriers=4, judge_carriers=10, judge_text_lines=10, text_lines=10, wordings_per_voice=99
@@ -172,7 +172,7 @@ def test_a_small_corpus_has_something_of_everything():
     )
 
 
-def test_splits_hold_out_what_they_say(plan):
+def test_splits_hold_out_facts_and_wordings(plan):
     by_split = {split: [q for q in plan.questions if q.split == split] for split in {q.split for q in plan.questions}}
     trained = {q.answered.text for q in by_split["train"]}
     trained_questions = {q.asked.text for q in by_split["train"]}
@@ -190,7 +190,7 @@ def test_splits_hold_out_what_they_say(plan):
     assert all(sum(answer in line for line in plan.texts["train"]) > 20 for answer in hidden)  # known from text
 
 
-def test_voices_and_sentences_are_disjoint(plan):
+def test_split_voices_and_sentences_disjoint(plan):
     for one, other in (
         (TRAINING_VOICES, UNSEEN_SPEAKERS),
         (TRAINING_VOICES, JUDGE_VOICES),
@@ -211,14 +211,14 @@ def test_voices_and_sentences_are_disjoint(plan):
     assert not any(fact.answer in judged for fact in facts())
 
 
-def test_words_spoken_as_one_share_their_time():
+def test_joined_words_share_time():
     times = word_times("in the garden", {0: 0.1, 7: 0.6}, 1.0)
     assert [word for word, *_ in times] == ["in", "the", "garden"]
     assert [time for _, *both in times for time in both] == pytest.approx([0.1, 0.3, 0.3, 0.6, 0.6, 1.0])
 
 
 @pytest.mark.parametrize("voice", TRAINING_VOICES + UNSEEN_SPEAKERS + JUDGE_VOICES, ids=lambda voice: voice.name)
-def test_speech_does_not_depend_on_what_was_spoken_before(voice):
+def test_speech_independent_of_earlier_speech(voice):
     speech = [speak("the cow is in the garden", voice, Prosody(160, 50)) for _ in range(2)]
     speak("something else", TRAINING_VOICES[1], Prosody(190, 60))
     speech.append(speak("the cow is in the garden", voice, Prosody(160, 50)))
@@ -226,14 +226,14 @@ def test_speech_does_not_depend_on_what_was_spoken_before(voice):
     assert torch.equal(speech[0].waveform, speech[2].waveform)
 
 
-def test_the_clock_does_not_seed_speech():
+def test_speech_independent_of_clock():
     breathy = next(voice for voice in TRAINING_VOICES if voice.variant == "f2")
     first = speak("moo", breathy, Prosody(160, 50))
     time.sleep(1.05)  # the synthesizer would take the second of the clock
     assert torch.equal(first.waveform, speak("moo", breathy, Prosody(160, 50)).waveform)
 
 
-def test_silence_around_speech_and_its_word_times():
+def test_speech_margins_and_word_times():
     first = speak("the cow is in the garden in paris", TRAINING_VOICES[0], Prosody(160, 50))
     seconds = len(first.waveform) / 16000
     margin = round(0.04 * 16000)
@@ -246,7 +246,7 @@ def test_silence_around_speech_and_its_word_times():
     assert all(a[2] == b[1] and a[1] < a[2] for a, b in zip(first.words, first.words[1:], strict=False))
 
 
-def test_word_times_agree_with_the_sound():
+def test_word_times_match_audio():
     """A comma leaves a silence: the next word begins where it ends."""
     speech = speak("paris, moo", TRAINING_VOICES[0], Prosody(150, 50))
     quiet = speech.waveform.abs().unfold(0, 160, 160).amax(1) < 0.01
@@ -255,7 +255,7 @@ def test_word_times_agree_with_the_sound():
     assert speech.words[1][1] == pytest.approx(silence[-1] + 0.05, abs=0.02)
 
 
-def test_rate_and_pitch_are_heard():
+def test_prosody_changes_rate_and_pitch():
     slow, fast = (speak("the cow is in the garden", TRAINING_VOICES[0], Prosody(rate, 50)) for rate in (140, 200))
     assert len(slow.waveform) > 1.2 * len(fast.waveform)
     low, high = (speak("moo moo", TRAINING_VOICES[0], Prosody(160, pitch)).waveform for pitch in (30, 70))
@@ -269,12 +269,12 @@ def test_rate_and_pitch_are_heard():
         (Voice("xx-yy", "m3", "M"), "no accent 'xx-yy'"),
     ],
 )
-def test_unknown_voices(voice, said):
+def test_unknown_voice_refused(voice, said):
     with pytest.raises(DataError, match=said):
         speak("moo", voice, Prosody(160, 50))
 
 
-def test_the_corpus_on_disk(corpus):
+def test_corpus_files(corpus):
     carrier_lines = [json.loads(line) for line in (corpus / "carriers.jsonl").read_text().splitlines()]
     lines = carrier_lines + [json.loads(line) for line in (corpus / "questions.jsonl").read_text().splitlines()]
     assert Counter(line["split"] for line in carrier_lines) == {"train": 6, "dev": 3, "judge_train": 8, "judge_dev": 3}
@@ -292,7 +292,7 @@ def test_the_corpus_on_disk(corpus):
     assert not list(corpus.parent.glob(".*"))
 
 
-def test_a_corpus_of_some_splits_holds_what_the_whole_one_holds_of_them(tiny):
+def test_partial_corpus_equals_splits_of_whole(tiny):
     whole, part = plan_corpus(tiny), plan_corpus(replace(tiny, only=["carriers/dev", "questions/unseen_facts"]))
     assert part.carriers == [(split, utterance) for split, utterance in whole.carriers if split == "dev"]
     assert part.questions == [question for question in whole.questions if question.split == "unseen_facts"]
@@ -308,7 +308,7 @@ def test_a_corpus_of_some_splits_holds_what_the_whole_one_holds_of_them(tiny):
     assert raised.value.key == "only"
 
 
-def test_the_same_settings_give_the_same_bytes(corpus, tiny, tmp_path):
+def test_equal_settings_equal_bytes(corpus, tiny, tmp_path):
     """Whichever process spoke an utterance, after whatever others."""
     plan = plan_corpus(tiny)
     assert json.loads((corpus / "corpus.json").read_text())["fingerprint"] == plan.fingerprint()
@@ -318,7 +318,7 @@ def test_the_same_settings_give_the_same_bytes(corpus, tiny, tmp_path):
         assert (tmp_path / "again.flac").read_bytes() == (corpus / utterance.file).read_bytes()
 
 
-def test_a_finished_corpus_is_kept_and_another_refused(corpus, tiny, tmp_path):
+def test_finished_corpus_kept_other_refused(corpus, tiny, tmp_path):
     before = (corpus / "corpus.json").stat().st_mtime_ns
     write_corpus(corpus, tiny)
     assert (corpus / "corpus.json").stat().st_mtime_ns == before
@@ -328,7 +328,7 @@ def test_a_finished_corpus_is_kept_and_another_refused(corpus, tiny, tmp_path):
         write_corpus(tmp_path, tiny)
 
 
-def test_an_interrupted_corpus_leaves_nothing(tiny, tmp_path):
+def test_interrupted_corpus_leaves_nothing(tiny, tmp_path):
     def stop(done, total):
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Vocoders are judged beside each other on the same recordings."""
+"""The callback that compares vocoders on the same recordings."""
 
 import json
 
@@ -26,7 +26,7 @@ MEL = MelConfig(n_mels=40)
 
 
 class Parrot(Transcriber):
-    """Hears every second word of what it was told is said."""
+    """Recogniser that returns one of two words."""
 
     title = "Parrot()"
 
@@ -77,7 +77,7 @@ def vocoder_task():
 def outcome(tmp_path):
     logger = RunLogger("vocoder", TrackingSettings(folder=str(tmp_path / "runs")))
     callback = VocoderEvaluation(
-        Parrot(), {"griffin_lim": lambda mel: GriffinLimVocoder(mel, iterations=4)}, audio_items=1
+        {"recogniser": Parrot()}, {"griffin_lim": lambda mel: GriffinLimVocoder(mel, iterations=4)}, audio_items=1
     )
     task = vocoder_task()
     settings = {
@@ -92,7 +92,7 @@ def outcome(tmp_path):
     return task, callback, logger
 
 
-def test_the_same_recordings_by_every_vocoder(outcome):
+def test_every_vocoder_is_measured_on_same_recordings(outcome):
     task, callback, logger = outcome
     measures = logger.measures
     assert set(measures) <= callback.measure_names()
@@ -113,7 +113,7 @@ def test_the_same_recordings_by_every_vocoder(outcome):
     assert (measures["recording/speech_wer"].value, "recording/mel_distance" in measures) == (0.5, False)
 
 
-def test_every_vocoder_leaves_wavs_and_the_table_has_a_column_for_each(outcome):
+def test_every_vocoder_has_wavs_and_table_column(outcome):
     _, _, logger = outcome
     folder = logger.folder / "panel" / "step-0000002"
     assert (folder / "01-a-generated.wav").is_file()
@@ -125,7 +125,7 @@ def test_every_vocoder_leaves_wavs_and_the_table_has_a_column_for_each(outcome):
     assert [column.header for column in table.columns][-2:] == ["griffin lim", "recording"]
 
 
-def test_another_task_is_refused():
+def test_task_without_vocoder_is_refused():
     from spectron.encoders import FrameStackEncoder
 
     with pytest.raises(ConfigError, match="VocoderModule"):

@@ -1,4 +1,4 @@
-"""Decoding held to a list of words: against all paths there are, and what it refuses."""
+"""Decoding restricted to a list of words, against a search over all paths, and its refusals."""
 
 from itertools import groupby, product
 
@@ -15,7 +15,7 @@ WORDS = ["ab", "ba", "bab", "b"]
 
 
 def slow_best(log_probabilities: torch.Tensor) -> str:
-    """The words of the likeliest path, among all paths."""
+    """Return the words of the most likely path among all paths."""
     best, said = -torch.inf, ""
     for path in product(range(4), repeat=len(log_probabilities)):
         spelt = "".join(CHARACTERS[index - 1] for index, _ in groupby(path) if index)
@@ -27,13 +27,13 @@ def slow_best(log_probabilities: torch.Tensor) -> str:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_likeliest_words_among_all_paths_are_found(seed):
+def test_lexicon_finds_most_likely_words_of_all_paths(seed):
     generator = torch.Generator().manual_seed(seed)
     log_probabilities = (4 * torch.randn(6, 4, generator=generator)).log_softmax(-1)
     assert Lexicon(WORDS, CHARACTERS).decode(log_probabilities) == slow_best(log_probabilities)
 
 
-def test_the_cases_above_hold_words_and_more_than_one_of_them():
+def test_random_cases_contain_several_words():
     said = [
         slow_best((4 * torch.randn(6, 4, generator=torch.Generator().manual_seed(seed))).log_softmax(-1))
         for seed in range(12)
@@ -42,7 +42,7 @@ def test_the_cases_above_hold_words_and_more_than_one_of_them():
     assert any(" " in words for words in said)
 
 
-def test_a_slip_of_spelling_is_a_word_again():
+def test_lexicon_corrects_spelling():
     path = torch.full((5, 4), -20.0)
     for step, index in enumerate((3, 0, 3, 0, 3)):
         path[step, index] = 0.0  # spelt freely this is "bbb", which is no word
@@ -52,15 +52,16 @@ def test_a_slip_of_spelling_is_a_word_again():
 
 
 @pytest.mark.parametrize(
-    ("words", "characters", "said"),
-    [([], " ab", "at least one word"), (["abc", "xa"], " ab", "spells no 'c', 'x'"), (["ab"], "ab", "spells spaces")],
+    ("words", "characters", "named"),
+    [([], " ab", "at least one word"), (["abc", "xa"], " ab", "'c', 'x'"), (["ab"], "ab", "a space")],
 )
-def test_what_cannot_be_a_lexicon_is_refused(words, characters, said):
-    with pytest.raises(ConfigError, match=said):
+def test_lexicon_refuses_missing_words_or_characters(words, characters, named):
+    with pytest.raises(ConfigError, match=named) as raised:
         Lexicon(words, characters)
+    assert raised.value.key == "lexicon"
 
 
-def test_a_file_has_a_word_a_line(tmp_path):
+def test_lexicon_file_has_one_word_per_line(tmp_path):
     (tmp_path / "words.txt").write_text("AB\n\n b \n")
     assert Lexicon.read(tmp_path / "words.txt", CHARACTERS).words == ["ab", "b"]
     (tmp_path / "words.txt").write_bytes(b"\xff\xfe\xff")
@@ -68,7 +69,7 @@ def test_a_file_has_a_word_a_line(tmp_path):
         Lexicon.read(tmp_path / "words.txt", CHARACTERS)
 
 
-def test_the_judge_of_the_synthetic_world_knows_all_its_words_and_no_other():
+def test_bundled_lexicon_equals_vocabulary_of_world():
     words = vocabulary() | {word for filled in FILLERS.values() for word in filled.split()}
     words |= {word for carrier in CARRIERS for word in carrier.split() if not word.startswith("{")}
     assert (ROOT / "experiments/mini/weights/judge_recogniser/words.txt").read_text().split() == sorted(words)

@@ -1,4 +1,4 @@
-"""Repetition within a text against values worked by hand, and between texts against another library's BLEU."""
+"""Auto-BLEU against hand-worked values, self-BLEU against the BLEU of torchmetrics."""
 
 import math
 import random
@@ -29,7 +29,7 @@ def test_auto_bleu(text, expected):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_auto_bleu_is_that_of_a_slow_search(seed):
+def test_auto_bleu_equals_slow_search(seed):
     words = drawn_words(random.Random(seed))
     shares = []
     for size in (1, 2):
@@ -40,7 +40,7 @@ def test_auto_bleu_is_that_of_a_slow_search(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_self_bleu_is_another_library_s_without_its_penalty(seed):
+def test_self_bleu_equals_torchmetrics_without_penalty(seed):
     draw = random.Random(seed)
     texts = [drawn_words(draw) for _ in range(draw.randint(2, 5))]
     for place, (words, found) in enumerate(zip(texts, self_bleu(texts), strict=True)):
@@ -51,9 +51,9 @@ def test_self_bleu_is_another_library_s_without_its_penalty(seed):
         assert found == pytest.approx(float(theirs) / penalty, abs=1e-5)
 
 
-def test_texts_heard(make_sample):
-    """Of "a a b" and "A, b!": unigrams 2 / 3 and bigrams 1 / 2 of the first stand in the second, all of the second in the first."""
-    samples = [make_sample(heard=heard) for heard in ("a a b", "", "A, b!", None)]
+def test_bleu_metrics_skip_empty_transcripts(make_sample):
+    """Text "A, b!" contains 2/3 of the unigrams and 1/2 of the bigrams of "a a b", which contains all of it."""
+    samples = [make_sample(recognised=text) for text in ("a a b", "", "A, b!", None)]
     within, between = AutoBleu(), SelfBleu()
     for metric in (within, between):
         metric.update(samples)
@@ -65,12 +65,12 @@ def test_texts_heard(make_sample):
     assert (share.value, share.count, skipped.value) == (0.0, 2, 2)
 
 
-def test_one_text_has_nothing_to_resemble():
-    assert SelfBleu().parts_among(["a b", None, "!"]) == [None, None, None]
+def test_self_bleu_of_one_text_is_none():
+    assert SelfBleu().numerators_and_denominators(["a b", None, "!"]) == [None, None, None]
 
 
-def test_halves_of_the_texts_are_merged(make_sample):
-    samples = [make_sample(heard=heard) for heard in ("a b c", "b c", "c a b")]
+def test_self_bleu_merges_states(make_sample):
+    samples = [make_sample(recognised=text) for text in ("a b c", "b c", "c a b")]
     whole, one, other = SelfBleu(), SelfBleu(), SelfBleu()
     whole.update(samples)
     one.update(samples[:2])

@@ -1,4 +1,4 @@
-"""Intervals against slow loops, closed forms and how often they hold; paired differences likewise."""
+"""Intervals and paired differences against slow loops, closed forms and their coverage."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ def ratio(parts) -> float:
     return sum(numerator for numerator, _ in parts) / sum(denominator for _, denominator in parts)
 
 
-def test_interval_is_that_of_a_slow_loop():
+def test_interval_equals_slow_loop():
     numerators, denominators = torch.tensor([1.0, 0.0, 2.0, 5.0]), torch.tensor([4.0, 1.0, 2.0, 5.0])
     generator = torch.Generator().manual_seed(0)
     ratios = []
@@ -30,7 +30,7 @@ def test_interval_is_that_of_a_slow_loop():
     assert (low, high) == bootstrap_interval(numerators, denominators)
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
+def test_interval_covers_true_value_as_stated():
     generator = torch.Generator().manual_seed(1)
     hits = 0
     for _ in range(100):
@@ -40,13 +40,13 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     assert 88 <= hits <= 100
 
 
-def test_interval_of_too_few_items_and_of_weightless_draws():
+def test_interval_of_few_items_or_zero_weights():
     assert all(map(math.isnan, bootstrap_interval(torch.ones(1), torch.ones(1))))
     low, high = bootstrap_interval(torch.tensor([1.0, 0.0]), torch.tensor([1.0, 0.0]))
     assert (low, high) == (1.0, 1.0)
 
 
-def test_interval_of_a_mean_of_many_is_that_of_normal_theory():
+def test_interval_of_large_mean_equals_normal_theory():
     values = torch.rand(2000, generator=torch.Generator().manual_seed(2))
     half = 1.96 * float(values.std()) / math.sqrt(len(values))
     low, high = ratio_interval(values, torch.ones(2000))
@@ -56,18 +56,18 @@ def test_interval_of_a_mean_of_many_is_that_of_normal_theory():
 
 @pytest.mark.parametrize("items", [2, 10, 500])
 @pytest.mark.parametrize("right", [0.0, 1.0])
-def test_interval_of_all_right_or_all_wrong_is_exact(right, items):
+def test_interval_of_equal_shares_is_exact(right, items):
     exact = scipy.stats.binomtest(int(right) * items, items).proportion_ci(0.95, method="exact")
     assert ratio_interval(torch.full((items,), right), torch.ones(items)) == pytest.approx((exact.low, exact.high))
 
 
-def test_interval_is_a_bootstrap_unless_items_count_one_and_agree():
+def test_interval_is_bootstrap_unless_items_agree():
     for numerators, denominators in [([1.0, 1.0, 0.0], [1.0] * 3), ([0.0, 0.0], [3.0, 4.0]), ([0.5, 0.5], [1.0, 1.0])]:
         columns = torch.tensor(numerators), torch.tensor(denominators)
         assert ratio_interval(*columns) == bootstrap_interval(*columns)
 
 
-def test_paired_difference_is_that_of_a_slow_loop():
+def test_paired_difference_equals_slow_loop():
     first = [(1.0, 4.0), (0.0, 1.0), None, (2.0, 2.0), (5.0, 5.0)]
     second = [(1.0, 4.0), (1.0, 2.0), (1.0, 1.0), (0.0, 2.0), (1.0, 5.0)]
     pairs = [pair for pair in zip(first, second, strict=True) if pair[0] is not None]
@@ -85,16 +85,16 @@ def test_paired_difference_is_that_of_a_slow_loop():
     assert (swapped.value, swapped.low, swapped.p) == (pytest.approx(-found.value), pytest.approx(-found.high), found.p)
 
 
-def test_pairing_sees_what_two_intervals_do_not():
-    """One system is better by 0.01 everywhere, on items that differ by far more: the intervals overlap, the difference is sure."""
+def test_pairing_detects_difference_of_overlapping_intervals():
+    """One system is better by 0.01 on every item. The items differ by far more, so the two intervals overlap."""
     hard = torch.rand(50, generator=torch.Generator().manual_seed(3)).tolist()
     found = paired_bootstrap([(value + 0.01, 1.0) for value in hard], [(value, 1.0) for value in hard])
     assert (found.low, found.high) == (pytest.approx(0.01), pytest.approx(0.01))
     assert found.p == pytest.approx(2 / 1001)
 
 
-def test_alike_systems_and_chance():
-    """The same parts: no difference and p 1. Of systems that differ by chance alone, about one in twenty has a p below 0.05."""
+def test_p_of_equal_systems_and_of_chance():
+    """Equal systems have p = 1. About one in twenty systems that differ by chance has p below 0.05."""
     parts = [(float(n % 3), 3.0) for n in range(20)]
     assert paired_bootstrap(parts, parts) == PairedDifference(0.0, 0.0, 0.0, 1.0, 20)
     cosines = [(0.1 + 0.04 * n, 1.0) for n in range(20)]
@@ -108,7 +108,7 @@ def test_alike_systems_and_chance():
     assert 1 <= sum(value < 0.05 for value in p) <= 12
 
 
-def test_paired_difference_needs_the_same_items():
+def test_paired_difference_refuses_other_items():
     with pytest.raises(ConfigError, match="got 1 and 2"):
         paired_bootstrap([(1.0, 1.0)], [(1.0, 1.0), None])
     nothing = paired_bootstrap([(1.0, 1.0), None], [(1.0, 1.0), (0.0, 1.0)])
@@ -116,7 +116,7 @@ def test_paired_difference_needs_the_same_items():
     assert math.isnan(nothing.value)
 
 
-def test_one_training_is_pooled_to_itself():
+def test_pooling_one_training_gives_its_value():
     parts = [(1.0, 4.0), (0.0, 1.0), (2.0, 2.0), (5.0, 5.0)]
     pooled = pooled_bootstrap([parts])
     assert (pooled.low, pooled.high) == pytest.approx(bootstrap_interval(*torch.tensor(parts).double().T), rel=1e-9)
@@ -126,8 +126,8 @@ def test_one_training_is_pooled_to_itself():
     assert (found.value, found.low, found.high) == pytest.approx((paired.value, paired.low, paired.high))
 
 
-def test_pooling_holds_the_spread_of_trainings():
-    """Items that are all alike leave the trainings as the only doubt: of two, a quarter of the draws takes each twice."""
+def test_pooling_includes_spread_of_trainings():
+    """With equal items, only trainings vary: of two trainings, each is drawn twice in a quarter of the draws."""
     pooled = pooled_bootstrap([[(0.2, 1.0)] * 30, [(0.6, 1.0)] * 30])
     assert (pooled.value, pooled.low, pooled.high) == pytest.approx((0.4, 0.2, 0.6))
     same = pooled_bootstrap([[(0.2, 1.0)] * 30, [(0.6, 1.0)] * 30], [[(0.1, 1.0)] * 30, [(0.5, 1.0)] * 30])
@@ -136,7 +136,7 @@ def test_pooling_holds_the_spread_of_trainings():
     )
 
 
-def test_pooled_differences_leave_out_what_one_of_both_lacks():
+def test_pooled_difference_skips_items_of_one_side():
     one, other = [(1.0, 1.0), (0.0, 1.0), None, (1.0, 1.0)], [(0.0, 1.0), (0.0, 1.0), (9.0, 1.0), None]
     found = pooled_bootstrap([one], [other])
     assert (found.value, found.count) == (0.5, 2)
@@ -147,8 +147,8 @@ def test_pooled_differences_leave_out_what_one_of_both_lacks():
         pooled_bootstrap([one], [other, other])
 
 
-def test_no_item_that_differs_is_no_certainty():
-    """Of 24 items none differs: 1 - 0.025^(1/24) of them still may, one way or the other."""
+def test_paired_interval_of_equal_items_has_width():
+    """None of 24 items differs, but up to 1 - 0.025^(1/24) of all items still may."""
     found = paired_bootstrap([(0.0, 1.0)] * 24, [(0.0, 1.0)] * 24)
     assert (found.value, found.p) == (0.0, 1.0)
     assert (found.low, found.high) == pytest.approx((-0.1425, 0.1425), abs=1e-4)
@@ -158,20 +158,20 @@ def test_no_item_that_differs_is_no_certainty():
     assert (weighed.low, weighed.high) == (0.0, 0.0), "no bound is known for values that are no shares"
 
 
-def test_a_training_that_nothing_counts_in_is_left_out():
+def test_pooling_skips_training_without_items():
     one, empty = [(0.0, 1.0), (1.0, 1.0), (1.0, 1.0)], [None, None, None]
     assert pooled_bootstrap([one, empty]) == pooled_bootstrap([one])
     assert pooled_bootstrap([one, empty], [one, one]) == pooled_bootstrap([one], [one])
 
 
-def test_the_exact_bound_is_of_the_items_that_count():
+def test_exact_bound_uses_items_that_count():
     wrong, other = [*[(0.0, 1.0)] * 24, None], [*[(0.0, 1.0)] * 24, (1.0, 1.0)]
     expected = ratio_interval(*torch.tensor(wrong[:24]).double().T)
     assert (pooled_bootstrap([wrong]).low, pooled_bootstrap([wrong]).high) == pytest.approx(expected)
     assert pooled_bootstrap([wrong], [other]).low == pytest.approx(paired_bootstrap(wrong, other).low)
 
 
-def test_trainings_that_disagree_are_told():
+def test_pooling_reports_disagreeing_trainings():
     good, bad = [(1.0, 1.0)] * 20, [(0.0, 1.0)] * 20
     assert pooled_bootstrap([good, good], [bad, bad]).agree
     assert not pooled_bootstrap([good, bad], [bad, good]).agree
@@ -185,12 +185,12 @@ def test_trainings_that_disagree_are_told():
 
 
 @pytest.mark.parametrize(("items", "least"), [(2, 0.5), (5, 0.0625), (200, 2 / 1001)])
-def test_few_items_that_agree_are_no_proof(items, least):
-    """Of a sign test: all of so few items agree by chance so often."""
+def test_p_of_few_agreeing_items_has_lower_bound(items, least):
+    """The bound is the one of a sign test: few items often agree by chance."""
     assert paired_bootstrap([(1.0, 1.0)] * items, [(0.0, 1.0)] * items).p == pytest.approx(least)
 
 
-def test_pooled_shares_that_all_agree_are_no_certainty():
+def test_pooled_interval_of_equal_shares_has_width():
     wrong, right = [[(0.0, 1.0)] * 24] * 2, [[(1.0, 1.0)] * 24] * 2
     assert (pooled_bootstrap(wrong).low, pooled_bootstrap(wrong).high) == pytest.approx((0.0, 0.1425), abs=1e-4)
     assert (pooled_bootstrap(right).low, pooled_bootstrap(right).high) == pytest.approx((0.8575, 1.0), abs=1e-4)

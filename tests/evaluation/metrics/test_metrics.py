@@ -1,4 +1,4 @@
-"""Metrics against hand-worked values, their stored parts, and what they skip; the contract's tests add them up over batches."""
+"""Metrics against hand-worked values, their stored parts, and the samples that they skip."""
 
 import json
 import math
@@ -20,7 +20,6 @@ from spectron.evaluation.metrics import (
     PredictedMos,
     PromptCharacterErrorRate,
     PromptWordErrorRate,
-    SecondSpeakerSimilarity,
     SpeakerSimilarity,
     SpeakerSimilarityMargin,
     SpeakingRate,
@@ -33,13 +32,14 @@ from spectron.evaluation.metrics import (
     TeacherForcedMelError,
     WrittenAnswerAccuracy,
     all_metrics,
+    character_errors,
     holds_answer,
     mel_distance,
     normalize,
     voice_similarity,
     word_errors,
 )
-from spectron.evaluation.metrics import word_errors as character_errors
+from spectron.evaluation.sample import VOICE, TextScore, Voices
 
 
 def by_name(metric, samples) -> dict:
@@ -73,7 +73,7 @@ def test_normalizer(text, expected):
         ("", ["moo"], False, False),
     ],
 )
-def test_answers_are_found(text, answers, tokens, substring):
+def test_holds_answer_by_matcher(text, answers, tokens, substring):
     assert holds_answer(text, answers) == tokens
     assert holds_answer(text, answers, "substring") == substring
 
@@ -94,7 +94,7 @@ def test_word_errors(reference, hypothesis, expected):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_character_errors_are_those_of_a_slow_table(seed):
+def test_character_errors_equal_slow_table(seed):
     draw = random.Random(seed)
     reference, hypothesis = (normalize("".join(draw.choices("ab ", k=draw.randint(0, 8)))) for _ in range(2))
     row = list(range(len(hypothesis) + 1))
@@ -106,7 +106,7 @@ def test_character_errors_are_those_of_a_slow_table(seed):
     assert character_errors(reference, hypothesis) == (row[-1], len(reference))
 
 
-def test_mel_distance_is_a_sum_of_frame_means_over_the_common_length():
+def test_mel_distance_sums_frame_means_over_common_length():
     first = torch.tensor([[1.0, 3.0], [0.0, 0.0], [9.0, 9.0]])
     second = torch.tensor([[0.0, 0.0], [0.5, -0.5]])
     assert mel_distance(first, second) == (2.5, 2)
@@ -116,12 +116,12 @@ def test_voice_similarity():
     assert voice_similarity(torch.tensor([3.0, 4.0]), torch.tensor([4.0, 3.0])) == pytest.approx(24 / 25)
 
 
-def test_word_error_rates_add_up_edits_and_words(make_sample):
-    """Two samples, 1 of 4 and 1 of 1 words wrong: 2 / 5, and not the mean of the rates, 0.625."""
-    samples = [make_sample(heard="the cow says who"), make_sample(continuation_text="moo", heard="mood")]
+def test_word_error_rate_adds_up_edits_and_words(make_sample):
+    """Two samples with 1 of 4 and 1 of 1 words wrong: 2 / 5, not the mean of the rates, 0.625."""
+    samples = [make_sample(recognised="the cow says who"), make_sample(continuation_text="moo", recognised="mood")]
     metric = SpeechWordErrorRate()
     measures = by_name(
-        metric, [*samples, make_sample(continuation_text="", heard="mm"), make_sample(continuation_text=None)]
+        metric, [*samples, make_sample(continuation_text="", recognised="mm"), make_sample(continuation_text=None)]
     )
     assert measures["speech_wer"].value == float(metric.compute()) == pytest.approx(2 / 5)
     assert (measures["speech_wer"].count, measures["speech_wer"].higher_is_better) == (2, False)
@@ -131,18 +131,18 @@ def test_word_error_rates_add_up_edits_and_words(make_sample):
     assert metric.scores(make_sample(continuation_text=None)) == {"speech_wer": None}
 
 
-def test_prompt_word_errors(make_sample):
+def test_prompt_word_error_rate_without_transcript_skips_sample(make_sample):
     wrong = make_sample(transcript="what does a cow")
     assert by_name(PromptWordErrorRate(), [wrong, make_sample(transcript=None)])["prompt_wer"].value == pytest.approx(
         2 / 5
     )
 
 
-def test_character_error_rates(make_sample):
-    """One letter of 12 ("cow" for "cows") and one of 3 ("mo" for "moo"): 2 / 15. Of the prompt, " say" is missing of 21."""
+def test_character_error_rates_add_up_edits_and_characters(make_sample):
+    """One letter of 12 ("cow" for "cows") and one of 3 ("mo" for "moo"): 2 / 15. The prompt lacks " say" of 21."""
     samples = [
-        make_sample(continuation_text="The cows moo.", heard="the cow moo"),
-        make_sample(continuation_text="moo", heard="mo"),
+        make_sample(continuation_text="The cows moo.", recognised="the cow moo"),
+        make_sample(continuation_text="moo", recognised="mo"),
     ]
     speech = by_name(SpeechCharacterErrorRate(), [*samples, make_sample(continuation_text=None)])
     assert speech["speech_cer"].value == pytest.approx(2 / 15)
@@ -154,12 +154,12 @@ def test_character_error_rates(make_sample):
     assert prompt["prompt_cer.skipped"].value == 1
 
 
-def test_log_perplexity_is_a_mean_over_tokens(make_sample):
-    """3 nats on 1 token and 1 nat on 3: 4 / 4 = 1 nat a token, perplexity e; a mean of the samples' means would be 5 / 3."""
+def test_log_perplexity_is_mean_over_tokens(make_sample):
+    """3 nats on 1 token and 1 nat on 3: 4 / 4 = 1 nat per token, perplexity e; the mean of sample means is 5 / 3."""
     samples = [
-        make_sample(nll_nats=3.0, num_tokens=1),
-        make_sample(nll_nats=1.0, num_tokens=3),
-        make_sample(nll_nats=0.0, num_tokens=0),
+        make_sample(text_score=TextScore(3.0, 1)),
+        make_sample(text_score=TextScore(1.0, 3)),
+        make_sample(text_score=TextScore(0.0, 0)),
     ]
     measures = by_name(LogPerplexity(), samples)
     assert measures["log_perplexity"].value == pytest.approx(1.0)
@@ -168,12 +168,12 @@ def test_log_perplexity_is_a_mean_over_tokens(make_sample):
     assert (measures["log_perplexity.tokens"].value, measures["log_perplexity.skipped"].value) == (4, 1)
 
 
-def test_answers_heard_and_written(make_sample):
+def test_answer_accuracy_spoken_and_written(make_sample):
     samples = [
-        make_sample(heard="the cow says boo"),
-        make_sample(heard="moo"),
-        make_sample(heard=""),
-        make_sample(answers=[], heard="moo"),
+        make_sample(recognised="the cow says boo"),
+        make_sample(recognised="moo"),
+        make_sample(recognised=""),
+        make_sample(answers=[], recognised="moo"),
     ]
     spoken, written = by_name(SpokenAnswerAccuracy(), samples), by_name(WrittenAnswerAccuracy("substring"), samples)
     assert spoken["qa_accuracy"].value == pytest.approx(1 / 3)
@@ -182,20 +182,21 @@ def test_answers_heard_and_written(make_sample):
     assert (share.value, share.unit) == (1.0, "share (substring)")
 
 
-@pytest.mark.parametrize(("metric", "prefix"), [(SpeakerSimilarity(), ""), (SecondSpeakerSimilarity(), "second_")])
-def test_similarity_skips_samples_without_a_voice(metric, prefix, make_sample):
+@pytest.mark.parametrize(("judge", "suffix"), [(None, ""), ("wavlm", "_wavlm")])
+def test_similarity_skips_samples_without_voice(judge, suffix, make_sample):
+    """A named judge is read instead of the first one, and ends the metric's name."""
     east, north, none = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), torch.full((2,), torch.nan)
     pairs = [(east, east), (east, north), (east, none), (east, None)]
-    fields = [
-        {prefix + "prompt_embedding": prompt, prefix + "generated_embedding": generated} for prompt, generated in pairs
-    ]
-    measures = by_name(metric, [make_sample(**changes) for changes in fields])
-    assert measures[prefix + "speaker_similarity"].value == pytest.approx(0.5)
-    assert measures[prefix + "speaker_similarity.skipped"].value == 2
+    evidence = [{judge or "first": {VOICE: Voices(*pair)}, "other": {VOICE: Voices(north, -north)}} for pair in pairs]
+    if judge:
+        evidence = [dict(reversed(row.items())) for row in evidence]
+    measures = by_name(SpeakerSimilarity(judge=judge), [make_sample(evidence=row) for row in evidence])
+    assert measures[f"speaker_similarity{suffix}"].value == pytest.approx(0.5)
+    assert measures[f"speaker_similarity{suffix}.skipped"].value == 2
 
 
-def test_the_margin_of_a_voice_is_taken_from_other_speakers_prompts(make_sample):
-    """Cosines 1 with its own prompt and 0 and 0.6 with b's; the first of b's is nearer to a; the last of c holds no voice."""
+def test_similarity_margin_uses_prompts_of_other_speakers(make_sample):
+    """Cosines 1 with its own prompt and 0 and 0.6 with b's; b's first is closer to a; c's speech has no voice."""
     east, north, between, none = (
         torch.tensor([2.0, 0.0]),
         torch.tensor([0.0, 1.0]),
@@ -203,48 +204,42 @@ def test_the_margin_of_a_voice_is_taken_from_other_speakers_prompts(make_sample)
         torch.full((2,), torch.nan),
     )
     rows = [("a", east, east), ("b", north, east), ("b", between, 3 * between), ("c", north, none), ("", north, north)]
-    samples = [
-        make_sample(speaker=speaker, prompt_embedding=prompt, generated_embedding=speech)
-        for speaker, prompt, speech in rows
-    ]
+    samples = [make_sample(speaker=speaker, voices=Voices(prompt, speech)) for speaker, prompt, speech in rows]
     margins = [1 - (0 + 0.6) / 2, 0 - 1, 1 - 0.6]
     measures = by_name(SpeakerSimilarityMargin(), samples)
     assert measures["speaker_similarity_margin"].value == pytest.approx(sum(margins) / 3)
     assert measures["speaker_similarity_margin.skipped"].value == 2
     metric = SpeakerSimilarityMargin()
-    parts = metric.parts_among(json.loads(json.dumps([metric.trait_of(sample) for sample in samples])))
+    parts = metric.numerators_and_denominators(json.loads(json.dumps([metric.trait_of(sample) for sample in samples])))
     assert [part and part[0] for part in parts] == [*map(pytest.approx, margins), None, None]
 
 
-def test_one_voice_for_all_has_no_margin_and_one_speaker_none_to_be_told_from(make_sample):
+def test_similarity_margin_of_one_voice_is_zero(make_sample):
     speech, prompts = torch.tensor([0.3, 0.9, -0.2]), torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
-    samples = [
-        make_sample(speaker=str(n % 3), prompt_embedding=prompt, generated_embedding=speech)
-        for n, prompt in enumerate(prompts)
-    ]
+    samples = [make_sample(speaker=str(n % 3), voices=Voices(prompt, speech)) for n, prompt in enumerate(prompts)]
     assert by_name(SpeakerSimilarityMargin(), samples)["speaker_similarity_margin"].value == pytest.approx(0, abs=1e-6)
     alone = by_name(SpeakerSimilarityMargin(), samples[::3])
     assert (alone["speaker_similarity_margin"].count, alone["speaker_similarity_margin.skipped"].value) == (0, 2)
 
 
-def test_predicted_scores_are_averaged(make_sample):
-    measures = by_name(PredictedMos(), [make_sample(predicted_mos=mos) for mos in (4.0, 2.5, None, math.nan)])
+def test_predicted_mos_is_mean_and_skips_nan(make_sample):
+    measures = by_name(PredictedMos(), [make_sample(quality=mos) for mos in (4.0, 2.5, None, math.nan)])
     assert (measures["predicted_mos"].value, measures["predicted_mos"].higher_is_better) == (3.25, True)
     assert measures["predicted_mos.skipped"].value == 2
 
 
-def test_speaking_rate(make_sample):
-    """3 words in 0.1 s, none in 0.2 s: 10 a second."""
-    spoken = [make_sample(heard="Moo, the cow!"), make_sample(heard="", generated=torch.zeros(3200))]
+def test_speaking_rate_counts_seconds_without_words(make_sample):
+    """3 words in 0.1 s, none in 0.2 s: 10 per second."""
+    spoken = [make_sample(recognised="Moo, the cow!"), make_sample(recognised="", generated=torch.zeros(3200))]
     measures = by_name(
-        SpeakingRate(), [*spoken, make_sample(heard="", generated=torch.zeros(0)), make_sample(heard=None)]
+        SpeakingRate(), [*spoken, make_sample(recognised="", generated=torch.zeros(0)), make_sample(recognised=None)]
     )
     assert measures["speaking_rate"].value == pytest.approx(10)
     assert (measures["speaking_rate.seconds"].value, measures["speaking_rate.skipped"].value) == (pytest.approx(0.3), 2)
 
 
-def test_behaviour(make_sample):
-    """0.1 s for 0.2 s, and 0.3 s for 0.2 s: one second a second; the sample without recording does not count."""
+def test_length_and_mel_metrics_skip_sample_without_recording(make_sample):
+    """0.1 s for 0.2 s, and 0.3 s for 0.2 s: one second per second."""
     longer = make_sample(
         generated=torch.zeros(4800),
         stopped=False,
@@ -264,39 +259,39 @@ def test_behaviour(make_sample):
 
 FORCED = [MelCepstralDistance(), PitchError()]
 COPIES = [MelDistance(), StftDistance()]
-METRICS = [*all_metrics(), *FORCED, *COPIES]
+METRICS = [*all_metrics(), SpeakerSimilarity(judge="speaker_embedder"), *FORCED, *COPIES]
 
 
 @pytest.fixture
 def three(make_sample):
-    """Samples that every metric can use."""
+    """Make three samples that every metric can use."""
     voice = torch.eye(3)
     return [
         make_sample(
-            speaker="abb"[n], heard=["the cow moo", "the the cow", "a duck"][n],
-            nll_nats=2.0 + n, num_tokens=3, predicted_mos=3.0 + n, stopped=n > 0,
-            prompt_embedding=voice[0], generated_embedding=voice[n] + voice[0],
-            second_prompt_embedding=voice[1], second_generated_embedding=voice[n] + voice[1],
-            teacher_forced_mel=torch.full((16, 4), float(n)), generated=harmonics(120 + 10 * n), reference=harmonics(120),
+            speaker="abb"[n], recognised=["the cow moo", "the the cow", "a duck"][n],
+            text_score=TextScore(2.0 + n, 3), quality=3.0 + n, stopped=n > 0,
+            voices=Voices(voice[0], voice[n] + voice[0]),
+            teacher_forced_mel=torch.full((16, 4), float(n)),
+            generated=harmonics(120 + 10 * n), reference=harmonics(120),
         )
         for n in range(3)
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: type(metric).__name__)
-def test_stored_parts_measure_what_the_samples_did(metric, three, make_sample):
-    """Also through JSON, where a sample that cannot be used is a null."""
+def test_stored_parts_give_same_measures(metric, three, make_sample):
+    """Stored parts pass through JSON, where a sample that cannot be used is null."""
     samples = [
         *three,
-        make_sample(continuation_text=None, answers=[], transcript=None, heard="", reference=torch.zeros(0)),
+        make_sample(continuation_text=None, answers=[], transcript=None, recognised="", reference=torch.zeros(0)),
     ]
     metric.reset()
     metric.update(samples)
     measured = metric.measures()
     if isinstance(metric, CorpusMetric):
-        parts = metric.parts_among([metric.trait_of(sample) for sample in samples])
+        parts = metric.numerators_and_denominators([metric.trait_of(sample) for sample in samples])
     else:
-        parts = [metric.parts(sample) for sample in samples]
+        parts = [metric.numerator_and_denominator(sample) for sample in samples]
     metric.reset()
     for part in json.loads(json.dumps(parts)):
         metric.add_parts([part])
@@ -306,7 +301,7 @@ def test_stored_parts_measure_what_the_samples_did(metric, three, make_sample):
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_the_order_of_samples_does_not_matter(order, three):
+def test_sample_order_does_not_change_value(order, three):
     for metric in all_metrics():
         metric.update(three)
         value = metric.measures()[0].value

@@ -1,4 +1,4 @@
-"""The report of an evaluation, read as HTML and opened in a real browser."""
+"""Report of an evaluation, read as HTML and opened in a real browser."""
 
 import html
 import re
@@ -14,9 +14,14 @@ from spectron.evaluation.report.plots import Point, axis, curve, histogram, inte
 from spectron.evaluation.report.words import mark_errors
 
 
-def test_a_browser_plays_and_shows_everything_and_runs_no_text(make_evaluation, open_in_browser):
+def report_of(folder, **options):
+    """Write the report of a stored evaluation and return the page."""
+    return write_report(read_evaluation(folder), **options)
+
+
+def test_browser_plays_audio_and_runs_no_stored_text(make_evaluation, open_in_browser):
     folder = make_evaluation()
-    document, console, seen = open_in_browser(write_report(folder))
+    document, console, seen = open_in_browser(report_of(folder))
     assert console == []
     assert seen["title"] == "continuation-mini: runs/first"
     assert seen["requests"] == []
@@ -32,11 +37,11 @@ def test_a_browser_plays_and_shows_everything_and_runs_no_text(make_evaluation, 
         m for task in stored.tasks for name in stored.systems(task) for m in stored.measures(task, name).values()
     ]
     assert values == {measure.value for measure in measures if measure.value is not None}
-    assert "document.title=&#39;hacked&#39;" in write_report(folder).read_text()
+    assert "document.title=&#39;hacked&#39;" in report_of(folder).read_text()
 
 
-def test_the_page_says_what_was_measured_and_what_was_not(make_evaluation):
-    page = write_report(make_evaluation()).read_text()
+def test_page_shows_values_footnotes_and_failures(make_evaluation):
+    page = report_of(make_evaluation()).read_text()
     text = re.sub(
         r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(style|script|details).*?</\1>", "", page)))
     )
@@ -44,7 +49,7 @@ def test_the_page_says_what_was_measured_and_what_was_not(make_evaluation):
         "17",
         "0.1.0",
         "cccccccccccc",
-        "with changes that are not committed",
+        "with uncommitted changes",
         "ffffffffffff",
         "wav2vec2",
         "bbbbbbbbbbbb",
@@ -55,55 +60,59 @@ def test_the_page_says_what_was_measured_and_what_was_not(make_evaluation):
     assert "model, item-3 : <script>document.title='hacked'" in text
     assert re.search(r"long 6 items, .*Prompt length: 3 s\.", text)
     assert "The first 6 of 6 items" in text
-    assert re.search(r'<span class="wrong" title="should be: the">a</span>', page)  # heard, against what was written
+    assert re.search(r'<span class="wrong" title="should be: the">a</span>', page)
     assert len(re.findall(r'aria-label="speech_wer over prompt length \(s\)"', page)) == 1
     assert "<td>speech_<wbr>wer</td>" in page, "a narrow column breaks a metric's name between its words"
 
 
-def test_no_address_but_its_own_data(make_evaluation):
-    page = write_report(make_evaluation()).read_text()
+def test_page_refers_to_no_external_address(make_evaluation):
+    page = report_of(make_evaluation()).read_text()
     assert set(re.findall(r'(?:src|href|action|poster)="([a-z]*:|#|[^"])', page)) == {"data:", "#"}
     assert re.findall(r"@import|url\(|https?://", page) == []
     assert "default-src 'none'" in html.unescape(page)
 
 
-def test_fewer_items_where_asked_for_or_where_the_page_is_full(make_evaluation, monkeypatch):
+def test_listening_items_limited_by_argument_and_page_size(make_evaluation, monkeypatch):
     folder = make_evaluation()
-    assert "The first 2 of 6 items" in write_report(folder, listening_items=2).read_text()
+    assert "The first 2 of 6 items" in report_of(folder, listening_items=2).read_text()
     monkeypatch.setattr("spectron.evaluation.report.listening.MEDIA_CHARACTERS", 60_000)
-    page = write_report(folder).read_text()
+    page = report_of(folder).read_text()
     shown = [int(number) for number in re.findall(r"The first (\d) of 6 items", page)]
     assert 1 <= shown[1] <= shown[0] < 6  # the tasks take turns
     assert MEDIA_CHARACTERS < 10_000_000
 
 
-def test_recordings_that_are_gone_and_recordings_of_others(make_evaluation):
+def test_missing_audio_shown_outside_audio_refused(make_evaluation):
     folder = make_evaluation()
     shutil.rmtree(folder / "audio")
-    page = write_report(folder).read_text()
+    page = report_of(folder).read_text()
     assert "<audio" not in page
     assert page.count("no sound") == 2 * 6 * 4
     items = (folder / "items.jsonl").read_text()
     (folder / "items.jsonl").write_text(items.replace("audio/long/model/item-0.wav", "../../secret.wav"))
     with pytest.raises(DataError, match=r"names an audio file outside its folder, \.\./\.\./secret\.wav"):
-        write_report(folder)
+        report_of(folder)
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("results.json", None, "holds no results.json: it is no finished evaluation"),
-        ("results.json", "{", r"results.json is no JSON"),
-        ("results.json", '{"format": "other"}', "has the format 'other' where 'spectron-evaluation/1' is read"),
-        ("items.jsonl", None, "holds results.json but no items.jsonl"),
-        ("items.jsonl", '{"task": "long"}\n', "items.jsonl line 1 names no system and no id"),
+        ("results.json", None, "contains no results.json"),
+        ("results.json", "{", r"results.json is not valid JSON"),
+        (
+            "results.json",
+            '{"format": "other"}',
+            "format 'other', but this version reads 'spectron-evaluation/1'",
+        ),
+        ("items.jsonl", None, "contains results.json but no items.jsonl"),
+        ("items.jsonl", '{"task": "long"}\n', "items.jsonl line 1 has no system and no id"),
     ],
 )
-def test_what_is_wrong_with_a_folder_is_told(make_evaluation, file, content, message):
+def test_broken_folder_refused_with_reason(make_evaluation, file, content, message):
     folder = make_evaluation(items=1)
     (folder / file).unlink() if content is None else (folder / file).write_text(content)
     with pytest.raises(DataError, match=message):
-        write_report(folder)
+        read_evaluation(folder)
 
 
 @pytest.mark.parametrize(
@@ -118,12 +127,12 @@ def test_what_is_wrong_with_a_folder_is_told(make_evaluation, file, content, mes
         ("", "unasked words", "unasked words"),
     ],
 )
-def test_word_errors_are_marked_as_they_are_counted(wanted, text, marked):
+def test_mark_errors_marks_counted_word_errors(wanted, text, marked):
     forms = {"same": "{0.text}", "replaced": "[{0.text}<{0.wanted}]", "added": "+{0.text}", "missing": "-{0.text}"}
     assert " ".join(forms[word.kind].format(word) for word in mark_errors(wanted, text)) == marked
 
 
-def test_plots_put_values_where_the_axis_says():
+def test_plot_positions_follow_axis():
     scale = axis([0.12, 0.87], 100, 300)
     assert (scale.low, scale.high, scale(0.5)) == (0.0, 1.0, 200.0)
     plot = interval_plot("x", [Point("model", 0, 0.5, 0.25, 1.0), Point("none", 1, None), Point("recording", 2, 0.0)])
@@ -151,5 +160,5 @@ def test_plots_put_values_where_the_axis_says():
         (2.0, "2"),
     ],
 )
-def test_numbers_as_they_are_shown(value, shown):
+def test_figure_formats_number(value, shown):
     assert figure(value) == shown

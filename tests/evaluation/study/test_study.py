@@ -1,7 +1,8 @@
-"""Studies: what is refused, what is trained and evaluated once, and what the table makes of it."""
+"""Studies: refused settings, jobs that run once, and tables."""
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from places import ROOT
+from talker import TALKER
 
 from spectron.cli.parser import main
 from spectron.errors import ConfigError, TrackingError
 from spectron.evaluation.metrics.intervals import pooled_bootstrap
-from spectron.evaluation.study import jobs
-from spectron.evaluation.study import scheduling as running
+from spectron.evaluation.study import jobs, scheduling
 from spectron.evaluation.study.study import Claim, Row, Study
 from spectron.evaluation.study.table import (
     ABSENT,
@@ -31,24 +32,15 @@ from spectron.evaluation.study.table import (
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.store import list_runs
 
-ROW = """
-name: row
-task: spectron.training.SpectronModule
-shared: {mel: {n_mels: 20}}
-model:
-  encoder: {class_path: spectron.encoders.FrameStackEncoder, init_args: {output_dim: 8, mel: "${shared.mel}"}}
-  language_model:
-    class_path: spectron.language_models.CausalLanguageModel
-    init_args:
-      config: {model_type: llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 2}
-      tokenizer: {text: "CORPUS/text/train.txt", vocabulary_size: 60}
-  head: {class_path: spectron.heads.MelRegressionHead, init_args: {mel: "${shared.mel}", frames_per_step: 4, post_net_width: 8}}
-  vocoder: {class_path: spectron.vocoders.GriffinLimVocoder, init_args: {iterations: 2}}
+ROW = (
+    TALKER.replace("name: talker", "name: row")
+    + """
 data:
   class_path: spectron.datamodules.SpokenQADataModule
   init_args: {manifest: "CORPUS/questions.jsonl", val_splits: [unseen_speakers]}
 trainer: {max_steps: 1, val_check_interval: 1, limit_val_batches: 1, accelerator: cpu, enable_progress_bar: false}
 """
+)
 SUITE = """
 name: put-to
 judges: {}
@@ -84,11 +76,12 @@ STUDY = {
 
 @pytest.fixture
 def place(tmp_path, small_corpus, monkeypatch, make_runs):
-    """A folder with a study, in which the command is called."""
+    """The current folder, with a study."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("SPECTRON_RUNS", str(make_runs(tmp_path / "runs")))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(small_corpus / "text" / "train.txt", "text.txt")
     for name, text in {"row.yaml": ROW, "suite.yaml": SUITE}.items():
         (tmp_path / name).write_text(text.replace("CORPUS", str(small_corpus)))
     write(STUDY)
@@ -103,14 +96,14 @@ def evaluations() -> list[str]:
     return [run.run_id for run in list_runs("put-to")]
 
 
-def over(job) -> running.Working:
-    """A process that is about to end well."""
-    log = (job.folder / running.LOG).open("ab")
-    return running.Working(job, subprocess.Popen([sys.executable, "-c", ""]), log, None, 0.0)
+def over(job) -> scheduling.RunningJob:
+    """Return a job whose process ends successfully at once."""
+    log = (job.folder / scheduling.LOG).open("ab")
+    return scheduling.RunningJob(job, subprocess.Popen([sys.executable, "-c", ""]), log, None, 0.0)
 
 
-def test_a_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
-    """The jobs work in this process: each in one of its own, as other tests have them, would import everything anew."""
+def test_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
+    """The jobs run in this process: separate processes, as in other tests, would import everything again."""
     seen = []
     table = place / "runs" / "studies" / "small" / "table.md"
 
@@ -119,11 +112,11 @@ def test_a_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
         jobs.work(job, fingerprint)
         return over(job)
 
-    monkeypatch.setattr(running, "start", look_and_work)
+    monkeypatch.setattr(scheduling, "start", look_and_work)
     assert main(["study", "study.yaml"]) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     whole = [("| whole | 1 |" in text, "| no text | 1 |" in text) for text in seen]
-    assert whole == [(False, False), (True, False), (True, True)], "the table is there while later rows are at work"
+    assert whole == [(False, False), (True, False), (True, True)], "the table exists while later rows run"
     assert "small: 3 jobs, 0 done" in printed
     assert "whole" in printed
     folder = place / "runs" / "studies" / "small"
@@ -151,7 +144,7 @@ def test_a_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
 
     assert main(["study", "study.yaml"]) == 0
     assert "small: 3 jobs, 3 done" in capsys.readouterr().out
-    assert len(evaluations()) == 3, "nothing is done twice"
+    assert len(evaluations()) == 3, "no job runs twice"
 
     silent = {"title": "filler tokens", "train": {"model": {"chain": "filler"}}}
     short = STUDY["rows"]["short"] | {
@@ -161,18 +154,18 @@ def test_a_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
     write(STUDY | {"rows": STUDY["rows"] | {"silent": silent, "short": short}})
     assert main(["study", "study.yaml"]) == 0, capsys.readouterr().err
     assert "small: 3 jobs, 1 done" in capsys.readouterr().out
-    assert (len(list_runs("small-full")), len(list_runs("small-silent"))) == (1, 2), "a changed row is trained anew"
-    assert len(evaluations()) == 5, "what a row changes in the suite is evaluated again"
+    assert (len(list_runs("small-full")), len(list_runs("small-silent"))) == (1, 2), "a changed row is trained again"
+    assert len(evaluations()) == 5, "a row with a changed suite is evaluated again"
 
     write(STUDY)
     job = Study(Path("study.yaml")).jobs()[1]
     run = jobs.trained_run(Experiment.read(job.experiment))
-    assert run.run_id == noted["silent"]["run"], "settings that were there before"
+    assert run.run_id == noted["silent"]["run"], "a run with these settings exists"
     stored = yaml.safe_load((run.folder / "config.yaml").read_text())
     del stored["model"]["scheduled_sampling"]
     (run.folder / "config.yaml").write_text(yaml.safe_dump(stored))
     assert jobs.trained_run(Experiment.read(job.experiment)).run_id == run.run_id, (
-        "from before there was a setting, which is as it was"
+        "a run from before a setting existed, with its default now"
     )
     write(
         STUDY
@@ -182,14 +175,16 @@ def test_a_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
         }
     )
     job = Study(Path("study.yaml")).jobs()[1]
-    assert jobs.trained_run(Experiment.read(job.experiment)) is None, "no run of the same name and other settings"
+    assert jobs.trained_run(Experiment.read(job.experiment)) is None, (
+        "a run of the same name with other settings does not count"
+    )
 
 
-def test_one_process_is_at_work_on_a_job(place):
+def test_locked_job_refuses_second_process(place):
     job = Study(Path("study.yaml")).jobs()[0]
     with (
         jobs.alone(job),
-        pytest.raises(TrackingError, match="full, seed 1: another process is at work on it"),
+        pytest.raises(TrackingError, match="full, seed 1: another process runs this job"),
         jobs.alone(job),
     ):
         pass
@@ -197,42 +192,43 @@ def test_one_process_is_at_work_on_a_job(place):
         pass
 
 
-def test_no_job_works_on_when_its_study_has_ended(place, monkeypatch):
-    """The table fails after the first job, which is soon over, while the second one is at work."""
+def test_failing_study_stops_running_jobs(place, monkeypatch):
+    """The table fails after the first job, which ends at once, while the second one runs."""
     processes = []
 
-    def keep(job, *arguments, begin=running.start):
+    def keep(job, *arguments, begin=scheduling.start):
         processes.append(begin(job, *arguments) if processes else over(job))
         return processes[-1]
 
     def fail(*arguments):
         raise ConfigError("no table")
 
-    monkeypatch.setattr(running, "start", keep)
-    monkeypatch.setattr(running, "table_so_far", fail)
+    monkeypatch.setattr(scheduling, "start", keep)
+    monkeypatch.setattr(scheduling, "table_so_far", fail)
     with pytest.raises(ConfigError, match="no table"):
-        running.run_study(Path("study.yaml"), at_once=2)
+        scheduling.run_study(Path("study.yaml"), at_once=2)
     assert len(processes) == 2
     assert all(one.process.poll() is not None and one.log.closed for one in processes)
-    assert processes[1].process.returncode != 0, "stopped, and not waited for"
+    assert processes[1].process.returncode != 0, "interrupted before its end"
 
 
-def test_a_number_of_jobs_is_at_least_one(place):
-    with pytest.raises(ConfigError, match="--jobs 0: at least one"):
-        running.run_study(Path("study.yaml"), at_once=0)
+def test_zero_jobs_at_once_refused(place):
+    with pytest.raises(ConfigError) as raised:
+        scheduling.run_study(Path("study.yaml"), at_once=0)
+    assert raised.value.key == "--jobs"
 
 
-def test_a_row_may_be_asked_for_by_itself(place, capsys):
+def test_row_option_runs_one_row(place, capsys):
     assert main(["study", "study.yaml", "--row", "silent"]) == 0, capsys.readouterr().err
     folder = place / "runs" / "studies" / "small"
     assert [(folder / f"{row}-1" / "job.json").is_file() for row in ("full", "silent", "short")] == [False, True, False]
     assert "was not run: Short is shorter" in capsys.readouterr().out
     assert Study(Path("study.yaml")).with_trained(["short"]) == {"short", "full"}
     assert main(["study", "study.yaml", "--row", "slient"]) == 1
-    assert "--row slient: there is no such row. Did you mean `silent`" in capsys.readouterr().err
+    assert "--row: there is no row `slient`. Did you mean `silent`" in capsys.readouterr().err
 
 
-def test_a_row_that_fails_does_not_stop_the_others(place, capsys):
+def test_failed_row_does_not_stop_others(place, capsys):
     rows = {
         "broken": {"title": "broken", "train": {"weights": {"encoder": "no.safetensors"}}},
         "full": {"title": "whole"},
@@ -243,11 +239,11 @@ def test_a_row_that_fails_does_not_stop_the_others(place, capsys):
     said = capsys.readouterr().err
     assert said.startswith("spectron: error: 2 of 3 jobs failed")
     assert re.search(r"broken, seed 1: spectron: error: weights\.encoder: .*no\.safetensors", said)
-    assert "of_it, seed 1: the row that it evaluates was not trained" in said
+    assert "of_it, seed 1: the row that trains its model failed" in said
     assert "| whole | 1 |" in (place / "runs" / "studies" / "small" / "table.md").read_text()
 
 
-def test_what_a_row_trains_is_an_experiment_by_itself(place):
+def test_job_experiment_is_complete(place):
     (place / "row.yaml").write_text((place / "row.yaml").read_text() + "weights: {encoder: x.safetensors}\n")
     write(
         STUDY
@@ -286,13 +282,13 @@ def test_what_a_row_trains_is_an_experiment_by_itself(place):
         ({"rows": {"full": {"title": "x", "trained_as": "full"}}, "claims": []}, r"rows\.full\.trained_as"),
     ],
 )
-def test_a_wrong_study_is_refused_before_anything_is_trained(change, said, place):
+def test_invalid_study_refused(change, said, place):
     write(STUDY | change)
     with pytest.raises(ConfigError, match=said):
         Study(Path("study.yaml"))
 
 
-def test_a_wrong_row_is_refused_before_anything_is_trained(place, capsys):
+def test_invalid_row_refused_before_training(place, capsys):
     write(STUDY | {"rows": {"full": {"title": "whole", "train": {"model": {"chan": "none"}}}}, "claims": []})
     assert main(["study", "study.yaml"]) == 1
     assert "model.chan: SpectronModule takes no `chan`. Did you mean `chain`?" in capsys.readouterr().err
@@ -304,7 +300,7 @@ def test_a_wrong_row_is_refused_before_anything_is_trained(place, capsys):
     ("column", "meant"),
     [("questions/length_ration", "length_ratio"), ("question/length_ratio/heldout", "length_ratio")],
 )
-def test_a_column_that_nothing_stands_in_is_refused_before_anything_is_trained(column, meant, place, capsys):
+def test_unmeasured_column_refused_before_training(column, meant, place, capsys):
     write(STUDY | {"columns": [column], "claims": []})
     assert main(["study", "study.yaml"]) == 1
     assert f"columns: the suite measures no `{column}`. Did you mean `questions/{meant}`?" in capsys.readouterr().err
@@ -334,7 +330,7 @@ def study_of(**rows):
     return SimpleNamespace(name="s", rows=named, columns=columns, claims=claims, first="a")
 
 
-def test_a_table_pools_seeds_and_judges_claims(make_evaluation):
+def test_table_pools_seeds_and_decides_claims(make_evaluation):
     folders = {
         ("a", 1): make_evaluation("a1", skill=0.0),
         ("a", 2): make_evaluation("a2", skill=0.2),
@@ -346,11 +342,11 @@ def test_a_table_pools_seeds_and_judges_claims(make_evaluation):
     wer = {row: entries.get("long/speech_wer") for row, entries in table.entries.items()}
     one = [(float(number), 5.0) for number in range(6)]
     assert (wer["a"].value.trainings, wer["b"].value.value, wer["gone"]) == (2, 0.0, None)
-    assert wer["b"].difference == pooled_bootstrap([[(0.0, 5.0)] * 6], [one]), "against the same seed alone"
+    assert wer["b"].difference == pooled_bootstrap([[(0.0, 5.0)] * 6], [one]), "the difference uses common seeds only"
     assert (wer["a"].difference, wer["b"].better, wer["like"].better) == (None, True, None)
     assert "long/nothing" not in table.entries["a"]
     assert [verdict for _, verdict, _ in table.verdicts] == [HELD, FAILED, UNCLEAR, ABSENT, EMPTY]
-    assert verdict_lines(table)[0].endswith("], by one seed alone)")
+    assert verdict_lines(table)[0].endswith("], one seed only)")
     assert verdict_lines(table)[3] == "was not run: gone is worse (long/speech_wer)"
     text = as_markdown(table)
     assert "| B | 1 | 0.000 [0.000, " in text
@@ -358,29 +354,31 @@ def test_a_table_pools_seeds_and_judges_claims(make_evaluation):
     assert len(as_csv(table).splitlines()) == 1 + 3 * 2
 
 
-def test_evaluations_of_one_row_must_be_alike(make_evaluation):
+def test_row_with_different_conditions_refused(make_evaluation):
     folders = {("a", 1): make_evaluation("a1", skill=0.0), ("a", 2): make_evaluation("a2", skill=0.0)}
     results = json.loads((folders["a", 2] / "results.json").read_text())
     results["tasks"]["long"]["fingerprint"] = "0" * 64
     (folders["a", 2] / "results.json").write_text(json.dumps(results))
-    with pytest.raises(ConfigError, match=r"(?s)not made alike.*Cure: remove a-1/job.json, a-2/job.json and repeat"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)different conditions.*Cure: remove a-1/job.json, a-2/job.json and repeat"
+    ):
         table_of(study_of(a="A", b="B", like="Like", gone="Gone"), jobs_of(folders))
 
 
 @pytest.mark.parametrize("name", ["claims", "speaking"])
-def test_the_projects_own_studies_compose(name, tmp_path):
+def test_own_studies_compose(name, tmp_path):
     study = Study(ROOT / "experiments" / "mini" / f"{name}.yaml", [f"tracking.folder={tmp_path}"])
     jobs = study.jobs()
     assert len({job.fingerprint() for job in jobs}) == len(jobs) == len(study.seeds) * len(study.rows)
 
 
-def test_the_papers_ablation_is_in_the_study_of_its_claims(tmp_path):
+def test_claims_study_contains_ablation_of_paper(tmp_path):
     study = Study(ROOT / "experiments" / "mini" / "claims.yaml", [f"tracking.folder={tmp_path}"])
     assert {"without_text", "without_deltas", "without_encoder", "without_lm", "without_both"} <= study.rows.keys()
     assert all(row.published for name, row in study.rows.items() if name.startswith(("full", "without")))
 
 
-def test_a_row_may_take_another_class(place):
+def test_row_changes_class_of_part(place):
     head = {
         "class_path": "spectron.heads.LatentSamplingHead",
         "init_args": {"mel": {"n_mels": 20}, "frames_per_step": 2},

@@ -1,4 +1,4 @@
-"""A suite from the command line: what it leaves behind, going on where it was cut off, several processes, items at fault."""
+"""Suites from the command line: files, resuming, several processes, failures of items, and invalid suites."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from spectron.contracts import SpokenLanguageModel
 
 
 class Parrot(SpokenLanguageModel):
-    """Says the first half of what it hears, and that its words are the prompt's length; fails where it is told to."""
+    """Returns the first half of the prompt, with a text as long as it is; fails or stops on a given item."""
 
     def __init__(self, fails_on: str = "", stops_at: str = "") -> None:
         self.prompt_rate_hz, self.speech_rate_hz, self.fails_on, self.stops_at = 16000, 16000, fails_on, stops_at
@@ -40,12 +40,15 @@ class Parrot(SpokenLanguageModel):
         half = prompts.num_samples // 2
         waveform = prompts.waveform[:, : int(half.max())]
         said = [f"word {'word ' * (int(n) // 16000)}".strip() for n in half]
-        return Continuation(prompts.ids, said, ["what"] * len(said), said, waveform, half, 16000, torch.zeros(len(said), 1, 80),
-                            torch.ones(len(said), dtype=torch.long), torch.ones(len(said), dtype=torch.bool))
+        rows = len(said)
+        return Continuation(
+            prompts.ids, said, ["what"] * rows, said, waveform, half, 16000, torch.zeros(rows, 1, 80),
+            torch.ones(rows, dtype=torch.long), torch.ones(rows, dtype=torch.bool),
+        )
 
 
 class Seconds(Transcriber):
-    """Hears a word a second, and one more."""
+    """Returns one word, and another one for every full second."""
 
     def __init__(self, there: bool = True) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class Critic(QualityPredictor):
 
 SUITE = """
 name: NAME
-judges: {transcriber: {class_path: parts.py:Seconds}}
+judges: {recogniser: {class_path: parts.py:Seconds}}
 tasks:
   questions:
     class_path: spectron.evaluation.tasks.SpokenQuestions
@@ -100,7 +103,7 @@ tasks:
 
 @pytest.fixture
 def place(tmp_path, small_corpus, monkeypatch, runs):
-    """A folder with a suite, its parts and the YAML of a system, in which the command is called."""
+    """The current folder, with a suite, its parts and the YAML of a system."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "parts.py").write_text(PARTS)
     text = SUITE.replace("NAME", tmp_path.name)
@@ -129,17 +132,17 @@ def lines_of(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
 
 
-def test_a_suite_leaves_results_items_audio_and_a_report(place, capsys):
+def test_evaluate_writes_results_items_audio_and_report(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     printed = capsys.readouterr().out
     (folder,) = evaluations(place)
     results, lines = results_of(folder), lines_of(folder)
     questions = results["tasks"]["questions"]["systems"]
-    assert list(questions) == ["model", "recording", "silence", "shuffled"], "without a vocoder nothing is vocoded"
+    assert list(questions) == ["model", "recording", "silence", "shuffled"], "vocoded needs a vocoder"
     assert list(results["tasks"]["continuation"]["systems"]) == ["model", "recording", "silence"]
     own = [line for line in lines if (line["task"], line["system"]) == ("questions", "model")]
     assert len(own) == 12 == questions["model"]["items"]
-    # It says half of what it hears, and the judge hears exactly what it writes.
+    # The system returns half of the prompt, and the judge recognises exactly the text that it wrote.
     for line in own:
         assert line["generated_seconds"] == pytest.approx(line["prompt_seconds"] / 2, abs=1e-3)
         assert line["parts"]["speech_wer"] == [0, len(line["continuation_text"].split())]
@@ -147,24 +150,24 @@ def test_a_suite_leaves_results_items_audio_and_a_report(place, capsys):
     ratio = sum(line["generated_seconds"] for line in own) / sum(line["reference_seconds"] for line in own)
     assert questions["model"]["measures"]["length_ratio"]["value"] == pytest.approx(ratio, abs=2e-3)
     assert {"qa_accuracy/train", "qa_accuracy/unseen_speakers"} <= questions["model"]["measures"].keys()
-    # Of silence one word is heard for the first second and each further one; its text is empty, so no word error can be counted.
+    # The text of silence is empty, so its word errors cannot be counted.
     silence = questions["silence"]["measures"]["speech_wer"]
     assert (silence["value"], silence["count"], silence["skipped"]) == (None, 0, 12)
     assert silence["skipped_because"]
     for line in lines:
         itself = line["audio"]["generated"] == line["audio"].get("reference")
-        assert itself == (line["system"] == "recording"), "an answer that is the reference itself is written once"
+        assert itself == (line["system"] == "recording"), "an answer equal to the reference is written once"
         assert (line["transcript"] is None) == (line["system"] != "model")
     wav, rate = soundfile.read(folder / own[0]["audio"]["generated"])
     assert len(wav) / rate == pytest.approx(own[0]["generated_seconds"], abs=1e-3)
-    assert results["scorers"]["transcriber"]["title"] == "Seconds()"
-    assert len(results["scorers"]["transcriber"]["weights_sha256"]) == 64
+    assert results["judges"]["recogniser"]["title"] == "Seconds()"
+    assert len(results["judges"]["recogniser"]["weights_sha256"]) == 64
     assert (folder / "report.html").stat().st_size > 0
     assert "speech_wer" in printed
     assert "report.html" in printed
 
 
-def test_a_shuffled_answer_is_another_questions_recording(place):
+def test_shuffled_answers_are_recordings_of_other_items(place):
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     lines = lines_of(evaluations(place)[0])
     said = {line["id"]: (line["continuation_text"], line["speaker"]) for line in lines if line["system"] == "recording"}
@@ -175,7 +178,7 @@ def test_a_shuffled_answer_is_another_questions_recording(place):
     assert sum(line["continuation_text"] != said[line["id"]][0] for line in shuffled) > 6
 
 
-def test_two_runs_give_the_same_bytes(place):
+def test_repeated_evaluation_writes_equal_files(place):
     for _ in range(2):
         assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     first, second = evaluations(place)
@@ -183,7 +186,7 @@ def test_two_runs_give_the_same_bytes(place):
     assert (first / "items.jsonl").read_bytes() == (second / "items.jsonl").read_bytes()
 
 
-def test_a_run_that_was_cut_off_goes_on_and_gives_the_same(place, capsys):
+def test_resumed_evaluation_writes_equal_files(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     (whole,) = evaluations(place)
     last = [line["id"] for line in lines_of(whole) if (line["task"], line["system"]) == ("questions", "model")][-1]
@@ -193,28 +196,28 @@ def test_a_run_that_was_cut_off_goes_on_and_gives_the_same(place, capsys):
     cut = evaluations(place)[-1]
     assert f"--resume {cut.name}" in capsys.readouterr().err
     with (cut / "work" / "rank-0.jsonl").open("a") as file:
-        file.write('{"key": ["questions", "model", 99], "li')  # as a killed process leaves it
+        file.write('{"key": ["questions", "model", 99], "li')  # an incomplete line of a killed process
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "--resume"]) == 0
-    assert len(evaluations(place)) == 2, "it went on in its own run"
+    assert len(evaluations(place)) == 2, "it resumed its own run"
     assert without_times(cut) == without_times(whole)
     assert (cut / "items.jsonl").read_bytes() == (whole / "items.jsonl").read_bytes()
 
 
-def test_what_was_begun_otherwise_cannot_go_on(place, capsys):
+def test_resume_with_other_settings_refused(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "seed=3", "--resume"]) == 1
     printed = capsys.readouterr().err
     assert printed.count("seed: 17 -> 3") == 1
-    assert "(it is finished) was begun otherwise" in printed
-    assert "name an older one, --resume RUN" in printed
+    assert "the finished evaluation" in printed
+    assert "name an older evaluation (--resume RUN)" in printed
 
 
-def test_a_metric_called_as_in_tables_is_told_its_class(place, capsys):
+def test_metric_named_as_in_tables_suggests_its_class(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "tasks.questions.init_args.metrics=[qa_acuracy]"]) == 1
     assert "Did you mean `spectron.evaluation.metrics.SpokenAnswerAccuracy`?" in capsys.readouterr().err
 
 
-def test_two_processes_give_what_one_gives(place):
+def test_two_processes_write_equal_files(place):
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     (alone,) = evaluations(place)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "spectron.cli.parser"]
@@ -231,7 +234,7 @@ def test_two_processes_give_what_one_gives(place):
     assert (alone / "items.jsonl").read_bytes() == (shared / "items.jsonl").read_bytes()
 
 
-def test_items_at_fault_are_counted_and_named_and_no_other_suffers(place):
+def test_failing_item_is_only_failure(place):
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
     (whole,) = evaluations(place)
     lines = [line for line in lines_of(whole) if (line["task"], line["system"]) == ("questions", "model")]
@@ -249,7 +252,7 @@ def test_items_at_fault_are_counted_and_named_and_no_other_suffers(place):
     assert kept == {line["id"]: line["parts"] for line in lines if line["id"] != name}
 
 
-def test_a_broken_recording_is_a_failure_with_its_reason(place, small_corpus):
+def test_broken_recording_is_failure_with_reason(place, small_corpus):
     rows = [json.loads(line) for line in (small_corpus / "carriers.jsonl").read_text().splitlines()]
     for row in rows:
         row["audio_filepath"] = str(small_corpus / row["audio_filepath"])
@@ -266,20 +269,20 @@ def test_a_broken_recording_is_a_failure_with_its_reason(place, small_corpus):
     assert "not finite" in found["failures"][0]["reason"]
 
 
-def test_a_judge_that_cannot_be_loaded_stops_before_the_first_item(place, capsys):
-    assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.transcriber.init_args.there=false"]) == 1
+def test_unloadable_judge_refused_before_first_item(place, capsys):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.recogniser.init_args.there=false"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(
-        f"spectron: error: judges.transcriber.init_args.there: the weights are not here (in {place}/suite.yaml)"
+        f"spectron: error: judges.recogniser.init_args.there: the weights are not here (in {place}/suite.yaml)"
     )
     assert evaluations(place) == []
 
 
-def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
+def test_missing_quality_predictor_skips_its_metric(place):
     (place / "parts.py").write_text(PARTS + ABSENT)
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.quality_predictor.class_path=parts.py:Critic"]) == 0
     results = results_of(evaluations(place)[0])
-    assert results["scorers"]["quality_predictor"] == {
+    assert results["judges"]["quality_predictor"] == {
         "title": "Critic()",
         "missing": "the critic is on holiday: call her back",
     }
@@ -291,7 +294,10 @@ def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("judges.transcribr.class_path=x", "takes no `transcribr`. Did you mean `transcriber`?"),
+        (
+            "judges.recognisr.init_args.there=true",
+            "there is no `recognisr` to change, and a new one needs a class_path",
+        ),
         ("tasks.questions.init_args.num_itms=3", "Did you mean `num_items`?"),
         ("tasks.questions.init_args.num_items=0", "num_items: must be at least 1"),
         ("tasks.questions.init_args.data.class_path=spectron.datamodules.TextDataModule", "needs `train`"),
@@ -306,22 +312,22 @@ def test_an_absent_quality_predictor_is_told_and_stops_nothing(place):
         ),
         (
             "tasks.continuation.init_args.metrics=[spectron.evaluation.metrics.PredictedMos]",
-            "error: tasks.continuation: Continuation: the metric PredictedMos needs a judge that is not given",
+            "error: tasks.continuation.init_args.metrics: PredictedMos needs quality, and the judges give transcript",
         ),
     ],
 )
-def test_mistakes_in_a_suite_are_named(place, capsys, override, message):
+def test_invalid_suite_refused_with_key(place, capsys, override, message):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", override]) == 1
     assert message in capsys.readouterr().err
     assert evaluations(place) == []
 
 
-def test_a_task_is_left_out_by_null(place):
+def test_null_task_left_out(place):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "tasks.questions=null"]) == 0
     assert list(results_of(evaluations(place)[0])["tasks"]) == ["continuation"]
 
 
-def test_time_is_counted_over_all_the_times_at_work(tmp_path):
+def test_stopwatch_sums_resumed_times(tmp_path):
     (tmp_path / "times.json").write_text('{"started": "2020-01-01T00:00:00+00:00", "seconds": 100.0}')
     watch = Stopwatch(tmp_path / "times.json")
     watch.keep()
@@ -331,13 +337,13 @@ def test_time_is_counted_over_all_the_times_at_work(tmp_path):
     assert (new.times()["started"] > "2026", new.times()["seconds"] < 1.0) == (True, True)
 
 
-def test_a_system_that_fails_on_everything_is_an_error(place, capsys):
+def test_failure_of_all_items_is_error(place, capsys):
     (place / "parts.py").write_text(PARTS.replace("half = prompts.num_samples // 2", "raise OSError('no voice')"))
     assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 1
     assert "every item failed" in (error := capsys.readouterr().err)
     assert "no voice" in error
-    assert list_runs()[0].status == "FAILED", "it is not left as if it were at work"
+    assert list_runs()[0].status == "FAILED", "the run does not look as if it were still running"
 
 
-def test_the_order_of_keys_changes_no_hash():
+def test_sha256_of_ignores_key_order():
     assert sha256_of({"a": 1, "b": torch.pi}) == sha256_of({"b": torch.pi, "a": 1})

@@ -1,4 +1,4 @@
-"""Where the transcript ends in a text without a mark."""
+"""Split of a text without a separator into transcript and continuation."""
 
 from random import Random
 
@@ -24,12 +24,12 @@ from spectron.evaluation.systems.transcript_split import split_at_prompt
         ("what", "what does", ("what", "")),
     ],
 )
-def test_split(text, prompt, halves):
+def test_split_at_prompt(text, prompt, halves):
     assert split_at_prompt(text, prompt) == halves
 
 
-def test_no_other_cut_is_nearer():
-    """Against jiwer's distance of every beginning, for random texts of few words."""
+def test_split_at_prompt_has_fewest_edits():
+    """Compared with the jiwer distance of every prefix, for random short texts."""
     random = Random(0)
     for _ in range(100):
         text, prompt = (" ".join(random.choices("abc", k=random.randint(1, 9))) for _ in range(2))

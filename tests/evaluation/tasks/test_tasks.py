@@ -1,4 +1,4 @@
-"""Tasks on a tiny Spectron against slow ways to the same figures: pairs, toplines, baselines, stored speech."""
+"""Tasks on a tiny Spectron, compared with slow reference code: pairs, toplines, baselines, stored speech."""
 
 import json
 
@@ -13,12 +13,12 @@ from spectron.contracts import Decoding
 from spectron.datamodules import PairsDataModule
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
-from spectron.evaluation.evaluator import Judges
+from spectron.evaluation.judges import Judges
 from spectron.evaluation.metrics import TeacherForcedMelError
-from spectron.evaluation.systems.baselines import exchanged, silences_of
-from spectron.evaluation.systems.text_topline import WrittenAnswers
+from spectron.evaluation.systems.baselines import shuffled_answers, silent_answers
+from spectron.evaluation.systems.text_topline import TextTopline
 from spectron.evaluation.tasks import Bench, Continuation, LikelihoodPairs, SpokenQuestions
-from spectron.evaluation.tasks.speaking import require_fits_context
+from spectron.evaluation.tasks.speaking import require_batch_fits_context
 from spectron.generation import DecodingState
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory):
-    """An untrained Spectron, large weights making it lively."""
+    """An untrained Spectron; large weights make its outputs depend on its inputs."""
     torch.manual_seed(0)
     text = tmp_path_factory.mktemp("text") / "text.txt"
     text.write_text("the cat sat on the mat and the dog ran to the cow\n" * 20)
@@ -76,7 +76,7 @@ def batch(speakers: list[str], ids: list[str]) -> SpeechBatch:
 
 @pytest.fixture
 def pairs(tmp_path):
-    """Three pairs: sharing a beginning, sharing none, of unknown words."""
+    """Three pairs: with a shared beginning, without one, and with unknown words."""
     lines = []
     for number, (context, words) in enumerate([(0.4, "the cat ran"), (0.0, "the dog ran"), (0.0, None)]):
         for side, seed in (("positive", 2 * number), ("negative", 2 * number + 1)):
@@ -97,7 +97,7 @@ def pairs(tmp_path):
 
 
 def slow_scores(system, path, context: float, text: str) -> tuple[float, float]:
-    """Text and spectrogram score of one recording, alone."""
+    """Return text and spectrogram score of one recording, computed in a batch of one."""
     waveform, _ = read_audio(path)
     cut = round(16000 * context) or len(waveform) // 2
 
@@ -112,7 +112,7 @@ def slow_scores(system, path, context: float, text: str) -> tuple[float, float]:
     return -float(heard.total / heard.count), -float(followed)
 
 
-def test_pairs_are_scored_as_each_recording_alone(system, pairs):
+def test_pair_scores_equal_scores_of_single_recordings(system, pairs):
     task = LikelihoodPairs(PairsDataModule(str(pairs / "pairs.jsonl")))
     bench = Bench(system, Judges(), CPU)
     task.prepare(bench)
@@ -142,17 +142,17 @@ def test_pairs_are_scored_as_each_recording_alone(system, pairs):
     )
 
 
-def test_a_system_without_likelihoods_is_refused(pairs):
+def test_likelihood_pairs_refuse_system_without_scores(pairs):
     class Mute:
         prompt_rate_hz = speech_rate_hz = 16000
 
     task = LikelihoodPairs(PairsDataModule(str(pairs / "pairs.jsonl")))
-    with pytest.raises(ConfigError, match="Mute gives no likelihoods: define `score_speech`"):
+    with pytest.raises(ConfigError, match="Mute has no likelihoods: define `score_speech`"):
         task.prepare(Bench(Mute(), Judges(), CPU))
 
 
 def slow_answer(system, question: str, tokens: int) -> list[int]:
-    """Greedy tokens behind a text, the whole sequence read anew for each."""
+    """Return greedy tokens after a text; the whole sequence is read again for every token."""
     lm = system.language_model
     ids, count = lm.tokenize([question])
     sequence = [lm.sos_id, *ids[0, : int(count)].tolist()]
@@ -170,14 +170,14 @@ def slow_answer(system, question: str, tokens: int) -> list[int]:
     return written
 
 
-def test_written_questions_are_answered_by_the_language_model_alone(system):
+def test_text_topline_equals_slow_greedy_decoding(system):
     questions = {"a": "the cat sat on", "b": "the dog", "c": "the cow ran to the mat and the"}
     prompts = Prompts(list(questions), torch.zeros(3, 8000), torch.full((3,), 8000))
-    answered = WrittenAnswers(system, questions).continue_speech(prompts, Decoding(max_text_tokens=6))
+    answered = TextTopline(system, questions).continue_speech(prompts, Decoding(max_text_tokens=6))
     with torch.inference_mode():
         expected = [slow_answer(system, f"{question} |", 6) for question in questions.values()]
     assert answered.continuation_text == [text.strip() for text in system.language_model.detokenize(expected)]
-    assert len(set(answered.continuation_text)) > 1, "the questions matter"
+    assert len(set(answered.continuation_text)) > 1, "answers depend on the questions"
     assert answered.transcript == list(questions.values())
     assert answered.waveform.shape == (3, 0)
 
@@ -188,22 +188,23 @@ class OneBatch(LightningDataModule):
 
 
 @pytest.mark.parametrize(
-    ("asked", "beside"),
+    ("arguments", "expected"),
     [
         ({}, ["recording", "vocoded", "silence", "shuffled", "written_question"]),
         ({"baselines": []}, []),
         ({"baselines": ["cascade", "written_question", "silence"]}, ["silence", "written_question"]),
     ],
 )
-def test_beside_a_system_stands_what_was_asked_for(asked, beside, system):
-    """Without a transcriber there is no cascade, and speech to continue has no topline."""
+def test_systems_are_model_and_possible_baselines(arguments, expected, system):
+    """There is no cascade without a transcriber, and no topline for a continuation."""
     bench = Bench(system, Judges(), CPU)
-    assert SpokenQuestions(OneBatch(), **asked).systems(bench) == ["model", *beside]
-    assert Continuation(OneBatch(), **asked).systems(bench) == ["model", *(name for name in beside if "_" not in name)]
+    assert SpokenQuestions(OneBatch(), **arguments).systems(bench) == ["model", *expected]
+    without_toplines = [name for name in expected if "_" not in name]
+    assert Continuation(OneBatch(), **arguments).systems(bench) == ["model", *without_toplines]
 
 
 @pytest.mark.parametrize(("chain", "counted"), [("trained", True), ("given", True), ("none", False), ("filler", False)])
-def test_teacher_forcing_says_nothing_of_a_chain_without_its_text(chain, counted, system):
+def test_teacher_forcing_skipped_for_chain_without_text(chain, counted, system):
     def teacher_forced(batch):
         mel, num_frames = system.head.log_mel(batch.continuation, batch.continuation_num_samples)
         return mel + 1.0, num_frames
@@ -217,19 +218,20 @@ def test_teacher_forcing_says_nothing_of_a_chain_without_its_text(chain, counted
     assert [part is not None for part in parts] == [counted] * 2
 
 
-def test_another_speakers_recording_is_given_where_there_is_one():
+def test_shuffled_answers_prefer_another_speaker():
     first, second = batch(["s", "s"], ["a", "b"]), batch(["s", "t"], ["c", "d"])
-    given = exchanged(first, second)
-    assert {name: spoken.text for name, spoken in given.items()} == {"a": "sat d", "b": "sat d"}
-    assert len(given["a"].waveform) == 7000
-    # Within one batch nobody gets its own; with one speaker alone any other utterance has to do.
-    assert {name: spoken.text for name, spoken in exchanged(first, first).items()} == {"a": "sat b", "b": "sat a"}
-    assert exchanged(batch(["s"], ["a"]), batch(["s"], ["a"])) == {}
-    silent = silences_of(first)["b"]
+    answers = shuffled_answers(first, second)
+    assert {name: answer.text for name, answer in answers.items()} == {"a": "sat d", "b": "sat d"}
+    assert len(answers["a"].waveform) == 7000
+    # No row gets its own recording. With a single speaker, another recording of that speaker is used.
+    answers = shuffled_answers(first, first)
+    assert {name: answer.text for name, answer in answers.items()} == {"a": "sat b", "b": "sat a"}
+    assert shuffled_answers(batch(["s"], ["a"]), batch(["s"], ["a"])) == {}
+    silent = silent_answers(first)["b"]
     assert (len(silent.waveform), float(silent.waveform.abs().sum()), silent.text) == (7000, 0.0, "")
 
 
-def test_what_is_judged_is_what_the_wav_holds(tmp_path):
+def test_to_16_bits_equals_stored_wav(tmp_path):
     waveform = torch.cat([torch.linspace(-1.2, 1.2, 999), noise(0.1, 1)])
     rounded = to_16_bits(waveform)
     write_wav(tmp_path / "a.wav", waveform, 16000)
@@ -238,10 +240,8 @@ def test_what_is_judged_is_what_the_wav_holds(tmp_path):
     assert float((rounded - waveform.clamp(-1, 1)).abs().max()) < 1 / 32768 + 1e-7
 
 
-def test_an_item_beyond_the_positions_is_at_fault_and_not_the_suite(system):
+def test_item_longer_than_context_is_data_error(system):
     some = batch(["s", "t"], ["a", "b"])
-    require_fits_context(system, some, Decoding(max_seconds=5.0))
-    with pytest.raises(
-        DataError, match=r"max_text_tokens=64 and .* come to \d+ positions, and the language model has 2048"
-    ):
-        require_fits_context(system, some, Decoding(max_seconds=60.0))
+    require_batch_fits_context(system, some, Decoding(max_seconds=5.0))
+    with pytest.raises(DataError, match=r"needs \d+ positions .*text 65, .* has 2048\. Lower max_text_tokens"):
+        require_batch_fits_context(system, some, Decoding(max_seconds=60.0))

@@ -1,4 +1,4 @@
-"""A task and its data that train in no time, laid beside the YAML that names them."""
+"""A tiny task and its data, in the same folder as the YAML that names them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 
 class Squash(nn.Module):
-    """A part; the task gives the width."""
+    """Part whose width the task passes."""
 
     def __init__(self, width: int, slope: float = 1.0) -> None:
         super().__init__()
@@ -19,17 +19,21 @@ class Squash(nn.Module):
 
 
 class OtherSquash(Squash):
+    """Another part of the same kind, with an argument more."""
+
     def __init__(self, width: int, offset: float = 0.0, **kwargs: Any) -> None:
         super().__init__(width, **kwargs)
         self.offset = offset
 
 
 class Elsewhere(nn.Module):
-    """A class of another kind."""
+    """Class that is no ``Squash``."""
 
 
 @dataclass
 class Speed:
+    """Settings that refuse a rate of 0 or below."""
+
     rate: float = 1e-2
     warmup: int = 0
 
@@ -42,6 +46,8 @@ SPEED = Speed()
 
 
 class TinyTask(LightningModule):
+    """Task with one parameter of every type that the configuration knows."""
+
     def __init__(
         self,
         end: Callable[[int], Squash],
@@ -79,6 +85,8 @@ class TinyTask(LightningModule):
 
 
 class Endless(IterableDataset):
+    """Endless batches of random numbers, each determined by its position."""
+
     def __init__(self, position: int) -> None:
         self.position = position
 
@@ -90,6 +98,8 @@ class Endless(IterableDataset):
 
 
 class TinyData(LightningDataModule):
+    """Data module that resumes at the position in its checkpoint."""
+
     def __init__(self, source: str = "numbers") -> None:
         super().__init__()
         self.position, self.source = 0, source

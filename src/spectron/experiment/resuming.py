@@ -1,0 +1,95 @@
+"""Choice of the run that training resumes, and the check that its configuration is still the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from spectron.config.checking import import_class
+from spectron.config.user_classes import code_files
+from spectron.errors import CheckpointError, ConfigError, TrackingError
+from spectron.experiment.experiment import Experiment
+from spectron.experiment.loading import read_config
+from spectron.tracking.measure import flatten
+from spectron.tracking.store import RunRecord, find_run, list_runs
+
+CODE = "code"  # folder of a run that holds copies of the user's own files
+
+# A resumed run may change how long it trains, how often it validates and logs, and where it is recorded.
+FREE_TO_CHANGE = (
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.val_check_interval",
+    "trainer.limit_val_batches",
+    "trainer.num_sanity_val_steps",
+    "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "tracking",
+    "shared",
+    "resolved",
+)
+
+
+def find_resumable(experiment: Experiment, reference: str) -> RunRecord:
+    """Find the run to resume, which has a last checkpoint and the same configuration.
+
+    Args:
+        experiment: What to train.
+        reference: Id or name of the run; "" stands for the newest run of the experiment that has a checkpoint.
+
+    Raises:
+        TrackingError: if there is no such run.
+        CheckpointError: if the run has no checkpoint.
+        ConfigError: if its configuration differs in a key that must stay.
+    """
+    if reference:
+        run = find_run(reference, experiment.tracking())
+        if not run.last_checkpoint.is_file():
+            raise CheckpointError(
+                f"run {run.run_id} cannot be resumed: its checkpoint {run.last_checkpoint} is missing. "
+                "Leave out --resume."
+            )
+    else:
+        runs = [run for run in list_runs(experiment.name, experiment.tracking()) if run.last_checkpoint.is_file()]
+        if not runs:
+            raise TrackingError(
+                f"no run of `{experiment.name}` has a checkpoint to resume from. Start a run without --resume."
+            )
+        run = runs[0]
+    before, now = (flatten(without_observers(c)) for c in (read_config(run.last_checkpoint), experiment.config))
+    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not is_free(key)]
+    if changed:
+        lines = "\n".join(f"  {key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}" for key in changed)
+        raise ConfigError(
+            f"run {run.run_id} cannot be resumed, as its configuration was different:\n{lines}\n"
+            "Restore the old values, or start a new run without --resume."
+        )
+    for name, path in code_files(experiment.config).items():
+        copy = run.folder / CODE / name
+        if copy.is_file() and copy.read_text(encoding="utf-8") != path.read_text(encoding="utf-8"):
+            rank_zero_warn(
+                f"{path} has changed since run {run.run_id} started. The run resumes with the changed file; "
+                f"{copy} is a copy of the old file."
+            )
+    return run
+
+
+def is_free(key: str) -> bool:
+    """Return whether a resumed run may change a key."""
+    return any(f"{key}.".startswith(f"{free}.") for free in FREE_TO_CHANGE)
+
+
+def without_observers(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the callbacks whose class states ``changes_training = False``."""
+    callbacks = config.get("callbacks", {})
+    return config | {"callbacks": {name: spec for name, spec in callbacks.items() if changes_training(spec)}}
+
+
+def changes_training(callback: dict[str, Any]) -> bool:
+    """Return whether a callback, given as ``class_path`` and ``init_args``, may change what is trained."""
+    try:
+        return getattr(import_class(callback["class_path"]), "changes_training", True)
+    except ConfigError:  # a stored configuration may name a class that no longer exists
+        return True

@@ -1,0 +1,55 @@
+"""Counters and loop states of Lightning that exact resume reads and corrects; Lightning does not promise to keep them.
+
+They were tested with the versions of ``TESTED``. ``datamodules/streaming.py`` reads one more such attribute, to learn
+whether Lightning would insert its own sampler. ``tests/training/test_lightning_internals.py`` fails if one of them is
+missing, and ``tests/experiment/test_resume.py`` if one of them has another meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+TESTED = ("2.6", "2.7")  # at least the first, below the second
+
+
+def batch_counts(trainer: Trainer) -> Any:
+    """Return Lightning's counts of batches ready, started, processed and completed, over all epochs."""
+    return trainer.fit_loop.epoch_loop.batch_progress.total
+
+
+def is_between_steps(trainer: Trainer) -> bool:
+    """Return whether no batch is in work."""
+    counts = batch_counts(trainer)
+    return counts.started == counts.processed == counts.completed
+
+
+def is_accumulated(trainer: Trainer) -> bool:
+    """Return whether no gradient waits for further batches."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current.completed % trainer.accumulate_grad_batches == 0
+
+
+def skip_restart_of_validation(trainer: Trainer) -> None:
+    """Continue with a training batch after a resume.
+
+    Lightning takes a checkpoint written after a validation for one written during it, and would spend a turn of its
+    loop on the rest of that validation.
+    """
+    trainer.fit_loop.epoch_loop.reset_restart_stage()
+
+
+def mark_between_steps(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Correct the fit loop's state in a checkpoint: all batches so far are done, and the next one has not begun."""
+    batches = state["epoch_loop.batch_progress"]
+    for counts in (batches["total"], batches["current"]):
+        # The current batch was fetched and not used: a resumed run fetches it again.
+        counts["ready"] = counts["completed"]
+    batches["is_last_batch"] = False
+    if is_accumulated(trainer):
+        # On loading, Lightning adds one, as it usually writes a checkpoint before it counts the batch.
+        state["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+    if trainer.num_training_batches == float("inf"):
+        # An endless epoch does not end because the trainer stops.
+        for counts in state["epoch_progress"].values():
+            counts["processed"] = counts["completed"] = counts["started"] - 1
