@@ -48,6 +48,10 @@ class SpectronError(Exception):
         """Return the same error with ``path`` before its key, and with ``origin`` unless it has one."""
         return self.changed(key=".".join(name for name in (path, self.key) if name), origin=self.origin or origin)
 
+    def message_of(self, cls: type) -> str:
+        """Return the message as one about a class, for an error about none of the arguments that can be set."""
+        return f"{cls.__name__}: {self}"
+
     def changed(self, *, message: str | None = None, key: str | None = None, origin: str | None = None) -> Self:
         """Return the same error with another message, key or origin."""
         other = copy.copy(self)
@@ -63,6 +67,10 @@ class ConfigError(SpectronError):
 
 class MissingExtraError(ConfigError):
     """A package of an extra is not installed; ``allowed`` holds the name of the extra."""
+
+    def message_of(self, cls: type) -> str:
+        """Return the message, which already names the class."""
+        return self.message
 
 
 class DataError(SpectronError):
@@ -119,7 +127,7 @@ def errors_of_part(argument: str, part: object) -> Iterator[None]:
             raise
         if error.key:
             raise error.within(f"{argument}.init_args") from error
-        raise error.changed(key=argument, message=f"{type(part).__name__}: {error.message}") from error
+        raise error.changed(key=argument, message=error.message_of(type(part))) from error
 
 
 @contextmanager

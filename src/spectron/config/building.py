@@ -201,7 +201,7 @@ class Part(Checked):
             path = (*self.arguments_path, *key)
             return error.changed(key=".".join(path), origin=self.where(path))
         path = (*self.path, "class_path") if self.named else self.path
-        return error.changed(message=f"{self.cls.__name__}: {error}", key=".".join(self.path), origin=self.where(path))
+        return error.changed(message=error.message_of(self.cls), key=".".join(self.path), origin=self.where(path))
 
 
 @contextmanager
