@@ -56,8 +56,8 @@ def test_missing_data_file(printed):
     data = "data={class_path: spectron.datamodules.PairsDataModule, init_args: {manifest: gone.jsonl}}"
     assert printed("check", TINY, data) == (
         "spectron: error: data.init_args.manifest: there is no file HERE/gone.jsonl: correct the path (relative paths "
-        "start at the current folder, and `${here}` is the folder of the YAML), or set SPECTRON_DATA to the folder with "
-        "your corpora (in the command line)"
+        "start at the current folder, and `${here}` is the folder of the YAML), or set SPECTRON_DATA to the folder "
+        "with your corpora (in the command line)"
     )
 
 
@@ -74,17 +74,17 @@ def test_weights_that_do_not_fit(printed, tmp_path):
     save_file({"linear.weight": torch.zeros(1, 9), "scale": torch.zeros(1)}, tmp_path / "end.safetensors")
     assert printed("check", TINY, "weights.end=end.safetensors") == (
         "spectron: error: weights.end: end.safetensors does not cover the model: 1 tensors of the model are missing "
-        "(linear.bias); 1 tensors are left over (scale); 1 tensors differ in shape (linear.weight is (1, 9), not (1, 4)). "
-        "Give those of this configuration; those that a base names are left out by `weights: {<part>: null}` in your own "
-        "YAML (in the command line)"
+        "(linear.bias); 1 tensors are left over (scale); 1 tensors differ in shape (linear.weight is (1, 9), not "
+        "(1, 4)). Give those of this configuration; those that a base names are left out by "
+        "`weights: {<part>: null}` in your own YAML (in the command line)"
     )
 
 
 def test_user_file_that_fails_to_import(printed, tmp_path):
     (tmp_path / "my_end.py").write_text("import torch\n\nimport no_such_package\n")
     assert printed("check", TINY, "model.end=my_end.py:End") == (
-        "spectron: error: model.end.class_path: HERE/my_end.py cannot be imported: line 3: ModuleNotFoundError: No module "
-        "named 'no_such_package'. (in the command line)"
+        "spectron: error: model.end.class_path: HERE/my_end.py cannot be imported: line 3: ModuleNotFoundError: No "
+        "module named 'no_such_package'. (in the command line)"
     )
 
 
@@ -95,8 +95,8 @@ def test_missing_optional_package(printed, monkeypatch):
         "init_args: {judges: {speaker_embedder: spectron.evaluation.judges.ResemblyzerEmbedder}}}"
     )
     assert printed("check", TINY, callback) == (
-        "spectron: error: callbacks.speech.init_args.judges.speaker_embedder: ResemblyzerEmbedder needs the extra judges: "
-        "pip install 'spectron-slm[judges]' (missing: resemblyzer) (in the command line)"
+        "spectron: error: callbacks.speech.init_args.judges.speaker_embedder: ResemblyzerEmbedder needs the extra "
+        "judges: pip install 'spectron-slm[judges]' (missing: resemblyzer) (in the command line)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The Conformer's blocks give the numbers of speechbrain's, and its weights load in them."""
+"""Conformer blocks, compared with those of speechbrain, and loading of their weights."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""An encoder of a family without a front end of the platform's own, whose extractor fills windows of one length."""
+"""Encoder of an unknown family whose extractor pads to windows of one length."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_steps_are_those_of_the_recording_and_long_ones_go_on(folder):
+def test_fixed_windows_give_steps_of_recording_only(folder):
     encoder = PretrainedEncoder(str(folder)).eval()
     torch.manual_seed(1)
     waveform, num_samples = 0.1 * torch.randn(3, 2 * WINDOW), torch.tensor([2 * WINDOW, WINDOW + RATE, RATE // 2])

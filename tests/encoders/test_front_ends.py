@@ -17,7 +17,7 @@ RATE = 16000
 
 
 def synthetic(num_samples):
-    """Speech-like: tones that come and go over quiet noise, pauses of digital silence, a constant offset."""
+    """Return speech-like audio: tones over quiet noise, pauses of digital silence, a constant offset."""
     torch.manual_seed(num_samples)
     time = torch.arange(num_samples) / RATE
     tones = sum(torch.sin(2 * torch.pi * hz * time) / hz for hz in (120, 240, 480, 2100)) * 30
@@ -26,7 +26,7 @@ def synthetic(num_samples):
 
 
 def recordings():
-    """Real speech where it is at hand, and synthetic: ragged, with noise in the padding."""
+    """Return real speech, if available, and synthetic audio of several lengths, with noise in the padding."""
     rows = [synthetic(count) for count in (30123, 16000, 7777, 3000, 561)]
     folder = Path(os.environ.get("SPECTRON_DATA", "")) / "librispeech_mini" / "audio"
     for path in sorted(folder.rglob("*.flac"))[:2] if os.environ.get("SPECTRON_DATA") else []:
@@ -43,7 +43,7 @@ def extracted(extractor, row, **arguments):
 
 
 @pytest.mark.parametrize("normalised", [True, False])
-def test_waveforms(normalised):
+def test_waveform_front_end_equals_library(normalised):
     extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=normalised)
     front_end = WaveformFrontEnd(transformers.Wav2Vec2Config(), extractor)
     rows, waveform, num_samples = recordings()
@@ -56,7 +56,7 @@ def test_waveforms(normalised):
         assert int(inputs["attention_mask"][place].sum()) == len(row)
 
 
-def test_filter_bank():
+def test_filter_bank_front_end_equals_library():
     extractor = transformers.SeamlessM4TFeatureExtractor()
     front_end = FilterBankFrontEnd(None, extractor)
     rows, waveform, num_samples = recordings()
@@ -71,7 +71,7 @@ def test_filter_bank():
 
 
 @pytest.mark.parametrize("bands", [80, 128])
-def test_windows(bands):
+def test_windowed_front_end_equals_library(bands):
     extractor = transformers.WhisperFeatureExtractor(feature_size=bands, chunk_length=1)
     front_end = WindowedFrontEnd(transformers.WhisperConfig(max_source_positions=50), extractor)
     rows, waveform, num_samples = recordings()
@@ -85,7 +85,7 @@ def test_windows(bands):
     assert front_end.num_steps(num_samples, None).tolist() == [-(-len(row) // 320) for row in rows]
 
 
-def test_windows_are_put_side_by_side_again():
+def test_windows_are_joined_to_rows():
     front_end = WindowedFrontEnd(
         transformers.WhisperConfig(max_source_positions=50), transformers.WhisperFeatureExtractor(chunk_length=1)
     )
@@ -95,7 +95,7 @@ def test_windows_are_put_side_by_side_again():
     assert whole.tolist() == [[0, 1, 0], [2, 0, 0], [3, 4, 5], [6, 0, 0]]
 
 
-def test_whisper_hears_thirty_seconds(tmp_path):
+def test_whisper_encodes_windows_of_30_seconds(tmp_path):
     config = transformers.WhisperConfig(**{**WHISPER, "max_source_positions": 1500, "encoder_layers": 1})
     transformers.WhisperModel(config).save_pretrained(tmp_path)
     transformers.WhisperFeatureExtractor().save_pretrained(tmp_path)
@@ -107,12 +107,12 @@ def test_whisper_hears_thirty_seconds(tmp_path):
     assert encoder.frame_rate_hz == 50
 
 
-def test_model_and_extractor_have_to_agree_on_the_window():
+def test_different_windows_are_refused():
     with pytest.raises(ConfigError, match=r"source: .*480000.*16000"):
         WindowedFrontEnd(transformers.WhisperConfig(max_source_positions=50), transformers.WhisperFeatureExtractor())
 
 
-def test_an_unknown_extractor_is_run_as_it_is():
+def test_unknown_extractor_is_run_by_library():
     extractor = transformers.ASTFeatureExtractor(max_length=64)
     row = synthetic(9000)
     inputs = LibraryFrontEnd(extractor, transformers.ASTModel)(row[None], torch.tensor([9000]))

@@ -1,4 +1,4 @@
-"""What is special to the project's own encoders: SpecAugment, normalisation, lengths; and how a model tells of one that is wrong."""
+"""Spectron's own encoders: SpecAugment, normalisation, lengths; and the error for a wrong encoder."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from spectron.encoders.spec_augment import SpecAugment
 from spectron.errors import ConfigError
 
 
-def test_spec_augment_hides_no_more_than_it_says_and_only_in_training():
+def test_spec_augment_masks_within_limits_in_training():
     torch.manual_seed(0)
     augment = SpecAugment(SpecAugmentSettings(frequency_blocks=2, frequency_width=5, time_blocks=3, time_share=0.1))
     mel, num_frames = torch.ones(200, 100, 40), torch.full((200,), 100)
@@ -24,7 +24,7 @@ def test_spec_augment_hides_no_more_than_it_says_and_only_in_training():
     assert torch.equal(augment.eval()(mel, num_frames), mel)
 
 
-def test_spec_augment_blocks_lie_within_each_row():
+def test_spec_augment_blocks_stay_within_row():
     torch.manual_seed(0)
     augment = SpecAugment(SpecAugmentSettings(frequency_blocks=0, time_blocks=4, time_share=0.5))
     hidden = augment(torch.ones(300, 60, 4), torch.full((300,), 20)) == 0
@@ -32,12 +32,12 @@ def test_spec_augment_blocks_lie_within_each_row():
     assert not hidden[:, 20:].any()
 
 
-def test_share_is_checked():
+def test_time_share_above_1_is_refused():
     with pytest.raises(ConfigError, match=r"got 1\.5"):
         SpecAugmentSettings(time_share=1.5)
 
 
-def test_normalise_gives_zero_mean_and_unit_deviation():
+def test_normalise_gives_mean_0_and_std_1():
     torch.manual_seed(0)
     mel = torch.randn(2, 50, 8) * 3 - 7
     out = normalise(mel, torch.tensor([50, 30]))
@@ -58,12 +58,12 @@ def test_conformer_steps_of_short_audio(num_samples):
 @pytest.mark.parametrize(
     ("settings", "message"), [({"width": 30, "heads": 4}, "multiple of heads"), ({"kernel": 4}, "kernel: must be odd")]
 )
-def test_impossible_sizes(settings, message):
+def test_impossible_conformer_size_is_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         ConformerSettings(**settings)
 
 
-def test_log_mel_against_librosa():
+def test_log_mel_equals_librosa():
     import librosa
 
     config = MelConfig(n_mels=40)
@@ -87,7 +87,7 @@ def test_log_mel_against_librosa():
 
 
 @pytest.mark.parametrize("settings", [{"high_hz": 9000.0}, {"low_hz": -1.0}, {"n_mels": 0}])
-def test_impossible_spectrograms(settings):
+def test_impossible_mel_settings_are_refused(settings):
     with pytest.raises(ConfigError, match="mel"):
         MelConfig(**settings)
 

@@ -1,4 +1,4 @@
-"""speechbrain's encoders from a folder, against speechbrain's own way of loading and running it."""
+"""Encoders of speechbrain from a folder, compared with speechbrain's own loader."""
 
 import pickle
 import shutil
@@ -29,7 +29,7 @@ def audio():
 
 
 def theirs(folder, kind, waveform):
-    """What speechbrain gives for one recording: hyperparams.yaml through its own loader, weights through its own hooks."""
+    """Return speechbrain's features of one recording, from its own loader of hyperparams.yaml and weights."""
     from hyperpyyaml import load_hyperpyyaml
     from speechbrain.utils.checkpoints import torch_parameter_transfer
 
@@ -54,7 +54,7 @@ def theirs(folder, kind, waveform):
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
-def test_rows_are_what_speechbrain_gives_for_them_alone(folders, kind):
+def test_rows_equal_speechbrain_alone(folders, kind):
     encoder = built(folders[kind]).eval()
     waveform, num_samples = audio()
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_rows_are_what_speechbrain_gives_for_them_alone(folders, kind):
         torch.testing.assert_close(features[row, : len(expected)], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_nothing_but_the_encoder_is_made_and_nothing_is_written(folders, tmp_path, monkeypatch):
+def test_only_encoder_is_built_and_nothing_written(folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     encoder = built(folders["crdnn"])
     assert set(encoder.loadables) == {"normalizer", "asr"}
@@ -100,7 +100,7 @@ NORM = "!new:speechbrain.processing.features.InputNormalization"
         "!!python/object/apply:os.system",
     ],
 )
-def test_what_could_run_code_is_refused(folders, tmp_path, tag):
+def test_unsafe_tag_is_refused(folders, tmp_path, tag):
     folder = changed(folders, tmp_path, NORM, tag)
     with pytest.raises(
         ConfigError, match=r"^remote_code: .*allow it with|^source: .*could not determine a constructor"
@@ -108,13 +108,15 @@ def test_what_could_run_code_is_refused(folders, tmp_path, tag):
         built(folder)
 
 
-def test_code_that_the_user_trusts(folders, tmp_path):
+def test_trusted_code_is_run(folders, tmp_path):
     folder = changed(folders, tmp_path, NORM, "!new:norm_of_mine.Norm")
     (folder / "norm_of_mine.py").write_text(
-        "from speechbrain.processing.features import InputNormalization\n\n\nclass Norm(InputNormalization):\n    pass\n"
+        "from speechbrain.processing.features import InputNormalization\n\n\n"
+        "class Norm(InputNormalization):\n    pass\n"
     )
-    with pytest.raises(ConfigError, match=r"^remote_code: .*norm_of_mine\.Norm"):
+    with pytest.raises(ConfigError, match=r"norm_of_mine\.Norm") as raised:
         built(folder)
+    assert raised.value.key == "remote_code"
     encoder = built(folder, remote_code=True)
     waveform, num_samples = audio()
     torch.testing.assert_close(
@@ -128,13 +130,14 @@ def test_code_that_the_user_trusts(folders, tmp_path):
 def test_pickles_are_refused(folders, tmp_path):
     folder = shutil.copytree(folders["ecapa"], tmp_path / "copy")
     (folder / "embedding_model.ckpt").write_bytes(pickle.dumps({"weight": Evil(tmp_path / "was_here")}))
-    with pytest.raises(ConfigError, match=r"^source: .*embedding_model\.ckpt holds no plain tensors"):
+    with pytest.raises(ConfigError, match=r"embedding_model\.ckpt does not hold tensors only") as raised:
         built(folder)
+    assert raised.value.key == "source"
     assert not (tmp_path / "was_here").exists()
 
 
 class Evil:
-    """Touches a file when it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -162,20 +165,22 @@ class Evil:
         ("conformer", "num_encoder_layers: 2", "num_encoder_layers: 3", r"^source: .*asr\.ckpt lacks \d+ tensors"),
     ],
 )
-def test_what_does_not_fit_is_told(folders, tmp_path, kind, old, new, said):
+def test_folder_that_does_not_fit_is_refused(folders, tmp_path, kind, old, new, said):
     with pytest.raises(ConfigError, match=said):
         built(changed(folders, tmp_path, old, new, kind))
 
 
-def test_the_sample_rate_is_asked_for_where_the_file_has_none(folders):
-    with pytest.raises(ConfigError, match=r"^sample_rate_hz: hyperparams\.yaml has no `sample_rate`"):
+def test_missing_sample_rate_is_refused(folders):
+    with pytest.raises(ConfigError, match=r"hyperparams\.yaml has no `sample_rate`") as raised:
         SpeechBrainEncoder(str(folders["ecapa"]))
-    with pytest.raises(ConfigError, match=r"^sample_rate_hz: hyperparams\.yaml says 16000, not 8000"):
+    assert raised.value.key == "sample_rate_hz"
+    with pytest.raises(ConfigError, match=r"hyperparams\.yaml states 16000, not 8000") as raised:
         SpeechBrainEncoder(str(folders["crdnn"]), sample_rate_hz=8000)
+    assert raised.value.key == "sample_rate_hz"
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
-def test_what_is_saved_is_built_again(folders, tmp_path, kind):
+def test_saved_encoder_is_loaded_again(folders, tmp_path, kind):
     encoder = built(folders[kind])
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -184,7 +189,7 @@ def test_what_is_saved_is_built_again(folders, tmp_path, kind):
     torch.testing.assert_close(again.eval()(*audio()), encoder.eval()(*audio()))
 
 
-def test_statistics_are_kept_and_stand_in_the_state(folders):
+def test_statistics_are_frozen_and_saved(folders):
     encoder = built(folders["crdnn"]).train()
     before = {
         name: value.clone() for name, value in encoder.state_dict().items() if "glob" in name or "running" in name

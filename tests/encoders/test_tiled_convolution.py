@@ -1,4 +1,4 @@
-"""Convolutions in tiles of time against the library's own, over the whole recording at once."""
+"""Tiled convolutions, compared with the library's over the whole recording."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ TILED = ("wav2vec2_large", "mms", "hubert_large", "wavlm_large", "data2vec", "un
 
 @pytest.mark.parametrize("family", TILED)
 @pytest.mark.parametrize("tile_bytes", [1, 20_000, 60_000, tiles.TILE_BYTES])
-def test_tiles_of_any_size_give_the_librarys_features(tiny_encoder, family, tile_bytes, monkeypatch):
+def test_tiles_of_any_size_equal_library(tiny_encoder, family, tile_bytes, monkeypatch):
     monkeypatch.setattr(tiles, "TILE_BYTES", tile_bytes)
     torch.manual_seed(5)
     library = AutoModel.from_pretrained(tiny_encoder(family)).eval().feature_extractor
@@ -25,7 +25,7 @@ def test_tiles_of_any_size_give_the_librarys_features(tiny_encoder, family, tile
             torch.testing.assert_close(ours(waveform), library(waveform), atol=1e-5, rtol=1e-4)
 
 
-def test_where_gradients_are_asked_for_the_librarys_layers_give_them(tiny_encoder):
+def test_gradients_use_library_layers(tiny_encoder):
     library = AutoModel.from_pretrained(tiny_encoder("wav2vec2_large")).feature_extractor
     ours, waveform = tiles.TiledConvolutions(library), torch.randn(2, 4000)
     gradients = []
@@ -38,6 +38,6 @@ def test_where_gradients_are_asked_for_the_librarys_layers_give_them(tiny_encode
 
 
 @pytest.mark.parametrize("family", TOGETHER)
-def test_only_layers_with_layer_norms_are_tiled(tiny_encoder, family):
+def test_only_layer_norm_convolutions_are_tiled(tiny_encoder, family):
     model = PretrainedEncoder(str(tiny_encoder(family))).model
     assert isinstance(getattr(model, "feature_extractor", None), tiles.TiledConvolutions) == (family in TILED)

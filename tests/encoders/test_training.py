@@ -1,4 +1,4 @@
-"""Pre-trained encoders in training: gradients, checkpointing, precision, masking, what keeps still."""
+"""Pre-trained encoders in training: gradients, checkpointing, precision, masking, frozen parts."""
 
 import copy
 
@@ -17,7 +17,7 @@ def batch(seed=0):
 
 
 def gradients(encoder):
-    """Gradients of the summed features of two batches, both encoded before either is gone back through."""
+    """Return gradients of the summed features of two batches, both encoded before the backward pass."""
     encoder.zero_grad()
     outputs = [encoder(*batch(0))[0], encoder(batch(1)[0][:2, :7000], torch.tensor([3000, 7000]))[0]]
     sum(output.square().mean() for output in outputs).backward()
@@ -34,7 +34,7 @@ def without_dropout(encoder):
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "data2vec", "w2v_bert", "whisper", "wavlm_large", "sew"])
-def test_checkpointing_changes_no_gradient(tiny_encoder, family):
+def test_checkpointing_keeps_gradients(tiny_encoder, family):
     kept = without_dropout(PretrainedEncoder(str(tiny_encoder(family)), layer="weighted"))
     again = without_dropout(PretrainedEncoder(str(tiny_encoder(family)), layer="weighted", gradient_checkpointing=True))
     assert again.training
@@ -47,7 +47,7 @@ def test_checkpointing_changes_no_gradient(tiny_encoder, family):
 
 @pytest.mark.parametrize("layer", ["last", "weighted", 0, 1])
 @pytest.mark.parametrize("family", ["wav2vec2", "wavlm_large", "whisper", "w2v_bert", "conformer", "speech_to_text"])
-def test_a_gradient_reaches_all_that_is_trainable_and_rests_the_rest(tiny_encoder, family, layer):
+def test_unused_parameters_are_frozen(tiny_encoder, family, layer):
     encoder = PretrainedEncoder(str(tiny_encoder(family)), layer=layer)
     found = gradients(encoder)
     assert all(gradient is not None for gradient in found.values())
@@ -58,7 +58,7 @@ def test_a_gradient_reaches_all_that_is_trainable_and_rests_the_rest(tiny_encode
         assert not any(".layers.1." in name for name, _ in encoder.named_parameters())
 
 
-def test_a_sum_of_layers_by_hand(tiny_encoder):
+def test_weighted_layers_by_hand(tiny_encoder):
     encoder = PretrainedEncoder(str(tiny_encoder("hubert")), layer="weighted").eval()
     assert encoder.layer_weights.tolist() == [0.0] * (LAYERS + 1)
     with torch.no_grad():
@@ -75,7 +75,7 @@ def test_a_sum_of_layers_by_hand(tiny_encoder):
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper", "w2v_bert", "sew", "data2vec", "speech_to_text"])
-def test_16_bit_weights_give_features_of_32(tiny_encoder, family):
+def test_16_bit_weights_give_float32_features(tiny_encoder, family):
     whole = PretrainedEncoder(str(tiny_encoder(family)), layer="weighted").eval()
     half = PretrainedEncoder(str(tiny_encoder(family)), layer="weighted", dtype="bfloat16").eval()
     assert half.model.dtype == torch.bfloat16
@@ -86,7 +86,7 @@ def test_16_bit_weights_give_features_of_32(tiny_encoder, family):
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert_large", "data2vec", "w2v_bert", "sew"])
-def test_the_librarys_masking_acts_in_training_alone(tiny_encoder, family):
+def test_masking_acts_in_training_only(tiny_encoder, family):
     plain = without_dropout(PretrainedEncoder(str(tiny_encoder(family))))
     masked = without_dropout(PretrainedEncoder(str(tiny_encoder(family)), spec_augment=True))
     assert masked.model.masked_spec_embed.requires_grad
@@ -98,7 +98,7 @@ def test_the_librarys_masking_acts_in_training_alone(tiny_encoder, family):
     masked(0.1 * torch.randn(2, 1000), torch.tensor([1000, 400]))  # shorter than what the library would hide
 
 
-def test_statistics_of_batch_norms_stay(tiny_encoder):
+def test_batch_norm_statistics_stay(tiny_encoder):
     encoder = PretrainedEncoder(str(tiny_encoder("conformer"))).train()
     before = copy.deepcopy({name: value for name, value in encoder.named_buffers() if "running" in name})
     assert before
@@ -117,7 +117,7 @@ def test_no_layer_is_dropped_at_random(tiny_encoder):
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "w2v_bert", "whisper", "sew", "spectrogram_transformer"])
-def test_rows_without_sound(tiny_encoder, family):
+def test_rows_without_samples_have_no_steps(tiny_encoder, family):
     encoder = PretrainedEncoder(str(tiny_encoder(family))).eval()
     waveform, num_samples = torch.zeros(4, 8000), torch.tensor([8000, 0, 1, 100])
     waveform[0, :4000] = 0.1 * torch.randn(4000)
@@ -131,7 +131,7 @@ def test_rows_without_sound(tiny_encoder, family):
 
 
 @pytest.mark.parametrize("pretrained", [True, False])
-def test_whispers_sinusoids_stay(tiny_encoder, pretrained):
+def test_whisper_positions_are_frozen(tiny_encoder, pretrained):
     encoder = PretrainedEncoder(str(tiny_encoder("whisper")), pretrained=pretrained)
     assert [name for name, parameter in encoder.named_parameters() if not parameter.requires_grad] == [
         "model.embed_positions.weight"

@@ -102,7 +102,7 @@ def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> 
 
 
 def _base_file(base: str, file: Path) -> Path:
-    """Return what ``extends: base`` names in a file: another file, seen from its folder, or a recipe if it has no suffix.
+    """Return the file that ``extends: base`` names: relative to the folder of ``file``, or a recipe without suffix.
 
     Raises:
         ConfigError: if there is no such recipe, or several have the name.
