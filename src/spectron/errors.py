@@ -94,7 +94,7 @@ class Interrupted(Exception):
 
 
 def require_extra(extra: str, owner: str, *packages: str) -> None:
-    """Refuse to go on without the packages of an extra.
+    """Refuse a missing package of an extra.
 
     Args:
         extra: Name of the extra.

@@ -52,7 +52,7 @@ class ArgumentsOf:
 
 @dataclass
 class Checker:
-    """Walks values along type hints.
+    """Check of values along type hints.
 
     Args:
         where: Returns the file that sets a key.

@@ -16,7 +16,7 @@ from spectron.errors import ConfigError
 
 
 class CheckedDocument:
-    """A composed configuration whose every key, type and class has been checked; nothing is built until asked for.
+    """A composed configuration whose every key, type and class has been checked; sections are built on request.
 
     Args:
         composition: The configuration.

@@ -103,7 +103,7 @@ def shortest(encoder: Any, front_end: LibraryFrontEnd) -> int:
 
 @torch.no_grad()
 def try_on_noise(encoder: Any, front_end: LibraryFrontEnd, num_samples: int) -> str:
-    """Return what is wrong with the output for noise of this length; empty if the output is features (1, U, D)."""
+    """Return the reason why the output for noise of this length is no features (1, U, D); empty if it is."""
     try:
         inputs = front_end(noise(num_samples), torch.tensor([num_samples]))
         output = encoder(**in_dtype(inputs, encoder.dtype))
