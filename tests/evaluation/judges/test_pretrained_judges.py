@@ -174,10 +174,8 @@ def test_opinion_scores_equal_speechmos():
 def test_missing_package_names_what_to_install(monkeypatch):
     monkeypatch.setattr("spectron.errors.find_spec", lambda name: None)
     judge = DNSMOSPredictor()
-    assert (
-        judge.missing()
-        == "DNSMOSPredictor needs the extra judges: pip install 'spectron-slm[judges]' (missing: speechmos, onnxruntime)"
-    )
+    cure = "pip install 'spectron-slm[judges]' (missing: speechmos, onnxruntime)"
+    assert judge.missing() == f"DNSMOSPredictor needs the extra judges: {cure}"
     with pytest.raises(ConfigError, match=r"pip install 'spectron-slm\[judges\]'"):
         judge.prepare()
 
