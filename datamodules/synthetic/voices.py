@@ -165,9 +165,7 @@ def _library() -> Iterator[tuple[ctypes.CDLL, int]]:
     rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeak.get_data_path()).encode(), 0)
     try:
         if rate <= 0:
-            raise DataError(
-                f"espeak-ng found no data at {espeak.get_data_path()}: install espeakng-loader again"
-            )
+            raise DataError(f"espeak-ng found no data at {espeak.get_data_path()}: install espeakng-loader again")
         library.espeak_ng_SetRandSeed(ctypes.c_long(0))  # otherwise the time seeds the noise of some voices
         yield library, rate
     finally:
