@@ -14,7 +14,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from spectron.datamodules.manifest import fingerprint, normalised
-from spectron.errors import DataError
+from spectron.errors import ConfigError, DataError
 from spectron.files import read_texts
 from spectron.randomness import seed_of
 
@@ -72,11 +72,11 @@ class TextMix:
 
     def __post_init__(self) -> None:
         if (self.files is None) == (self.source is None):
-            raise ValueError("text: give either `files` or `source`, exactly one of the two")
+            raise ConfigError("give either `files` or `source`, exactly one of the two")
         if not 0 < self.ratio < 1:
-            raise ValueError(f"text.ratio must be above 0 and below 1, got {self.ratio}")
+            raise ConfigError(f"must be above 0 and below 1, got {self.ratio}", key="ratio")
         if self.batch_size < 1:
-            raise ValueError(f"text.batch_size must be at least 1, got {self.batch_size}")
+            raise ConfigError(f"must be at least 1, got {self.batch_size}", key="batch_size")
 
     @property
     def training(self) -> LineSource:
@@ -97,7 +97,8 @@ class TextMix:
         lines = [line for line in (normalised(line, self.lower_case) for line in source.lines()) if line]
         if not lines:
             raise DataError(
-                f"text: {type(source).__name__} gives no lines ({', '.join(source.fingerprint())}): name another source"
+                f"{type(source).__name__} gives no lines ({', '.join(source.fingerprint())}): name another source",
+                key="text",
             )
         return lines
 

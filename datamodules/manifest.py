@@ -16,7 +16,7 @@ from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
 from spectron.batch import Word
-from spectron.errors import DataError
+from spectron.errors import DataError, about_file
 
 # The durations of a manifest can be rounded. A larger difference means another file or a truncated one.
 DURATION_TOLERANCE_SECONDS = 0.1
@@ -59,7 +59,8 @@ def missing(path: Path) -> DataError:
     # The absolute path: relative paths start at the current folder, which is often not the folder of the YAML.
     return DataError(
         f"there is no file {path.absolute()}: correct the path (relative paths start at the current folder, and "
-        "`${here}` is the folder of the YAML), or set SPECTRON_DATA to the folder with your corpora"
+        "`${here}` is the folder of the YAML), or set SPECTRON_DATA to the folder with your corpora",
+        file=path,
     )
 
 
@@ -82,12 +83,11 @@ def read_manifest(path: str | Path, lower_case: bool = True) -> list[MonoCut]:
             differs from the manifest. The message names file and line.
     """
     path = Path(path)
-    entries = [
-        _checked(entry)
-        for entry in read_entries(path, {"id": (str,), "audio_filepath": (str,), "text": (str, NoneType)})
-    ]
-    found = headers(path.parent, entries, ("", "answer_"))
-    return [_cut(path.parent, entry, found, lower_case) for entry in entries]
+    fields = {"id": (str,), "audio_filepath": (str,), "text": (str, NoneType)}
+    with about_file(path):
+        entries = [_checked(entry) for entry in read_entries(path, fields)]
+        found = headers(path.parent, entries, ("", "answer_"))
+        return [_cut(path.parent, entry, found, lower_case) for entry in entries]
 
 
 def read_entries(path: Path, fields: dict[str, tuple[type, ...]]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from spectron.audio.resampling import SampleRates, resample
 from spectron.batch import SpeechBatch
 from spectron.datamodules.items import Item, collate
 from spectron.datamodules.manifest import Header, fingerprint, headers, normalised, read_entries
-from spectron.errors import DataError
+from spectron.errors import ConfigError, DataError, about_file
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +69,10 @@ def read_pairs(path: str | Path, lower_case: bool = True) -> list[Pair]:
             the line.
     """
     path = Path(path)
-    entries = read_entries(path, FIELDS)
-    found = headers(path.parent, entries, [f"{side}_" for side in SIDES])
-    return [_pair(path.parent, entry, found, lower_case) for entry in entries]
+    with about_file(path):
+        entries = read_entries(path, FIELDS)
+        found = headers(path.parent, entries, [f"{side}_" for side in SIDES])
+        return [_pair(path.parent, entry, found, lower_case) for entry in entries]
 
 
 def _pair(folder: Path, entry: dict[str, Any], found: dict[str, Header], lower_case: bool) -> Pair:
@@ -113,7 +114,7 @@ class PairsDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size < 1:
-            raise ValueError(f"batch_size: must be at least 1, got {batch_size}")
+            raise ConfigError(f"must be at least 1, got {batch_size}", key="batch_size")
         self.manifest, self.groups, self.batch_size = manifest, groups, batch_size
         self.max_seconds, self.lower_case = max_seconds, lower_case
         self.rates: SampleRates | None = None
@@ -131,12 +132,15 @@ class PairsDataModule(LightningDataModule):
         there = sorted({pair.group for pair in read})
         unknown = sorted(set(self.groups or ()) - set(there))
         if unknown:
-            raise DataError(f"groups: {self.manifest} has no group {', '.join(unknown)}. It has: {', '.join(there)}")
+            raise DataError(
+                f"{self.manifest} has no group {', '.join(unknown)}. It has: {', '.join(there)}", key="groups"
+            )
         members = [pair for pair in read if self.groups is None or pair.group in self.groups]
         used = [pair for pair in members if pair.seconds <= self.max_seconds]
         if not used:
             raise DataError(
-                f"no pair of {self.manifest} is left of {len(members)}: raise max_seconds={self.max_seconds:g}"
+                f"no pair of {self.manifest} is left of {len(members)}: raise max_seconds={self.max_seconds:g}",
+                file=self.manifest,
             )
         left_out = (
             f"; {len(members) - len(used)} dropped: longer than max_seconds={self.max_seconds:g}"

@@ -14,6 +14,7 @@ from spectron.datamodules.manifest import read_manifest
 from spectron.datamodules.speech import Source, SpeechDataModule
 from spectron.datamodules.streaming import Batching
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.errors import ConfigError
 
 STRETCHES, WHOLE = "stretches", "whole"
 
@@ -34,7 +35,7 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.repeat < 1:
-            raise ValueError(f"repeat must be at least 1, got {self.repeat}")
+            raise ConfigError(f"must be at least 1, got {self.repeat}", key="repeat")
 
 
 class StretchMaker(ItemMaker):
@@ -94,7 +95,7 @@ class RecordingsDataModule(SpeechDataModule):
         corpus: SyntheticCorpus | None = None,
     ) -> None:
         if stretch_seconds <= 0:
-            raise ValueError(f"stretch_seconds must be above 0, got {stretch_seconds}")
+            raise ConfigError(f"must be above 0, got {stretch_seconds}", key="stretch_seconds")
         self.unheard: set[str] = set()
         self.held_out = [Source([part.manifest], part.split, WHOLE) for part in held_out or []]
         super().__init__(

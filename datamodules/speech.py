@@ -22,7 +22,7 @@ from spectron.datamodules.lines import Interleaved, LineBatches, LineSource, Tex
 from spectron.datamodules.manifest import choose, fingerprint, read_manifest, repeated
 from spectron.datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
-from spectron.errors import DataError, TrainingError
+from spectron.errors import DataError, TrainingError, about_file
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,10 @@ class SpeechDataModule(EndlessDataModule):
                 f"{', '.join(source.manifests)}: the id {twice[0]!r} is in several manifests ({len(twice)} such ids), "
                 "but results need unique ids: add a prefix to the ids of one manifest"
             )
-        kept, dropped = choose(cuts, source.split, lambda cut: maker.refuse(cut, training), ", ".join(source.manifests))
+        with about_file(source.manifests[0]):
+            kept, dropped = choose(
+                cuts, source.split, lambda cut: maker.refuse(cut, training), ", ".join(source.manifests)
+            )
         self._tell(source, len(kept), dropped)
         for cut in kept:
             cut.custom[MAKER] = source.maker

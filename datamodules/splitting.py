@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from spectron.batch import Word
+from spectron.errors import ConfigError
 
 
 @dataclass
@@ -30,11 +31,11 @@ class Splitting:
     def __post_init__(self) -> None:
         low, high = self.bounds
         if not 0 < low <= high:
-            raise ValueError(
-                f"prompt_seconds must be above 0, or [low, high] with low <= high, got {self.prompt_seconds}"
+            raise ConfigError(
+                f"must be above 0, or [low, high] with low <= high, got {self.prompt_seconds}", key="prompt_seconds"
             )
         if self.min_continuation_seconds <= 0:
-            raise ValueError(f"min_continuation_seconds must be above 0, got {self.min_continuation_seconds}")
+            raise ConfigError(f"must be above 0, got {self.min_continuation_seconds}", key="min_continuation_seconds")
 
     @property
     def bounds(self) -> tuple[float, float]:

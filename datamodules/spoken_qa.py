@@ -10,6 +10,7 @@ from spectron.datamodules.speech import Source, SpeechDataModule
 from spectron.datamodules.splitting import Splitting
 from spectron.datamodules.streaming import Batching
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.errors import ConfigError
 
 QUESTION, CONTINUATION = "question", "continuation"
 
@@ -65,7 +66,7 @@ class SpokenQADataModule(SpeechDataModule):
         manifests = [manifest] if isinstance(manifest, str) else list(manifest)
         makers: dict[str, ItemMaker] = {QUESTION: QuestionMaker(max_seconds)}
         if repeat < 1:
-            raise ValueError(f"repeat must be at least 1, got {repeat}")
+            raise ConfigError(f"must be at least 1, got {repeat}", key="repeat")
         train = [Source(manifests, train_split, QUESTION, repeat)]
         if continuation_data is not None:
             makers[CONTINUATION] = ContinuationMaker(continuation_data.splitting, max_seconds)

@@ -50,7 +50,7 @@ class Batching:
 
     def __post_init__(self) -> None:
         if self.batch_seconds <= 0 or self.num_buckets < 1 or self.num_workers < 0 or (self.max_items or 1) < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"batch_seconds, num_buckets and max_items must be above 0 and num_workers at least 0: {self}"
             )
 

@@ -11,6 +11,7 @@ from spectron.datamodules.lines import LineBatches, TextFiles, WithText, in_orde
 from spectron.datamodules.manifest import normalised
 from spectron.datamodules.streaming import EndlessDataModule
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.errors import ConfigError
 
 
 class TextDataModule(EndlessDataModule):
@@ -36,7 +37,7 @@ class TextDataModule(EndlessDataModule):
     ) -> None:
         super().__init__(seed, num_workers=0, corpus=corpus)
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+            raise ConfigError(f"must be at least 1, got {batch_size}", key="batch_size")
         self.train_files = [train] if isinstance(train, str) else list(train)
         self.val_file = val
         self.batch_size = batch_size

@@ -116,8 +116,9 @@ def test_missing_reference_is_refused(switches, lacking, key, said, tmp_path):
 
 
 def test_decoding_without_filler_tokens_is_refused():
-    with pytest.raises(ValueError, match=r"filler_tokens must be at least 1 .*got 0"):
+    with pytest.raises(ConfigError, match=r"must be at least 1 .*got 0") as raised:
         Decoding(chain="filler", filler_tokens=0)
+    assert raised.value.key == "filler_tokens"
 
 
 @pytest.mark.parametrize("stop_threshold", [0.0, 1.1])

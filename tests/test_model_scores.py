@@ -1,4 +1,4 @@
-"""Scores of given text and speech: rows against batches of one, against training's totals, against transformers' own loss."""
+"""Scores of given text and speech: against single rows, the totals of training, and transformers' loss."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from spectron.contracts import ScoresSpeech
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_rows_are_scored_as_they_are_alone_and_sum_to_the_loss(family, tmp_path):
+def test_scores_of_rows_equal_single_rows_and_sum_to_loss(family, tmp_path):
     model, batch = tiny_model(tmp_path, family), ragged_batch()
     assert isinstance(model, ScoresSpeech)
     scores = model.score_speech(batch)
@@ -26,7 +26,7 @@ def test_rows_are_scored_as_they_are_alone_and_sum_to_the_loss(family, tmp_path)
 
 
 @torch.no_grad()
-def test_text_without_a_prompt_scores_what_transformers_says(tmp_path):
+def test_text_score_without_prompt_equals_transformers_loss(tmp_path):
     model, batch = tiny_model(tmp_path), ragged_batch()
     batch.prompt_num_samples = torch.zeros(3, dtype=torch.long)
     scores, lm = model.score_speech(batch), model.language_model
@@ -37,8 +37,8 @@ def test_text_without_a_prompt_scores_what_transformers_says(tmp_path):
         assert float(scores.text_nats[i]) == pytest.approx(float(loss) * (ids.shape[1] - 1), rel=1e-4)
 
 
-def test_a_likelier_candidate_scores_higher(tmp_path):
-    """A model taught one text and one continuation prefers them to another text, and to louder speech, after the same prompt."""
+def test_trained_candidate_scores_higher(tmp_path):
+    """After training on one text and one continuation, both score higher than another text and louder speech."""
     model, batch = tiny_model(tmp_path), row(ragged_batch(), 0)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(30):

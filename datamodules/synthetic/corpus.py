@@ -74,15 +74,19 @@ def _check_same(folder: Path, settings: CorpusSettings, plan: Plan) -> None:
         known, fingerprint = stored["settings"], stored["fingerprint"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
-            f"{folder} exists and is no finished synthetic corpus (no readable corpus.json): {cure}"
+            f"{folder} exists and is no finished synthetic corpus (no readable corpus.json): {cure}", file=folder
         ) from error
     # A setting that is newer than the corpus is covered by the fingerprint.
     asked = {key: value for key, value in asdict(settings).items() if known.get(key, value) != value}
     different = [f"{key}: {known[key]} there, {value} asked for" for key, value in asked.items()]
     if different:
-        raise DataError(f"{folder} holds a synthetic corpus with other settings ({'; '.join(different)}): {cure}")
+        raise DataError(
+            f"{folder} holds a synthetic corpus with other settings ({'; '.join(different)}): {cure}", file=folder
+        )
     if fingerprint != plan.fingerprint():
-        raise DataError(f"{folder} holds a synthetic corpus of another version of the world or its voices: {cure}")
+        raise DataError(
+            f"{folder} holds a synthetic corpus of another version of the world or its voices: {cure}", file=folder
+        )
 
 
 def _fill(folder: Path, settings: CorpusSettings, plan: Plan, progress: Progress | None, workers: int | None) -> None:

@@ -28,6 +28,7 @@ from spectron.datamodules.synthetic.world import (
     unseen_facts,
     word_lists,
 )
+from spectron.errors import ConfigError
 
 SPLITS = (
     *(f"carriers/{split}" for split in ("train", "dev", "judge_train", "judge_dev")),
@@ -88,14 +89,16 @@ class CorpusSettings:
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.only or ()) - set(SPLITS)):
-            raise ValueError(f"only: there is no split {', '.join(unknown)}. Valid names: {', '.join(SPLITS)}")
+            raise ConfigError(f"there is no split {', '.join(unknown)}. Valid names: {', '.join(SPLITS)}", key="only")
         known = {voice.name for voice in (*TRAINING_VOICES, *UNSEEN_SPEAKERS, *JUDGE_VOICES)}
         if taken := known & {name.replace("+", "-").lower() for name in self.other_voices}:
-            raise ValueError(f"other_voices: {', '.join(sorted(taken))} is no other voice: the world has it already")
+            raise ConfigError(
+                f"{', '.join(sorted(taken))} is no other voice: the world has it already", key="other_voices"
+            )
         if not 2 <= self.voices <= len(TRAINING_VOICES):
-            raise ValueError(f"voices must be from 2 to {len(TRAINING_VOICES)}, got {self.voices}")
+            raise ConfigError(f"must be from 2 to {len(TRAINING_VOICES)}, got {self.voices}", key="voices")
         if not 0 <= self.unseen_share < 1:
-            raise ValueError(f"unseen_share must be from 0 to below 1, got {self.unseen_share}")
+            raise ConfigError(f"must be from 0 to below 1, got {self.unseen_share}", key="unseen_share")
 
     @property
     def training_voices(self) -> tuple[Voice, ...]:

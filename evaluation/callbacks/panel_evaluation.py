@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from spectron.batch import SpeechBatch
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, errors_of_part
 from spectron.evaluation.callbacks.panel_files import write_panel
 from spectron.evaluation.evaluator import Judged, metrics_served, require_judges
 from spectron.evaluation.judges import Judge, Judges, require_independence
@@ -98,8 +98,9 @@ class PanelEvaluation(Callback, ABC):
         """Check the task, load the judges, and check that none of them shares weights with the model."""
         self.require_fitting(pl_module)
         with isolate_rng(), same_environment():
-            for judge in self.judges.values():
-                judge.prepare()
+            for name, judge in self.judges.items():
+                with errors_of_part(f"judges.{name}", judge):
+                    judge.prepare()
         require_independence(list(self.judges.values()), pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -99,7 +99,7 @@ def system_of(pl_module: LightningModule) -> SpokenLanguageModel:
     system = getattr(pl_module, "model", None)
     if not isinstance(system, SpokenLanguageModel):
         raise ConfigError(
-            "SpeechEvaluation needs a task whose `model` continues speech (spectron.contracts.SpokenLanguageModel), "
+            "this callback needs a task whose `model` continues speech (spectron.contracts.SpokenLanguageModel), "
             f"and that of {type(pl_module).__name__} does not: set this callback to null or choose another task"
         )
     return system

@@ -95,7 +95,7 @@ def model_of(pl_module: LightningModule) -> VocoderModel:
     model = getattr(pl_module, "model", None)
     if not isinstance(model, VocoderModel):
         raise ConfigError(
-            "VocoderEvaluation needs a task that trains a vocoder (spectron.training.VocoderModule), not "
+            "this callback needs a task that trains a vocoder (spectron.training.VocoderModule), not "
             f"{type(pl_module).__name__}: set this callback to null or choose another task"
         )
     return model

@@ -47,5 +47,15 @@ class HubJudge(Judge):
         try:
             self.folder()
         except ConfigError as error:
-            return f"{type(self).__name__}.{error}"
+            return str(error)
         return None
+
+    def prepare(self) -> None:
+        """Load the weights unless that is done.
+
+        Raises:
+            ConfigError: with the key ``source`` or ``revision`` if they are not here; or if they cannot be read.
+        """
+        if not self.loaded:
+            self.folder()
+        super().prepare()

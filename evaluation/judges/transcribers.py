@@ -39,7 +39,9 @@ class CTCTranscriber(Transcriber):
                 f"{folder} has no config.yaml; name a folder that `spectron export` wrote from a CTC run", key="folder"
             )
         if lexicon is not None and not Path(lexicon).is_file():
-            raise ConfigError(f"there is no file {lexicon}; name a text file with one word per line", key="lexicon")
+            raise ConfigError(
+                f"there is no file {lexicon}; name a text file with one word per line", key="lexicon", file=lexicon
+            )
         self.folder, self.lexicon_file = folder, lexicon
         self.lexicon: Lexicon | None = None
         self.model: CTCModel
@@ -111,7 +113,9 @@ class PocketSphinxTranscriber(Transcriber):
     ) -> None:
         super().__init__()
         if grammar is not None and not Path(grammar).is_file():
-            raise ConfigError(f"there is no file {grammar}; name a file of sentences in JSGF", key="grammar")
+            raise ConfigError(
+                f"there is no file {grammar}; name a file of sentences in JSGF", key="grammar", file=grammar
+            )
         self.grammar, self.pronunciations, self.dither = grammar, pronunciations or {}, dither
         require_extra("judges", "PocketSphinxTranscriber", "pocketsphinx")
         import pocketsphinx

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import yaml
 
-from spectron.config.building import build, complete, parser_of
-from spectron.config.checking import Checker, Parameter
+from spectron.config.classes import Parameter
 from spectron.config.composition import compose
-from spectron.config.error_location import Section
+from spectron.config.document import CheckedDocument
+from spectron.config.nested import leaves
 from spectron.errors import ConfigError, did_you_mean
 from spectron.evaluation.results.summary import sha256_of
 from spectron.evaluation.suites.suite import Suite
@@ -77,7 +77,6 @@ SECTIONS = {
     "claims": Parameter(list[Claim], []),
     "tracking": Parameter(TrackingSettings, {}),
 }
-PLAIN = ("name", "train", "suite")
 NOTED = "job.json"  # result of a job, in its folder
 DELTAS = ("train", "evaluate")  # keys of a row that are checked as parts of an experiment and of a suite
 
@@ -136,15 +135,9 @@ class Study:
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
         composition = compose(path, overrides)
-        self.where = composition.where
-        values = {key: value for key, value in composition.values.items() if value is not None}
-        deltas = _taken_out(values.get("rows"))
-        Checker(self.where).arguments(values, SECTIONS, (), "a study", set(values))
-        config: dict[str, Any] = {key: values.get(key, section.default) for key, section in SECTIONS.items()}
-        for key, section in SECTIONS.items():
-            if key not in PLAIN:
-                parser = parser_of(key, section.hint)
-                config[key] = build(Section(key, complete(key, config[key], parser), None), parser, self.where)
+        deltas = _taken_out(composition.values.get("rows"))
+        self.document = CheckedDocument(composition, SECTIONS, "a study")
+        config = {key: self.document.build(key) for key in SECTIONS}
         self.name: str = config["name"]
         self.seeds: list[int] = config["seeds"]
         self.columns: list[str] = config["columns"]
@@ -179,28 +172,24 @@ class Study:
 
     def _check(self) -> None:
         if not self.rows or not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ConfigError(
-                f"{self.where(('seeds',))}: a study needs at least one row, and at least one seed, each once"
-            )
+            raise self.document.error(("seeds",), "a study needs at least one row, and at least one seed, each once")
         for name, row in self.rows.items():
             if row.trained_as is not None and (row.train or self.rows.get(row.trained_as, row).trained_as is not None):
                 trained = did_you_mean(
                     row.trained_as, (other for other, its in self.rows.items() if not its.trained_as)
                 )
-                raise ConfigError(
-                    f"{self.where(('rows', name))}: rows.{name}.trained_as: {row.trained_as} must be a row that trains, and this one must "
-                    f"not train itself (leave out `train`). {trained}"
+                raise self.document.error(
+                    ("rows", name, "trained_as"),
+                    f"{row.trained_as} must be a row that trains, and this row must not train (remove `train`). {trained}",
                 )
         for claim in self.claims:
             for key in (claim.row, *([claim.than] if claim.than else [])):
                 if key not in self.rows:
-                    raise ConfigError(
-                        f"{self.where(('claims',))}: claims: there is no row `{key}`. {did_you_mean(key, self.rows)}"
-                    )
+                    message = f"there is no row `{key}`. {did_you_mean(key, self.rows)}"
+                    raise self.document.error(("claims",), message, self.rows)
             if claim.measure not in self.columns:
-                raise ConfigError(
-                    f"{self.where(('claims',))}: claims: there is no column `{claim.measure}`. {did_you_mean(claim.measure, self.columns)}"
-                )
+                message = f"there is no column `{claim.measure}`. {did_you_mean(claim.measure, self.columns)}"
+                raise self.document.error(("claims",), message, self.columns)
 
     def require_columns(self) -> None:
         """Check that the suite measures every column, before hours of training.
@@ -218,7 +207,7 @@ class Study:
                 near = did_you_mean(
                     column, (f"{name}/{measured}" for name, all_of_it in known.items() for measured in all_of_it)
                 )
-                raise ConfigError(f"{self.where(('columns',))}: columns: the suite measures no `{column}`. {near}")
+                raise self.document.error(("columns",), f"the suite measures no `{column}`. {near}")
 
     def jobs(self) -> list[Job]:
         """Write the experiments of all jobs into their folders, and return the jobs.
@@ -253,20 +242,15 @@ def _taken_out(rows: Any) -> dict[str, dict[str, Any]]:
 def _file(folder: Path, key: str, name: str) -> Path:
     path = folder / name
     if not path.is_file():
-        raise ConfigError(
-            f"{key}: there is no file {path}: correct the path, which is seen from the study's own folder"
-        )
+        message = f"there is no file {path}. Correct the path, which is relative to the folder of the study"
+        raise ConfigError(message, key=key, file=path)
     return path
 
 
 def _overrides(row: Row) -> list[str]:
     """Return the changes of a row to the suite as ``key=value`` overrides."""
-    return [f"{key}={value}" for key, value in _dotted(row.evaluate)]
+    return [f"{'.'.join(path)}={json.dumps(value)}" for path, value in leaves(row.evaluate, _is_dict)]
 
 
-def _dotted(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """The leaves of nested keys, as overrides say them."""
-    leaves = []
-    for key, value in tree.items():
-        leaves += _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, json.dumps(value))]
-    return leaves
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ from typing import Any
 from lightning import seed_everything
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from spectron.config.building import naming_files
-from spectron.config.error_location import Section
-from spectron.errors import ConfigError, DataError, Interrupted, SpectronError
+from spectron.errors import ConfigError, DataError, Interrupted
 from spectron.evaluation.evaluator import absent_evidence
 from spectron.evaluation.judges import Judges, require_independence
 from spectron.evaluation.report import StoredEvaluation, stored_item, write_report
@@ -109,29 +106,12 @@ def evaluate_suite(
         return EvaluationOutcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command, results)
 
 
-@contextmanager
-def _located(suite: Suite, section: str, name: str, kind: type) -> Iterator[None]:
-    """Add the key of a task or judge of class ``kind``, and the file that sets it, to its errors."""
-    try:
-        with naming_files(Section(section, suite.config[section]), suite.where):
-            yield
-    except SpectronError as error:
-        key, said = f"{section}.{name}", str(error)
-        if isinstance(error, ConfigError) and error.key:
-            raise error.within(f"{key}.init_args", suite.where((section, name))) from error
-        if said.startswith(key):
-            raise
-        argument = said.startswith(f"{kind.__name__}.")
-        told = f"{key}.init_args.{said.removeprefix(kind.__name__ + '.')}" if argument else f"{key}: {said}"
-        raise type(error)(f"{told} (in {suite.where((section, name))})") from error
-
-
 def _prepare_judges(suite: Suite, judges: Judges, subject: SystemUnderTest) -> None:
     """Load the weights of all judges, and refuse a judge that shares weights with the system under test."""
     absent = judges.absent()
     for name, judge in judges.items():
         if name not in absent:
-            with _located(suite, "judges", name, type(judge)):
+            with suite.document.part("judges", name).locating():
                 judge.prepare()
     if subject.weights is not None:
         require_independence(list(judges.values()), subject.weights)
@@ -140,7 +120,7 @@ def _prepare_judges(suite: Suite, judges: Judges, subject: SystemUnderTest) -> N
 def _prepare_tasks(suite: Suite, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
     """Read the manifests of all tasks; the first process makes missing data while the others wait."""
     for name, task in tasks.items():
-        with _located(suite, "tasks", name, type(task)):
+        with suite.document.part("tasks", name).locating(), suite.document.naming_files("tasks"):
             if ranks.rank == 0:
                 task.data.prepare_data()
             ranks.barrier()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spectron.config.building import build, complete, parser_of
-from spectron.config.checking import Checker, Parameter
+from spectron.config.checking import UNCHECKED
+from spectron.config.classes import Parameter
 from spectron.config.composition import Composition, compose
-from spectron.config.error_location import Section
+from spectron.config.document import CheckedDocument
 from spectron.errors import ConfigError
 from spectron.evaluation.judges import Judge, Judges
 from spectron.evaluation.tasks import Task
@@ -21,10 +21,9 @@ SECTIONS = {
     "seed": Parameter(int, 17),
     "judges": Parameter(dict[str, Judge], {}),
     "tasks": Parameter(dict[str, Task]),
-    "shared": Parameter(dict[str, Any], {}),
+    "shared": Parameter(UNCHECKED, {}),
     "tracking": Parameter(TrackingSettings, {}),
 }
-PLAIN = ("name", "seed", "shared")
 # Keys that do not change a result: names, shared values and the place of the results.
 NO_SETTINGS = ("name", "shared", "tracking")
 
@@ -36,22 +35,16 @@ class Suite:
         composition: The composed configuration.
 
     Attributes:
-        config: The configuration as plain values, all defaults written out.
+        document: The checked sections.
+        config: The configuration as plain values, with all defaults.
 
     Raises:
         ConfigError: for any unknown key, wrong type, or class of the wrong kind.
     """
 
     def __init__(self, composition: Composition) -> None:
-        self.where = composition.where
-        values = {key: value for key, value in composition.values.items() if value is not None}
-        Checker(self.where).arguments(
-            {key: value for key, value in values.items() if key != "shared"}, SECTIONS, (), "a suite", set(values)
-        )
-        self.config = {key: values.get(key, section.default) for key, section in SECTIONS.items()}
-        self._parsers = {key: parser_of(key, section.hint) for key, section in SECTIONS.items() if key not in PLAIN}
-        for key, parser in self._parsers.items():
-            self.config[key] = complete(key, self.config[key], parser)
+        self.document = CheckedDocument(composition, SECTIONS, "a suite")
+        self.config = self.document.config
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = ()) -> Suite:
@@ -75,19 +68,16 @@ class Suite:
         Raises:
             ConfigError: if a judge needs evidence that no other judge gives.
         """
-        built = self._build("judges")
+        built = self.document.build("judges")
         try:
             return Judges(built)
         except ConfigError as error:
-            raise error.within("", self.where(tuple(error.key.split(".")[:2]))) from error
+            raise error.within("", self.document.where(tuple(error.key.split(".")[:2]))) from error
 
     def tasks(self) -> dict[str, Task]:
         """Build the tasks, by name."""
-        return self._build("tasks")
+        return self.document.build("tasks")
 
     def tracking(self) -> TrackingSettings:
         """Return the settings of the store of evaluations."""
-        return self._build("tracking")
-
-    def _build(self, name: str) -> Any:
-        return build(Section(name, self.config[name], None), self._parsers[name], self.where)
+        return self.document.build("tracking")

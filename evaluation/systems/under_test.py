@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from spectron.config.building import build, complete, parser_of
-from spectron.config.checking import Checker, Parameter
+from spectron.config.checking import UNCHECKED
+from spectron.config.classes import Parameter
 from spectron.config.composition import compose
-from spectron.config.error_location import Section
+from spectron.config.document import CheckedDocument
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
 from spectron.evaluation.systems.answering import TeacherForcing
@@ -22,7 +22,7 @@ from spectron.tracking.provenance import weights_sha256
 from spectron.tracking.store import TrackingSettings
 from spectron.weights.checkpoint_files import read_checkpoint
 
-SECTIONS = {"system": Parameter(SpokenLanguageModel), "shared": Parameter(dict[str, Any], {})}
+SECTIONS = {"system": Parameter(SpokenLanguageModel), "shared": Parameter(UNCHECKED, {})}
 
 
 @dataclass
@@ -96,8 +96,4 @@ def find_system(reference: str, tracking: TrackingSettings | None = None) -> Sys
 def _own_system(path: Path) -> SpokenLanguageModel:
     """Build the system that a YAML describes."""
     add_import_folders([Path.cwd(), path.absolute().parent])
-    composition = compose(path)
-    values = composition.values
-    Checker(composition.where).arguments({"system": values["system"]}, SECTIONS, (), "a system", set(values))
-    parser = parser_of("system", SpokenLanguageModel)
-    return build(Section("system", complete("system", values["system"], parser), None), parser, composition.where)
+    return CheckedDocument(compose(path), SECTIONS, "a system").build("system")

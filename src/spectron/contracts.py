@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets
+from spectron.errors import ConfigError
 from spectron.probing import Probed
 from spectron.randomness import RowRandom
 
@@ -43,7 +44,7 @@ class Decoding:
             ``speech_num_samples``, whatever stop probability and limits say; rows without a reference are free.
 
     Raises:
-        ValueError: if ``max_text_tokens`` or ``filler_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or
+        ConfigError: if ``max_text_tokens`` or ``filler_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or
             ``temperature`` or ``top_k`` is below 0.
     """
 
@@ -61,14 +62,13 @@ class Decoding:
     def __post_init__(self) -> None:
         for name in ("max_text_tokens", "filler_tokens"):
             if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 1 (for no text, set `chain: none`), got {getattr(self, name)}"
-                )
+                message = f"must be at least 1 (for no text, set `chain: none`), got {getattr(self, name)}"
+                raise ConfigError(message, key=name)
         if not self.max_seconds > 0:
-            raise ValueError(f"max_seconds must be above 0, got {self.max_seconds:g}")
+            raise ConfigError(f"must be above 0, got {self.max_seconds:g}", key="max_seconds")
         for name in ("temperature", "top_k"):
             if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or above, got {getattr(self, name):g}")
+                raise ConfigError(f"must be 0 or above, got {getattr(self, name):g}", key=name)
 
 
 @runtime_checkable

@@ -1,43 +1,64 @@
-"""Errors that a user can mend. Each states which value is wrong, where it stands, what is allowed and what to do.
+"""Errors that a user can correct. Each states which value is wrong, where it is set, what is allowed and what to do.
 
 The command line prints them without a traceback (``--debug`` shows it). Every other exception is a defect of Spectron.
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Self
 
 NAMES_SHOWN = 20  # names that an error lists before it counts the rest
 
 
 class SpectronError(Exception):
-    """Base of all errors that a user can mend."""
-
-
-class ConfigError(SpectronError):
-    """A YAML key, type or class is wrong.
+    """Base of all errors that a user can correct.
 
     Args:
-        message: What is wrong, and the cure, without key and origin: ``str(error)`` adds both.
-        key: Dotted path of the key; a part names its own argument, and whoever builds the part adds the path before it.
-        origin: File that sets the key, or ``the command line``.
+        message: What is wrong, and what to do, without key and origin: ``str(error)`` adds both.
+        key: Dotted path of the configuration key. A part names its own argument, and the code that builds the part puts
+            the path before it.
+        origin: File that sets the key, or ``the command line``. An error with an origin has its whole key.
         allowed: Names or values that would be accepted.
+        file: File or folder that the error is about. If a key of the configuration names it, that key is added.
     """
 
-    def __init__(self, message: str, *, key: str = "", origin: str = "", allowed: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        key: str = "",
+        origin: str = "",
+        allowed: Iterable[str] = (),
+        file: str | Path | None = None,
+    ) -> None:
         super().__init__(message)
         self.message, self.key, self.origin, self.allowed = message, key, origin, tuple(allowed)
+        self.file = None if file is None else Path(file)
 
     def __str__(self) -> str:
         return (f"{self.key}: " if self.key else "") + self.message + (f" (in {self.origin})" if self.origin else "")
 
     def within(self, path: str, origin: str = "") -> Self:
         """Return the same error with ``path`` before its key, and with ``origin`` unless it has one."""
-        key = ".".join(part for part in (path, self.key) if part)
-        return type(self)(self.message, key=key, origin=self.origin or origin, allowed=self.allowed)
+        return self.changed(key=".".join(name for name in (path, self.key) if name), origin=self.origin or origin)
+
+    def changed(self, *, message: str | None = None, key: str | None = None, origin: str | None = None) -> Self:
+        """Return the same error with another message, key or origin."""
+        other = copy.copy(self)
+        other.message = self.message if message is None else message
+        other.key = self.key if key is None else key
+        other.origin = self.origin if origin is None else origin
+        return other
+
+
+class ConfigError(SpectronError):
+    """A YAML key, type or class is wrong."""
 
 
 class MissingExtraError(ConfigError):
@@ -83,11 +104,44 @@ def require_extra(extra: str, owner: str, *packages: str) -> None:
         )
 
 
+@contextmanager
+def errors_of_part(argument: str, part: object) -> Iterator[None]:
+    """Add to an error of a part the argument that holds the part.
+
+    Args:
+        argument: Name of the argument, such as ``transcriber``.
+        part: The part; an error about no argument of the part names its class.
+    """
+    try:
+        yield
+    except SpectronError as error:
+        if error.origin:
+            raise
+        if error.key:
+            raise error.within(f"{argument}.init_args") from error
+        raise error.changed(key=argument, message=f"{type(part).__name__}: {error.message}") from error
+
+
+@contextmanager
+def about_file(path: str | Path) -> Iterator[None]:
+    """Set the file of an error that has none."""
+    try:
+        yield
+    except SpectronError as error:
+        error.file = error.file or Path(path)
+        raise
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a sentence with the known name nearest to ``name``, or with the known names if none is near."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = nearest(name, names)
     if close:
-        return f"Did you mean `{close[0]}`?"
+        return f"Did you mean `{close}`?"
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return f"Valid names: {', '.join(names[:NAMES_SHOWN])}{more}." if names else "Nothing is accepted here."
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like ``name``, or None if none is near."""
+    return next(iter(difflib.get_close_matches(name, sorted(set(known)), n=1, cutoff=0.6)), None)

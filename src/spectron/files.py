@@ -32,14 +32,14 @@ def read_texts(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"cannot read the text file {path} ({error}): correct the path, or set SPECTRON_DATA"
+            f"cannot read the text file {path} ({error}): correct the path, or set SPECTRON_DATA", file=path
         ) from error
     if path.suffix == ".jsonl":
         try:
             lines = [json.loads(line).get("text") or "" for line in lines if line.strip()]
         except (json.JSONDecodeError, AttributeError) as error:
-            raise DataError(f"{path} has a line that is not a JSON object: {error}") from error
+            raise DataError(f"{path} has a line that is not a JSON object: {error}", file=path) from error
     lines = [line.strip() for line in lines if line.strip()]
     if not lines:
-        raise DataError(f"the text file {path} holds no text: name another")
+        raise DataError(f"the text file {path} holds no text: name another", file=path)
     return lines

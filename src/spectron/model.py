@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from spectron.contracts import (
     SpokenLanguageModel,
     Vocoder,
 )
-from spectron.errors import ConfigError, DataError
+from spectron.errors import ConfigError, DataError, errors_of_part
 from spectron.generation import (
     Chain,
     DecodingState,
@@ -38,8 +38,6 @@ from spectron.generation import (
     write_text,
 )
 from spectron.losses import ALIGNMENT_LOSSES, frame_level_targets, text_cross_entropy
-
-Part = TypeVar("Part", SpeechHead, Vocoder)
 
 
 def text_alone(language_model: LanguageModel, texts: list[str]) -> LossTerm:
@@ -110,14 +108,15 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             )
         self.encoder = encoder
         self.language_model = language_model
-        self.project = nn.Linear(encoder.output_dim, language_model.hidden_size)
-        self.head = build_part("head", head, language_model.hidden_size)
+        with errors_of_part("encoder", encoder):
+            self.project = nn.Linear(encoder.output_dim, language_model.hidden_size)
+        self.head = head(language_model.hidden_size)
         if not isinstance(getattr(self.head, "mel", None), MelConfig):
             raise ConfigError(
                 f"{type(self.head).__name__} sets no `mel`. Set self.mel to the MelConfig of its targets",
                 key="head",
             )
-        self.vocoder = build_part("vocoder", vocoder, self.head.mel)
+        self.vocoder = vocoder(self.head.mel)
         self.vocoder.requires_grad_(False)  # no loss of this model depends on it
         inverted = getattr(self.vocoder, "mel", "nothing (it sets no `mel`)")
         if inverted != self.head.mel:
@@ -302,18 +301,3 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
     def chain_of(self, decoding: Decoding) -> Chain:
         """Return the text between prompt and speech; ``trained`` means the model's own ``chain``."""
         return self.chain if decoding.chain == "trained" else decoding.chain
-
-
-def build_part(part: str, build: Callable[[Any], Part], given: Any) -> Part:
-    """Build a part with a value that another part provides.
-
-    Raises:
-        ConfigError: with the key ``part``, if its class does not take this argument.
-    """
-    try:
-        return build(given)
-    except TypeError as error:
-        if "positional argument" not in str(error):
-            raise
-        what = "the language model's hidden_size" if part == "head" else "the speech head's MelConfig"
-        raise ConfigError(f"its class has to take {what} as its first argument ({error})", key=part) from error

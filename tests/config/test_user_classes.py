@@ -1,4 +1,4 @@
-"""Classes of files beside the YAML: found, told apart, stored with a run, and found again."""
+"""Classes in Python files next to the YAML: loaded, kept apart, stored with a run, and loaded again."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def write(tmp_path, monkeypatch):
     return write
 
 
-def test_a_file_is_seen_from_the_yaml_that_says_it(write, tmp_path, monkeypatch):
+def test_path_is_relative_to_yaml(write, tmp_path, monkeypatch):
     path = write("one")
     (tmp_path / "delta.yaml").write_text("extends: one/x.yaml\n")
     own = f"{path.parent}/own_end.py:Own"
@@ -56,7 +56,7 @@ def test_a_file_is_seen_from_the_yaml_that_says_it(write, tmp_path, monkeypatch)
     assert compose(TINY, ["model.end.class_path=~/own_end.py:Own"]).values["model"]["end"]["class_path"] == own
 
 
-def test_its_class_is_built_and_stored_by_the_file_it_is_in(write):
+def test_class_is_built_and_stored_with_its_file(write):
     path = write("built")
     experiment = Experiment.read(path)
     own = f"{path.parent}/own_end.py:Own"
@@ -65,13 +65,13 @@ def test_its_class_is_built_and_stored_by_the_file_it_is_in(write):
     assert (type(end).__name__, end.slope, reference_of(type(end))) == ("Own", 3.5, own)
 
 
-def test_two_files_of_one_name_are_two_modules_and_one_is_loaded_once(write):
+def test_files_of_one_name_are_separate_modules(write):
     one, two = (Experiment.read(write(name, mark=name)).module().model["end"] for name in ("first", "second"))
     assert (one.mark, two.mark) == ("first", "second")
     assert type(Experiment.read(TINY, [f"model.end={reference_of(type(one))}"]).module().model["end"]) is type(one)
 
 
-def test_it_neither_hides_nor_is_hidden(write, tmp_path):
+def test_file_named_like_module_hides_nothing(write, tmp_path):
     import json
 
     path = write("json")
@@ -82,7 +82,7 @@ def test_it_neither_hides_nor_is_hidden(write, tmp_path):
     assert json.loads("1") == 1
 
 
-def test_it_stands_for_a_class_everywhere(write, tmp_path):
+def test_reference_is_accepted_for_every_class(write, tmp_path):
     path = write("everywhere")
     (path.parent / "rest.py").write_text(
         "from lightning.pytorch import Callback\nimport tiny_task\n\n\nclass Call(Callback):\n    pass\n\n\n"
@@ -105,22 +105,22 @@ def test_it_stands_for_a_class_everywhere(write, tmp_path):
     [
         (
             "own_and.py:Own",
-            r"^model\.end\.class_path: there is no file \S+/own_and\.py\. Did you mean `\S+/own_end\.py`\? \(in \S+\)$",
+            r"there is no file \S+/own_and\.py\. Did you mean `\S+/own_end\.py`\?",
         ),
         (
             "nowhere/own_end.py:Own",
             r"there is no file .*The folder \S+/nowhere does not exist either.*KEY=PATH/FILE\.py:Class",
         ),
-        ("own_end.py:Onw", r"own_end\.py has no class `Onw`\. Did you mean `\S+/own_end\.py:Own`\? \(in"),
+        ("own_end.py:Onw", r"own_end\.py has no class `Onw`\. Did you mean `\S+/own_end\.py:Own`\?"),
         (
             "own_end.py",
-            r"^model\.end\.class_path: `own_end\.py` names a file, and no class in it\. Write file\.py:Class, such as",
+            r"`own_end\.py` names a file, and no class in it\. Write file\.py:Class, such as",
         ),
         ("own_end.py:OFFSET", r"own_end\.py has no class `OFFSET`"),
         ("'${here}/wrong_syntax.py:Own'", r"wrong_syntax\.py cannot be imported: line 2: SyntaxError"),
         (
             "wrong_name.py:Own",
-            r"wrong_name\.py cannot be imported: line 3: NameError: name 'nonsense' is not defined\. \(in",
+            r"wrong_name\.py cannot be imported: line 3: NameError: name 'nonsense' is not defined\.",
         ),
         (
             "wrong_import.py:Own",
@@ -129,18 +129,19 @@ def test_it_stands_for_a_class_everywhere(write, tmp_path):
         ("plain.py:Plain", r"`\S+/plain\.py:Plain` is not a Squash"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told(write, end, message):
+def test_wrong_reference_is_explained(write, end, message):
     path = write("wrong", end=end)
     Experiment.read(path, [f"model.end.class_path={path.parent}/own_end.py:Own"])  # its class is known from here on
     (path.parent / "wrong_syntax.py").write_text("x = 1\nclass :\n")
     (path.parent / "wrong_name.py").write_text("x = 1\n\nnonsense\n")
     (path.parent / "wrong_import.py").write_text("import no_such_thing\n")
     (path.parent / "plain.py").write_text("class Plain:\n    pass\n")
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as raised:
         Experiment.read(path)
+    assert (raised.value.key, raised.value.origin) == ("model.end.class_path", str(path))
 
 
-def test_a_run_keeps_the_file_and_tells_when_it_goes_on_with_another(write, runs):
+def test_run_keeps_file_and_warns_of_change(write, runs):
     path = write("kept")
     own = path.parent / "own_end.py"
     first = fit(Experiment.read(path))
@@ -152,7 +153,7 @@ def test_a_run_keeps_the_file_and_tells_when_it_goes_on_with_another(write, runs
     assert any(f"{own} has changed since run {first.run_id} began" in str(warning.message) for warning in told)
 
 
-def test_a_checkpoint_and_an_export_load_it_again_also_from_a_new_place(write, runs, tmp_path, capsys):
+def test_checkpoint_and_export_load_moved_file(write, runs, tmp_path, capsys):
     path = write("moved")
     outcome = fit(Experiment.read(path))
     slope = load_module(outcome.run_id).model["end"].slope
@@ -161,10 +162,9 @@ def test_a_checkpoint_and_an_export_load_it_again_also_from_a_new_place(write, r
     (tmp_path / "moved").rename(tmp_path / "elsewhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spectron.config.user_classes._modules", {})
-        with pytest.raises(
-            ConfigError, match=r"^model\.end\.class_path: there is no file \S+/moved/own_end\.py.*override this key"
-        ):
+        with pytest.raises(ConfigError, match="override this key") as raised:
             load_experiment(find_source(outcome.run_id))
+        assert (raised.value.key, raised.value.file) == ("model.end.class_path", path.parent / "own_end.py")
         new = f"model.end.class_path={tmp_path}/elsewhere/own_end.py:Own"
         again = load_module(outcome.run_id, overrides=[new])
         assert again.model["end"].slope == slope == 3.5, "arguments stay with the class"

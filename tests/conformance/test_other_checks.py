@@ -258,7 +258,7 @@ def test_sound_part_passes(kind):
         (
             HalfAsLong,
             "lengths",
-            r"8000 \(16000\).*: return mel.hop_samples samples for each valid frame.* \(mel.hop_samples is 200\), or set the speech head",
+            r"8000 \(16000\).*: return mel.hop_samples samples for each valid frame.*is 200\), or set the speech head",
         ),
         (NoMel, "shapes", r"it sets no `mel`: set self\.mel = mel in its constructor"),
         (Smeared, "padding", "noise in padded frames changes valid samples: mask frames beyond num_frames"),

@@ -1,4 +1,4 @@
-"""One test a contract; every implementation in the packages is found by itself and must be in TINY, at a size that tests can afford."""
+"""One test per contract: it finds every implementation in the packages; TINY builds each at a small size."""
 
 import importlib
 import inspect
@@ -156,12 +156,12 @@ def build(kind: type, folder, seed: int = 1) -> nn.Module:
 @pytest.mark.parametrize(
     "kind", [kind for contract in CONTRACTS for kind in implementations(contract)], ids=lambda kind: kind.__name__
 )
-def test_a_part_keeps_its_contract(kind, tmp_path):
+def test_part_obeys_its_contract(kind, tmp_path):
     verdicts = list(examine(build(kind, tmp_path), lambda: build(kind, tmp_path, seed=9), seconds=0.5))
     failed = [f"{verdict.name}: {verdict.detail}" for verdict in verdicts if verdict.passed is False]
     assert not failed, "\n".join(failed)
     assert [verdict.name for verdict in verdicts] == list(suite_of(kind).checks)
-    assert all(verdict.passed for verdict in verdicts), "a check had nothing to look at"
+    assert all(verdict.passed for verdict in verdicts), "a check did not apply"
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)

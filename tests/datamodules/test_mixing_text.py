@@ -10,7 +10,7 @@ from spectron.datamodules import ContinuationDataModule, LineSource, TextMix
 from spectron.datamodules.lines import Interleaved, LineBatches
 from spectron.datamodules.splitting import Splitting
 from spectron.datamodules.streaming import Batching, EndlessSampler
-from spectron.errors import DataError
+from spectron.errors import ConfigError, DataError
 
 SECONDS = [3.0, *(2.0 + index % 5 / 2 for index in range(14))]
 
@@ -125,10 +125,10 @@ def test_custom_line_source(speech):
     ("wrong", "message"),
     [
         ({}, "exactly one of the two"),
-        ({"files": "a", "ratio": 1.0}, r"ratio must be above 0 and below 1, got 1\.0"),
+        ({"files": "a", "ratio": 1.0}, r"ratio: must be above 0 and below 1, got 1\.0"),
         ({"files": "a", "batch_size": 0}, "got 0"),
     ],
 )
 def test_invalid_text_mix_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         TextMix(**wrong)

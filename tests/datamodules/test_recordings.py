@@ -11,7 +11,7 @@ from spectron.audio.resampling import SampleRates
 from spectron.datamodules import RecordingsDataModule
 from spectron.datamodules.recordings import Part
 from spectron.datamodules.streaming import Batching
-from spectron.errors import DataError
+from spectron.errors import ConfigError, DataError
 
 RATE = 8000
 
@@ -93,10 +93,12 @@ def test_recordings_resampled(manifest):
 
 @pytest.mark.parametrize("settings", [{"stretch_seconds": 0.0}])
 def test_invalid_segment_settings_refused(manifest, settings):
-    with pytest.raises(ValueError, match="stretch_seconds"):
+    with pytest.raises(ConfigError) as raised:
         module(manifest, [Part(manifest, "train")], [Part(manifest, "dev")], **settings)
+    assert raised.value.key == "stretch_seconds"
 
 
 def test_invalid_repeat_refused():
-    with pytest.raises(ValueError, match="repeat"):
+    with pytest.raises(ConfigError) as raised:
         Part("m.jsonl", repeat=0)
+    assert raised.value.key == "repeat"

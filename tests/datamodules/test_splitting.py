@@ -6,6 +6,7 @@ import pytest
 
 from spectron.batch import Word
 from spectron.datamodules.splitting import Splitting, split_words, text_of
+from spectron.errors import ConfigError
 
 WORDS = [Word("the", 0.1, 0.4), Word("cow", 0.4, 1.0), Word("says", 1.5, 2.0), Word("moo", 2.0, 2.8)]
 
@@ -85,5 +86,5 @@ def test_cut_at_boundary_divides_no_word():
     "wrong", [{"prompt_seconds": 0.0}, {"prompt_seconds": (3.0, 1.0)}, {"min_continuation_seconds": 0.0}]
 )
 def test_invalid_splitting_refused(wrong):
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ConfigError, match="must be"):
         Splitting(**wrong)

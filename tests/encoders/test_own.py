@@ -8,6 +8,7 @@ from spectron.conformance import malformed
 from spectron.encoders import ConformerEncoder, ConformerSettings, FrameStackEncoder, SpecAugmentSettings
 from spectron.encoders.conformer import normalise
 from spectron.encoders.spec_augment import SpecAugment
+from spectron.errors import ConfigError
 
 
 def test_spec_augment_hides_no_more_than_it_says_and_only_in_training():
@@ -32,7 +33,7 @@ def test_spec_augment_blocks_lie_within_each_row():
 
 
 def test_share_is_checked():
-    with pytest.raises(ValueError, match=r"got 1\.5"):
+    with pytest.raises(ConfigError, match=r"got 1\.5"):
         SpecAugmentSettings(time_share=1.5)
 
 
@@ -55,10 +56,10 @@ def test_conformer_steps_of_short_audio(num_samples):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"width": 30, "heads": 4}, "multiple of heads"), ({"kernel": 4}, "kernel must be odd")]
+    ("settings", "message"), [({"width": 30, "heads": 4}, "multiple of heads"), ({"kernel": 4}, "kernel: must be odd")]
 )
 def test_impossible_sizes(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         ConformerSettings(**settings)
 
 
@@ -87,7 +88,7 @@ def test_log_mel_against_librosa():
 
 @pytest.mark.parametrize("settings", [{"high_hz": 9000.0}, {"low_hz": -1.0}, {"n_mels": 0}])
 def test_impossible_spectrograms(settings):
-    with pytest.raises(ValueError, match="mel"):
+    with pytest.raises(ConfigError, match="mel"):
         MelConfig(**settings)
 
 

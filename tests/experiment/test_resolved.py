@@ -122,7 +122,7 @@ def test_changed_resolved_values_overwritten_and_logged(run, tmp_path, caplog):
         (
             "        super().__init__()\n",
             "",
-            r"my_encoder\.py, line 9: AttributeError: cannot assign module.*Call super",
+            r"my_encoder\.py, line 9: AttributeError: cannot assign module before",
         ),
         (", -(-num_samples // self.chunk)\n", "\n", r"forward returns a tensor \(1, 25, 24\).*Return the pair"),
         (
@@ -138,8 +138,9 @@ def test_malformed_user_encoder_refused_when_built(file, tmp_path, before, after
     assert before in ENCODER
     (tmp_path / "my_encoder.py").write_text(ENCODER.replace(before, after))
     (tmp_path / "wrong.yaml").write_text(file.read_text())
-    with pytest.raises(ConfigError, match=rf"^model\.encoder: Chunks: .*{message}.*\(in {tmp_path}/wrong\.yaml\)$"):
+    with pytest.raises(ConfigError, match=f"Chunks: .*{message}") as raised:
         Experiment.read(tmp_path / "wrong.yaml").module()
+    assert (raised.value.key, raised.value.origin) == ("model.encoder", f"{tmp_path}/wrong.yaml")
 
 
 def test_probing_leaves_training_mode(file):
@@ -152,14 +153,13 @@ def test_missing_manifest_and_weights_refused(file, tmp_path):
         (f"{tmp_path}/gone.jsonl", f"{tmp_path}/gone.jsonl"),
         ("gone.jsonl", f"{Path.cwd()}/gone.jsonl"),
     ):
-        message = rf"there is no file {whole}: .*seen from the current folder.*\(in the command line\)$"
-        with pytest.raises(DataError, match=rf"^data\.init_args\.manifest: {message}"):
+        with pytest.raises(DataError, match=f"there is no file {whole}") as raised:
             inspect_experiment(Experiment.read(file, [f"data.init_args.manifest={gone}"]))
+        assert (raised.value.key, raised.value.origin) == ("data.init_args.manifest", "the command line")
     (tmp_path / "encoder.safetensors").touch()
-    with pytest.raises(
-        CheckpointError, match=r"^weights\.encoder: no such file: .*Did you mean \S+/encoder\.safetensors\? \(in the"
-    ):
+    with pytest.raises(CheckpointError, match=r"Did you mean \S+/encoder\.safetensors\?") as raised:
         Experiment.read(file, [f"weights.encoder={tmp_path}/encodr.safetensors"]).module()
+    assert (raised.value.key, raised.value.origin) == ("weights.encoder", "the command line")
 
 
 @pytest.mark.parametrize("run", [inspect_experiment, fit])
@@ -171,17 +171,13 @@ def test_callback_errors_leave_no_run(file, runs, tmp_path, run):
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
         f"{judge}.init_args.source={tmp_path}",
     ]
-    with pytest.raises(
-        ConfigError,
-        match=rf"(?s)^{judge}\.init_args\.source: '{tmp_path}' .*no weights at all.*\(in the command line\)$",
-    ):
+    with pytest.raises(ConfigError, match=rf"(?s)'{tmp_path}' .*no weights at all") as raised:
         run(Experiment.read(file, overrides))
+    assert (raised.value.key, raised.value.origin) == (f"{judge}.init_args.source", "the command line")
     vocoders = ["callbacks.vocoder.class_path=spectron.evaluation.callbacks.VocoderEvaluation"]
-    with pytest.raises(
-        ConfigError,
-        match=r"^callbacks\.vocoder: VocoderEvaluation: needs a task that trains a vocoder .*command line\)$",
-    ):
+    with pytest.raises(ConfigError, match="needs a task that trains a vocoder") as raised:
         run(Experiment.read(file, vocoders))
+    assert (raised.value.key, raised.value.origin) == ("callbacks.vocoder", "the command line")
     assert len(list_runs()) == before
 
 
@@ -198,32 +194,25 @@ def test_failed_check_exits_1_and_names_check(file, capsys):
 def test_part_built_alone_names_its_key(file, part):
     (file.parent / "refusing.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
-        "class Refusinghead(MelRegressionHead):\n"
-        "  def __init__(self, hidden_size, source: str = ''):\n        raise OSError('source: no')\n\n\n"
-        "class Refusingvocoder(GriffinLimVocoder):\n"
-        "  def __init__(self, mel, source: str = ''):\n        raise OSError('source: no')\n"
+        "class Refusinghead(MelRegressionHead):\n  def __init__(self, hidden_size, source: str = ''):\n        raise OSError('no')\n\n\n"
+        "class Refusingvocoder(GriffinLimVocoder):\n  def __init__(self, mel, source: str = ''):\n        raise OSError('no')\n"
     )
     experiment = Experiment.read(file, [f"model.{part}={file.parent}/refusing.py:Refusing{part}"])
-    with pytest.raises(ConfigError, match=rf"^model\.{part}\.init_args\.source: no \(in the command line\)$"):
+    with pytest.raises(ConfigError, match=f"Refusing{part}: no") as raised:
         list(named_parts(experiment, part)[0].verdicts())
+    assert (raised.value.key, raised.value.origin) == (f"model.{part}", "the command line")
 
 
-@pytest.mark.parametrize(
-    ("part", "given"), [("head", "the language model's hidden_size"), ("vocoder", "the speech head's MelConfig")]
-)
+@pytest.mark.parametrize(("part", "given"), [("head", "int"), ("vocoder", "MelConfig")])
 def test_part_without_supplied_argument_refused(file, part, given):
     (file.parent / "bare.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
         "class Barehead(MelRegressionHead):\n    def __init__(self):\n        super().__init__(24)\n\n\n"
         "class Barevocoder(GriffinLimVocoder):\n    def __init__(self):\n        super().__init__(None)\n"
     )
-    experiment = Experiment.read(file, [f"model.{part}={file.parent}/bare.py:Bare{part}"])
-    told = rf"^model\.{part}: its class has to take {given} as its first argument "
-    told += r"\(.*2 were given\) \(in the command line\)$"
-    with pytest.raises(ConfigError, match=told):
-        list(named_parts(experiment, part)[0].verdicts())
-    with pytest.raises(ConfigError, match=told):
-        experiment.module()
+    with pytest.raises(ConfigError, match=f"must take {given} as its first argument") as raised:
+        Experiment.read(file, [f"model.{part}={file.parent}/bare.py:Bare{part}"])
+    assert (raised.value.key, raised.value.origin) == (f"model.{part}.class_path", "the command line")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +247,8 @@ def test_check_part_metric_and_judge_of_callbacks(file, tmp_path, capsys):
     (tmp_path / "rates.py").write_text(
         "from spectron.evaluation.metrics import MetricSpec, RatioMetric\n\n\nclass Rate(RatioMetric):\n"
         "    label = MetricSpec('rate', 'words/s', None)\n\n"
-        "    def numerator_and_denominator(self, sample):\n        return len(sample.text.split()), sample.generated_seconds\n"
+        "    def numerator_and_denominator(self, sample):\n"
+        "        return len(sample.text.split()), sample.generated_seconds\n"
     )
     speech = "callbacks={speech: {class_path: spectron.evaluation.callbacks.SpeechEvaluation, init_args: {%s}}}"
     metrics = speech % f"metrics: [spectron.evaluation.metrics.StoppedShare, {tmp_path}/rates.py:Rate]"

@@ -30,8 +30,8 @@ def answers():
     judge = CTCTranscriber(str(JUDGE), str(JUDGE / "words.txt"))
     judge.load()
     said = [waveform[:length] for waveform, length in zip(answer.waveform, answer.num_samples, strict=True)]
-    heard = judge.transcribe(said, answer.sample_rate_hz)
-    return spoken, answer, heard
+    transcripts = judge.transcribe(said, answer.sample_rate_hz)
+    return spoken, answer, transcripts
 
 
 def test_text_has_question_and_answer(answers):

@@ -4,6 +4,7 @@ import re
 import shlex
 
 import pytest
+import yaml
 from places import EXPERIMENTS, ROOT
 from project_yamls import BASES, RECIPES, REFERENCE_CURVES, STUDIES, SUITES, name_of
 
@@ -53,7 +54,7 @@ def test_recipe_passes_all_checks_before_building(file):
 
 
 def test_recipe_names_are_unique():
-    names = [compose(file).values["name"] for file in RECIPES]
+    names = [yaml.safe_load(file.read_text())["name"] for file in RECIPES]
     assert len(set(names)) == len(names) == len(RECIPES)
 
 

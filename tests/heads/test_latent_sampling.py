@@ -1,4 +1,4 @@
-"""The head that draws its frames: losses against torch's own and a slow loop, what is drawn and when."""
+"""Latent sampling head: losses against torch and a slow loop, sampling in training and generation."""
 
 import math
 
@@ -23,14 +23,14 @@ def head():
 
 @pytest.fixture
 def case(head):
-    """Hidden states of two rows of unlike length, and their targets."""
+    """Return hidden states of two rows of different lengths, and their targets."""
     generator = torch.Generator().manual_seed(1)
     waveform = 0.1 * torch.randn(2, 4000, generator=generator)
     targets = head.targets(waveform, torch.tensor([4000, 2500]))
     return torch.randn(2, targets.steps.shape[1], 8, generator=generator), targets
 
 
-def test_divergence_is_that_of_torch(head, case):
+def test_kl_equals_torch_divergence(head, case):
     hidden, targets = case
     by_frame = [
         value.reshape(2, -1, 5)
@@ -48,7 +48,7 @@ def test_divergence_is_that_of_torch(head, case):
 
 
 @torch.no_grad()
-def test_flux_is_that_of_a_loop_over_frames(head, case):
+def test_flux_equals_loop_over_frames(head, case):
     hidden, targets = case
     total = 0.0
     for row, frames in enumerate(targets.num_frames.tolist()):
@@ -59,8 +59,8 @@ def test_flux_is_that_of_a_loop_over_frames(head, case):
     assert float(head.loss(hidden, targets)["flux"].total) == pytest.approx(total / 5, rel=1e-5)
 
 
-def test_a_last_step_is_filled_with_silence_which_is_not_learnt(head):
-    """Ten frames, three a step: of the last step two lie beyond the recording, and whatever stands there moves no weight."""
+def test_silence_in_last_step_is_not_learnt(head):
+    """Ten frames, three per step: two frames of the last step are beyond the recording and change no weight."""
     targets = head.targets(
         0.1 * torch.randn(2, 3000, generator=torch.Generator().manual_seed(1)), torch.tensor([2000, 3000])
     )
@@ -75,7 +75,7 @@ def test_a_last_step_is_filled_with_silence_which_is_not_learnt(head):
     assert hidden.grad.equal(silent)
 
 
-def test_all_terms_are_in_what_is_minimised(head, case):
+def test_total_contains_all_terms(head, case):
     terms = head.loss(*case)
     expected = (
         terms["spectrogram"].total
@@ -86,7 +86,7 @@ def test_all_terms_are_in_what_is_minimised(head, case):
     torch.testing.assert_close(terms["speech"].total, expected)
 
 
-def test_frames_are_drawn_in_training_and_while_generating_only(head, case):
+def test_frames_are_sampled_only_in_training_and_generation(head, case):
     hidden, targets = case
     assert head.loss(hidden, targets)["frames"].total.equal(head.loss(hidden, targets)["frames"].total)
     head.train()
@@ -103,8 +103,8 @@ def test_frames_are_drawn_in_training_and_while_generating_only(head, case):
     torch.testing.assert_close(head.step(hidden[:, 0], RowRandom(0, ["a", "b"]))[0], sure)
 
 
-def test_the_drawn_deviation_is_the_predicted_one(head):
-    """Of many draws at one place, before the residual network: it is set to nothing here."""
+def test_sampled_std_is_the_predicted_one(head):
+    """Over many samples at one place, before the residual network, which is set to zero here."""
     for layer in (head.refine[0], head.refine[2]):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)

@@ -1,16 +1,17 @@
-"""The way of past frames into the language model: which of them are seen."""
+"""Pre-net of the mel regression head: past frames that it reads."""
 
 import pytest
 import torch
 
 from spectron.audio.mel import MelConfig
+from spectron.errors import ConfigError
 from spectron.heads import MelRegressionHead, PreNetSettings
 
 MEL = MelConfig(n_mels=5)
 
 
 @pytest.mark.parametrize(("last", "seen"), [(None, 15), (3, 15), (1, 5), (2, 10)])
-def test_only_the_last_frames_of_a_step_are_seen(last, seen):
+def test_pre_net_reads_only_last_frames_of_step(last, seen):
     torch.manual_seed(0)
     head = MelRegressionHead(8, MEL, frames_per_step=3, pre_net=PreNetSettings(bottleneck=32, last_frames=last)).eval()
     steps = torch.randn(2, 4, 15, requires_grad=True)
@@ -21,12 +22,13 @@ def test_only_the_last_frames_of_a_step_are_seen(last, seen):
 
 
 @pytest.mark.parametrize("last", [0, 4])
-def test_more_frames_than_a_step_has_are_refused(last):
-    with pytest.raises(ValueError, match=rf"pre_net.last_frames must be from 1 to frames_per_step \(3\), got {last}"):
+def test_last_frames_beyond_step_are_refused(last):
+    with pytest.raises(ConfigError, match=rf"must be from 1 to frames_per_step \(3\), got {last}") as raised:
         MelRegressionHead(8, MEL, frames_per_step=3, pre_net=PreNetSettings(last_frames=last))
+    assert raised.value.key == "pre_net.last_frames"
 
 
-def test_history_dropout_hides_all_past_frames_of_some_utterances_and_only_in_training():
+def test_history_dropout_hides_whole_past_of_rows_in_training():
     torch.manual_seed(0)
     head = MelRegressionHead(8, MEL, pre_net=PreNetSettings(dropout=0.0, history_dropout=0.25))
     steps = torch.randn(400, 3, 5, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Language models from folders and from configurations: what is read, what is refused, what is written."""
+"""Language models from folders and configurations: loading, saving, refused inputs."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from spectron.language_models.tokenizer import train_tokenizer
 DATA = os.environ.get("SPECTRON_DATA")
 
 
-def test_bad_arguments():
+def test_bad_arguments_are_refused():
     with pytest.raises(ConfigError, match="exactly one of the two"):
         CausalLanguageModel()
     with pytest.raises(ConfigError, match=r"^tokenizer: "):
@@ -30,7 +30,7 @@ def test_bad_arguments():
 
 
 @pytest.mark.skipif(DATA is None, reason="SPECTRON_DATA is not set: it should name the folder that holds stories260K")
-def test_a_local_pretrained_model_gives_what_transformers_gives():
+def test_local_pretrained_model_gives_transformers_numbers():
     folder = Path(str(DATA)) / "stories260K" / "hf"
     model = CausalLanguageModel(source=str(folder)).eval()
     ids, num_tokens = model.tokenize(["once upon a time there was a little girl", "the cow"])
@@ -44,7 +44,7 @@ def test_a_local_pretrained_model_gives_what_transformers_gives():
     torch.testing.assert_close(model.logits(hidden[1:, : num_tokens[1]]), short, atol=1e-4, rtol=1e-4)
 
 
-def test_saved_and_loaded_again(tmp_path):
+def test_saved_model_loads_again(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the cow says moo\nthe capital of france is paris\n")
     config = {"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2}
@@ -61,7 +61,7 @@ def test_saved_and_loaded_again(tmp_path):
     )
 
 
-def test_fresh_weights_of_the_same_architecture(tiny_language_model):
+def test_not_pretrained_has_fresh_weights_of_same_architecture(tiny_language_model):
     folder = str(tiny_language_model("gemma2"))
     torch.manual_seed(1)
     fresh, trained = CausalLanguageModel(source=folder, pretrained=False), CausalLanguageModel(source=folder)
@@ -80,8 +80,8 @@ def test_fresh_weights_of_the_same_architecture(tiny_language_model):
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gpt2", "opt"])
-def test_a_tokenizer_of_ones_own_is_read_as_it_was_written(family, tiny_language_model):
-    """For Qwen 2 transformers would put its own class, with other splits of words, in its place."""
+def test_custom_tokenizer_is_read_as_written(family, tiny_language_model):
+    """For Qwen 2 transformers would use its own class instead, which splits words differently."""
     folder = tiny_language_model(family)
     own = train_tokenizer(TokenizerSettings(str(folder / "corpus_of_the_tokenizer.txt"), 300))
     texts = ["the cow, says: it's moo!", "paris 12"]
@@ -91,14 +91,25 @@ def test_a_tokenizer_of_ones_own_is_read_as_it_was_written(family, tiny_language
 
 
 @pytest.mark.parametrize(
+    ("config", "key", "allowed"),
+    [
+        ({"model_type": "lama"}, "config.model_type", "llama"),
+        ({"model_type": "gpt2", "n_embed": 32}, "config.n_embed", "n_embd"),
+        ({"model_type": "llama", "qqq": 1}, "config.qqq", "hidden_size"),
+    ],
+)
+def test_unknown_name_in_config_is_refused(config, key, allowed, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("a cow")
+    with pytest.raises(ConfigError) as raised:
+        CausalLanguageModel(config=config, tokenizer=TokenizerSettings(str(text), 300))
+    assert raised.value.key == key
+    assert allowed in raised.value.allowed
+
+
+@pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "lama"}, r"^config.model_type: .*'lama'. Did you mean 'llama'\?"),
-        (
-            {"model_type": "gpt2", "n_embed": 32},
-            r"^config.n_embed: GPT2Config has no such key. Did you mean 'n_embd'\?",
-        ),
-        ({"model_type": "llama", "qqq": 1}, r"^config.qqq: LlamaConfig has no such key. There are: "),
         (
             {"model_type": "llama", "hidden_size": "wide"},
             r"^config: .*cannot be read as a causal language model: .*hidden_size",
@@ -106,14 +117,14 @@ def test_a_tokenizer_of_ones_own_is_read_as_it_was_written(family, tiny_language
         ({"model_type": "llama", "hidden_size": 30, "num_attention_heads": 4}, r"^config: "),
     ],
 )
-def test_a_configuration_with_a_mistake(config, message, tmp_path):
+def test_wrong_value_in_config_is_refused(config, message, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("a cow")
     with pytest.raises(ConfigError, match=message):
         CausalLanguageModel(config=config, tokenizer=TokenizerSettings(str(text), 300))
 
 
-def test_a_configuration_in_the_familys_words_or_the_common_ones(tmp_path):
+def test_config_accepts_names_of_family_and_common_names(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("a cow")
     for config in (
@@ -135,7 +146,7 @@ def test_a_configuration_in_the_familys_words_or_the_common_ones(tmp_path):
     assert model.lm.config.rope_parameters["rope_theta"] == 500.0
 
 
-def test_folders_that_lack_something(tiny_language_model, tmp_path):
+def test_incomplete_folder_is_refused(tiny_language_model, tmp_path):
     whole = tiny_language_model("llama")
 
     def without(*names):
@@ -153,10 +164,10 @@ def test_folders_that_lack_something(tiny_language_model, tmp_path):
     shutil.copytree(tiny_language_model("gpt2"), gpt2)
     for path in gpt2.glob("token*"):
         path.unlink()
-    with pytest.raises(
-        ConfigError, match=r"^source: .* holds no tokenizer\. Copy"
-    ):  # where the library makes one that knows no word
+    # Without these files, the library builds a tokenizer without words.
+    with pytest.raises(ConfigError, match="contains no tokenizer") as raised:
         CausalLanguageModel(source=str(gpt2))
+    assert raised.value.key == "source"
     with pytest.raises(ConfigError, match=r"^source: .*cannot be read as"):
         CausalLanguageModel(source=without("config.json"))
     CausalLanguageModel(source=without("model.safetensors", "generation_config.json"), pretrained=False)
@@ -166,9 +177,10 @@ def test_folders_that_lack_something(tiny_language_model, tmp_path):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
         ConfigError,
-        match=r"^source: the safetensors .* lack 1 tensors of a LlamaForCausalLM .*up_proj.*pretrained: false",
-    ):
+        match=r"the safetensors .* lack 1 tensors of a LlamaForCausalLM .*up_proj.*pretrained: false",
+    ) as raised:
         CausalLanguageModel(source=str(folder))
+    assert raised.value.key == "source"
 
 
 @pytest.mark.parametrize(
@@ -185,11 +197,11 @@ def test_folders_that_lack_something(tiny_language_model, tmp_path):
         (
             "config.json",
             b'{"model_type": "t5"}',
-            r"holds a t5 model, which is no causal language model\. Name one, such as gpt2$",
+            r"contains a t5 model, which is no causal language model\. Name one, such as gpt2$",
         ),
     ],
 )
-def test_folders_with_a_broken_file(file, content, message, tiny_language_model, tmp_path):
+def test_folder_with_broken_file_is_refused(file, content, message, tiny_language_model, tmp_path):
     folder = Path(shutil.copytree(tiny_language_model("llama"), tmp_path / "broken"))
     (folder / file).write_bytes(content)
     with pytest.raises(SpectronError, match=f"^source: .*{message}"):
@@ -197,17 +209,15 @@ def test_folders_with_a_broken_file(file, content, message, tiny_language_model,
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "whisper"])
-def test_a_model_that_hears_belongs_elsewhere(family, tmp_path):
+def test_speech_encoder_is_refused_as_language_model(family, tmp_path):
     folder = write_speech_encoder(family, tmp_path / family)
-    with pytest.raises(
-        ConfigError,
-        match=rf"^source: .* holds a {family} model, .*belongs under model\.encoder, as a spectron\.encoders",
-    ):
+    with pytest.raises(ConfigError, match=rf"contains a {family} model, .*belongs under model\.encoder") as raised:
         CausalLanguageModel(source=str(folder))
+    assert raised.value.key == "source"
 
 
 @pytest.mark.parametrize("source", ["weights/gpt2_smal", "weihgts"])
-def test_a_near_miss_of_a_folder_is_not_only_a_name_of_the_hub(source, tmp_path, monkeypatch):
+def test_misspelt_folder_is_not_only_looked_up_on_hub(source, tmp_path, monkeypatch):
     (tmp_path / "weights" / "gpt2_small").mkdir(parents=True)
     (tmp_path / "weights" / "phi").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -223,7 +233,7 @@ def test_a_near_miss_of_a_folder_is_not_only_a_name_of_the_hub(source, tmp_path,
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_the_memory_inside_and_32_bits_outside(dtype, tiny_language_model, tmp_path):
+def test_16_bit_weights_have_32_bit_inputs_and_outputs(dtype, tiny_language_model, tmp_path):
     folder = str(tiny_language_model("llama"))
     model, whole = CausalLanguageModel(source=folder, dtype=dtype).eval(), CausalLanguageModel(source=folder).eval()
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
@@ -241,7 +251,7 @@ def test_half_the_memory_inside_and_32_bits_outside(dtype, tiny_language_model, 
     assert whole.to(torch.bfloat16).embed(ids).dtype == torch.bfloat16
 
 
-def test_in_training_nothing_is_cached_and_activations_can_be_computed_again(tiny_language_model):
+def test_training_has_no_cache_and_can_checkpoint_activations(tiny_language_model):
     ids = torch.arange(3, 15)[None]
     attention_mask, places = visibility(torch.ones_like(ids, dtype=torch.bool), 12), torch.arange(12)[None]
     gradients = []

@@ -1,4 +1,4 @@
-"""A model's own tokenizer stays what it is; a missing end of text is added beside it."""
+"""Special tokens: a model keeps its tokenizer; a missing end of text is added."""
 
 import shutil
 
@@ -15,7 +15,7 @@ LINES = TEXT.splitlines()
 
 
 def sentencepiece_like():
-    """Llama's first tokenizer in small: spaces are letters, and one is put in front of every text."""
+    """Return a small tokenizer like Llama's first: spaces are letters, and one precedes every text."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
@@ -26,7 +26,7 @@ def sentencepiece_like():
 
 
 def lower_casing():
-    """One that knows small letters only."""
+    """Return a tokenizer with lower-case letters only."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -39,7 +39,7 @@ def lower_casing():
 
 
 def with_tokenizer(source, folder, tokenizer, rows=None, **special):
-    """A copy of a tiny model with another tokenizer, its embeddings cut to the tokenizer's size or to ``rows``."""
+    """Copy a tiny model with another tokenizer, its embeddings cut to the tokenizer's size or to ``rows``."""
     shutil.copytree(source, folder)
     model = AutoModelForCausalLM.from_pretrained(source)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
@@ -54,7 +54,7 @@ def with_tokenizer(source, folder, tokenizer, rows=None, **special):
 @pytest.mark.parametrize(
     "family", ["llama", "llama_tied", "gpt2", "phi"]
 )  # tied, untied, and with a bias in the output layer
-def test_a_missing_end_of_text_is_added_and_nothing_else_changes(family, tiny_language_model, tmp_path):
+def test_missing_end_of_text_is_added_without_other_changes(family, tiny_language_model, tmp_path):
     source = with_tokenizer(tiny_language_model(family), tmp_path / "model", lower_casing())
     before, tokenizer = AutoModelForCausalLM.from_pretrained(source), AutoTokenizer.from_pretrained(source)
     model = CausalLanguageModel(source=str(source)).eval()
@@ -72,7 +72,7 @@ def test_a_missing_end_of_text_is_added_and_nothing_else_changes(family, tiny_la
     assert CausalLanguageModel(source=str(tmp_path / "saved")).eos_id == rows
 
 
-def test_spare_embeddings_are_used_before_new_ones_are_made(tiny_language_model, tmp_path):
+def test_spare_embedding_is_used_before_adding_rows(tiny_language_model, tmp_path):
     source = with_tokenizer(tiny_language_model("llama"), tmp_path / "model", lower_casing(), rows=320)
     model = CausalLanguageModel(source=str(source))
     assert model.lm.get_input_embeddings().num_embeddings == 320
@@ -81,11 +81,11 @@ def test_spare_embeddings_are_used_before_new_ones_are_made(tiny_language_model,
 
 def test_more_tokens_than_embeddings_are_refused(tiny_language_model, tmp_path):
     source = with_tokenizer(tiny_language_model("llama"), tmp_path / "model", lower_casing(), rows=100)
-    with pytest.raises(ConfigError, match=r"^source: the tokenizer .* tokens and its model embeddings for 100"):
+    with pytest.raises(ConfigError, match=r"the tokenizer .* tokens, but its model has embeddings for 100"):
         CausalLanguageModel(source=str(source))
 
 
-def test_a_start_is_the_models_own_or_its_end(tiny_language_model, tmp_path):
+def test_start_token_is_bos_or_else_eos(tiny_language_model, tmp_path):
     own = CausalLanguageModel(source=str(tiny_language_model("llama")))
     assert (own.sos_id, own.eos_id, own.pad_id) == (1, 2, 0)
     only_end = with_tokenizer(tiny_language_model("llama"), tmp_path / "model", lower_casing(), eos_token="!")
@@ -96,7 +96,7 @@ def test_a_start_is_the_models_own_or_its_end(tiny_language_model, tmp_path):
 @pytest.mark.parametrize(
     "text", ["the cow says moo", "the cow , says ' moo '", "paris", "", "where do you go | my lovely", "naïve über"]
 )
-def test_plain_text_comes_back(text, tiny_language_model, tmp_path):
+def test_plain_text_survives_tokenizing(text, tiny_language_model, tmp_path):
     folders = [
         tiny_language_model("gpt2"),
         with_tokenizer(tiny_language_model("llama"), tmp_path / "spm", sentencepiece_like()),
@@ -107,7 +107,7 @@ def test_plain_text_comes_back(text, tiny_language_model, tmp_path):
         assert model.detokenize([ids[0, : num_tokens[0]].tolist()]) == [text]
 
 
-def test_what_a_tokenizer_lower_cases_comes_back_so(tiny_language_model, tmp_path):
+def test_lower_casing_tokenizer_returns_lower_case(tiny_language_model, tmp_path):
     model = CausalLanguageModel(
         source=str(with_tokenizer(tiny_language_model("llama"), tmp_path / "model", lower_casing()))
     )

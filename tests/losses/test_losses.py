@@ -1,4 +1,4 @@
-"""Hand-worked values and slow loops beside the losses."""
+"""Losses against hand-worked values and slow loops."""
 
 import math
 
@@ -8,6 +8,7 @@ import torch
 from tiny_spectron import tiny_model
 
 from spectron.batch import Word
+from spectron.errors import ConfigError
 from spectron.losses import (
     ALIGNMENT_LOSSES,
     SpectrogramLoss,
@@ -26,7 +27,9 @@ def test_text_cross_entropy_by_hand():
 
 
 def test_spectrogram_loss_by_hand():
-    """Error frames [1, 3], [0, 2] (M = 2, T = 2). L_s: (1+3+0+2 + 1+9+0+4)/2 = 10. L_f: differences 2, 2: (2+2+4+4)/2 = 6.
+    """Error frames [1, 3], [0, 2] (M = 2, T = 2).
+
+    L_s: (1+3+0+2 + 1+9+0+4)/2 = 10. L_f: differences 2, 2: (2+2+4+4)/2 = 6.
 
     L_t of order 1: differences -1, -1: (1+1+1+1)/2 = 2; higher orders have no frames.
     """
@@ -63,7 +66,7 @@ def test_spectrogram_loss_against_a_numpy_loop(reading, order, lengths):
     assert int(term.count) == sum(lengths)
 
 
-def test_the_two_readings_of_the_time_delta_differ():
+def test_composed_and_lagged_time_delta_differ():
     frames = torch.tensor([0.0, 1.0, 4.0, 9.0])[None, :, None]
     composed = SpectrogramLoss(SpectrogramLossSettings(frame_weight=0, time_order=2, time_delta="composed"))
     lagged = SpectrogramLoss(SpectrogramLossSettings(frame_weight=0, time_order=2, time_delta="lagged"))
@@ -73,7 +76,7 @@ def test_the_two_readings_of_the_time_delta_differ():
     assert float(lagged(frames, zeros, lengths)["time"].total) == 9 + 35 + 12 + 80
 
 
-def test_padding_of_any_value_changes_nothing():
+def test_padding_of_any_value_does_not_change_loss():
     torch.manual_seed(0)
     predicted, target = torch.randn(2, 6, 3), torch.randn(2, 6, 3)
     lengths = torch.tensor([6, 4])
@@ -84,12 +87,13 @@ def test_padding_of_any_value_changes_nothing():
 
 
 def test_negative_time_order_is_refused():
-    with pytest.raises(ValueError, match="time_order must be 0 or more, got -1"):
+    with pytest.raises(ConfigError, match="must be 0 or more, got -1") as raised:
         SpectrogramLossSettings(time_order=-1)
+    assert raised.value.key == "time_order"
 
 
 def test_spoken_tokens_by_hand(tmp_path):
-    """Steps of 100 ms, their middles at 0.05, 0.15, ...; "the" has one token, "zebra" several, which share its time."""
+    """Steps of 100 ms, centred at 0.05, 0.15, ...; "the" has one token, "zebra" several, which divide its time."""
     lm = tiny_model(tmp_path).language_model
     whole = lm.tokenize(["the zebra"])[0][0].tolist()
     (the,) = lm.tokenize(["the"])[0][0].tolist()
@@ -106,7 +110,7 @@ def test_spoken_tokens_by_hand(tmp_path):
 
 
 def test_spelt_letters_by_hand(tmp_path):
-    """Steps of 100 ms, their middles at 0.05, 0.15, ...: "the" has the first 0.6 s, two steps a letter, and "ox" the last 0.2 s."""
+    """Steps of 100 ms, two per letter, centred at 0.05, 0.15, ...; "the" has the first 0.6 s, "ox" the last 0.2 s."""
     lm = tiny_model(tmp_path).language_model
     letters = {letter: int(lm.tokenize([letter])[0][0, -1]) for letter in "theox"}
     assert len(set(letters.values())) == 5
@@ -117,7 +121,7 @@ def test_spelt_letters_by_hand(tmp_path):
     assert not said[1:].any()
 
 
-def test_a_word_said_within_a_longer_one_has_no_step_of_its_own(tmp_path):
+def test_word_shorter_than_step_has_no_token(tmp_path):
     lm = tiny_model(tmp_path).language_model
     ids, said = frame_level_targets(
         lm, [[Word("is", 0.06, 0.14), Word("the", 0.14, 0.3)]], 3, 10.0, ALIGNMENT_LOSSES["alignment"]
@@ -126,8 +130,8 @@ def test_a_word_said_within_a_longer_one_has_no_step_of_its_own(tmp_path):
     assert lm.detokenize([ids[0, 1:].tolist()]) == ["the the"]
 
 
-def test_the_very_end_of_a_word_belongs_to_its_last_token(tmp_path):
-    """The middle of the step, 0.05, is the last number before the word's end; so long after its beginning, the share is rounded to 1."""
+def test_end_of_word_belongs_to_its_last_token(tmp_path):
+    """The step's centre, 0.05, is the last number before the word's end: the fraction of its time is rounded to 1."""
     lm = tiny_model(tmp_path).language_model
     end = torch.tensor(0.05).nextafter(torch.tensor(1.0)).item()
     ids, said = frame_level_targets(lm, [[Word("zebra", -1000.0, end)]], 1, 10.0, ALIGNMENT_LOSSES["alignment"])

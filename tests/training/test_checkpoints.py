@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
-from spectron.errors import CheckpointError
+from spectron.errors import CheckpointError, ConfigError
 from spectron.tracking.measure import MetricValue
 from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
@@ -151,7 +151,7 @@ def test_step_seed_independent_of_past_draws(tmp_path):
 
 
 def test_wrong_settings_refused():
-    with pytest.raises(ValueError, match="every_n_steps must be at least 1"):
+    with pytest.raises(ConfigError, match="every_n_steps must be at least 1"):
         CheckpointSettings(every_n_steps=0)
 
 

@@ -12,7 +12,7 @@ LJ = MelConfig(22050, 11.61, 46.44, 80, 0.0, 8000.0, 1e-5, "slaney", True)
 
 
 @pytest.mark.parametrize("mel", [MelConfig(), LJ, replace(LJ, area_norm=False), replace(LJ, mel_scale="htk")], ids=str)
-def test_its_speech_has_the_spectrogram_that_it_was_given(mel):
+def test_waveform_has_given_spectrogram(mel):
     time = torch.arange(mel.sample_rate_hz) / mel.sample_rate_hz
     phase = 2 * torch.pi * (120 * time + 40 * time.square())
     voice = sum(torch.sin(k * phase) / k for k in range(1, 40))

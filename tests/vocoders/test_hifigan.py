@@ -1,4 +1,4 @@
-"""HiFi-GAN in the three formats that it is published in: the numbers of its own libraries, rows alone, errors, export."""
+"""HiFi-GAN in its three published formats: numbers of its libraries, single rows, errors, export."""
 
 import json
 import os
@@ -36,7 +36,7 @@ FOLDERS = {
 
 
 def authors_generator(mel: torch.Tensor, tensors: dict[str, torch.Tensor], config: dict) -> torch.Tensor:
-    """The paper's generator as plain functions of the published tensors: (1, M, T) to (1, 1, S)."""
+    """Compute the paper's generator with plain functions of the published tensors: (1, M, T) to (1, 1, S)."""
 
     def parts(name: str) -> tuple[torch.Tensor, torch.Tensor]:
         direction = tensors[f"{name}.weight_v"]
@@ -80,7 +80,7 @@ def vocode(vocoder: HiFiGANVocoder, mel: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["1", "2"])
-def test_the_authors_weights_give_the_authors_numbers(kind, tmp_path):
+def test_authors_weights_give_authors_numbers(kind, tmp_path):
     folder = write_authors_hifigan(tmp_path / "hifigan", kind)
     mel = spectrogram()
     late = torch.cat([mel, mel[:, -1:]], dim=1).transpose(1, 2)
@@ -90,12 +90,12 @@ def test_the_authors_weights_give_the_authors_numbers(kind, tmp_path):
     torch.testing.assert_close(vocode(HiFiGANVocoder(MEL, str(folder)), mel), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_stand_in_for_the_real_weights_takes_the_real_settings(tmp_path):
+def test_random_weights_accept_published_settings(tmp_path):
     folder = write_authors_hifigan(tmp_path / "hifigan", "2", LJ_SPEECH)
     assert vocode(HiFiGANVocoder(LJ, str(folder)), spectrogram(3, LJ)).isfinite().all()
 
 
-def test_names_under_res_are_the_same_blocks(tmp_path):
+def test_res_names_are_the_same_blocks(tmp_path):
     folder = write_authors_hifigan(tmp_path / "hifigan", "2")
     expected = vocode(HiFiGANVocoder(MEL, str(folder)), spectrogram())
     renamed = {}
@@ -124,7 +124,7 @@ def test_transformers_folder_gives_its_librarys_numbers(tmp_path):
     torch.testing.assert_close(vocode(HiFiGANVocoder(head, str(folder)), mel), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_speechbrain_folder_gives_its_librarys_numbers_and_runs_no_tag(tmp_path):
+def test_speechbrain_folder_gives_library_numbers_and_runs_no_tag(tmp_path):
     from speechbrain.lobes.models.HifiGAN import HifiganGenerator
 
     folder = write_speechbrain_hifigan(tmp_path / "hifigan")
@@ -143,14 +143,14 @@ def test_speechbrain_folder_gives_its_librarys_numbers_and_runs_no_tag(tmp_path)
     assert not (folder / "trap").exists()
 
 
-def test_speechbrains_normalised_magnitudes_are_a_gain(tmp_path):
+def test_normalised_magnitudes_of_speechbrain_become_gain(tmp_path):
     vocoder = HiFiGANVocoder(MEL, str(write_speechbrain_hifigan(tmp_path / "hifigan", "True")))
     gain = torch.hann_window(128).square().sum().rsqrt()
     torch.testing.assert_close(vocoder.bridge.offset, gain.log().expand(12))
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_batch_gives_what_its_rows_give(name, tmp_path):
+def test_batch_gives_what_its_rows_give(name, tmp_path):
     head = replace(MEL, floor=1e-10) if name == "transformers" else MEL
     vocoder = HiFiGANVocoder(head, str(FOLDERS[name](tmp_path / "hifigan")))
     mel, frames = torch.cat([spectrogram(), spectrogram() + 1, spectrogram()]), torch.tensor([30, 7, 0])
@@ -161,7 +161,7 @@ def test_a_batch_gives_what_its_rows_give(name, tmp_path):
 
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("half", [False, True])
-def test_an_export_speaks_as_before(name, half, tmp_path):
+def test_exported_vocoder_gives_same_waveform(name, half, tmp_path):
     source = str(FOLDERS[name](tmp_path / "hifigan"))
     head = replace(MEL, floor=1e-10) if name == "transformers" else replace(MEL, area_norm=False)
     model = torch.nn.Module()
@@ -178,36 +178,35 @@ def test_an_export_speaks_as_before(name, half, tmp_path):
     assert difference.mean() < (1e-2 if half else 1e-6)
 
 
-def test_an_undescribed_generator_asks_for_its_settings_and_keeps_them(tmp_path):
+def test_folder_without_settings_needs_trained_on(tmp_path):
     folder = str(write_transformers_hifigan(tmp_path / "hifigan", described=False))
-    with pytest.raises(
-        ConfigError, match=r"^trained_on: .*State them.*trained_on: \{sample_rate_hz: 16000, frame_shift_ms: 16.0"
-    ):
+    with pytest.raises(ConfigError, match=r"\{sample_rate_hz: 16000, frame_shift_ms: 16.0") as raised:
         HiFiGANVocoder(MEL, folder)
+    assert raised.value.key == "trained_on"
     vocoder = HiFiGANVocoder(MEL, folder, trained_on=MEL, mel_format=MelFormat(log="natural"))
     arguments = vocoder.save(tmp_path / "again")
     assert arguments["trained_on"]["n_mels"] == 12
     assert arguments["mel_format"]["log"] == "natural"
-    with pytest.raises(
-        ConfigError, match=r"^source: .* makes 32 samples of a frame, where its spectrogram settings say 64"
-    ):
+    with pytest.raises(ConfigError, match=r"makes 32 samples of a frame, but its .* state 64") as raised:
         HiFiGANVocoder(MEL, folder, trained_on=replace(MEL, frame_shift_ms=4.0))
+    assert raised.value.key == "source"
 
 
-def test_settings_are_not_stated_twice(tmp_path):
-    with pytest.raises(ConfigError, match=r"^trained_on: .*Remove `trained_on`"):
+def test_trained_on_is_refused_if_folder_has_settings(tmp_path):
+    with pytest.raises(ConfigError, match="Remove the key") as raised:
         HiFiGANVocoder(MEL, str(write_authors_hifigan(tmp_path / "hifigan")), trained_on=MEL)
+    assert raised.value.key == "trained_on"
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_another_spectrogram_is_refused(name, tmp_path):
+def test_other_spectrogram_is_refused(name, tmp_path):
     with pytest.raises(
         ConfigError, match=r"^source: .*n_mels is 12, the head has 128.*model\.head\.init_args\.mel: \{"
     ):
         HiFiGANVocoder(MelConfig(), str(FOLDERS[name](tmp_path / "hifigan")))
 
 
-def test_16_bit_weights_speak_nearly_the_same(tmp_path):
+def test_16_bit_weights_give_nearly_the_same_waveform(tmp_path):
     folder = str(write_authors_hifigan(tmp_path / "hifigan"))
     exact = vocode(HiFiGANVocoder(MEL, folder), spectrogram())
     rounded = vocode(HiFiGANVocoder(MEL, folder, dtype="bfloat16"), spectrogram())
@@ -215,7 +214,7 @@ def test_16_bit_weights_speak_nearly_the_same(tmp_path):
     assert 0 < (rounded - exact).abs().mean() < 0.05
 
 
-def test_a_generator_learns(tmp_path):
+def test_generator_gets_gradients(tmp_path):
     vocoder = HiFiGANVocoder(MEL, str(write_authors_hifigan(tmp_path / "hifigan")))
     vocoder(spectrogram(), torch.tensor([30]))[0].square().sum().backward()
     assert all(parameter.grad is not None for parameter in vocoder.parameters())
@@ -229,12 +228,12 @@ def edit_config(folder: Path, **changes) -> None:
 
 
 BROKEN = {
-    "no format": (write_authors_hifigan, lambda f: (f / "config.json").unlink(), "is no HiFi-GAN: it needs"),
+    "no format": (write_authors_hifigan, lambda f: (f / "config.json").unlink(), "is no HiFi-GAN. It needs"),
     "a missing key": (write_authors_hifigan, lambda f: edit_config(f, win_size="gone"), "KeyError: 'win_size'"),
     "an odd FFT": (
         write_authors_hifigan,
         lambda f: edit_config(f, n_fft=256),
-        "FFT of 256 samples around a window of 128",
+        "FFT of 256 samples and a window of 128",
     ),
     "another size": (
         write_authors_hifigan,
@@ -249,7 +248,7 @@ BROKEN = {
     "two files": (
         write_authors_hifigan,
         lambda f: shutil.copy(f / "generator.safetensors", f / "b.safetensors"),
-        "holds 2 files of weights",
+        "contains 2 files of weights",
     ),
     "broken weights": (
         write_authors_hifigan,
@@ -280,7 +279,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_folder_is_named_with_what_is_wrong(case, tmp_path):
+def test_broken_folder_is_refused_with_reason(case, tmp_path):
     make, spoil, message = BROKEN[case]
     folder = make(tmp_path / "hifigan")
     spoil(folder)
@@ -291,7 +290,7 @@ def test_a_broken_folder_is_named_with_what_is_wrong(case, tmp_path):
 @pytest.mark.skipif(
     not (DATA / "hifigan_v3_lj").is_dir(), reason="SPECTRON_DATA names no folder with hifigan_v3_lj and ljspeech_mini"
 )
-def test_real_weights_speak_as_the_recording_did():
+def test_published_weights_reproduce_recording():
     vocoder = HiFiGANVocoder(LJ, str(DATA / "hifigan_v3_lj"))
     first = json.loads((DATA / "ljspeech_mini" / "manifest.jsonl").read_text().splitlines()[0])
     waveform, rate = read_audio(DATA / "ljspeech_mini" / first["audio_filepath"])

@@ -1,4 +1,4 @@
-"""Vocoder and head mean the same spectrogram, or the difference is named; what can be converted is, to the number."""
+"""Spectrograms of vocoder and head: every difference is named, and convertible ones are converted exactly."""
 
 import json
 import os
@@ -24,7 +24,7 @@ RECORDINGS = Path(os.environ.get("SPECTRON_DATA", "")) / "ljspeech_mini"
 
 @pytest.fixture(scope="module", params=["made", "recorded"])
 def waveform(request):
-    """A gliding voice in noise, or a real one: (S,)."""
+    """Return a gliding synthetic voice in noise, or a recorded voice: (S,)."""
     if request.param == "recorded":
         if not RECORDINGS.is_dir():
             pytest.skip("SPECTRON_DATA names no folder with ljspeech_mini")
@@ -41,7 +41,7 @@ def heads_mel(config: MelConfig, waveform: torch.Tensor) -> torch.Tensor:
 
 
 def magnitudes(config: MelConfig, waveform: torch.Tensor, **options) -> torch.Tensor:
-    """Mel magnitudes (T, M) straight from torchaudio, before any floor or logarithm."""
+    """Compute mel magnitudes (T, M) with torchaudio, before any floor or logarithm."""
     sizes = {
         "n_fft": config.fft_size,
         "win_length": config.window_samples,
@@ -83,7 +83,7 @@ CONVERSIONS = {
 
 
 @pytest.mark.parametrize("name", CONVERSIONS)
-def test_the_bridge_gives_what_the_other_spectrogram_is(name, waveform):
+def test_bridge_gives_the_other_spectrogram(name, waveform):
     head, trained_on, wanted, direct = CONVERSIONS[name]
     # Floors out of the way: below one of them there is nothing left to convert.
     bridge = MelBridge(replace(head, floor=1e-12), replace(trained_on, floor=1e-12), wanted)
@@ -92,7 +92,7 @@ def test_the_bridge_gives_what_the_other_spectrogram_is(name, waveform):
     )
 
 
-def test_a_higher_floor_is_exact_and_a_lower_one_exact_above_the_heads(waveform, caplog):
+def test_higher_floor_is_exact_and_lower_floor_exact_above_heads(waveform, caplog):
     low, high = replace(VOCODER, floor=1e-5), replace(VOCODER, floor=3e-3)
     assert heads_mel(low, waveform).min() < -6
     torch.testing.assert_close(MelBridge(low, high)(heads_mel(low, waveform)), heads_mel(high, waveform))
@@ -100,14 +100,14 @@ def test_a_higher_floor_is_exact_and_a_lower_one_exact_above_the_heads(waveform,
         MelBridge(low, high)
         assert not caplog.records
         raised = MelBridge(high, low)(heads_mel(high, waveform))
-    assert "silence is spoken as loud as that floor" in caplog.text
+    assert "silence will be as loud as that floor" in caplog.text
     above = heads_mel(low, waveform) > torch.tensor(3e-3).log()
     torch.testing.assert_close(raised[above], heads_mel(low, waveform)[above])
     assert not above.all()
 
 
-def test_a_late_frame_is_the_frame_of_speech_half_a_hop_later(waveform):
-    """The authors' frames (padding of (n_fft - hop) / 2, no centring) of a delayed recording are the head's of the recording."""
+def test_late_frame_is_frame_of_speech_half_a_hop_later(waveform):
+    """The authors' frames (padding (n_fft - hop) / 2, not centred) of a delayed recording equal the head's frames."""
     late = MelBridge(VOCODER, VOCODER, MelFormat(centred=False)).lag_samples
     assert late == 128
     margin = (1024 - 256) // 2
@@ -120,7 +120,7 @@ def test_a_late_frame_is_the_frame_of_speech_half_a_hop_later(waveform):
     torch.testing.assert_close(ours[3:-3], theirs[3 : len(ours) - 3], atol=1e-4, rtol=1e-5)
 
 
-def test_transformers_extractor_is_a_format(waveform):
+def test_format_of_transformers_extractor(waveform):
     from transformers import SpeechT5FeatureExtractor
 
     trained_on = MelConfig(16000, 16.0, 64.0, 80, 80.0, 7600.0, 1e-10, "slaney", True)
@@ -133,11 +133,11 @@ def test_transformers_extractor_is_a_format(waveform):
     torch.testing.assert_close(bridged[above], theirs[above], atol=1e-3, rtol=1e-4)
 
 
-def test_settings_that_come_to_the_same_samples_agree():
+def test_settings_with_equal_samples_agree():
     require_same_mel(replace(VOCODER, frame_shift_ms=11.61, window_ms=46.44), VOCODER, "folder")
 
 
-def test_every_difference_is_named_with_the_cure_in_yaml():
+def test_every_difference_is_named_with_yaml_to_copy():
     head = MelConfig()
     with pytest.raises(ConfigError, match=r"^source: 'folder'") as failure:
         require_same_mel(head, VOCODER, "folder")
@@ -157,7 +157,7 @@ def test_every_difference_is_named_with_the_cure_in_yaml():
 @pytest.mark.parametrize(
     "key", ["sample_rate_hz", "frame_shift_ms", "window_ms", "n_mels", "low_hz", "high_hz", "mel_scale"]
 )
-def test_what_decides_frames_and_bands_is_never_bridged(key):
+def test_settings_of_frames_and_bands_are_never_bridged(key):
     other = {
         "sample_rate_hz": 24000,
         "frame_shift_ms": 10.0,
@@ -173,7 +173,7 @@ def test_what_decides_frames_and_bands_is_never_bridged(key):
 
 
 @pytest.mark.parametrize("change", [{"floor": 1e-7}, {"area_norm": False}])
-def test_what_is_convertible_is_refused_until_the_bridge_is_asked_for(change):
+def test_convertible_difference_is_refused_without_bridge(change):
     head = replace(VOCODER, **change)
     with pytest.raises(ConfigError, match="or set `bridge: exact`"):
         require_same_mel(head, VOCODER, "folder")

@@ -1,4 +1,4 @@
-"""Vocos against torch's own inverse STFT and a slow loop; its two formats of folders; what it refuses."""
+"""Vocos against torch's inverse STFT and a slow loop; its two folder formats; refused folders."""
 
 import json
 from dataclasses import asdict, replace
@@ -28,7 +28,7 @@ def small(mel: MelConfig = MEL, **settings) -> VocosVocoder:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 9, 30])
-def test_overlap_add_is_torchs_inverse_stft(frames):
+def test_overlap_add_equals_torch_inverse_stft(frames):
     torch.manual_seed(0)
     head = InverseSTFTHead(MEL, replace(SMALL, width=8))
     features = torch.randn(2, frames, 8)
@@ -39,8 +39,8 @@ def test_overlap_add_is_torchs_inverse_stft(frames):
     torch.testing.assert_close(waveform, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_frames_are_torchs_stft():
-    """Also where a frame is longer than its window: then the spectra differ by a turn that says where the window lies."""
+def test_frames_equal_torch_stft():
+    """Also for a frame longer than its window: then the spectra differ by a phase that the window's offset gives."""
     frames = Frames(PADDED)
     waveform = torch.randn(2, 40 * 20)
     spectra = frames.split(waveform)
@@ -56,8 +56,8 @@ def test_frames_are_torchs_stft():
     torch.testing.assert_close(again, waveform, atol=1e-4, rtol=1e-4)
 
 
-def test_the_draft_is_griffin_lim():
-    """The same rounds as torchaudio's from the same start, where the ends, which that one mirrors, have no say yet."""
+def test_draft_is_griffin_lim():
+    """The iterations equal torchaudio's from the same start, where its mirrored ends have no influence yet."""
     draft = Draft(MEL, replace(SMALL, draft_rounds=3))
     time = torch.arange(1920) / 16000
     waveform = (torch.sin(2 * torch.pi * (500 + 20000 * time) * time) + 0.1 * torch.randn(1920))[None]
@@ -68,15 +68,15 @@ def test_the_draft_is_griffin_lim():
     torch.testing.assert_close(found[:, 600:1200], expected[:, 600:1200], atol=1e-3, rtol=1e-3)
 
 
-def test_an_untrained_network_leaves_the_draft_as_it_is():
+def test_untrained_network_keeps_draft():
     vocoder = VocosVocoder(PADDED, vocos=replace(SMALL, draft_rounds=4)).eval()
     mel, padding = torch.randn(1, 30, 12), torch.zeros(1, 30, dtype=torch.bool)
     expected = vocoder.draft.frames.join(vocoder.draft.spectra(mel, padding), padding)
     torch.testing.assert_close(vocoder(mel, torch.tensor([30]))[0], expected)
 
 
-def test_what_the_network_sees_of_a_steady_tone():
-    """In the band of a tone, phase goes on from frame to frame as the band's own frequency does."""
+def test_draft_features_of_constant_tone():
+    """In the band of a tone, the phase advances from frame to frame with the frequency of the band."""
     draft = Draft(MEL, replace(SMALL, draft_rounds=1))
     draft.see = torch.nn.Identity()
     tone = torch.sin(2 * torch.pi * 16 * torch.arange(640) / 128)[None]  # band 16 of 65, exactly
@@ -86,7 +86,7 @@ def test_what_the_network_sees_of_a_steady_tone():
 
 
 def test_backbone_against_its_equations():
-    """Loops over places instead of convolutions."""
+    """Compare with loops over places instead of convolutions."""
     torch.manual_seed(1)
     backbone = Backbone(12, SMALL)
     mel = torch.randn(1, 12, 11)
@@ -121,7 +121,7 @@ def test_backbone_against_its_equations():
 
 @pytest.mark.parametrize("draft_rounds", [0, 3])
 @pytest.mark.parametrize("lengths", [[20, 7, 1], [5, 5], [3, 0, 12]])
-def test_rows_do_not_notice_each_other(lengths, draft_rounds):
+def test_rows_do_not_change_each_other(lengths, draft_rounds):
     vocoder = small(draft_rounds=draft_rounds)
     torch.manual_seed(2)
     mel, num_frames = torch.randn(len(lengths), max(lengths), 12), torch.tensor(lengths)
@@ -136,7 +136,7 @@ def test_rows_do_not_notice_each_other(lengths, draft_rounds):
 
 
 @pytest.mark.parametrize(("half", "draft_rounds"), [(False, 0), (False, 2), (True, 0)])
-def test_saved_and_built_again(tmp_path, half, draft_rounds):
+def test_saved_vocos_loads_again(tmp_path, half, draft_rounds):
     vocoder = small(draft_rounds=draft_rounds)
     assert vocoder.save(tmp_path / "vocos", half) == {}
     again = VocosVocoder(MEL, source=str(tmp_path / "vocos")).eval()
@@ -145,7 +145,7 @@ def test_saved_and_built_again(tmp_path, half, draft_rounds):
     torch.testing.assert_close(again(mel, num_frames)[0], vocoder(mel, num_frames)[0], atol=tolerance, rtol=tolerance)
 
 
-def test_another_spectrogram_is_refused_or_bridged(tmp_path):
+def test_other_spectrogram_is_refused_or_bridged(tmp_path):
     small().save(tmp_path / "vocos")
     with pytest.raises(
         ConfigError, match=r"^source: .*frame_shift_ms is 2\.0 \(32 samples\), the head has 4\.0 \(64 samples\)"
@@ -162,7 +162,7 @@ def test_another_spectrogram_is_refused_or_bridged(tmp_path):
 
 
 def write_published(folder, vocoder: VocosVocoder, rate: int = 16000, padding: str = "center"):
-    """A folder as the authors publish them, but for weights as safetensors."""
+    """Write a folder in the authors' format, except for weights in safetensors."""
     folder.mkdir()
     sizes = {"n_fft": 128, "hop_length": 32}
     config = {
@@ -185,7 +185,7 @@ def write_published(folder, vocoder: VocosVocoder, rate: int = 16000, padding: s
     save_file({**vocoder.state_dict(), **constants}, folder / "model.safetensors")
 
 
-def test_the_published_format(tmp_path):
+def test_published_format_loads(tmp_path):
     mel = MelConfig(16000, 2.0, 8.0, 12, 0.0, 8000.0, 1e-7)
     vocoder = small(mel)
     write_published(tmp_path / "published", vocoder)
@@ -197,11 +197,11 @@ def test_the_published_format(tmp_path):
         VocosVocoder(mel, source=str(tmp_path / "same"))
 
 
-def test_what_cannot_be_read_names_the_source(tmp_path):
+def test_unreadable_source_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"^source: there is no folder"):
         VocosVocoder(MEL, source=str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"^source: .*holds neither vocos\.json"):
+    with pytest.raises(ConfigError, match=r"^source: .*contains neither vocos\.json"):
         VocosVocoder(MEL, source=str(tmp_path / "empty"))
     small().save(tmp_path / "bare")
     (tmp_path / "bare" / "model.safetensors").unlink()
@@ -212,11 +212,12 @@ def test_what_cannot_be_read_names_the_source(tmp_path):
     (tmp_path / "other" / "vocos.json").write_text(json.dumps(other))
     with pytest.raises(CheckpointError, match=r"^source: .*convnext\.2"):
         VocosVocoder(MEL, source=str(tmp_path / "other"))
-    with pytest.raises(ValueError, match="kernel must be odd"):
+    with pytest.raises(ConfigError, match="must be odd") as raised:
         VocosSettings(kernel=4)
+    assert raised.value.key == "kernel"
 
 
-def test_an_export_is_a_source(tmp_path):
+def test_exported_model_is_a_source(tmp_path):
     small().save(tmp_path / "export" / "vocoder")
     (tmp_path / "export" / "config.yaml").write_text("task: spectron.training.VocoderModule\n")
     assert VocosVocoder(MEL, source=str(tmp_path / "export")).settings.vocos == SMALL

@@ -85,7 +85,7 @@ def test_weights_that_do_not_cover_the_part(change, message, tmp_path):
 
 
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(CheckpointError, match=r"weights\.encoder: no such file"):
+    with pytest.raises(CheckpointError, match=r"weights\.encoder: there is no file"):
         load_part(nn.Linear(1, 1), tmp_path / "none.safetensors", "encoder")
     save_file({"weight": torch.zeros(1, 1), "bias": torch.zeros(1)}, tmp_path / "broken.safetensors")
     whole = (tmp_path / "broken.safetensors").read_bytes()

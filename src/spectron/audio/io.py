@@ -36,7 +36,7 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"no audio file at {path}: check the path")
+        raise DataError(f"no audio file at {path}: check the path", file=path)
     try:
         # All audio is opened here, so every error of libsndfile becomes a DataError here.
         with soundfile.SoundFile(str(path)) as file:
@@ -46,24 +46,29 @@ def read_audio(path: str | Path, start: int = 0, num_samples: int = -1) -> tuple
             samples = file.read(num_samples, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
         if path.stat().st_size == 0:
-            raise DataError(f"{path} is an empty file: copy it again or remove it") from error
+            raise DataError(f"{path} is an empty file: copy it again or remove it", file=path) from error
         raise DataError(
-            f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or remove it"
+            f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or remove it", file=path
         ) from error
     if len(samples) < num_samples:
         wanted = f"{num_samples} samples from sample {start}"
-        raise DataError(f"{path} contains {len(samples)} instead of {wanted}: it is empty or truncated. Copy it again")
+        raise DataError(
+            f"{path} contains {len(samples)} instead of {wanted}: it is empty or truncated. Copy it again", file=path
+        )
     if len(samples) == 0:
-        raise DataError(f"{path} contains no samples: it is empty or truncated. Record it again or remove it")
+        raise DataError(
+            f"{path} contains no samples: it is empty or truncated. Record it again or remove it", file=path
+        )
     if whole and start + len(samples) < promised - TOLERANCE_SECONDS * rate:
         stated, found = promised / rate, (start + len(samples)) / rate
         raise DataError(
             f"{path} is truncated: its header states {stated:.2f} s, but it contains {found:.2f} s. "
-            "Copy it again or remove it"
+            "Copy it again or remove it",
+            file=path,
         )
     waveform = torch.from_numpy(samples.mean(axis=1))
     if not torch.isfinite(waveform).all():
-        raise DataError(f"{path} contains samples that are not finite numbers: convert it again")
+        raise DataError(f"{path} contains samples that are not finite numbers: convert it again", file=path)
     return waveform, rate
 
 
@@ -96,4 +101,4 @@ def write_wav(path: str | Path, waveform: Tensor, sample_rate_hz: int) -> None:
         with written_whole(path) as part:
             soundfile.write(str(part), samples, sample_rate_hz, format="WAV", subtype="PCM_16")
     except (soundfile.LibsndfileError, OSError) as error:
-        raise DataError(f"cannot write {path} ({error}): choose a writable folder") from error
+        raise DataError(f"cannot write {path} ({error}): choose a writable folder", file=path) from error

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from spectron.errors import ConfigError
+
 # Slaney's mel scale: linear up to 1 kHz, then logarithmic (Auditory Toolbox, 1998).
 SLANEY_HZ_PER_MEL = 200.0 / 3
 SLANEY_LOG_HZ = 1000.0
@@ -44,12 +46,12 @@ class MelConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
-            raise ValueError(
+            raise ConfigError(
                 f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, "
                 f"got {self.low_hz} to {self.high_hz}"
             )
         if min(self.frame_shift_ms, self.window_ms, self.n_mels, self.floor) <= 0:
-            raise ValueError(f"frame_shift_ms, window_ms, n_mels and floor must be above 0: {self}")
+            raise ConfigError(f"frame_shift_ms, window_ms, n_mels and floor must be above 0: {self}")
 
     @property
     def hop_samples(self) -> int:

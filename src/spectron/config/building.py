@@ -1,127 +1,248 @@
-"""Builds what a checked configuration describes, with jsonargparse: parts, data modules, callbacks, settings."""
+"""Checked values of a configuration: each becomes plain values again, with every default, or the object that it describes."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from enum import Enum
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace
 
-from spectron.config.composition import KeyPath
-from spectron.config.error_location import Section, explained, key_of_file
-from spectron.config.user_classes import to_dotted, to_references
-from spectron.errors import ConfigError, DataError
-
-
-def parser_of(
-    section: str, hint: Any, arguments_of: bool = False, left_out: Iterable[str] = (), built: bool = True
-) -> ArgumentParser:
-    """A parser of one section of a configuration.
-
-    Args:
-        section: Name of the section.
-        hint: Type hint of its value, or the class whose arguments it holds.
-        arguments_of: Whether the section holds the arguments of the class ``hint`` rather than a ``class_path``.
-        left_out: Arguments of that class that cannot be set.
-        built: Whether building the section makes an object of the class, or leaves its arguments to the caller.
-    """
-    parser = ArgumentParser(exit_on_error=False)
-    if arguments_of:
-        parser.add_class_arguments(hint, section, skip=set(left_out), instantiate=built)
-    else:
-        parser.add_argument(f"--{section}", type=hint)
-    return parser
+from spectron.config.classes import Parameter, is_users_own, public_path
+from spectron.config.nested import KeyPath, walk
+from spectron.config.user_classes import file_and_line
+from spectron.errors import ConfigError, SpectronError
 
 
-def complete(section: str, value: Any, parser: ArgumentParser) -> Any:
-    """The section as plain values with every default written out, so that a run tells all that made it.
-
-    Raises:
-        ConfigError: for whatever jsonargparse does not accept.
-    """
-    try:
-        # Not the parser's own dump, which stumbles over defaults that are enumerations.
-        return to_references(json.loads(json.dumps(_parse(section, value, parser)[section], default=_plain)))
-    except (ArgumentError, ValueError, TypeError) as error:
-        raise ConfigError(f"{section}: {_last_line(error)}") from error
-
-
-def build(section: Section, parser: ArgumentParser, where: Callable[[KeyPath], str]) -> Any:
-    """The objects that a section describes.
+@dataclass
+class Checked(ABC):
+    """A value that fits its type hint.
 
     Args:
-        section: Its name, its checked value, and the class whose arguments it holds, where it holds some.
-        parser: The section's parser.
-        where: Tells which file says a key.
-
-    Raises:
-        ConfigError: as ``explaining`` words it.
+        path: Its key path.
     """
-    with explaining(section, where):
-        return parser.instantiate(_parse(section.name, section.value, parser))[section.name]
+
+    path: KeyPath
+
+    @abstractmethod
+    def plain(self) -> Any:
+        """Return the value as JSON knows it, with the defaults of all classes in it."""
+
+    @abstractmethod
+    def build(self) -> Any:
+        """Return the object that the value describes.
+
+        Raises:
+            SpectronError: if a class refuses its arguments; with key and origin.
+        """
+
+    def children(self) -> Iterator[Checked]:
+        """Yield the checked values in this one."""
+        yield from ()
+
+    def parts(self) -> Iterator[Part]:
+        """Yield every class that the value names, outer ones first."""
+        for child in self.children():
+            yield from child.parts()
+
+
+@dataclass
+class Leaf(Checked):
+    """A value without classes.
+
+    Args:
+        value: The value as jsonargparse has parsed it.
+        parser: Parser of the value, which makes the dataclasses in it; None for a value that holds none.
+    """
+
+    value: Any
+    parser: ArgumentParser | None = None
+
+    def plain(self) -> Any:
+        """Return the value as JSON knows it."""
+        return json.loads(json.dumps(self.value, default=_as_json))
+
+    def build(self) -> Any:
+        """Return a copy of the value, with the dataclasses in it built."""
+        value = copy.deepcopy(self.value)
+        return value if self.parser is None else self.parser.instantiate(Namespace(value=value)).value
+
+
+@dataclass
+class Items(Checked):
+    """A dict or list of checked values."""
+
+    items: dict[str, Checked] | list[Checked]
+
+    def plain(self) -> Any:
+        """Return plain items."""
+        return self._each(lambda item: item.plain())
+
+    def build(self) -> Any:
+        """Return built items."""
+        return self._each(lambda item: item.build())
+
+    def children(self) -> Iterator[Checked]:
+        """Yield the items."""
+        yield from self.items.values() if isinstance(self.items, dict) else self.items
+
+    def _each(self, change: Callable[[Checked], Any]) -> Any:
+        if isinstance(self.items, dict):
+            return {key: change(item) for key, item in self.items.items()}
+        return [change(item) for item in self.items]
+
+
+@dataclass
+class Part(Checked):
+    """A class with its arguments.
+
+    Args:
+        cls: The class.
+        arguments: The arguments that the configuration gives.
+        accepted: All arguments that it could give, in the order of the signature.
+        where: Returns the file that sets a key.
+        named: Whether the configuration names the class (``class_path``, ``init_args``) or only holds its arguments.
+        deferred: Whether the platform gives the first arguments later: ``build`` then returns a function that takes them.
+        examine: Returns what is wrong with an object of a user's class once it is built, or None.
+    """
+
+    cls: type
+    arguments: dict[str, Checked]
+    accepted: Mapping[str, Parameter] = field(repr=False)
+    where: Callable[[KeyPath], str] = field(repr=False)
+    named: bool = True
+    deferred: bool = False
+    examine: Callable[[Any], str | None] = field(default=lambda built: None, repr=False)
+
+    @property
+    def arguments_path(self) -> KeyPath:
+        """Key path of the arguments."""
+        return (*self.path, "init_args") if self.named else self.path
+
+    def plain_arguments(self) -> dict[str, Any]:
+        """Return all arguments as plain values; a default that is no plain value is left out."""
+        plain = {}
+        for name, parameter in self.accepted.items():
+            if name in self.arguments:
+                plain[name] = self.arguments[name].plain()
+            elif _is_plain(parameter.default):
+                plain[name] = json.loads(json.dumps(parameter.default, default=_as_json))
+        return plain
+
+    def plain(self) -> Any:
+        """Return ``{class_path, init_args}``, or the arguments alone if the configuration does not name the class."""
+        arguments = self.plain_arguments()
+        return {"class_path": public_path(self.cls), "init_args": arguments} if self.named else arguments
+
+    def built_arguments(self) -> dict[str, Any]:
+        """Return the arguments that the configuration gives, built."""
+        return {name: self.arguments[name].build() for name in self.accepted if name in self.arguments}
+
+    def build(self) -> Any:
+        """Return an object of the class, or a function that makes one of the arguments that are still missing."""
+        return (
+            partial(self._construct, self.built_arguments())
+            if self.deferred
+            else self._construct(self.built_arguments())
+        )
+
+    def children(self) -> Iterator[Checked]:
+        """Yield the arguments."""
+        yield from self.arguments.values()
+
+    def parts(self) -> Iterator[Part]:
+        """Yield this class, if the configuration names it, and those in its arguments."""
+        if self.named:
+            yield self
+        yield from super().parts()
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Add key and origin to an error of this part, while it is built or used.
+
+        Raises:
+            SpectronError: of the same kind; a ``ConfigError`` for Python's own errors about values, types and files, and
+                for any error of a user's class. Other errors are defects of Spectron and stay as they are.
+        """
+        try:
+            yield
+        except SpectronError as error:
+            if error.origin:  # an inner part has been found already
+                raise
+            raise self._located(error) from error
+        except Exception as error:
+            if not isinstance(error, ValueError | TypeError | OSError) and not is_users_own(self.cls):
+                raise
+            text = " ".join(str(error).split())
+            if not isinstance(error, ValueError | OSError):  # nobody worded it for users
+                text = f"{file_and_line(error, self.cls)}{type(error).__name__}: {text}"
+            raise self._located(ConfigError(text, file=getattr(error, "filename", None))) from error
+
+    def _construct(self, arguments: dict[str, Any], *supplied: Any) -> Any:
+        with self.locating():
+            built = self.cls(*supplied, **arguments)
+            if is_users_own(self.cls) and (wrong := self.examine(built)):
+                raise ConfigError(wrong)
+            return built
+
+    def _located(self, error: SpectronError) -> SpectronError:
+        """Return the error with the whole key: of the argument, if it can be set, otherwise of the part."""
+        key = tuple(error.key.split(".")) if error.key else key_of_file(error.file, self.plain_arguments())
+        if key and key[0] in self.accepted and (key[0] in self.arguments or not self.accepted[key[0]].required):
+            path = (*self.arguments_path, *key)
+            return error.changed(key=".".join(path), origin=self.where(path))
+        path = (*self.path, "class_path") if self.named else self.path
+        return error.changed(message=f"{self.cls.__name__}: {error}", key=".".join(self.path), origin=self.where(path))
 
 
 @contextmanager
-def explaining(section: Section, where: Callable[[KeyPath], str]) -> Iterator[None]:
-    """Have what a class refuses while it is built name the key, the file and, where it is about no single key, the class.
+def naming_files(value: Checked, where: Callable[[KeyPath], str]) -> Iterator[None]:
+    """Add key and origin to an error about a file that a value of the configuration names.
 
     Raises:
-        ConfigError: where a class refuses its values; a typed error of another kind stays of its kind.
+        SpectronError: of the same kind; unchanged if it is about no file, or no key names the file.
     """
     try:
         yield
-    except Exception as error:
-        if explanation := explained(error, section):
-            path, told = explanation
-            raise type(told)(
-                f"{told} (in {where((*path, 'class_path'))})"
-            ) from error  # of a whole part, the file that chose its class
-        if isinstance(error, ConfigError) and section.within and str(error).startswith(f"{section.name}: "):
-            # Of a part that refuses the arguments themselves no method was ever at work.
-            raise ConfigError(
-                f"{'.'.join(section.within)}.{error} (in {where((*section.path, 'class_path'))})"
-            ) from error
-        if isinstance(error, ArgumentError | ValueError | OSError):
-            raise ConfigError(f"{'.'.join(section.path)}: {_last_line(error)} (in {where(section.path)})") from error
-        raise
-
-
-@contextmanager
-def naming_files(section: Section, where: Callable[[KeyPath], str]) -> Iterator[None]:
-    """Have an error about a file that the section names begin with its key, and say which file of the configuration names it.
-
-    Raises:
-        DataError: as it was, with key and file where the section names what it is about.
-    """
-    try:
-        yield
-    except DataError as error:
-        path = key_of_file(error, section)
-        if path is None:
+    except SpectronError as error:
+        key = () if error.origin or error.key else key_of_file(error.file, value.plain())
+        if not key:
             raise
-        raise DataError(f"{'.'.join(path)}: {error} (in {where(path)})") from error
+        path = (*value.path, *key)
+        raise error.changed(key=".".join(path), origin=where(path)) from error
 
 
-def _parse(section: str, value: Any, parser: ArgumentParser) -> Any:
-    """Parse a copy: jsonargparse puts objects of its own into the dicts that it is given."""
-    return parser.parse_object({section: to_dotted(copy.deepcopy(value))})
+def key_of_file(file: Path | None, tree: Any) -> KeyPath:
+    """Return the path of the text in nested values that names this file or folder, or an empty path."""
+    texts = [] if file is None else [(path, value) for path, value in walk(tree) if isinstance(value, str)]
+    return next((path for path, text in texts if file and Path(text).absolute() == file.absolute()), ())
 
 
-def _plain(value: Any) -> Any:
-    """What JSON does not know, as something that it does."""
+def _is_plain(default: Any) -> bool:
+    """Return whether a default of an argument can be written in a configuration."""
+    if default is inspect.Parameter.empty:
+        return False
+    known = (str, int, float, Enum, Path, set, frozenset, dict, list, tuple)
+    return all(
+        value is None or isinstance(value, known) or (is_dataclass(value) and not isinstance(value, type))
+        for _, value in walk(default)
+    )
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value that JSON does not know as one that it knows."""
     if isinstance(value, Namespace):
         return vars(value)
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
     return value.name if isinstance(value, Enum) else str(value)
-
-
-def _last_line(error: Exception) -> str:
-    """The part of a nested message that says most."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if isinstance(error, ArgumentError) and lines else " ".join(lines)

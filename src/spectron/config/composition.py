@@ -1,8 +1,8 @@
-"""Composes an experiment's configuration: base files, deltas, environment, overrides. Remembers where each key was said.
+"""Composition of a configuration from base files, deltas, environment variables and overrides.
 
-A file names its bases with ``extends:`` and states only what it changes. ``${here}`` stands for the folder of the file it is
-written in, ``${recipes}`` for that of the package's recipes, ``${oc.env:NAME}`` for an environment variable, ``${a.b}`` for another
-key (OmegaConf's interpolations).
+A file names its bases with ``extends:`` and states only what it changes. ``${here}`` stands for the folder of the file that
+contains it, ``${recipes}`` for the folder of the bundled recipes, ``${oc.env:NAME}`` for an environment variable, ``${a.b}``
+for another key (OmegaConf's interpolations). The composition records which file sets each key.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from spectron.config.nested import KeyPath, replace
 from spectron.config.recipes import RECIPES, RECIPES_MARK, find_recipe
 from spectron.config.user_classes import absolute, same_class
 from spectron.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "the command line"
-KeyPath = tuple[str, ...]
 REMOVABLE = ("callbacks", "weights", "tasks", "judges")  # sections whose entries a delta removes by null
 
 
@@ -33,7 +33,7 @@ class Composition:
 
     Attributes:
         values: Plain nested dicts and lists, without interpolations.
-        origins: For each key path, the file (or "the command line") that said it last.
+        origins: For each key path, the file (or "the command line") that set it last.
         files: The files read, bases first.
     """
 
@@ -42,7 +42,7 @@ class Composition:
     files: list[Path] = field(default_factory=list)
 
     def where(self, path: KeyPath) -> str:
-        """Who said the key at ``path``, or else the nearest key above it."""
+        """Return the file that sets the key at ``path``, or else the nearest key above it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
                 return self.origins[path[:length]]
@@ -53,7 +53,8 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composition:
     """Read a YAML with its bases, then apply ``key=value`` overrides and resolve interpolations.
 
     Raises:
-        ConfigError: for a missing or looping file, YAML that does not parse, a malformed override, an unset environment variable.
+        ConfigError: for a missing or looping file, YAML that does not parse, a malformed override, or an environment
+            variable that is not set.
     """
     composition = Composition({})
     _add_file(Path(path), (), composition)
@@ -64,12 +65,12 @@ def override(composition: Composition, overrides: Sequence[str]) -> Composition:
     """Apply ``key=value`` overrides to a composition, in place, and resolve interpolations.
 
     Raises:
-        ConfigError: for a malformed override, or an interpolation that leads nowhere.
+        ConfigError: for a malformed override, or an interpolation that cannot be resolved.
     """
     delta: dict[str, Any] = {}
     for item in overrides:
-        # All overrides make one delta: a new class_path then goes with its init_args in whatever order they are typed.
-        # The path keeps a null from removing an entry here, where only the base has it.
+        # All overrides form one delta, so that a new class_path keeps its init_args in whatever order they are typed.
+        # Under the path "overrides", a null does not remove an entry yet: only the base has the entry.
         _merge(delta, _parse_override(item), ("overrides",), COMMAND_LINE, {})
     _merge(composition.values, delta, (), COMMAND_LINE, composition.origins)
     composition.values = _resolve(composition)
@@ -79,17 +80,22 @@ def override(composition: Composition, overrides: Sequence[str]) -> Composition:
 def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> None:
     """Merge a file's bases and then the file itself into the composition; ``chain`` holds the files that led here."""
     path = path.resolve()
-    told = " -> ".join(str(file) for file in (*chain, path))
+    route = " -> ".join(str(file) for file in (*chain, path))
+    origin = str(chain[-1]) if chain else ""
     if path in chain:
-        raise ConfigError(f"extends: files extend each other in a loop: {told}. Remove one of these `extends:` lines.")
+        message = f"files extend each other in a loop: {route}. Remove one of these `extends:` lines."
+        raise ConfigError(message, key="extends", origin=origin, file=path)
+    if not path.is_file() and chain:
+        message = f"the last of these files does not exist: {route}. {_nearest_file(path, chain)}"
+        raise ConfigError(message, key="extends", origin=origin, file=path)
     if not path.is_file():
-        said = f"extends: {told}: the last of these files does not exist" if chain else f"{path}: there is no such file"
-        raise ConfigError(f"{said}. {_nearest_file(path, chain)}")
+        raise ConfigError(f"there is no file {path}. {_nearest_file(path, chain)}", file=path)
     values = _read_yaml(path)
     bases = values.pop("extends", None) or []
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str):
-            raise ConfigError(f"extends: expects a file or a list of files, got {bases!r} (in {path}).")
+            message = f"expects a file or a list of files, got {bases!r}."
+            raise ConfigError(message, key="extends", origin=str(path))
         _add_file(_base_file(base, path), (*chain, path), composition)
     _merge(composition.values, _place(values, path.parent), (), str(path), composition.origins)
     composition.files.append(path)
@@ -111,55 +117,56 @@ def _base_file(base: str, file: Path) -> Path:
 
 
 def _nearest_file(path: Path, chain: tuple[Path, ...]) -> str:
-    """The cure for a missing YAML; none of the files that led to it."""
+    """Return what to do about a missing YAML; the files that led to it are not proposed."""
     if not path.parent.is_dir():
         return f"The folder {path.parent} does not exist either."
     return did_you_mean(path.name, (file.name for file in path.parent.glob("*.yaml") if file.resolve() not in chain))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    """One file as plain dicts, interpolations left as text."""
+    """Read a file as plain dicts, with interpolations left as text."""
     try:
         # OmegaConf's loader rather than PyYAML's: it reads 5e-4 as a number and refuses a key that is written twice.
         config = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path}: this is not a readable YAML file: {error}") from error
+        raise ConfigError(f"{path} is not a readable YAML file: {error}", file=path) from error
     if isinstance(config, ListConfig):
-        raise ConfigError(f"{path}: expects keys and values at the top, found a list.")
+        raise ConfigError(f"{path} must hold keys and values at the top level, and holds a list.", file=path)
     values = OmegaConf.to_container(config, resolve=False)
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expects keys and values at the top.")
+        raise ConfigError(f"{path} must hold keys and values at the top level.", file=path)
     return {str(key): value for key, value in values.items()}
 
 
-def _place(value: Any, folder: Path) -> Any:
-    """Say from which folder ``${here}`` and the path of a class' file are seen, before merging forgets which file said them."""
-    if isinstance(value, dict):
-        return {str(key): _place(item, folder) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_place(item, folder) for item in value]
-    if not isinstance(value, str):
-        return value
-    placed = value.replace("${here}", str(folder)).replace(RECIPES_MARK, str(RECIPES))
-    if value.startswith(("${here}/", RECIPES_MARK)) and "/.." in value:
-        placed = os.path.normpath(placed)  # titles of judges and messages show it
-    return absolute(placed, folder)
+def _place(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Replace ``${here}`` and relative paths of class files by absolute ones: after merging, the folder is not known."""
+
+    def placed(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        text = value.replace("${here}", str(folder)).replace(RECIPES_MARK, str(RECIPES))
+        if value.startswith(("${here}/", RECIPES_MARK)) and "/.." in value:
+            text = os.path.normpath(text)  # titles of judges and messages show it
+        return absolute(text, folder)
+
+    return replace(values, placed)
 
 
 def _parse_override(item: str) -> dict[str, Any]:
-    """``a.b=value`` to ``{"a": {"b": value}}``, the value read as YAML."""
+    """Turn ``a.b=value`` into ``{"a": {"b": value}}``, the value read as YAML."""
     key, equals, text = item.partition("=")
     if not equals or not re.fullmatch(r"[\w/-]+(\.[\w/-]+)*", key):
         raise ConfigError(
-            f"{item!r} on the command line is not an override. Write key=value, for example trainer.max_steps=100."
+            f"{item!r} is not an override. Write key=value, for example trainer.max_steps=100.", origin=COMMAND_LINE
         )
     if key.split(".")[0] == "extends":
-        raise ConfigError("extends: a base cannot be named on the command line. Write a YAML that extends both.")
+        message = "a base cannot be named on the command line. Write a YAML that extends both."
+        raise ConfigError(message, key="extends", origin=COMMAND_LINE)
     try:
         value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index,call-overload]
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(
-            f"{item!r} on the command line: the value is not YAML: {error}. Quote it for the shell."
+            f"the value of {item!r} is not YAML: {error}. Quote it for the shell.", key=key, origin=COMMAND_LINE
         ) from error
     for name in reversed(key.split(".")):
         value = {name: value}
@@ -173,7 +180,7 @@ def _merge(
     if "class_path" in delta and not same_class(
         str(base.get("class_path", delta["class_path"])), str(delta["class_path"])
     ):
-        base.pop("init_args", None)  # they belong to the class that is no more
+        base.pop("init_args", None)  # they belong to the class that is replaced
     for key, value in delta.items():
         here = (*path, key)
         if (
@@ -192,13 +199,12 @@ def _merge(
             _merge(base[key], value, here, origin, origins)
         elif value is None and _holds_removable(path):
             if key not in base:
-                raise ConfigError(
-                    f"{'.'.join(here)} (in {origin}): there is no `{key}` to remove. {did_you_mean(key, base)}"
-                )
+                message = f"there is no `{key}` to remove. {did_you_mean(key, base)}"
+                raise ConfigError(message, key=".".join(here), origin=origin, allowed=base)
             del base[key]
         else:
             for below in [path for path in origins if path[: len(here)] == here]:
-                del origins[below]  # what was said below is no more
+                del origins[below]  # the values below are replaced
             origins[here] = origin
             base[key] = value
 
@@ -210,34 +216,31 @@ def _holds_removable(path: KeyPath) -> bool:
 
 
 def _key_path(key: str) -> KeyPath:
-    """OmegaConf's ``a.b[0]`` to ``("a", "b", "0")``."""
+    """Turn OmegaConf's ``a.b[0]`` into ``("a", "b", "0")``."""
     return tuple(name for name in re.split(r"[.\[\]]+", key) if name)
 
 
 def _resolve(composition: Composition) -> dict[str, Any]:
-    """Interpolations to values.
+    """Resolve interpolations.
 
     Raises:
-        ConfigError: naming the key, the file and the variable or key that is missing.
+        ConfigError: for a value that is missing, with the environment variable or key that it refers to.
     """
     config: DictConfig = OmegaConf.create(composition.values)
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except MissingMandatoryValue as error:
-        key = str(error.full_key)
-        raise ConfigError(
-            f"{key}: has no value yet, in {composition.where(_key_path(key))}. Give it: {key}=VALUE"
-        ) from error
     except OmegaConfBaseException as error:
-        key = str(error.full_key)
-        said = str(error).splitlines()[0]
-        variable = re.search(r"[Ee]nvironment variable '(\w+)'", said)
-        cure = (
-            f"Set it: export {variable[1]}=... (or override the key: {key}=...)."
-            if variable
-            else f"Override the key: {key}=..."
-        )
-        what = f"the environment variable {variable[1]} is not set" if variable else said
-        raise ConfigError(f"{key}: {what}, in {composition.where(_key_path(key))}. {cure}") from error
+        path = _key_path(str(error.full_key))
+        key, message = ".".join(path), str(error).splitlines()[0]
+        # OmegaConf has no error class or field for an environment variable that is not set.
+        variable = re.search(r"[Ee]nvironment variable '(\w+)'", message)
+        if isinstance(error, MissingMandatoryValue):
+            message = f"has no value yet. Set it: {key}=VALUE"
+        elif variable:
+            name = variable[1]
+            message = f"the environment variable {name} is not set. Set it: export {name}=... (or override {key}=...)."
+        else:
+            message = f"{message}. Override the key: {key}=..."
+        raise ConfigError(message, key=key, origin=composition.where(path)) from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}

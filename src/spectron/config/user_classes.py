@@ -1,37 +1,48 @@
-"""Classes of a ``.py`` file that belongs to no package: ``path/to/my_encoder.py:MyEncoder`` in the place of a dotted path.
+"""Classes of a ``.py`` file that belongs to no package: ``path/to/my_encoder.py:MyEncoder`` instead of a dotted path.
 
-A file is loaded once, under a module name made of its whole path: it hides no installed module and none hides it, and two files of
-one name in two folders are two modules. That name is for Python alone: what users read and what is stored with a run names the file.
+A file is loaded once, under a module name made from its whole path. The file hides no installed module and no installed
+module hides it, and two files of one name in two folders are two modules. Users read the path of the file, never the module
+name, and the path is stored with a run.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from spectron.errors import ConfigError
+from spectron.config.nested import walk
+from spectron.errors import ConfigError, nearest
 
 REFERENCE = re.compile(r"(?P<file>[^\n]*\.py):(?P<name>[A-Za-z_]\w*)")
 
-MOVED = "A path is relative to the YAML that says it; if the file has moved, override this key on the command line: KEY=PATH/FILE.py:Class."
+MOVED = (
+    "A path is relative to the YAML that contains it. If the file has moved, override this key on the command line: "
+    "KEY=PATH/FILE.py:Class."
+)
 
 _modules: dict[Path, ModuleType] = {}
 
 
+class NoSuchClass(ConfigError):
+    """The name of a class is wrong. The message states no correction: the code that knows the allowed classes adds it."""
+
+
 def is_reference(value: Any) -> bool:
-    """Whether a value has the form ``file.py:Class``."""
+    """Return whether a value has the form ``file.py:Class``."""
     return isinstance(value, str) and REFERENCE.fullmatch(value) is not None
 
 
 def absolute(value: str, folder: Path) -> str:
-    """A reference with its file seen from ``folder``; any other text, and a file that an interpolation will name, as it is."""
+    """Return a reference with the absolute path of its file, which is relative to ``folder``.
+
+    Any other text, and a file that an interpolation will name, is returned unchanged.
+    """
     found = REFERENCE.fullmatch(value)
     if found is None or value.startswith("${"):
         return value
@@ -39,7 +50,7 @@ def absolute(value: str, folder: Path) -> str:
 
 
 def same_class(one: str, other: str) -> bool:
-    """Whether two references name a class of one name in files of one name: the same class in another folder."""
+    """Return whether two references name a class of one name in files of one name: the same class in another folder."""
     first, second = REFERENCE.fullmatch(one), REFERENCE.fullmatch(other)
     if first is None or second is None:
         return one == other
@@ -47,123 +58,82 @@ def same_class(one: str, other: str) -> bool:
 
 
 def load_class(reference: str) -> type:
-    """The class that a reference names.
+    """Return the class that a reference names.
 
     Raises:
-        ConfigError: if there is no such file or class, or the file cannot be imported; in whole sentences where it holds the cure.
+        NoSuchClass: if the file has no such class.
+        ConfigError: if there is no such file, or the file cannot be imported.
     """
     found = REFERENCE.fullmatch(reference)
     if found is None:
-        raise ConfigError(f"`{reference}` is not of the form file.py:Class")
+        raise ConfigError(f"`{reference}` does not have the form file.py:Class.")
     path = Path(found["file"]).expanduser().resolve()
     cls = getattr(_load(path), found["name"], None)
     if not isinstance(cls, type):
-        raise ConfigError(f"{path} has no class `{found['name']}`")
+        raise NoSuchClass(f"{path} has no class `{found['name']}`", file=path)
     return cls
 
 
 def reference_of(cls: type) -> str | None:
-    """How a class of a loaded file is named in a YAML; None for a class of any other module."""
+    """Return the reference of a class from a loaded file; None for a class of any other module."""
     path = next((path for path, module in _modules.items() if module.__name__ == cls.__module__), None)
     return None if path is None else f"{path}:{cls.__name__}"
 
 
-def to_dotted(tree: Any) -> Any:
-    """A copy of nested values in which the references to loaded files are the dotted paths that Python knows."""
-    return _replaced(tree, lambda text: _dotted(text) or text)
-
-
-def to_references(tree: Any) -> Any:
-    """The way back from ``to_dotted``."""
-    names = {module.__name__: path for path, module in _modules.items()}
-
-    def back(text: str) -> str:
-        module, _, name = text.rpartition(".")
-        return f"{names[module]}:{name}" if module in names else text
-
-    return _replaced(tree, back)
-
-
-def files_in(tree: Any) -> list[Path]:
-    """The files that nested values refer to, in order, each once."""
-    return list(dict.fromkeys(Path(text.rpartition(":")[0]) for text in _texts(tree) if is_reference(text)))
-
-
 def code_files(tree: Any) -> dict[str, Path]:
-    """The files that nested values refer to, each under a name of its own among them."""
+    """Return the files that references in nested values name, each once, by a file name that is unique among them."""
     named: dict[str, Path] = {}
-    for path in files_in(tree):
-        name = (
-            path.name if path.name not in named else f"{hashlib.sha256(str(path).encode()).hexdigest()[:6]}-{path.name}"
-        )
-        named[name] = path
+    references = [value for _, value in walk(tree) if is_reference(value)]
+    for path in dict.fromkeys(Path(reference.rpartition(":")[0]) for reference in references):
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:6]
+        named[path.name if path.name not in named else f"{digest}-{path.name}"] = path
     return named
 
 
-def _dotted(text: str) -> str | None:
-    found = REFERENCE.fullmatch(text)
-    module = _modules.get(Path(found["file"])) if found else None
-    return f"{module.__name__}.{found['name']}" if found and module else None
+def line_of(error: BaseException, path: Path) -> str:
+    """Return ``line 12: ``, the last line of a file that an error came through; empty if it did not."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"line {error.lineno}: "
+    lines = [entry.lineno for entry in traceback.extract_tb(error.__traceback__) if entry.filename == str(path)]
+    return f"line {lines[-1]}: " if lines else ""
+
+
+def file_and_line(error: BaseException, cls: type) -> str:
+    """Return ``my_encoder.py, line 12: ``, where an error left the file of a class; empty if it came from elsewhere."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    line = line_of(error, Path(file)) if file else ""
+    return f"{Path(file).name}, {line}" if file and line else ""
 
 
 def _load(path: Path) -> ModuleType:
-    """The module of a file, imported where it has not been."""
+    """Return the module of a file, imported unless that is done."""
     if path in _modules:
         return _modules[path]
     if not path.is_file():
-        raise ConfigError(f"there is no file {path}. {_nearest_file(path)}")
+        raise ConfigError(f"there is no file {path}. {_nearest_file(path)}", file=path)
     name = f"{re.sub(r'[^a-zA-Z0-9_]', '_', path.stem)}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Known before it runs, as dataclasses and pickles ask for a class' module by name.
+    # Registered before it runs, because dataclasses and pickles look up the module of a class by name.
     sys.modules[name] = module
     if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # for what it imports from beside itself, behind everything installed
+        sys.path.append(str(path.parent))  # for imports from the same folder; after everything installed
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises while it is imported
         del sys.modules[name]
         raise ConfigError(
-            f"{path} cannot be imported: {line_of(error, path)}{type(error).__name__}: {error}."
+            f"{path} cannot be imported: {line_of(error, path)}{type(error).__name__}: {error}.", file=path
         ) from error
     _modules[path] = module
     return module
 
 
-def line_of(error: BaseException, path: Path) -> str:
-    """``line 12: ``, the last line of a file that an error came through; empty where it did not."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f"line {error.lineno}: "
-    line, frame = 0, error.__traceback__
-    while frame is not None:
-        if frame.tb_frame.f_code.co_filename == str(path):
-            line = frame.tb_lineno
-        frame = frame.tb_next
-    return f"line {line}: " if line else ""
-
-
 def _nearest_file(path: Path) -> str:
-    """The cure for a missing file, in whole sentences."""
+    """Return what to do about a missing file."""
     if not path.parent.is_dir():
         return f"The folder {path.parent} does not exist either. {MOVED}"
-    names = sorted(file.name for file in path.parent.glob("*.py"))
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f"Did you mean `{path.parent / close[0]}`?" if close else MOVED
-
-
-def _replaced(tree: Any, change: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _replaced(value, change) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_replaced(value, change) for value in tree]
-    return change(tree) if isinstance(tree, str) else tree
-
-
-def _texts(tree: Any) -> Iterator[str]:
-    if isinstance(tree, dict | list):
-        for value in tree.values() if isinstance(tree, dict) else tree:
-            yield from _texts(value)
-    elif isinstance(tree, str):
-        yield tree
+    near = nearest(path.name, (file.name for file in path.parent.glob("*.py")))
+    return f"Did you mean `{path.parent / near}`?" if near else MOVED

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from spectron.config.user_classes import line_of
+from spectron.config.user_classes import file_and_line
 from spectron.conformance import encoder, language_model, speech_head, vocoder
 from spectron.conformance.common import Output, determinism_in_eval, gradient_or_frozen, state_dict_round_trip, timed
 from spectron.conformance.result import Check, CheckResult, ContractViolation, DoesNotApply, Trial
@@ -102,9 +100,7 @@ def _result(name: str, check: Check, trial: Trial) -> CheckResult:
     except (ContractViolation, SpectronError) as seen:
         return CheckResult(name, False, str(seen))
     except Exception as error:
-        file = getattr(sys.modules.get(type(trial.part).__module__), "__file__", None)
-        line = line_of(error, Path(file)) if file else ""
-        where = f"{Path(file).name}, {line}" if file and line else ""
+        where = file_and_line(error, type(trial.part))
         return CheckResult(name, False, f"{where}{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 

@@ -36,7 +36,8 @@ def read_config(folder: Path, settings: Reading) -> tuple[Any, Any]:
 
     if not (folder / "config.json").is_file():
         raise ConfigError(
-            f"source: {settings.source!r} ({folder}) holds no config.json: it is no model of transformers. Correct `source`"
+            f"{settings.source!r} ({folder}) holds no config.json: it is no model of transformers. Correct `source`",
+            key="source",
         )
     require_allowed_code(read_json(folder / "config.json"), settings)
     with reading(settings.source, "a model of transformers"):
@@ -57,9 +58,10 @@ def read_extractor(folder: Path, model_type: str, settings: Reading) -> Any:
     files = [folder / name for name in EXTRACTOR_FILES if (folder / name).is_file()]
     if not files:
         raise ConfigError(
-            f"source: {source!r} ({folder}) is a {model_type!r} model without a {EXTRACTOR_FILES[0]} that says how it hears. "
+            f"{source!r} ({folder}) is a {model_type!r} model without a {EXTRACTOR_FILES[0]} that says how it hears. "
             "Name a speech encoder; for one, put that file of its repository beside its config.json (a language model belongs under "
-            "model.language_model)"
+            "model.language_model)",
+            key="source",
         )
     for path in files:
         read_json(path)
@@ -68,17 +70,19 @@ def read_extractor(folder: Path, model_type: str, settings: Reading) -> Any:
     except Exception as error:  # every extractor has its own way to refuse its settings
         said = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"source: {files[0]} does not say how a {model_type!r} model hears ({type(error).__name__}: {said}). Put the file of its own "
-            "repository there, or name a speech encoder"
+            f"{files[0]} does not say how a {model_type!r} model hears ({type(error).__name__}: {said}). Put the file of its own "
+            "repository there, or name a speech encoder",
+            key="source",
         ) from error
     if not isinstance(extractor, SequenceFeatureExtractor):
         raise ConfigError(
-            f"source: {source!r} is a {model_type!r} model, and its {type(extractor).__name__} reads no audio"
+            f"{source!r} is a {model_type!r} model, and its {type(extractor).__name__} reads no audio", key="source"
         )
     rate: Any = extractor.sampling_rate
     if isinstance(rate, bool) or not isinstance(rate, int) or rate <= 0:
         raise ConfigError(
-            f"source: {files[0]} says `sampling_rate` {rate!r}. Write the rate in Hz as a whole number, such as 16000"
+            f"{files[0]} says `sampling_rate` {rate!r}. Write the rate in Hz as a whole number, such as 16000",
+            key="source",
         )
     return extractor
 
@@ -93,6 +97,7 @@ def require_allowed_code(config: dict[str, Any], settings: Reading) -> None:
 
     if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING and not settings.remote_code:
         raise ConfigError(
-            f"remote_code: {settings.source!r} is built by Python files of its own, which would run on this machine. Read them, then allow "
-            "them with `remote_code: true` (and pin a `revision`)"
+            f"{settings.source!r} is built by Python files of its own, which would run on this machine. Read them, then allow "
+            "them with `remote_code: true` (and pin a `revision`)",
+            key="remote_code",
         )

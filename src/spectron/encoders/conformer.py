@@ -14,6 +14,7 @@ from spectron.audio.mel import LogMel, MelConfig, padding_mask
 from spectron.contracts import SpeechEncoder
 from spectron.encoders.conformer_blocks import ConformerBlock, MaskedConvolution, RelativePositions
 from spectron.encoders.spec_augment import SpecAugment, SpecAugmentSettings
+from spectron.errors import ConfigError
 
 
 @dataclass
@@ -38,11 +39,10 @@ class ConformerSettings:
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
-            raise ValueError(
-                f"width must be even and a multiple of heads, got width {self.width} with {self.heads} heads"
-            )
+            message = f"must be even and a multiple of heads, got {self.width} with {self.heads} heads"
+            raise ConfigError(message, key="width")
         if self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, got {self.kernel}")
+            raise ConfigError(f"must be odd, got {self.kernel}", key="kernel")
 
 
 SIZE = ConformerSettings()

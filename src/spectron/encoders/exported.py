@@ -7,10 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spectron.config.building import build, parser_of
 from spectron.config.checking import Checker
 from spectron.config.composition import compose
-from spectron.config.error_location import Section
 from spectron.contracts import SpeechEncoder
 from spectron.errors import ConfigError, SpectronError
 from spectron.weights.exporting import export_parts
@@ -36,12 +34,13 @@ class ExportedEncoder(SpeechEncoder):
         folder = locate(source)
         if not (folder / FILE).is_file():
             raise ConfigError(
-                f"source: {source!r} ({folder}) holds no {FILE}: `spectron export` did not write it. Correct `source`"
+                f"{source!r} ({folder}) holds no {FILE}: `spectron export` did not write it. Correct `source`",
+                key="source",
             )
         try:
             self.spec, self.encoder = read_encoder(folder / FILE, pretrained)
         except SpectronError as error:
-            raise ConfigError(f"source: the encoder of {source!r} cannot be built again: {error}") from error
+            raise ConfigError(f"the encoder of {source!r} cannot be built again: {error}", key="source") from error
         self.sample_rate_hz = self.encoder.sample_rate_hz
         self.output_dim, self.frame_rate_hz = self.encoder.output_dim, self.encoder.frame_rate_hz
 
@@ -65,15 +64,14 @@ def read_encoder(path: Path, pretrained: bool) -> tuple[dict[str, Any], SpeechEn
     composition = compose(path)
     spec = (composition.values.get("model") or {}).get("encoder")
     if not isinstance(spec, dict):
-        raise ConfigError(f"{path} has no model.encoder")
-    Checker(composition.where).value(spec, SpeechEncoder, ("model", "encoder"))
-    in_own_format = "source" in spec.get("init_args", {})
+        raise ConfigError(f"{path} has no model.encoder", file=path)
+    in_own_format = "source" in (spec.get("init_args") or {})
     if in_own_format and not pretrained:
         spec["init_args"]["pretrained"] = False
-    encoder = build(Section("encoder", spec), parser_of("encoder", SpeechEncoder), composition.where)
+    encoder = Checker(composition.where).value(spec, SpeechEncoder, ("model", "encoder")).build()
     if pretrained and not in_own_format:
         weights = (composition.values.get("weights") or {}).get("encoder")
         if weights is None:
-            raise ConfigError(f"{path} has no weights.encoder")
+            raise ConfigError(f"{path} has no weights.encoder", file=path)
         load_part(encoder, Path(weights), "encoder")
     return spec, encoder

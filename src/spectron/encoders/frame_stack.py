@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.contracts import SpeechEncoder
+from spectron.errors import ConfigError
 
 
 class FrameStackEncoder(SpeechEncoder):
@@ -24,13 +25,13 @@ class FrameStackEncoder(SpeechEncoder):
         mel: Spectrogram settings.
 
     Raises:
-        ValueError: if ``stack`` is smaller than 1.
+        ConfigError: if ``stack`` is smaller than 1.
     """
 
     def __init__(self, output_dim: int, stack: int = 4, mel: MelConfig | None = None) -> None:
         super().__init__()
         if stack < 1:
-            raise ValueError(f"stack must be at least 1 frame, got {stack}")
+            raise ConfigError(f"must be at least 1 frame, got {stack}", key="stack")
         mel = mel or MelConfig(frame_shift_ms=10.0, window_ms=25.0, n_mels=80)
         self.sample_rate_hz = mel.sample_rate_hz
         self.frame_rate_hz = mel.frame_rate_hz / stack

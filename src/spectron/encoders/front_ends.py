@@ -145,8 +145,9 @@ class WindowedFrontEnd(FrontEnd):
         self.window_samples, self.window_steps = int(extractor.n_samples), int(config.max_source_positions)
         if self.window_samples != self.hop_samples * self.window_steps:
             raise ConfigError(
-                f"source: its feature extractor cuts windows of {self.window_samples} samples and its model hears "
-                f"{self.hop_samples * self.window_steps}: preprocessor_config.json and config.json belong to different models"
+                f"its feature extractor cuts windows of {self.window_samples} samples and its model hears "
+                f"{self.hop_samples * self.window_steps}: preprocessor_config.json and config.json belong to different models",
+                key="source",
             )
         self.register_buffer("bank", torch.as_tensor(extractor.mel_filters, dtype=torch.float32), persistent=False)
         self.register_buffer("window", torch.hann_window(self.fft), persistent=False)

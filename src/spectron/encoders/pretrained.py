@@ -79,7 +79,9 @@ class PretrainedEncoder(SpeechEncoder):
         self.gradient_checkpointing = gradient_checkpointing
         if gradient_checkpointing:
             if not self.model.supports_gradient_checkpointing:
-                raise ConfigError(f"gradient_checkpointing: {type(self.model).__name__} cannot do it. Remove the key")
+                raise ConfigError(
+                    f"{type(self.model).__name__} cannot do it. Remove the key", key="gradient_checkpointing"
+                )
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.train()  # transformers hands out pre-trained models in eval mode, and Lightning leaves modes as it finds them
 
@@ -151,7 +153,7 @@ class PretrainedEncoder(SpeechEncoder):
         states = getattr(self.model(**inputs, output_hidden_states=True), "hidden_states", None)
         if not states:
             raise ConfigError(
-                f"layer: {type(self.model).__name__} gives its last hidden state alone. Take `layer: last`"
+                f"{type(self.model).__name__} gives its last hidden state alone. Take `layer: last`", key="layer"
             )
         return states
 
@@ -176,7 +178,8 @@ class PretrainedEncoder(SpeechEncoder):
                 if len({state.shape for state in states}) > 1:
                     shapes = ", ".join(sorted({f"{state.shape[1]} x {state.shape[2]}" for state in states}))
                     raise ConfigError(
-                        f"layer: weighted needs layers of one shape, and these are {shapes}. Take `last` or a number"
+                        f"weighted needs layers of one shape, and these are {shapes}. Take `last` or a number",
+                        key="layer",
                     )
                 self.layer_weights = nn.Parameter(stored_weights(folder / LAYER_WEIGHTS, len(states)))
             rest_unused(self, self._choose(states))
@@ -198,7 +201,8 @@ class PretrainedEncoder(SpeechEncoder):
         if any(state.ndim != 3 for state in states):
             shapes = [tuple(state.shape) for state in states]
             raise ConfigError(
-                f"source: {self.settings.source!r} makes no steps of one width (B, U, D) but {shapes}: no speech encoder"
+                f"{self.settings.source!r} makes no steps of one width (B, U, D) but {shapes}: no speech encoder",
+                key="source",
             )
         return states
 
@@ -214,6 +218,7 @@ def stored_weights(path: Path, layers: int) -> Tensor:
     weights = load_file(path)["layer_weights"].float()
     if len(weights) != layers:
         raise ConfigError(
-            f"source: {path} holds weights of {len(weights)} layers, and the model beside it has {layers}. Remove the file"
+            f"{path} holds weights of {len(weights)} layers, and the model beside it has {layers}. Remove the file",
+            key="source",
         )
     return weights

@@ -157,8 +157,9 @@ def require_layer(settings: Reading, layers: int) -> None:
     """
     if isinstance(settings.layer, int) and not 0 <= settings.layer <= layers:
         raise ConfigError(
-            f"layer: {settings.source!r} has {layers} layers, so `layer` is 0 (before the first) to {layers}, `last` or `weighted`; "
-            f"got {settings.layer}"
+            f"{settings.source!r} has {layers} layers, so `layer` is 0 (before the first) to {layers}, `last` or `weighted`; "
+            f"got {settings.layer}",
+            key="layer",
         )
 
 
@@ -208,7 +209,7 @@ def require_weights(told: dict[str, Any], prefix: str, folder: Path, settings: R
         ConfigError: naming the first tensors that are missing or of another shape.
     """
     cure = "Give a folder whose files belong together, or `pretrained: false` for fresh weights"
-    where = f"source: {settings.source!r} ({folder})"
+    where = f"{settings.source!r} ({folder})"
     missing = [
         name
         for name in told.get("missing_keys", ())
@@ -218,14 +219,16 @@ def require_weights(told: dict[str, Any], prefix: str, folder: Path, settings: R
         listed = ", ".join(sorted(missing)[:4])
         raise ConfigError(
             f"{where} lacks {len(missing)} tensors of its encoder ({listed}, ...): its weights and its config.json belong to different "
-            f"models. {cure}"
+            f"models. {cure}",
+            key="source",
         )
     others = sorted(entry for entry in told.get("mismatched_keys", ()) if entry[0].startswith(prefix))
     if others:
         name, stored, wanted = others[0]
         raise ConfigError(
             f"{where} holds {len(others)} tensors of other shapes than its config.json says: {name} is {tuple(stored)} in the weights and "
-            f"{tuple(wanted)} by config.json. {cure}"
+            f"{tuple(wanted)} by config.json. {cure}",
+            key="source",
         )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spectron.errors import ConfigError
+
 
 @dataclass
 class SpecAugmentSettings:
@@ -30,7 +32,7 @@ class SpecAugmentSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.time_share <= 1:
-            raise ValueError(f"time_share is a share between 0 and 1, got {self.time_share}")
+            raise ConfigError(f"must be between 0 and 1, got {self.time_share}", key="time_share")
 
 
 def block_mask(lengths: Tensor, longest: int, widest: Tensor, blocks: int) -> Tensor:

@@ -51,7 +51,7 @@ class SpeechBrainEncoder(SpeechEncoder):
         self.folder = folder = locate(source)
         if not (folder / FILE).is_file():
             raise ConfigError(
-                f"source: {source!r} ({folder}) holds no {FILE}: it is no model of speechbrain. Correct `source`"
+                f"{source!r} ({folder}) holds no {FILE}: it is no model of speechbrain. Correct `source`", key="source"
             )
         self.hyperparams = (folder / FILE).read_text(encoding="utf-8")
         if remote_code and str(folder) not in sys.path:
@@ -131,8 +131,9 @@ def encoder_modules(parameters: Hyperparams, source: str) -> list[str]:
     if set(CLASSIFIER) <= set(names):
         return list(CLASSIFIER)
     raise ConfigError(
-        f"source: {source!r} has the modules {', '.join(names) or 'none'} in its {FILE}; an encoder is either one named `encoder` or "
-        f"{', '.join(CLASSIFIER)} together. Add `encoder` under `modules:` in a copy of the folder"
+        f"{source!r} has the modules {', '.join(names) or 'none'} in its {FILE}; an encoder is either one named `encoder` or "
+        f"{', '.join(CLASSIFIER)} together. Add `encoder` under `modules:` in a copy of the folder",
+        key="source",
     )
 
 
@@ -156,7 +157,8 @@ def weights_file(folder: Path, parameters: Hyperparams, name: str) -> Path:
     if not path.is_file():
         there = ", ".join(sorted(file.name for file in folder.glob("*.ckpt"))) or "none"
         raise ConfigError(
-            f"source: {folder} lacks {path.name}, which its {FILE} loads into `{name}` (.ckpt files there: {there}). Add it"
+            f"{folder} lacks {path.name}, which its {FILE} loads into `{name}` (.ckpt files there: {there}). Add it",
+            key="source",
         )
     return path
 
@@ -174,7 +176,7 @@ def load_weights(module: Any, path: Path, source: str) -> None:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         said = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"source: {path} holds no plain tensors, and anything else could run code ({said})"
+            f"{path} holds no plain tensors, and anything else could run code ({said})", key="source"
         ) from error
     with reading(source, f"weights of speechbrain ({path.name})"):
         if hasattr(module, "_load_statistics_dict"):
@@ -183,7 +185,8 @@ def load_weights(module: Any, path: Path, source: str) -> None:
         missing = module.load_state_dict(hook_on_loading_state_dict_checkpoint(state), strict=False).missing_keys
     if missing:
         raise ConfigError(
-            f"source: {path} lacks {len(missing)} tensors ({', '.join(missing[:4])}, ...): it belongs to another {FILE}"
+            f"{path} lacks {len(missing)} tensors ({', '.join(missing[:4])}, ...): it belongs to another {FILE}",
+            key="source",
         )
 
 
@@ -203,10 +206,11 @@ def agreed_rate(given: int | None, stated: Any) -> int:
     """
     if stated is None and given is None:
         raise ConfigError(
-            f"sample_rate_hz: {FILE} has no `sample_rate`. Give the rate that the model was trained at, most often 16000"
+            f"{FILE} has no `sample_rate`. Give the rate that the model was trained at, most often 16000",
+            key="sample_rate_hz",
         )
     if stated is not None and given is not None and int(stated) != given:
-        raise ConfigError(f"sample_rate_hz: {FILE} says {stated}, not {given}. Remove the key")
+        raise ConfigError(f"{FILE} says {stated}, not {given}. Remove the key", key="sample_rate_hz")
     return int(stated or given or 0)
 
 

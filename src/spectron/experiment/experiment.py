@@ -1,8 +1,9 @@
-"""An experiment: a checked configuration, and the objects built from it."""
+"""An experiment: a checked configuration, and the objects that are built from it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,8 +13,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
-from spectron.config.building import parser_of
-from spectron.config.checking import Parameter, PartHint, parameters
+from spectron.config.checking import UNCHECKED, ArgumentsOf, Checker
+from spectron.config.classes import Parameter, PartHint
 from spectron.config.composition import Composition, compose
 from spectron.errors import ConfigError, did_you_mean
 from spectron.experiment.resolved import resolved
@@ -24,7 +25,7 @@ from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
 from spectron.training.progress import Progress
 
-# What the platform decides itself: where a run is kept, and what makes it resumable.
+# Spectron sets these itself: where a run is stored, and what makes a run resumable.
 OWNED_TRAINER_KEYS = frozenset(
     (
         "logger",
@@ -37,7 +38,7 @@ OWNED_TRAINER_KEYS = frozenset(
         "model_registry",
     )
 )
-# Data are one endless stream that shares itself among ranks; validation is counted in steps of it.
+# The training data are one endless stream, which is split among ranks; validation is counted in steps of the stream.
 TRAINER_DEFAULTS = {
     "max_epochs": -1,
     "check_val_every_n_epoch": None,
@@ -49,17 +50,24 @@ SECTIONS = {
     "name": Parameter(str),
     **MODEL_SECTIONS,
     "data": Parameter(LightningDataModule),
-    "trainer": Parameter(dict[str, Any], {}),
+    "trainer": Parameter(
+        ArgumentsOf(
+            Trainer,
+            OWNED_TRAINER_KEYS,
+            "Spectron sets this itself. Remove the key; see callbacks, checkpoints, tracking",
+        ),
+        {},
+    ),
     "callbacks": Parameter(dict[str, Callback], {}),
     "checkpoints": Parameter(CheckpointSettings, {}),
     "tracking": Parameter(TrackingSettings, {}),
-    "shared": Parameter(dict[str, Any], {}),
-    "resolved": Parameter(dict[str, Any], {}),
+    "shared": Parameter(UNCHECKED, {}),  # values that other keys refer to
+    "resolved": Parameter(UNCHECKED, {}),  # what an earlier run derived; every run derives it again
 }
 
 
 class Experiment(ModelConfig):
-    """A configuration whose every key, type and class has been checked; nothing is built until asked for.
+    """A configuration whose every key, type and class has been checked; objects are built on request.
 
     Args:
         composition: The composed configuration.
@@ -77,32 +85,34 @@ class Experiment(ModelConfig):
     def __init__(self, composition: Composition, model_only: bool = False) -> None:
         if not model_only:
             _require_more_than_a_model(composition)
+            trainer = composition.values.get("trainer") or {}
+            if isinstance(trainer, dict):
+                values = composition.values | {"trainer": TRAINER_DEFAULTS | trainer}
+                composition = replace(composition, values=values)
         super().__init__(composition, MODEL_SECTIONS if model_only else SECTIONS)
         self.task = self.target
         self._resolved_before = self.config.get("resolved", {})
         self.config["resolved"] = {}
-        if not model_only:
-            self._take_surroundings()
 
     @classmethod
     def read(cls, path: Path, overrides: Sequence[str] = (), model_only: bool = False) -> Experiment:
-        """The experiment of a YAML file with ``key=value`` overrides.
+        """Return the experiment of a YAML file with ``key=value`` overrides.
 
-        Classes are also found in the current folder and in the YAML's own, behind everything installed.
+        Classes are imported from installed packages, then from the current folder and from the folder of the YAML.
 
         Raises:
-            ConfigError: for whatever is wrong with the configuration.
+            ConfigError: if anything is wrong with the configuration.
         """
         add_import_folders([Path.cwd(), path.absolute().parent])
         return cls(compose(path, overrides), model_only)
 
     @property
     def name(self) -> str:
-        """The experiment's name in MLflow."""
+        """Name of the experiment in MLflow."""
         return self.config["name"]
 
     def part_class(self, name: str) -> str:
-        """The class path of one of the model's parts.
+        """Return the class path of one part of the model.
 
         Raises:
             ConfigError: if the task has no such part.
@@ -110,16 +120,18 @@ class Experiment(ModelConfig):
         parts = self.part_classes
         if name not in parts:
             raise ConfigError(
-                f"model.{name}: this experiment's {self.task.__name__} has no such part. {did_you_mean(name, parts)}"
+                f"{self.task.__name__} has no such part. {did_you_mean(name, parts)}",
+                key=f"model.{name}",
+                allowed=parts,
             )
         return parts[name]
 
     def module(self, weights: bool = True) -> LightningModule:
-        """Build the task, the same for the same seed, and load the parts' ``weights``.
+        """Build the task, always the same for one seed, and load the ``weights`` of its parts.
 
         Raises:
-            ConfigError: where a part refuses its values, or ``weights`` names a part that is not there.
-            CheckpointError: if a file of weights does not cover its part.
+            ConfigError: if a part refuses its values, or ``weights`` names a part that does not exist.
+            CheckpointError: if a weights file does not cover its part.
         """
         return cast(LightningModule, self.build(weights))
 
@@ -132,94 +144,74 @@ class Experiment(ModelConfig):
 
     def data(self) -> LightningDataModule:
         """Build the data module."""
-        return self._build("data")
+        return self.document.build("data")
 
     def callbacks(self) -> list[Callback]:
         """Build the callbacks, in the order of the configuration."""
-        return list(self._build("callbacks").values())
+        return list(self.document.build("callbacks").values())
 
     def tracking(self) -> TrackingSettings:
-        """Where runs are kept."""
-        return self._build("tracking")
+        """Build the settings that state where runs are stored."""
+        return self.document.build("tracking")
 
     def trainer(self, callbacks: Iterable[Callback] = ()) -> Trainer:
-        """A trainer without a logger, with these callbacks and those that make a run resumable.
+        """Build a trainer without a logger, with these callbacks and those that make a run resumable.
 
         Raises:
-            ConfigError: where Lightning refuses its arguments.
+            ConfigError: if Lightning refuses its arguments.
         """
-        settings = self._build("checkpoints")
-        arguments = self._build("trainer", Trainer).as_dict()
-        progress = [] if arguments["enable_progress_bar"] is False else [Progress()]
+        settings = self.document.build("checkpoints")
+        arguments = self.document.arguments("trainer")
+        progress = [] if arguments.get("enable_progress_bar") is False else [Progress()]
         try:
             return Trainer(
                 **arguments,
                 logger=False,
                 enable_checkpointing=False,
                 plugins=[AtomicCheckpointIO()],
-                # Checkpoints come last: they save what all the others have done.
+                # Checkpoints come last, because they save the state of all other callbacks.
                 callbacks=[SeedEachStep(self.config["seed"]), *progress, *callbacks, Checkpoints(settings)],
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-            raise ConfigError(f"trainer: {error} (in {self.where(('trainer',))})") from error
+            raise self.document.error(("trainer",), str(error)) from error
 
     def require_monitored(self, module: LightningModule, callbacks: Iterable[Callback]) -> None:
         """Refuse a ``monitor`` that nothing logs.
 
         Raises:
-            ConfigError: naming the nearest metric.
+            ConfigError: with the nearest metric.
         """
         monitor = self.config["checkpoints"]["monitor"]
         names: set[str] = set()
         for source in (module, *callbacks):
             names |= source.measure_names() if hasattr(source, "measure_names") else set()
         if monitor is not None and names and monitor not in names:
-            path = ("checkpoints", "monitor")
-            raise ConfigError(
-                f"checkpoints.monitor: nothing logs `{monitor}`. {did_you_mean(monitor, names)} (in {self.where(path)})"
-            )
+            message = f"nothing logs `{monitor}`. {did_you_mean(monitor, names)}"
+            raise self.document.error(("checkpoints", "monitor"), message, names)
 
     def _resolve(self, parts: dict[str, nn.Module]) -> None:
-        """Write down what the parts turned out to be; a configuration that has run before may say what they once were."""
+        """Store the values derived from the parts, and report those that differ from the values of an earlier run."""
         self.config["resolved"] = found = resolved(parts, self.config["model"])
         was, now = flatten(self._resolved_before), flatten(found)
         for key in sorted(was.keys() & now.keys()):
             if was[key] != now[key]:
-                rank_zero_info(
-                    f"resolved.{key}: {was[key]} in {self.where(('resolved', *key.split('.')))}, {now[key]} now"
-                )
+                origin = self.document.where(("resolved", *key.split(".")))
+                rank_zero_info(f"resolved.{key}: {was[key]} in {origin}, {now[key]} now")
 
-    def _class_of(self, task: str) -> type:
+    def _class_of(self, task: str, composition: Composition) -> type:
         """Import the task."""
-        return self.checker.kind(task, [PartHint(LightningModule)], ("task",))[0]
+        return Checker(composition.where).kind(task, [PartHint(LightningModule)], ("task",))[0]
 
     def _arguments(self, task: str, model: dict[str, Any]) -> dict[str, Any]:
         """Return ``model`` as it is: all of it are arguments of the task."""
         return model
 
-    def _take_surroundings(self) -> None:
-        """Check the trainer, make the parsers of all that surrounds the model, and complete its values."""
-        accepted = {key: value for key, value in parameters(Trainer).items() if key not in OWNED_TRAINER_KEYS}
-        for key in OWNED_TRAINER_KEYS & set(self.config["trainer"]):
-            raise self.checker.error(
-                ("trainer", key), "the platform sets this itself. Remove the key; see callbacks, checkpoints, tracking"
-            )
-        self.checker.arguments(self.config["trainer"], accepted, ("trainer",), "Trainer")
-        self.config["trainer"] = TRAINER_DEFAULTS | self.config["trainer"]
-        self._parsers["trainer"] = parser_of(
-            "trainer", Trainer, arguments_of=True, left_out=OWNED_TRAINER_KEYS, built=False
-        )
-        for name in ("data", "callbacks", "checkpoints", "tracking"):
-            self._parsers[name] = parser_of(name, SECTIONS[name].hint)
-        for name in ("trainer", "data", "callbacks", "checkpoints", "tracking"):
-            self._complete(name)
-
 
 def _require_more_than_a_model(composition: Composition) -> None:
-    """Refuse an export's configuration where a whole experiment is needed.
+    """Refuse the configuration of an export if a whole experiment is needed.
 
     Raises:
-        ConfigError: with what can be done with an export.
+        ConfigError: with what to do with an export.
     """
     values, file = composition.values, composition.files[-1] if composition.files else Path()
     if (
@@ -229,7 +221,9 @@ def _require_more_than_a_model(composition: Composition) -> None:
     ):
         return
     raise ConfigError(
-        f"{file} describes an exported model, not an experiment: it has no data, no trainer and no name. Speak with it, "
-        f"`spectron continue {file.parent} prompt.wav`, or start an experiment from it: in a YAML of your own, `extends: {file}` takes the "
-        "whole model, and a part's `source` or `weights` takes that part (docs/configuration.md, Start another experiment from an export)."
+        f"{file} describes an exported model, not an experiment: it has no data, no trainer and no name. Generate speech "
+        f"with it (`spectron continue {file.parent} prompt.wav`), or start an experiment from it: in your own YAML, "
+        f"`extends: {file}` takes the whole model, and a part's `source` or `weights` takes that part "
+        "(docs/configuration.md, Start another experiment from an export).",
+        file=file,
     )

@@ -4,7 +4,6 @@ needs one.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from torch import nn
 from spectron.config.composition import Composition, compose, override
 from spectron.config.recipes import RECIPES
 from spectron.contracts import SpokenLanguageModel
-from spectron.errors import CheckpointError, TrackingError
+from spectron.errors import CheckpointError, TrackingError, nearest
 from spectron.inference.model_config import MODEL_OF_TASK, ModelConfig, add_import_folders, model_of
 from spectron.inference.speaker import Speaker
 from spectron.tracking.store import RunRecord, TrackingSettings, find_run
@@ -109,13 +108,13 @@ def find_source(reference: str, tracking: TrackingSettings | None = None) -> Sou
         return Source(_checkpoint_in(path))
     if path.suffix in (".ckpt", ".yaml") or reference.startswith((".", "/", "~")):
         raise CheckpointError(
-            f"{reference}: there is no such file. Give a checkpoint, a run's id, or an exported folder."
+            f"there is no file {reference}. Give a checkpoint, a run's id, or an exported folder.", file=reference
         )
     try:
         run = find_run(reference, tracking)
     except TrackingError as error:
-        near = difflib.get_close_matches(reference.lower(), BUNDLED, n=1)
-        raise TrackingError(f"{error} The bundled model is called {near[0]}.") if near else error from None
+        near = nearest(reference.lower(), BUNDLED)
+        raise TrackingError(f"{error} The bundled model is called {near}.") if near else error from None
     return Source(_checkpoint_in(run.folder), run)
 
 

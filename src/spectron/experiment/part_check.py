@@ -12,15 +12,12 @@ from lightning import seed_everything
 from torch import nn
 
 from spectron.audio.mel import MelConfig
-from spectron.config.building import build, explaining, parser_of
-from spectron.config.checking import parameters, part_hints
-from spectron.config.composition import KeyPath
-from spectron.config.error_location import Section
+from spectron.config.building import Part
+from spectron.config.classes import parameters, public_path
 from spectron.conformance import CheckResult, examine, suite_of
 from spectron.devices import device_called
 from spectron.errors import ConfigError
 from spectron.experiment.experiment import Experiment
-from spectron.model import build_part
 from spectron.training.optimisation import freeze
 
 # Kinds of parts below `callbacks`, with a key that may name one; any other name is a key below `model`.
@@ -57,32 +54,30 @@ def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
         ConfigError: if there is none, or a key of ``weights`` or a pattern of ``freeze`` matches no part.
     """
     if name not in IN_CALLBACKS:
-        part = NamedPart(f"model.{name}", experiment.part_class(name), partial(_build_model_part, experiment, name))
+        class_path = experiment.part_class(name)
         _require_owners(experiment)
-        return [part]
+        return [NamedPart(f"model.{name}", class_path, partial(_build_model_part, experiment, name))]
     found: dict[str, list[NamedPart]] = {kind: [] for kind in IN_CALLBACKS}
-    for path, cls, _ in Section("callbacks", experiment.config["callbacks"]).parts():
-        suite = suite_of(cls)
+    for part in experiment.document.parts("callbacks"):
+        suite = suite_of(part.cls)
         if suite is not None and suite.kind in found:
-            value = _at(experiment.config, path)
-            section = Section(path[-1], value, within=path[:-1])
-            found[suite.kind].append(
-                NamedPart(".".join(path), value["class_path"], partial(_build_alone, experiment, section, cls))
-            )
+            build = partial(_build_alone, experiment, part)
+            found[suite.kind].append(NamedPart(".".join(part.path), public_path(part.cls), build))
     if not found[name]:
-        others = [part.key for parts in found.values() for part in parts]
+        others = [named.key for parts in found.values() for named in parts]
         cure = f"Name one by its class_path, at callbacks.speech.init_args.{IN_CALLBACKS[name]} for example"
         found_instead = f"; named are {', '.join(others)}" if others else ""
         raise ConfigError(
-            f"callbacks: no {name} is named in this experiment, and defaults are not examined{found_instead}. {cure}"
+            f"no {name} is named in this experiment, and defaults are not examined{found_instead}. {cure}",
+            key="callbacks",
         )
     return found[name]
 
 
-def _build_alone(experiment: Experiment, section: Section, cls: type, seed_offset: int) -> Any:
+def _build_alone(experiment: Experiment, part: Part, seed_offset: int) -> Any:
     """Build a part that needs only its own arguments."""
     seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
-    return build(section, parser_of(section.name, cls), experiment.where)
+    return part.build()
 
 
 def _build_model_part(experiment: Experiment, name: str, seed_offset: int) -> nn.Module:
@@ -103,7 +98,7 @@ def _build_model_part(experiment: Experiment, name: str, seed_offset: int) -> nn
     try:
         freeze(nn.ModuleDict({name: part}), own)
     except ConfigError as error:
-        raise ConfigError(f"model.{error} (in {experiment.where(('model', 'optimisation', 'freeze'))})") from error
+        raise error.within("model", experiment.document.where(("model", "optimisation", "freeze"))) from error
     return part
 
 
@@ -124,21 +119,11 @@ def _require_owners(experiment: Experiment) -> None:
 def _built(experiment: Experiment, name: str) -> Any:
     """Build a part alone, after the part that supplies its first argument."""
     experiment.part_class(name)
-    takes = parameters(experiment.task)
-    section = Section(name, experiment.config["model"][name], within=("model",))
-    part = build(section, parser_of(name, takes[name].hint), experiment.where)
-    if not any(hint.supplied for hint in part_hints(takes[name].hint)):
-        return part
+    part = experiment.document.part("model", name)
+    if not part.deferred:
+        return part.build()
     if name == "head":
-        supplied = _built(experiment, "language_model").hidden_size
-    else:
-        supplied = _built(experiment, "head").mel if "head" in takes else MelConfig(**experiment.config["model"]["mel"])
-    with explaining(section, experiment.where):
-        return build_part(name, part, supplied)
-
-
-def _at(config: Any, path: KeyPath) -> Any:
-    """The value of a key path; places in lists are written as numbers."""
-    for key in path:
-        config = config[int(key)] if isinstance(config, list) else config[key]
-    return config
+        return part.build()(_built(experiment, "language_model").hidden_size)
+    if "head" in parameters(experiment.task):
+        return part.build()(_built(experiment, "head").mel)
+    return part.build()(MelConfig(**experiment.config["model"]["mel"]))

@@ -13,11 +13,10 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from spectron.config.building import explaining, naming_files
-from spectron.config.error_location import Section, is_users_own
+from spectron.config.classes import is_users_own
 from spectron.context_length import ChecksContext
 from spectron.contracts import Decoding
-from spectron.errors import CheckpointError, ConfigError
+from spectron.errors import CheckpointError
 from spectron.experiment.experiment import Experiment
 from spectron.weights.hub import locate
 from spectron.weights.state_dicts import require_file
@@ -44,23 +43,16 @@ def require_sources(experiment: Experiment, weights: bool = True) -> None:
         ConfigError: naming the key of a source that does not exist.
         CheckpointError: naming the key of a file that does not exist.
     """
-    sections = [
-        Section("model", experiment.config["model"], experiment.task),
-        Section("callbacks", experiment.config["callbacks"]),
-    ]
-    for path, cls, arguments in (part for section in sections for part in section.parts()):
-        if arguments.get("source") is None or is_users_own(cls):
-            continue
-        try:
-            locate(arguments["source"], arguments.get("revision"), bool(arguments.get("remote_code")))
-        except ConfigError as error:
-            key = (*path, "init_args")
-            raise ConfigError(f"{'.'.join(key)}.{error} (in {experiment.where((*key, 'source'))})") from error
+    for part in experiment.document.parts("model") + experiment.document.parts("callbacks"):
+        arguments = part.plain_arguments()
+        if arguments.get("source") is not None and not is_users_own(part.cls):
+            with part.locating():
+                locate(arguments["source"], arguments.get("revision"), bool(arguments.get("remote_code")))
     for name, file in experiment.config["weights"].items() if weights else ():
         try:
             require_file(Path(file), name)
         except CheckpointError as error:
-            raise CheckpointError(f"{error} (in {experiment.where(('weights', name))})") from error
+            raise error.within("", experiment.document.where(("weights", name))) from error
 
 
 def prepare_data(experiment: Experiment) -> LightningDataModule:
@@ -70,7 +62,7 @@ def prepare_data(experiment: Experiment) -> LightningDataModule:
         DataError: naming the key of a file that is missing.
     """
     data = experiment.data()
-    with naming_files(Section("data", experiment.config["data"]), experiment.where):
+    with experiment.document.naming_files("data"):
         rank_zero_only(data.prepare_data)()
     return data
 
@@ -82,8 +74,8 @@ def require_ready(experiment: Experiment, module: LightningModule, callbacks: It
     Raises:
         ConfigError: naming the key of the callback, or of its part, that refuses.
     """
-    with explaining(Section("callbacks", experiment.config["callbacks"]), experiment.where):
-        for callback in callbacks:
+    for name, callback in zip(experiment.config["callbacks"], callbacks, strict=True):
+        with experiment.document.part("callbacks", name).locating():
             if isinstance(callback, ChecksModule):
                 callback.require_ready(module)
 
@@ -100,7 +92,7 @@ def set_up_data(
     trainer.strategy.connect(module)
     module.trainer = data.trainer = trainer
     trainer.strategy.barrier("data prepared")
-    with naming_files(Section("data", experiment.config["data"]), experiment.where):
+    with experiment.document.naming_files("data"):
         data.setup(stage)
     if isinstance(module, ChecksContext):
         decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]

@@ -16,6 +16,7 @@ from torch.nn import functional
 from spectron.audio.mel import LogMel, MelConfig, padding_mask
 from spectron.batch import LossTerm, SpeechTargets
 from spectron.contracts import SpeechHead
+from spectron.errors import ConfigError
 from spectron.losses import SpectrogramLoss, SpectrogramLossSettings
 from spectron.randomness import RowRandom
 
@@ -117,7 +118,7 @@ class MelRegressionHead(SpeechHead):
     ) -> None:
         super().__init__()
         if frames_per_step < 1:
-            raise ValueError(f"frames_per_step must be at least 1, got {frames_per_step}")
+            raise ConfigError(f"must be at least 1, got {frames_per_step}", key="frames_per_step")
         self.mel = mel
         self.frames_per_step = frames_per_step
         self.stop = stop
@@ -126,7 +127,9 @@ class MelRegressionHead(SpeechHead):
         step_width = frames_per_step * mel.n_mels
         seen = frames_per_step if pre_net.last_frames is None else pre_net.last_frames
         if not 1 <= seen <= frames_per_step:
-            raise ValueError(f"pre_net.last_frames must be from 1 to frames_per_step ({frames_per_step}), got {seen}")
+            raise ConfigError(
+                f"must be from 1 to frames_per_step ({frames_per_step}), got {seen}", key="pre_net.last_frames"
+            )
         self.seen_width = seen * mel.n_mels
         self.pre_net = PreNet(self.seen_width, hidden_size, pre_net)
         self.post_net = nn.Sequential(

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from spectron.config.building import build, complete, parser_of
-from spectron.config.checking import Checker, Parameter, parameters
+from spectron.config.checking import UNCHECKED, ArgumentsOf
+from spectron.config.classes import Parameter
 from spectron.config.composition import Composition
-from spectron.config.error_location import Section, is_users_own
+from spectron.config.document import CheckedDocument
 from spectron.conformance import malformed
-from spectron.errors import CheckpointError, ConfigError, did_you_mean
+from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
+from spectron.errors import CheckpointError, did_you_mean
 from spectron.model import SpectronModel
 from spectron.randomness import seed_everything
 from spectron.weights.state_dicts import load_part
@@ -23,12 +24,9 @@ from spectron.weights.state_dicts import load_part
 MODEL_SECTIONS: dict[str, Parameter] = {
     "seed": Parameter(int, 0),
     "task": Parameter(str),
-    "model": Parameter(dict[str, Any], {}),
+    "model": Parameter(UNCHECKED, {}),  # the arguments of the task
     "weights": Parameter(dict[str, str], {}),
 }
-# Sections whose content depends on a class, or that may hold anything: ``shared`` holds whatever other keys refer to,
-# and ``resolved`` what the platform detected in an earlier run.
-FREE = ("model", "trainer", "shared", "resolved")
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,7 @@ class ModelConfig:
         sections: Accepted top-level keys. Other keys are errors, except for the default sections, which ignore them.
 
     Attributes:
+        document: The checked sections.
         config: The configuration as plain values, all defaults written out.
         target: The class that ``build`` makes.
         folder: The YAML's folder, in which its classes may lie; None for a checkpoint's configuration.
@@ -73,19 +72,16 @@ class ModelConfig:
         self.where = composition.where
         # A checkpoint's configuration comes from no YAML and does not name the folder of its classes.
         self.folder = next((file.parent for file in composition.files[::-1] if file.suffix in (".yaml", ".yml")), None)
-        self.checker = Checker(self.where)
-        # An empty section, "trainer:" and nothing after it, means the same as none.
-        values = {key: value for key, value in composition.values.items() if value is not None}
+        values, schema = composition.values, dict(sections)
         if sections is MODEL_SECTIONS:
-            values = {key: value for key, value in values.items() if key in sections}
-        checked = {key: value for key, value in values.items() if key not in FREE}
-        self.checker.arguments(checked, sections, (), "an experiment", known=set(values))
-        self.target = self._class_of(values["task"])
-        self.config = {key: values.get(key, section.default) for key, section in sections.items()}
-        self.config["model"] = self._arguments(values["task"], self.config["model"])
-        self.checker.arguments(self.config["model"], parameters(self.target), ("model",), self.target.__name__)
-        self._parsers = {"model": parser_of("model", self.target, arguments_of=True)}
-        self._complete("model")
+            values = {name: value for name, value in values.items() if name in sections}
+        self.target: type = nn.Module  # if the key `task` is missing, which the document reports
+        if (task := values.get("task")) is not None:
+            self.target = self._class_of(task, composition)
+            values = values | {"model": self._arguments(task, values.get("model") or {})}
+            schema["model"] = Parameter(ArgumentsOf(self.target), {})
+        self.document = CheckedDocument(replace(composition, values=values), schema, "an experiment", _malformed)
+        self.config = self.document.config
 
     @property
     def part_classes(self) -> dict[str, str]:
@@ -104,24 +100,13 @@ class ModelConfig:
             CheckpointError: if a file of weights does not cover its part.
         """
         seed_everything(self.config["seed"])
-        built: nn.Module = self._build("model", self.target)
+        built: nn.Module = self.document.build("model")
         parts = dict(model_of(built).named_children())
         for name in self.config["weights"] if weights else ():
             if name not in parts:
-                raise ConfigError(
-                    f"the model has no such part. {did_you_mean(name, parts)}",
-                    key=f"weights.{name}",
-                    origin=self.where(("weights", name)),
-                    allowed=parts,
-                )
+                message = f"the model has no such part. {did_you_mean(name, parts)}"
+                raise self.document.error(("weights", name), message, parts)
             self.load_weights(parts[name], name)
-        for name, part in parts.items():
-            if is_users_own(type(part)) and (problem := malformed(part)):
-                raise ConfigError(
-                    f"{type(part).__name__}: {problem}",
-                    key=f"model.{name}",
-                    origin=self.where(("model", name, "class_path")),
-                )
         return built
 
     def load_weights(self, part: nn.Module, name: str) -> None:
@@ -136,9 +121,9 @@ class ModelConfig:
         try:
             load_part(part, Path(path), name)
         except CheckpointError as error:
-            raise CheckpointError(f"{error} (in {self.where(('weights', name))})") from error
+            raise error.within("", self.where(("weights", name))) from error
 
-    def _class_of(self, task: str) -> type:
+    def _class_of(self, task: str, composition: Composition) -> type:
         """Return the class that the section ``model`` describes."""
         return MODEL_OF_TASK[task].model
 
@@ -146,12 +131,10 @@ class ModelConfig:
         """Return those values of the section ``model`` that are arguments of ``target``."""
         return {key: value for key, value in model.items() if key not in MODEL_OF_TASK[task].training_keys}
 
-    def _complete(self, name: str) -> None:
-        """Write all defaults of a section into ``config``."""
-        self.config[name] = complete(name, self.config[name], self._parsers[name])
 
-    def _build(self, name: str, arguments_of: type | None = None) -> Any:
-        return build(Section(name, self.config[name], arguments_of), self._parsers[name], self.where)
+def _malformed(built: Any) -> str | None:
+    """Return what is wrong with the output of a part of a model, or None."""
+    return malformed(built) if isinstance(built, SpeechEncoder | LanguageModel | SpeechHead | Vocoder) else None
 
 
 def model_of(built: nn.Module) -> nn.Module:

@@ -34,7 +34,7 @@ class LoraSettings:
 
     def __post_init__(self) -> None:
         if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise ValueError(f"rank must be at least 1, alpha above 0 and dropout in [0, 1): {self}")
+            raise ConfigError(f"rank must be at least 1, alpha above 0 and dropout in [0, 1): {self}")
 
 
 def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:

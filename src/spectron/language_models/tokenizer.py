@@ -49,6 +49,6 @@ def train_tokenizer(settings: TokenizerSettings) -> PreTrainedTokenizerFast:
     try:
         lines = read_texts(Path(settings.text))
     except DataError as error:
-        raise DataError(f"tokenizer.text: {error}") from error
+        raise error.within("tokenizer.text") from error
     tokenizer.train_from_iterator([line.lower() for line in lines] if settings.lower_case else lines, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.batch import LossTerm
+from spectron.errors import ConfigError
 
 
 @dataclass
@@ -36,7 +37,7 @@ class SpectrogramLossSettings:
 
     def __post_init__(self) -> None:
         if self.time_order < 0:
-            raise ValueError(f"time_order must be 0 or more, got {self.time_order}")
+            raise ConfigError(f"must be 0 or more, got {self.time_order}", key="time_order")
 
 
 def time_delta(frames: Tensor, order: int, reading: str) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ VALIDATION = "val/"
 COUNTED = ("words", "characters", "tokens", "frames", "seconds")
 SKIPPED = "skipped"  # items left out of a metric, logged as `<metric>.skipped`
 ARROWS = {True: "↑", False: "↓", None: ""}  # by `higher_is_better`
+
+from spectron.config.nested import leaves
 
 
 @dataclass
@@ -50,21 +52,15 @@ class MetricValue:
         return finite | {f"{self.name}.count": float(self.count)}
 
 
-def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
+def flatten(tree: Any) -> dict[str, str]:
     """Turn a nested mapping into texts under dotted names; a list of plain values stays one text."""
-    return dict(_leaves(tree, prefix))
+    return {".".join(path): str(value) for path, value in leaves(tree, _is_nested)}
 
 
-def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    dot = prefix and prefix + "."
-    if isinstance(tree, Mapping) and tree:
-        for key, value in tree.items():
-            yield from _leaves(value, f"{dot}{key}")
-    elif isinstance(tree, list | tuple) and any(isinstance(item, Mapping | list | tuple) for item in tree):
-        for index, value in enumerate(tree):
-            yield from _leaves(value, f"{dot}{index}")
-    else:
-        yield prefix, str(tree)
+def _is_nested(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(isinstance(item, Mapping | list | tuple) for item in value)
+    return isinstance(value, Mapping) and len(value) > 0
 
 
 def short(count: int) -> str:

@@ -58,6 +58,7 @@ class ReferenceCurve(Callback):
                 f"{file} is no file of reference curves ({error}). Write one with "
                 f"`spectron reference-curve RUN -o {file}`, or remove the callback with callbacks.reference_curve=null",
                 key="file",
+                file=file,
             ) from error
         self.names = {self.experiment, *also}
         self.sums: dict[str, list[float]] = {}

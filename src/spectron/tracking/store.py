@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fcntl
 import logging
 import os
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectron.errors import TrackingError
+from spectron.errors import TrackingError, nearest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -226,8 +225,8 @@ def _shown(runs: list[RunRecord]) -> str:
 
 
 def _unknown(kind: str, given: str, known: list[str], settings: TrackingSettings, newest: str = "") -> TrackingError:
-    near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
-    nearest = near and "nearest: " + ", ".join(near)
-    hint = nearest or (newest and "newest runs: " + newest) or "it holds " + (", ".join(known[:5]) or "no runs yet")
+    near = nearest(given, known)
+    meant = near and f"did you mean `{near}`?"
+    hint = meant or (newest and "newest runs: " + newest) or "it holds " + (", ".join(known[:5]) or "no runs yet")
     absent = f"there is no folder {given}, and " if "/" in given and not Path(given).exists() else ""
-    return TrackingError(f"{absent}no {kind} '{given}' in {settings.shown_uri}; {hint}.")
+    return TrackingError(f"{absent}no {kind} '{given}' in {settings.shown_uri}; {hint}")

@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from spectron.errors import CheckpointError
+from spectron.errors import CheckpointError, ConfigError
 from spectron.randomness import seed_of
 from spectron.training.lightning_internals import (
     batch_counts,
@@ -45,7 +45,7 @@ class CheckpointSettings:
         mode: Whether the smallest or the largest value of ``monitor`` is best.
 
     Raises:
-        ValueError: if ``every_n_steps`` is below 1 or ``keep`` below 0.
+        ConfigError: if ``every_n_steps`` is below 1 or ``keep`` below 0.
     """
 
     every_n_steps: int = 500
@@ -55,7 +55,7 @@ class CheckpointSettings:
 
     def __post_init__(self) -> None:
         if self.every_n_steps < 1 or self.keep < 0:
-            raise ValueError(
+            raise ConfigError(
                 f"every_n_steps must be at least 1 and keep at least 0, got {self.every_n_steps} and {self.keep}"
             )
 

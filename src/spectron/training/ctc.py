@@ -9,6 +9,7 @@ from torch.nn import functional
 from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.contracts import SpeechEncoder
+from spectron.errors import errors_of_part
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 
@@ -25,7 +26,8 @@ class CTCModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.characters = characters
-        self.output = nn.Linear(encoder.output_dim, len(characters) + 1)
+        with errors_of_part("encoder", encoder):
+            self.output = nn.Linear(encoder.output_dim, len(characters) + 1)
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Compute log-probabilities (B, U, C + 1) of characters, and (B,) valid steps."""

@@ -20,7 +20,6 @@ from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.contracts import Vocoder
 from spectron.losses.waveform import discriminator_hinge, feature_matching, generator_hinge, stft_distances
-from spectron.model import build_part
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings
@@ -92,7 +91,7 @@ class VocoderModule(TrainingModule):
     ) -> None:
         super().__init__()
         self.loss_weights = loss_weights
-        self.set_up(VocoderModel(build_part("vocoder", vocoder, mel), discriminators), optimisation)
+        self.set_up(VocoderModel(vocoder(mel), discriminators), optimisation)
 
     def sample_rates(self) -> SampleRates:
         """Return the rate of the spectrogram; there is no prompt."""

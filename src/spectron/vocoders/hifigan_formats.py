@@ -69,7 +69,7 @@ class HiFiGANFormat(nn.Module, ABC):
             ConfigError: naming tensors that are missing, left over or of another shape.
         """
         try:
-            require_cover(self.network.state_dict(), tensors, f"source: {self.source!r}")
+            require_cover(self.network.state_dict(), tensors, repr(self.source), key="source")
         except CheckpointError as error:
             raise ConfigError(str(error)) from error
         self.network.load_state_dict(tensors)

@@ -67,7 +67,7 @@ class VocosVocoder(Vocoder):
         self.backbone = Backbone(mel.n_mels, vocos)
         self.head = InverseSTFTHead(mel, vocos)
         if source is not None:
-            require_cover(self.state_dict(), tensors, f"source: {source!r}")
+            require_cover(self.state_dict(), tensors, repr(source), key="source")
             self.load_state_dict(tensors)
 
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spectron.audio.mel import MelConfig, padding_mask
+from spectron.errors import ConfigError
 
 LARGEST_MAGNITUDE = 1.0e2  # as published: keeps the exponential of an untrained network from overflowing
 SMALLEST_MAGNITUDE = 1.0e-6  # the phase of 0 has no gradient
@@ -41,9 +42,9 @@ class VocosSettings:
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, got {self.kernel}")
+            raise ConfigError(f"must be odd, got {self.kernel}", key="kernel")
         if self.draft_rounds < 0:
-            raise ValueError(f"draft_rounds must be 0 or more, got {self.draft_rounds}")
+            raise ConfigError(f"must be 0 or more, got {self.draft_rounds}", key="draft_rounds")
 
 
 class ConvNeXtBlock(nn.Module):

@@ -8,14 +8,13 @@ only: a pickle could run code of a stranger's choosing.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spectron.errors import ConfigError, SpectronError
+from spectron.errors import ConfigError, SpectronError, nearest
 from spectron.weights.state_dicts import require_whole
 
 DATA_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.yaml"]
@@ -38,18 +37,18 @@ def locate(source: str, revision: str | None = None, remote_code: bool = False, 
             from them.
 
     Raises:
-        ConfigError: beginning with the argument's name, ``source`` or ``revision``; says what was looked for where,
-            and the cure.
+        ConfigError: with the key ``source`` or ``revision``; states what was searched where, and what to do.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
         if source.startswith((".", "/", "~")) or source.count("/") > 1 or folder.exists():
-            raise ConfigError(f"source: there is no folder {folder.absolute()}. {_nearest_folder(folder)}")
+            raise ConfigError(f"there is no folder {folder.absolute()}. {_nearest_folder(folder)}", key="source")
         extra = (CODE_FILES if remote_code else []) + (CHECKPOINTS if checkpoints else [])
         folder = _fetch(source, revision, DATA_FILES + extra)
     elif revision is not None:
         raise ConfigError(
-            f"revision: {source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model"
+            f"{source!r} is a local folder, which has no revisions. Remove `revision`, or name a hub model",
+            key="revision",
         )
     for path in sorted(path for pattern in SETTINGS for path in folder.glob(pattern)):
         read_json(path)
@@ -65,10 +64,12 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # UnicodeDecodeError is one as well
-        raise ConfigError(f"source: {path} is not JSON ({error}). Copy or fetch it again, or correct it") from error
+        raise ConfigError(
+            f"{path} is not JSON ({error}). Copy or fetch it again, or correct it", key="source"
+        ) from error
     if not isinstance(found, dict):
         raise ConfigError(
-            f"source: {path} holds a JSON {type(found).__name__}, not keys and values. Copy or fetch it again"
+            f"{path} holds a JSON {type(found).__name__}, not keys and values. Copy or fetch it again", key="source"
         )
     return found
 
@@ -106,10 +107,9 @@ def require_safetensors(folder: Path, source: str) -> None:
         else "no weights at all"
     )
     raise ConfigError(
-        f"source: {source!r} ({folder}) holds no *.safetensors but {found}. Name a "
-        "`revision` that has them (on the hub, converted weights "
-        "often wait under refs/pr/1), or convert once where you trust the file: load it "
-        "with transformers and save_pretrained(<folder>)"
+        f"{source!r} ({folder}) holds no *.safetensors but {found}. Name a `revision` that has them (on the hub, converted weights "
+        "often wait under refs/pr/1), or convert once where you trust the file: load it with transformers and save_pretrained(<folder>)",
+        key="source",
     )
 
 
@@ -124,7 +124,8 @@ def reading(source: str, what: str, argument: str = "source") -> Iterator[None]:
         raise
     except Exception as error:  # every library raises kinds of its own for a file that it cannot read
         said = " ".join(str(error).split())[:400]
-        raise ConfigError(f"{argument}: {source!r} cannot be read as {what}: {type(error).__name__}: {said}") from error
+        message = f"{source!r} cannot be read as {what}: {type(error).__name__}: {said}"
+        raise ConfigError(message, key=argument) from error
 
 
 def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
@@ -134,24 +135,27 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
 
     at = f" at revision {revision!r}" if revision else ""
     near = _near(Path(name))
-    wrong = f"source: there is no folder {name}; did you mean {near}? As a name of the hub: " if near else "source: "
+    wrong = f"there is no folder {name}; did you mean {near}? As a name of the hub: " if near else ""
     looked = f"looked for the folder {Path(name).absolute()}, in the cache {constants.HF_HUB_CACHE}"
     by_folder = "or give a folder that holds it, `source: /path/to/folder`"
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=OTHER_COPIES))
     except HFValidationError as error:
         raise ConfigError(
-            f"{wrong}{name!r} is neither a folder nor a name of the hub ({error}); {looked}. Correct it"
+            f"{wrong}{name!r} is neither a folder nor a name of the hub ({error}); {looked}. Correct it", key="source"
         ) from error
     except GatedRepoError as error:
         raise ConfigError(
-            f"source: {name!r} asks for its terms to be accepted: do so on its page and log in (hf auth login)"
+            f"{name!r} asks for its terms to be accepted: do so on its page and log in (hf auth login)", key="source"
         ) from error
     except RevisionNotFoundError as error:
-        raise ConfigError(f"revision: {name!r} has no revision {revision!r}. Correct or remove `revision`") from error
+        raise ConfigError(
+            f"{name!r} has no revision {revision!r}. Correct or remove `revision`", key="revision"
+        ) from error
     except RepositoryNotFoundError as error:
         raise ConfigError(
-            f"{wrong}the hub has no {name!r} that you may read; {looked}. Correct the name, log in, {by_folder}"
+            f"{wrong}the hub has no {name!r} that you may read; {looked}. Correct the name, log in, {by_folder}",
+            key="source",
         ) from error
     except Exception as error:  # no network shows itself in many ways, one for each library on the way to it
         cause = (
@@ -160,9 +164,9 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
             else f"the hub cannot be reached ({type(error).__name__})"
         )
         raise ConfigError(
-            f"{wrong}{name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there "
-            f"is a network (hf download {name}) and "
-            f"copy the cache, {by_folder}"
+            f"{wrong}{name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there is a network (hf download {name}) and "
+            f"copy the cache, {by_folder}",
+            key="source",
         ) from error
 
 
@@ -176,6 +180,6 @@ def _nearest_folder(folder: Path) -> str:
 
 def _near(folder: Path) -> Path | None:
     """The folder beside a missing one whose name is most like it."""
-    names = sorted(path.name for path in folder.parent.iterdir() if path.is_dir()) if folder.parent.is_dir() else []
-    close = difflib.get_close_matches(folder.name, names, n=1)
-    return folder.parent / close[0] if close else None
+    folders = folder.parent.iterdir() if folder.parent.is_dir() else ()
+    near = nearest(folder.name, (path.name for path in folders if path.is_dir()))
+    return folder.parent / near if near else None

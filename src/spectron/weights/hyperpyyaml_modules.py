@@ -121,7 +121,7 @@ def _refusal(tag: str) -> ConfigError:
 def _located(name: str) -> Any:
     found = pydoc.locate(name)
     if found is None:
-        raise ValueError(f"hyperparams.yaml names {name}, which is not installed")
+        raise ConfigError(f"hyperparams.yaml names {name}, which is not installed")
     return found
 
 

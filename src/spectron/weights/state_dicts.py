@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from spectron.errors import CheckpointError
+from spectron.errors import CheckpointError, nearest
 
 LFS_POINTER = b"version https://git-lfs"
 
@@ -24,7 +23,7 @@ def load_part(part: nn.Module, path: Path, name: str) -> None:
     require_file(path, name)
     require_whole(path, f"weights.{name}")
     tensors = load_file(path)
-    require_cover(part.state_dict(), tensors, f"weights.{name}: {path}")
+    require_cover(part.state_dict(), tensors, str(path), key=f"weights.{name}")
     part.load_state_dict(tensors)
 
 
@@ -32,7 +31,7 @@ def require_whole(path: Path, key: str) -> None:
     """Refuse a file that is no safetensors or is cut short; only its header is read.
 
     Raises:
-        CheckpointError: beginning with ``key``.
+        CheckpointError: with this key.
     """
     try:
         with safe_open(path, framework="pt"):
@@ -46,7 +45,7 @@ def require_whole(path: Path, key: str) -> None:
             else "Fetch, copy or export it again"
         )
         raise CheckpointError(
-            f"{key}: {path} is no whole safetensors file ({path.stat().st_size} bytes; {error}). {cure}"
+            f"{path} is no whole safetensors file ({path.stat().st_size} bytes; {error}). {cure}", key=key, file=path
         ) from error
 
 
@@ -57,14 +56,12 @@ def require_file(path: Path, name: str) -> None:
         CheckpointError: with the likeliest file beside it.
     """
     if not path.is_file():
-        close = difflib.get_close_matches(
-            path.name, sorted(file.name for file in path.parent.glob("*.safetensors")), n=1
-        )
-        cure = f"Did you mean {path.parent / close[0]}?" if close else "Correct the path"
-        raise CheckpointError(f"weights.{name}: no such file: {path}. {cure}")
+        near = nearest(path.name, (file.name for file in path.parent.glob("*.safetensors")))
+        cure = f"Did you mean {path.parent / near}?" if near else "Correct the path."
+        raise CheckpointError(f"there is no file {path}. {cure}", key=f"weights.{name}", file=path)
 
 
-def require_cover(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], where: str) -> None:
+def require_cover(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor], where: str, key: str = "") -> None:
     """Refuse tensors that do not match a model's names and shapes one to one.
 
     Raises:
@@ -88,5 +85,6 @@ def require_cover(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor
     if problems:
         raise CheckpointError(
             f"{where} does not cover the model: {'; '.join(problems)}. Give those of this configuration; "
-            "those that a base names are left out by `weights: {<part>: null}` in your own YAML"
+            "those that a base names are left out by `weights: {<part>: null}` in your own YAML",
+            key=key,
         )

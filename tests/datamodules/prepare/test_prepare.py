@@ -104,7 +104,7 @@ def test_repeated_recording_names_refused(tmp_path):
     for name in ("a/b-c.wav", "a-b/c.wav"):
         noise(tmp_path / "mine" / name)
         (tmp_path / "mine" / name).with_suffix(".txt").write_text("moo")
-    with pytest.raises(DataError, match=r"two recordings would have the id 'a-b-c' \(1 ids in all\): rename"):
+    with pytest.raises(DataError, match=r"several recordings would have the id 'a-b-c' \(1 repeated ids\): rename"):
         prepare_folder(tmp_path / "mine", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
 

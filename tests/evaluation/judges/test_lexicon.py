@@ -52,12 +52,13 @@ def test_lexicon_corrects_spelling():
 
 
 @pytest.mark.parametrize(
-    ("words", "characters", "said"),
-    [([], " ab", "at least one word"), (["abc", "xa"], " ab", "spells no 'c', 'x'"), (["ab"], "ab", "spells spaces")],
+    ("words", "characters", "named"),
+    [([], " ab", "at least one word"), (["abc", "xa"], " ab", "'c', 'x'"), (["ab"], "ab", "a space")],
 )
-def test_lexicon_refuses_missing_words_or_characters(words, characters, said):
-    with pytest.raises(ConfigError, match=said):
+def test_lexicon_refuses_missing_words_or_characters(words, characters, named):
+    with pytest.raises(ConfigError, match=named) as raised:
         Lexicon(words, characters)
+    assert raised.value.key == "lexicon"
 
 
 def test_lexicon_file_has_one_word_per_line(tmp_path):

@@ -59,7 +59,7 @@ class Seconds(Transcriber):
     def load(self):
         if not self.there:
             from spectron.errors import ConfigError
-            raise ConfigError("Seconds.there: the weights are not here")
+            raise ConfigError("the weights are not here", key="there")
 
     def transcribe(self, waveforms, sample_rate_hz):
         return [" ".join(["word"] * (1 + len(w) // sample_rate_hz)) for w in waveforms]
