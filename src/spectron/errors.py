@@ -86,7 +86,7 @@ class Interrupted(Exception):
 
 
 def require_extra(extra: str, owner: str, *packages: str) -> None:
-    """Refuse to go on without the packages of an extra.
+    """Check that the packages of an extra are installed.
 
     Args:
         extra: Name of the extra.

@@ -209,7 +209,8 @@ def test_wrong_key_names_its_file(write):
 def test_abstract_or_broken_class_is_refused(write):
     write(
         "abstract_end.py",
-        "import abc, tiny_task\nclass End(tiny_task.Squash, abc.ABC):\n    @abc.abstractmethod\n    def go(self): ...\n",
+        "import abc, tiny_task\nclass End(tiny_task.Squash, abc.ABC):\n"
+        "    @abc.abstractmethod\n    def go(self): ...\n",
     )
     write("broken_end.py", "import no_such_package\n")
     delta = write("delta.yaml", f"extends: {TINY}\nmodel: {{end: {{class_path: abstract_end.End}}}}\n")
@@ -223,7 +224,8 @@ def test_abstract_or_broken_class_is_refused(write):
 def test_missing_argument_is_named_with_type(write):
     write(
         "bare_end.py",
-        "import tiny_task\nclass End(tiny_task.Squash):\n    def __init__(self, width, gap, size: int):\n        pass\n",
+        "import tiny_task\nclass End(tiny_task.Squash):\n"
+        "    def __init__(self, width, gap, size: int):\n        pass\n",
     )
     delta = write("delta.yaml", f"extends: {TINY}\nmodel: {{end: {{class_path: bare_end.py:End}}}}\n")
     Experiment.read(TINY)  # its folder becomes importable

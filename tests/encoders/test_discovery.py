@@ -1,4 +1,4 @@
-"""Encoders within models of other families: found, equal to the library's, the same after a copy; or refused with what was seen."""
+"""Encoders within models of other families: found, equal to the library's and unchanged by a copy, or refused."""
 
 import pytest
 import torch
@@ -147,13 +147,15 @@ CODEC |= {"num_key_value_heads": 2, "codebook_size": 16, "codebook_dim": 8, "vec
             "MimiModel",
             {"model_type": "mimi", **CODEC, "upsample_groups": 16},
             "EncodecFeatureExtractor",
-            r"`encoder` \(MimiEncoderModel\) gives latents, not features; the whole \(MimiModel\) gives .*makes audio, as codecs",
+            r"`encoder` \(MimiEncoderModel\) gives latents, not features; "
+            r"the whole \(MimiModel\) gives .*makes audio, as codecs",
         ),
         (
             "UnivNetModel",
             {"model_type": "univnet", "model_hidden_channels": 8},
             "UnivNetFeatureExtractor",
-            r"the whole \(UnivNetModel\) gives waveforms, waveform_lengths, not features: it makes audio, as codecs and vocoders do",
+            r"the whole \(UnivNetModel\) gives waveforms, waveform_lengths, not features: "
+            r"it makes audio, as codecs and vocoders do",
         ),
         (
             "SpeechT5ForTextToSpeech",

@@ -1,4 +1,4 @@
-"""What is special to the project's own encoders: SpecAugment, normalisation, lengths; and how a model tells of one that is wrong."""
+"""The project's own encoders: SpecAugment, normalisation, lengths, and errors about a wrong encoder."""
 
 import pytest
 import torch

@@ -13,7 +13,7 @@ LAYERED = ("wav2vec2", "wavlm_large", "w2v_bert", "whisper", "sew", "adapter", "
 
 
 def recordings():
-    """Ragged audio with speech's ups and downs, from 9 ms to 2.6 s: (B, S) with noise in the padding, and (B,) lengths."""
+    """Return ragged, speech-like audio of 9 ms to 2.6 s: (B, S) with noise in the padding, and (B,) lengths."""
     torch.manual_seed(3)
     num_samples = torch.tensor([RATE * 13 // 5, 17203, 9000, 6003, 150])
     time = torch.arange(int(num_samples.max())) / RATE
@@ -52,7 +52,7 @@ def test_every_row_of_a_padded_batch_is_what_the_library_gives_for_it_alone(tiny
             first = begin // 320
             steps = min(int(num_steps[row]) - first, len(expected))
             assert steps > 0
-            # The library pads what it hears to a whole window, and to an even number of frames, and hides that by its mask.
+            # The library pads its input to a whole window and to an even number of frames, and masks the padding.
             assert len(expected) - steps in (
                 [0, 1] if family == "w2v_bert" else range(100) if "whisper" in family else [0]
             )

@@ -117,7 +117,8 @@ def test_weights_of_another_size_are_refused(copied):
     folder = copied()
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
-    said = r"^source: .*holds 9 tensors of other shapes.*encoder\.layers\.0\.feed.* is \(32,\) in the weights and \(40,\) by config\.json"
+    said = r"^source: .*holds 9 tensors of other shapes.*encoder\.layers\.0\.feed.* is \(32,\) in the weights "
+    said += r"and \(40,\) by config\.json"
     with pytest.raises(ConfigError, match=said):
         PretrainedEncoder(str(folder))
 
@@ -158,7 +159,8 @@ def test_code_of_the_models_own_needs_leave(copied):
     (folder / "config.json").write_text(json.dumps(own))
     (folder / "mine.py").write_text(
         "from transformers import Wav2Vec2Config, Wav2Vec2Model\n\n\n"
-        "class MyConfig(Wav2Vec2Config):\n    model_type = 'mine'\n\n\nclass MyModel(Wav2Vec2Model):\n    config_class = MyConfig\n"
+        "class MyConfig(Wav2Vec2Config):\n    model_type = 'mine'\n\n\n"
+        "class MyModel(Wav2Vec2Model):\n    config_class = MyConfig\n"
     )
     with pytest.raises(ConfigError, match=r"^remote_code: .*allow them with `remote_code: true`"):
         PretrainedEncoder(str(folder))

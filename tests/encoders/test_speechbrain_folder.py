@@ -29,7 +29,7 @@ def audio():
 
 
 def theirs(folder, kind, waveform):
-    """What speechbrain gives for one recording: hyperparams.yaml through its own loader, weights through its own hooks."""
+    """Return speechbrain's output for one recording, with its own loader of hyperparams.yaml and weights."""
     from hyperpyyaml import load_hyperpyyaml
     from speechbrain.utils.checkpoints import torch_parameter_transfer
 
@@ -111,7 +111,8 @@ def test_what_could_run_code_is_refused(folders, tmp_path, tag):
 def test_code_that_the_user_trusts(folders, tmp_path):
     folder = changed(folders, tmp_path, NORM, "!new:norm_of_mine.Norm")
     (folder / "norm_of_mine.py").write_text(
-        "from speechbrain.processing.features import InputNormalization\n\n\nclass Norm(InputNormalization):\n    pass\n"
+        "from speechbrain.processing.features import InputNormalization\n\n\n"
+        "class Norm(InputNormalization):\n    pass\n"
     )
     with pytest.raises(ConfigError, match=r"^remote_code: .*norm_of_mine\.Norm"):
         built(folder)

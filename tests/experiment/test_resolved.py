@@ -194,8 +194,10 @@ def test_failed_check_exits_1_and_names_check(file, capsys):
 def test_part_built_alone_names_its_key(file, part):
     (file.parent / "refusing.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
-        "class Refusinghead(MelRegressionHead):\n  def __init__(self, hidden_size, source: str = ''):\n        raise OSError('no')\n\n\n"
-        "class Refusingvocoder(GriffinLimVocoder):\n  def __init__(self, mel, source: str = ''):\n        raise OSError('no')\n"
+        "class Refusinghead(MelRegressionHead):\n"
+        "  def __init__(self, hidden_size, source: str = ''):\n        raise OSError('no')\n\n\n"
+        "class Refusingvocoder(GriffinLimVocoder):\n"
+        "  def __init__(self, mel, source: str = ''):\n        raise OSError('no')\n"
     )
     experiment = Experiment.read(file, [f"model.{part}={file.parent}/refusing.py:Refusing{part}"])
     with pytest.raises(ConfigError, match=f"Refusing{part}: no") as raised:

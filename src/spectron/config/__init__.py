@@ -1,1 +1,1 @@
-"""Configuration: composing YAML files, checking them against type hints, building what they name."""
+"""Configuration: composition of YAML files, checks against type hints, building of the named classes."""

@@ -36,7 +36,7 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        """Whether the argument has no default."""
+        """True if the argument has no default."""
         return self.default is inspect.Parameter.empty
 
 

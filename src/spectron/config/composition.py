@@ -102,7 +102,7 @@ def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> 
 
 
 def _base_file(base: str, file: Path) -> Path:
-    """Return what ``extends: base`` names in a file: another file, seen from its folder, or a recipe if it has no suffix.
+    """Return the file that ``extends: base`` names: a path relative to ``file``, or a recipe if it has no suffix.
 
     Raises:
         ConfigError: if there is no such recipe, or several have the name.
