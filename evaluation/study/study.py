@@ -180,7 +180,8 @@ class Study:
                 )
                 raise self.document.error(
                     ("rows", name, "trained_as"),
-                    f"{row.trained_as} must be a row that trains, and this row must not train (remove `train`). {trained}",
+                    f"{row.trained_as} must be a row that trains, and this row must not train (remove `train`). "
+                    f"{trained}",
                 )
         for claim in self.claims:
             for key in (claim.row, *([claim.than] if claim.than else [])):

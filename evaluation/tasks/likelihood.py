@@ -18,9 +18,9 @@ from spectron.context_length import lengths_of, require_fits_context
 from spectron.contracts import ScoresSpeech
 from spectron.errors import ConfigError
 from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
-from spectron.evaluation.metrics.pair_accuracy import SpectrogramPairAccuracy, TextPairAccuracy
 from spectron.evaluation.results.records import Record
 from spectron.evaluation.results.summary import finite
+from spectron.evaluation.tasks.pair_accuracy import SpectrogramPairAccuracy, TextPairAccuracy
 from spectron.evaluation.tasks.task import MODEL, Bench, Task
 from spectron.model import SpectronModel
 

@@ -1,4 +1,4 @@
-"""Devices by the names that a user gives them."""
+"""Devices by name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from spectron.errors import ConfigError
 
 
 def device_called(name: str | None = None) -> torch.device:
-    """A device that this machine has; without a name a GPU, where there is one.
+    """Return a device of this machine; without a name, a GPU if available.
 
     Raises:
-        ConfigError: where there is no such device.
+        ConfigError: if the machine has no such device.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Complete writing and reading of text files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spectron.errors import DataError
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to, which takes its place when all is written; what is cut off leaves what was there."""
+    """Give a temporary file that replaces ``path`` once it is complete; an interrupted write changes nothing."""
     part = path.with_name(path.name + ".part")
     try:
         yield part
@@ -23,7 +23,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """The non-empty texts of a text file, or of a ``.jsonl`` manifest.
+    """Read the non-empty texts of a text file or of a ``.jsonl`` manifest.
 
     Raises:
         DataError: if the file is missing, not UTF-8 or without text, or a manifest line is no JSON object.

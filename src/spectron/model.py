@@ -59,7 +59,7 @@ def text_alone(language_model: LanguageModel, texts: list[str]) -> LossTerm:
 
 
 class SpectronModel(nn.Module, SpokenLanguageModel):
-    """A spoken language model that is made of four parts.
+    """Spoken language model with four parts.
 
     It checks how the parts fit together, once, in the constructor. ``spectron.conformance`` examines each part, and
     ``spectron.context_length`` checks whether data fit the language model's positions. ``forward`` checks nothing, and

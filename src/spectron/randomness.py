@@ -11,20 +11,20 @@ from torch import Tensor
 
 
 def seed_of(*parts: object) -> int:
-    """A 63-bit seed from any printable parts: the same on every machine, run and process."""
+    """Return a 63-bit seed of printable parts, the same on every machine, run and process."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, numpy and torch (all devices), as Lightning's function of this name does."""
+    """Seed the global generators of Python, numpy and torch (all devices), like Lightning's function."""
     random.seed(seed)
     numpy.random.seed(seed)
     torch.manual_seed(seed)
 
 
 class RowRandom:
-    """One generator a row, seeded by the row's id, so that a batch of N samples what N batches of one sample.
+    """One generator per row, seeded by the row's id: a batch of N gives the same samples as N batches of one.
 
     Numbers are drawn on the CPU: every device then sees the same ones.
     """
@@ -33,9 +33,9 @@ class RowRandom:
         self.generators = [torch.Generator().manual_seed(seed_of(seed, row)) for row in ids]
 
     def uniform(self, *shape: int, like: Tensor) -> Tensor:
-        """Uniform numbers in [0, 1) of shape (B, *shape) on the device and of the type of ``like``."""
+        """Draw uniform numbers in [0, 1) of shape (B, *shape) on the device and of the type of ``like``."""
         return torch.stack([torch.rand(shape, generator=generator) for generator in self.generators]).to(like)
 
     def normal(self, *shape: int, like: Tensor) -> Tensor:
-        """Numbers of a standard normal distribution, of shape (B, *shape), on the device and of the type of ``like``."""
+        """Draw standard normal numbers of shape (B, *shape), on the device and of the type of ``like``."""
         return torch.stack([torch.randn(shape, generator=generator) for generator in self.generators]).to(like)

@@ -96,10 +96,7 @@ def tiny_text_scorer(folder):
 METRICS = [*map(type, all_metrics()), MelDistance, StftDistance, MelCepstralDistance, PitchError]
 
 TINY: dict[type, Callable] = {
-    **{
-        kind: lambda folder, kind=kind: kind()
-        for kind in map(type, [*all_metrics(), MelDistance(), StftDistance(), MelCepstralDistance(), PitchError()])
-    },
+    **{kind: lambda folder, kind=kind: kind() for kind in METRICS},
     CTCTranscriber: tiny_ctc,
     PocketSphinxTranscriber: lambda folder: PocketSphinxTranscriber(),
     ResemblyzerEmbedder: lambda folder: ResemblyzerEmbedder(),

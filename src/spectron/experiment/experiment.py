@@ -136,7 +136,7 @@ class Experiment(ModelConfig):
         return cast(LightningModule, self.build(weights))
 
     def build(self, weights: bool = True) -> nn.Module:
-        """Build the task as ``ModelConfig.build`` does, with the seed for the workers of its data, and describe its parts."""
+        """Build the task like ``ModelConfig.build``, seed its data workers too, and describe its parts."""
         seed_everything(self.config["seed"], workers=True, verbose=False)
         module = super().build(weights)
         self._resolve(dict(model_of(module).named_children()))

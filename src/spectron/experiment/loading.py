@@ -45,7 +45,7 @@ class Source:
 
     @property
     def is_export(self) -> bool:
-        """Whether this is an exported model."""
+        """True for an exported model."""
         return self.path.suffix == ".yaml"
 
 

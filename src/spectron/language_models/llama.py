@@ -160,7 +160,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention and a feed-forward module, each behind a norm and beside a residual connection."""
+    """Attention and a feed-forward module, each after a norm and with a residual connection."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()

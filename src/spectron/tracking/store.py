@@ -62,12 +62,12 @@ class TrackingSettings:
 
     @property
     def on_server(self) -> bool:
-        """Whether the store is a server, which chooses where it keeps the artifacts."""
+        """True if the store is a server, which chooses the place of the artifacts."""
         return self.store_uri.startswith(("http://", "https://"))
 
     @property
     def is_new(self) -> bool:
-        """Whether the store is a file that does not exist yet: opening it would create it."""
+        """True if the store is a file that does not exist yet: opening it would create it."""
         return self.store_uri.startswith(SQLITE) and not Path(self.store_uri.removeprefix(SQLITE)).exists()
 
 

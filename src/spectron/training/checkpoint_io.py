@@ -49,5 +49,5 @@ class AtomicCheckpointIO(CheckpointIO):
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Delete ``path`` where it exists."""
+        """Delete ``path`` if it exists."""
         Path(path).unlink(missing_ok=True)

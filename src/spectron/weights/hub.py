@@ -107,17 +107,16 @@ def require_safetensors(folder: Path, source: str) -> None:
         else "no weights at all"
     )
     raise ConfigError(
-        f"{source!r} ({folder}) holds no *.safetensors but {found}. Name a `revision` that has them (on the hub, converted weights "
-        "often wait under refs/pr/1), or convert once where you trust the file: load it with transformers and save_pretrained(<folder>)",
+        f"{source!r} ({folder}) contains no *.safetensors but {found}. Name a `revision` that has them (on the hub, "
+        "converted weights are often under refs/pr/1), or convert the file once if you trust it: load it with "
+        "transformers and save_pretrained(<folder>)",
         key="source",
     )
 
 
 @contextmanager
 def reading(source: str, what: str, argument: str = "source") -> Iterator[None]:
-    """Turn what a library objects to while it reads ``source`` into a ``ConfigError`` that names argument, source and
-    cure.
-    """
+    """Turn an exception of a library that reads ``source`` into a ``ConfigError`` with argument, source and cure."""
     try:
         yield
     except SpectronError:
@@ -129,7 +128,7 @@ def reading(source: str, what: str, argument: str = "source") -> Iterator[None]:
 
 
 def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
-    """A hub model's folder in the cache, fetched where it is not there yet."""
+    """Return the folder of a hub model in the cache; download it if it is missing."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -164,14 +163,14 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
             else f"the hub cannot be reached ({type(error).__name__})"
         )
         raise ConfigError(
-            f"{wrong}{name!r}{at} is not at hand; {looked}, and {cause}. Fetch it where there is a network (hf download {name}) and "
-            f"copy the cache, {by_folder}",
+            f"{wrong}{name!r}{at} is not available; {looked}, and {cause}. Download it on a machine with a "
+            f"network (hf download {name}) and copy the cache, {by_folder}",
             key="source",
         ) from error
 
 
 def _nearest_folder(folder: Path) -> str:
-    """The cure for a wrong path: the likeliest folder beside it."""
+    """Return a sentence with the most similar folder in the same place."""
     if not folder.parent.is_dir():
         return f"The folder {folder.absolute().parent} does not exist either; correct the path"
     near = _near(folder)
@@ -179,7 +178,7 @@ def _nearest_folder(folder: Path) -> str:
 
 
 def _near(folder: Path) -> Path | None:
-    """The folder beside a missing one whose name is most like it."""
+    """Return the folder in the same place whose name is most similar to a missing one."""
     folders = folder.parent.iterdir() if folder.parent.is_dir() else ()
     near = nearest(folder.name, (path.name for path in folders if path.is_dir()))
     return folder.parent / near if near else None

@@ -1,8 +1,8 @@
-"""Modules out of a HyperPyYAML file, speechbrain's format, without running what a stranger's tags ask for.
+"""Modules of a HyperPyYAML file (speechbrain's format), built without running code that the file names.
 
 References (``!ref``, ``!copy``) are resolved by HyperPyYAML itself. Objects are made by a loader of our own, and only
 those that are asked for: ``!new:`` makes modules of speechbrain and ``torch.nn``, ``!name:`` names such classes and the
-functions of ``torch.nn.functional``. A tokenizer or a decoder that stands in the same file is never made.
+functions of ``torch.nn.functional``. A tokenizer or a decoder in the same file is never built.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TUPLE = re.compile(r"^\(.*\)$")
 
 
 class ModuleLoader(ruamel.yaml.SafeLoader):
-    """YAML's safe loader with HyperPyYAML's tags for objects, held to modules."""
+    """YAML's safe loader with HyperPyYAML's tags for objects, restricted to modules."""
 
 
 class AnyLoader(ModuleLoader):
@@ -64,7 +64,7 @@ class Hyperparams:
         self.root = self.loader.get_single_node()
 
     def node(self, *path: str) -> Any:
-        """The node of a key path; None where there is none."""
+        """Return the node of a key path, or None."""
         node = self.root
         for name in path:
             entries = (
@@ -74,17 +74,17 @@ class Hyperparams:
         return node
 
     def keys(self, *path: str) -> list[str]:
-        """The keys of a mapping, none where there is no mapping."""
+        """Return the keys of a mapping; an empty list if the path is no mapping."""
         node = self.node(*path)
         return [key.value for key, _ in node.value] if isinstance(node, ruamel.yaml.MappingNode) else []
 
     def make(self, *path: str) -> Any:
-        """The value or object of a key path; None where there is none."""
+        """Build the value or object of a key path; None if the path does not exist."""
         node = self.node(*path)
         return None if node is None else self.loader.construct_object(node, deep=True)
 
     def objects(self, *path: str) -> set[int]:
-        """Identities of the objects that stand at a key path or below, before any is made."""
+        """Return the identities of the objects at a key path and below, before any is built."""
         found, queue = set(), [self.node(*path)]
         while queue:
             node = queue.pop()
@@ -126,8 +126,9 @@ def _located(name: str) -> Any:
 
 
 def _allowed(action: str, path: str) -> Any:
-    """What a path names, if a stranger's file may ask for it; by where it is defined, as a path that begins in
-    speechbrain may leave it.
+    """Return the object that a path names, if an untrusted file may use it.
+
+    The module that defines the object decides: a path that begins in speechbrain may lead out of it.
     """
     home, _, function = path.rpartition(".")
     if action == "name" and home == FUNCTIONS and callable(getattr(nn.functional, function, None)):
@@ -147,8 +148,9 @@ def _arguments(loader: Any, node: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _construct(loader: Any, suffix: str, node: Any) -> Any:
-    """What a tag asks for: ``suffix`` is ``new:`` or ``name:`` with a dotted path, or what only a trusted file may ask
-    for.
+    """Build the object of a tag.
+
+    ``suffix`` is ``new:`` or ``name:`` with a dotted path, or a tag that only a trusted file may use.
     """
     action, _, path = suffix.partition(":")
     found = _located(path) if isinstance(loader, AnyLoader) else _allowed(action, path)

@@ -1,4 +1,4 @@
-"""Values of a HyperPyYAML file, speechbrain's format, without running what its tags ask for."""
+"""Values of a HyperPyYAML file, speechbrain's format, without running any code."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import yaml
 
 
 class Reference(str):
-    """What follows ``!ref``, such as ``<sample_rate>``."""
+    """Text after ``!ref``, such as ``<sample_rate>``."""
 
 
 class ValueLoader(yaml.SafeLoader):
-    """Reads ``!new:`` and the like as the mapping that they hold, with their class path under ``class``."""
+    """Loader that reads ``!new:`` and similar tags as their mapping, with the class path under ``class``."""
 
 
 def _construct(loader: ValueLoader, tag: str, node: yaml.Node) -> Any:
@@ -28,8 +28,7 @@ ValueLoader.add_multi_constructor("!", _construct)
 
 
 def read_hyperparams(text: str) -> dict[str, Any]:
-    """The file's values with references to whole keys resolved; what needs more than that (arithmetic, a path) stays as
-    it is written.
+    """Return the values of a file with references to whole keys resolved; arithmetic and paths stay as text.
 
     Raises:
         yaml.YAMLError: for what is no YAML, or asks for a Python object by YAML's own tags.
@@ -39,7 +38,7 @@ def read_hyperparams(text: str) -> dict[str, Any]:
 
 
 def _resolved(value: Any, values: dict[str, Any], depth: int = 0) -> Any:
-    """A value with its references followed; a chain longer than a file has is a loop, and stays."""
+    """Resolve the references in a value; a reference in a loop stays as text."""
     if isinstance(value, dict):
         return {key: _resolved(item, values, depth) for key, item in value.items()}
     if isinstance(value, list):

@@ -50,7 +50,7 @@ def require_whole(path: Path, key: str) -> None:
 
 
 def require_file(path: Path, name: str) -> None:
-    """Refuse a file of a part's weights that is not there.
+    """Check that the file of a part's weights exists.
 
     Raises:
         CheckpointError: with the likeliest file beside it.

@@ -174,10 +174,8 @@ def test_opinion_scores_equal_speechmos():
 def test_missing_package_names_what_to_install(monkeypatch):
     monkeypatch.setattr("spectron.errors.find_spec", lambda name: None)
     judge = DNSMOSPredictor()
-    assert (
-        judge.missing()
-        == "DNSMOSPredictor needs the extra judges: pip install 'spectron-slm[judges]' (missing: speechmos, onnxruntime)"
-    )
+    cure = "pip install 'spectron-slm[judges]' (missing: speechmos, onnxruntime)"
+    assert judge.missing() == f"DNSMOSPredictor needs the extra judges: {cure}"
     with pytest.raises(ConfigError, match=r"pip install 'spectron-slm\[judges\]'"):
         judge.prepare()
 
@@ -197,7 +195,7 @@ def test_hub_model_outside_cache_is_missing(monkeypatch, tmp_path):
     judge = TransformersTranscriber("someone/recogniser", revision="v2")
     assert judge.title == "TransformersTranscriber(someone/recogniser@v2, en, greedy)"
     why = judge.missing()
-    assert why.startswith("TransformersTranscriber.source: 'someone/recogniser' at revision 'v2' is not at hand")
+    assert why.startswith("source: 'someone/recogniser' at revision 'v2' is not available")
     with pytest.raises(ConfigError, match=r"hf download someone/recogniser"):
         judge.prepare()
 
