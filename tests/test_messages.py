@@ -48,16 +48,16 @@ def test_wrong_kind_of_class(printed):
 def test_missing_yaml(printed, tmp_path):
     (tmp_path / "demo.yaml").touch()
     assert printed("check", "dem.yaml") == (
-        "spectron: error: there is no file HERE/dem.yaml. Did you mean `demo.yaml`?"
+        "spectron: error: dem.yaml: there is no such file or recipe. Did you mean `demo.yaml`?"
     )
 
 
 def test_missing_data_file(printed):
     data = "data={class_path: spectron.datamodules.PairsDataModule, init_args: {manifest: gone.jsonl}}"
     assert printed("check", TINY, data) == (
-        "spectron: error: data.init_args.manifest: there is no file HERE/gone.jsonl: correct the path (a relative one is "
-        "seen from the current folder, and `${here}` is the YAML's), or set SPECTRON_DATA to the folder that holds your "
-        "corpora (in the command line)"
+        "spectron: error: data.init_args.manifest: there is no file HERE/gone.jsonl: correct the path (relative paths "
+        "start at the current folder, and `${here}` is the folder of the YAML), or set SPECTRON_DATA to the folder with "
+        "your corpora (in the command line)"
     )
 
 
@@ -92,7 +92,7 @@ def test_missing_optional_package(printed, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     callback = (
         "callbacks.speech={class_path: spectron.evaluation.callbacks.SpeechEvaluation, "
-        "init_args: {speaker_embedder: spectron.evaluation.judges.ResemblyzerEmbedder}}"
+        "init_args: {judges: {speaker_embedder: spectron.evaluation.judges.ResemblyzerEmbedder}}}"
     )
     assert printed("check", TINY, callback) == (
         "spectron: error: callbacks.speech.init_args.speaker_embedder: ResemblyzerEmbedder: the package resemblyzer is "

@@ -150,15 +150,9 @@ class OwnRate(GriffinLimVocoder):
         super().__init__(MelConfig(sample_rate_hz=22050, n_mels=20))
 
 
-class NoArgument(GriffinLimVocoder):
-    def __init__(self):
-        super().__init__(MelConfig())
-
-
-@pytest.mark.parametrize(("vocoder", "said"), [(OwnRate, "22050"), (NoArgument, "the speech head's MelConfig")])
-def test_vocoder_of_another_spectrogram_is_refused(tmp_path, vocoder, said):
-    with pytest.raises(ConfigError, match=said) as raised:
-        tiny_model(tmp_path, vocoder=vocoder)
+def test_vocoder_of_another_spectrogram_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="22050") as raised:
+        tiny_model(tmp_path, vocoder=OwnRate)
     assert raised.value.key == "vocoder"
 
 

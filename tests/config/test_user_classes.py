@@ -150,7 +150,7 @@ def test_run_keeps_file_and_warns_of_change(write, runs):
     own.write_text(own.read_text() + "\n# another thought\n")
     with pytest.warns() as told:
         fit(Experiment.read(path, ["trainer.max_steps=6"]), resume="")
-    assert any(f"{own} has changed since run {first.run_id} began" in str(warning.message) for warning in told)
+    assert any(f"{own} has changed since run {first.run_id} started" in str(warning.message) for warning in told)
 
 
 def test_checkpoint_and_export_load_moved_file(write, runs, tmp_path, capsys):

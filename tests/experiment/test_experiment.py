@@ -94,7 +94,7 @@ def test_resume_with_changed_config_refused(first):
 
 
 def test_resume_without_run_refused(first):
-    with pytest.raises(TrackingError, match=r"no experiment 'tinny'.*nearest: tiny"):
+    with pytest.raises(TrackingError, match=r"no experiment 'tinny'.*did you mean `tiny`"):
         fit(Experiment.read(TINY, ["name=tinny"]), resume="")
     with pytest.raises(TrackingError, match="no run 'nonsense'"):
         fit(Experiment.read(TINY), resume="nonsense")
@@ -133,9 +133,9 @@ def test_incomplete_checkpoint_refused(first, tmp_path, change, message):
 def test_find_source_unknown_reference_refused(first, tmp_path):
     with pytest.raises(CheckpointError, match="neither a checkpoint nor an exported model"):
         find_source(str(tmp_path))
-    with pytest.raises(CheckpointError, match="there is no such file"):
+    with pytest.raises(CheckpointError, match="there is no file"):
         find_source(str(tmp_path / "x.ckpt"))
-    with pytest.raises(TrackingError, match=r"no run 'tinyy'.*nearest: tiny"):
+    with pytest.raises(TrackingError, match=r"no run 'tinyy'.*did you mean `tiny`"):
         find_source("tinyy")
     with pytest.raises(TrackingError, match=r"no run 'Mimi'.*The bundled model is called mini"):
         find_source("Mimi")
@@ -195,8 +195,9 @@ def test_unlogged_monitor_refused(runs):
 
 
 def test_refused_value_names_key():
-    with pytest.raises(ConfigError, match=r"^model\.width: TinyTask: width must not be 13 \(in the command line\)"):
+    with pytest.raises(ConfigError, match="TinyTask: width must not be 13") as raised:
         Experiment.read(TINY, ["model.width=13"]).module()
+    assert (raised.value.key, raised.value.origin) == ("model", str(TINY))
 
 
 def test_optional_part_error_names_its_key():

@@ -124,13 +124,13 @@ def test_changed_resolved_values_overwritten_and_logged(run, tmp_path, caplog):
             "",
             r"my_encoder\.py, line 9: AttributeError: cannot assign module before",
         ),
-        (", -(-num_samples // self.chunk)\n", "\n", r"forward returns a tensor \(1, 25, 24\).*Return the pair"),
+        (", -(-num_samples // self.chunk)\n", "\n", r"forward returns a tensor \(3, 25, 24\).*Return the pair"),
         (
             "self.layer(waveform.",
             "self.lajer(waveform.",
             r"my_encoder\.py, line 15: AttributeError: .*lajer",
         ),
-        ("num_samples // self.chunk)", "num_samples / self.chunk)", r"num_steps a tensor \(1\) of torch.float32"),
+        ("num_samples // self.chunk)", "num_samples / self.chunk)", r"num_steps a tensor \(3\) of torch.float32"),
         ("self.layer(waveform.", "self.layer(waveform[:, :5].", r"my_encoder\.py, line 15: RuntimeError"),
     ],
 )
@@ -170,6 +170,7 @@ def test_callback_errors_leave_no_run(file, runs, tmp_path, run):
     overrides += [
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
         f"{judge}.init_args.source={tmp_path}",
+        "callbacks.speech.init_args.judges.recogniser=spectron.evaluation.judges.TransformersTranscriber",
     ]
     with pytest.raises(ConfigError, match=rf"(?s)'{tmp_path}' .*no weights at all") as raised:
         run(Experiment.read(file, overrides))

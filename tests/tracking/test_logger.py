@@ -233,9 +233,9 @@ def test_find_run_by_id_prefix_name_experiment(settings):
     assert find_run(first.run_id, settings).folder == first.folder
     assert find_run(first.run_id[:8], settings).run_id == first.run_id
     assert find_run(second.run_name, settings).experiment == "finding"
-    with pytest.raises(TrackingError, match=r"no run 'findin' in sqlite:.*nearest: .*finding"):
+    with pytest.raises(TrackingError, match=r"no run 'findin' in sqlite:.*did you mean `finding`"):
         find_run("findin", settings)
-    with pytest.raises(TrackingError, match=r"no experiment 'fnding'.*nearest: finding"):
+    with pytest.raises(TrackingError, match=r"no experiment 'fnding'.*did you mean `finding`"):
         list_runs("fnding", settings)
     with pytest.raises(TrackingError, match=r"no run 'deadbeef' .*(newest runs|nearest): "):
         find_run("deadbeef", settings)

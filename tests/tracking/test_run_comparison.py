@@ -102,7 +102,7 @@ def test_compare_one_run_refused(settings, runs):
         compare([lonely.run_id], settings)
     with pytest.raises(TrackingError, match=r"needs at least two runs"):
         compare([lonely.run_id, lonely.run_id[:8]], settings)
-    with pytest.raises(TrackingError, match=r"no run 'siez'.*nearest: size"):
+    with pytest.raises(TrackingError, match=r"no run 'siez'.*did you mean `size`"):
         compare(["size", "siez"], settings)
 
 

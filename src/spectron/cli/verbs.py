@@ -113,8 +113,8 @@ def _decoding(options: argparse.Namespace) -> Decoding:
         return Decoding(
             max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, chain=options.chain
         )
-    except ValueError as error:
-        raise ConfigError(str(error), key="decoding") from error
+    except ConfigError as error:
+        raise error.within("decoding") from error
 
 
 def _device(options: argparse.Namespace) -> device:

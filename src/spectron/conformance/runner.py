@@ -118,7 +118,7 @@ def _text_speed(trial: Trial) -> str:
     taken = timed(lambda: trial.part(embeddings, attention_mask, positions), trial.device)
     places = embeddings.shape[0] * embeddings.shape[1]
     size = f"4 x {embeddings.shape[1]}"
-    return f"{places / taken:,.0f} places/s, {1000 * taken:.1f} ms for {size} places on {_device(trial.device)}"
+    return f"{places / taken:,.0f} positions/s, {1000 * taken:.1f} ms for {size} positions on {_device(trial.device)}"
 
 
 def _device(device: torch.device) -> str:

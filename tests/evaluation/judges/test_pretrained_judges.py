@@ -195,7 +195,7 @@ def test_hub_model_outside_cache_is_missing(monkeypatch, tmp_path):
     judge = TransformersTranscriber("someone/recogniser", revision="v2")
     assert judge.title == "TransformersTranscriber(someone/recogniser@v2, en, greedy)"
     why = judge.missing()
-    assert why.startswith("TransformersTranscriber.source: 'someone/recogniser' at revision 'v2' is not at hand")
+    assert why.startswith("source: 'someone/recogniser' at revision 'v2' is not available")
     with pytest.raises(ConfigError, match=r"hf download someone/recogniser"):
         judge.prepare()
 

@@ -273,7 +273,7 @@ def test_unloadable_judge_refused_before_first_item(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "judges.recogniser.init_args.there=false"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(
-        f"spectron: error: judges.recogniser.init_args.there: the weights are not here (in {place}/suite.yaml)"
+        f"spectron: error: judges.recogniser.init_args.there: the weights are not here (in the command line)"
     )
     assert evaluations(place) == []
 
