@@ -3,10 +3,10 @@ BIN := .venv/bin
 # Written when everything is installed; if older than the pins, the environment is updated.
 READY := .venv/.ready
 
-.PHONY: help setup demo test lint mlflow weights clean
+.PHONY: help setup demo test test-fast lint mlflow weights clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 setup: $(READY) ## make the environment in .venv: the pinned packages, all extras, tools for development
 
@@ -20,8 +20,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (2 to 5 minutes on 2 cores)
 	$(BIN)/spectron fit experiments/mini/demo.yaml
 
-test: $(READY) ## run the tests (two processes; about 13 minutes on 2 cores)
+test: $(READY) ## run the tests (two processes; about 10 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-fast: $(READY) ## run the tests that need no training and no corpus (about a minute on 2 cores)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 lint: $(READY) ## style, types and import directions
 	$(BIN)/ruff check .
