@@ -13,16 +13,38 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 # Modules that train, speak a corpus, start processes or run judges: `make test-fast` leaves them out.
-SLOW = """
-contracts/test_contracts cli/test_continuing cli/test_verbs conformance/test_evaluation_checks config/test_user_classes
-datamodules/prepare/test_prepare datamodules/synthetic/test_synthetic datamodules/test_speech docs/test_commands
-encoders/test_pretrained encoders/test_training evaluation/callbacks/test_speech_evaluation
-evaluation/callbacks/test_vocoder_evaluation evaluation/comparison/test_comparing evaluation/judges/test_judges
-evaluation/judges/test_lexicon evaluation/judges/test_pretrained_judges evaluation/report/test_report
-evaluation/study/test_study evaluation/suites/test_suite experiment/test_resolved experiment/test_resume
-experiments/test_bundled_model experiments/test_one_step golden/test_loss_curve inference/test_speaker
-tracking/test_logger tracking/test_reference_curves tracking/test_run_comparison training/test_vocoding
-""".split()
+SLOW = [
+    "contracts/test_contracts",
+    "cli/test_continuing",
+    "cli/test_verbs",
+    "conformance/test_evaluation_checks",
+    "config/test_user_classes",
+    "datamodules/prepare/test_prepare",
+    "datamodules/synthetic/test_synthetic",
+    "datamodules/test_speech",
+    "docs/test_commands",
+    "encoders/test_pretrained",
+    "encoders/test_training",
+    "evaluation/callbacks/test_speech_evaluation",
+    "evaluation/callbacks/test_vocoder_evaluation",
+    "evaluation/comparison/test_comparing",
+    "evaluation/judges/test_judges",
+    "evaluation/judges/test_lexicon",
+    "evaluation/judges/test_pretrained_judges",
+    "evaluation/report/test_report",
+    "evaluation/study/test_study",
+    "evaluation/suites/test_suite",
+    "experiment/test_resolved",
+    "experiment/test_resume",
+    "experiments/test_bundled_model",
+    "experiments/test_one_step",
+    "golden/test_loss_curve",
+    "inference/test_speaker",
+    "tracking/test_logger",
+    "tracking/test_reference_curves",
+    "tracking/test_run_comparison",
+    "training/test_vocoding",
+]
 
 
 def pytest_collection_modifyitems(items):
