@@ -33,7 +33,9 @@ do
 done
 weights=experiments/mini/weights
 "$spectron" export mini-spectron-scheduled-sampling "$weights/spectron" --half
-# Exports are complete; the bundle holds no file twice. Vocoder and tokenizer are those of the parts.
-rm -r "$weights/spectron/vocoder" "$weights/spectron/language_model/tokenizer.json" "$weights/spectron/language_model/tokenizer_config.json"
+# An export is complete. The bundle stores no file twice: vocoder and tokenizer are those of the parts.
+rm -r "$weights/spectron/vocoder"
+rm "$weights"/spectron/language_model/tokenizer{,_config}.json
+tokenizer='${here}/../text/language_model/tokenizer.json'
 sed -i -e 's|${here}/vocoder|${here}/../vocoder|' \
-  -e 's|^\( *\)source: ${here}/language_model|&\n\1tokenizer: ${here}/../text/language_model/tokenizer.json|' "$weights/spectron/config.yaml"
+  -e "s|^\( *\)source: \${here}/language_model|&\n\1tokenizer: $tokenizer|" "$weights/spectron/config.yaml"
