@@ -44,11 +44,11 @@ def test_hub_name_is_loaded_from_cache_offline(tmp_path, monkeypatch):
     assert PretrainedEncoder("someone/tiny-hubert", revision="v2").model.config.model_type == "wavlm"
     assert PretrainedEncoder("someone/tiny-hubert", revision=second).model.config.model_type == "wavlm"
     with pytest.raises(
-        ConfigError, match=r"'someone/tiny-hubart' is not at hand.*HF_HUB_OFFLINE is set.*or give a folder"
+        ConfigError, match=r"'someone/tiny-hubart' is not available.*HF_HUB_OFFLINE is set.*or give a folder"
     ) as raised:
         PretrainedEncoder("someone/tiny-hubart")
     assert raised.value.key == "source"
-    with pytest.raises(ConfigError, match=r"'someone/tiny-hubert' at revision 'v3' is not at hand"):
+    with pytest.raises(ConfigError, match=r"'someone/tiny-hubert' at revision 'v3' is not available"):
         PretrainedEncoder("someone/tiny-hubert", revision="v3")
 
 

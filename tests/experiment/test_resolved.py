@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from places import EXPERIMENTS
 
 from spectron.cli.parser import main
 from spectron.errors import CheckpointError, ConfigError, DataError
@@ -170,7 +171,8 @@ def test_callback_errors_leave_no_run(file, runs, tmp_path, run):
     overrides += [
         f"{judge}.class_path=spectron.evaluation.judges.TransformersTextScorer",
         f"{judge}.init_args.source={tmp_path}",
-        "callbacks.speech.init_args.judges.recogniser=spectron.evaluation.judges.TransformersTranscriber",
+        "callbacks.speech.init_args.judges.recogniser.class_path=spectron.evaluation.judges.CTCTranscriber",
+        f"callbacks.speech.init_args.judges.recogniser.init_args.folder={EXPERIMENTS}/mini/weights/judge_recogniser",
     ]
     with pytest.raises(ConfigError, match=rf"(?s)'{tmp_path}' .*no weights at all") as raised:
         run(Experiment.read(file, overrides))

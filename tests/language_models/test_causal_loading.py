@@ -156,7 +156,7 @@ def test_incomplete_folder_is_refused(tiny_language_model, tmp_path):
             (folder / name).unlink()
         return str(folder)
 
-    with pytest.raises(ConfigError, match=r"^source: .* holds no \*\.safetensors"):
+    with pytest.raises(ConfigError, match=r"^source: .* contains no \*\.safetensors"):
         CausalLanguageModel(source=without("model.safetensors"))
     with pytest.raises(ConfigError, match=r"^source: .*cannot be read as a tokenizer"):
         CausalLanguageModel(source=without("tokenizer.json", "tokenizer_config.json"))
@@ -227,7 +227,7 @@ def test_misspelt_folder_is_not_only_looked_up_on_hub(source, tmp_path, monkeypa
         ConfigError, match=rf"^source: there is no folder {source}; did you mean {near}\? .*HF_HUB_OFFLINE is set"
     ):
         CausalLanguageModel(source=source)
-    with pytest.raises(ConfigError, match=r"^source: 'someone/else' is not at hand"):
+    with pytest.raises(ConfigError, match=r"^source: 'someone/else' is not available"):
         CausalLanguageModel(source="someone/else")
 
 

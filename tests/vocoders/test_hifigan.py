@@ -243,7 +243,7 @@ BROKEN = {
     "no weights": (
         write_authors_hifigan,
         lambda f: (f / "generator.safetensors").unlink(),
-        r"holds no \*\.safetensors",
+        r"contains no \*\.safetensors",
     ),
     "two files": (
         write_authors_hifigan,

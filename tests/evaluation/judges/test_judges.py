@@ -328,7 +328,7 @@ def test_text_scorer_without_start_token_uses_end_token(language_model):
 def test_missing_source_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"source: there is no folder .*nothing"):
         TransformersTextScorer("./nothing")
-    with pytest.raises(ConfigError, match=r"holds no \*.safetensors but no weights at all"):
+    with pytest.raises(ConfigError, match=r"contains no \*.safetensors but no weights at all"):
         TransformersTextScorer(str(tmp_path)).prepare()
     with pytest.raises(ConfigError, match=r"nothing has no config.yaml") as raised:
         CTCTranscriber(str(tmp_path / "nothing"))
