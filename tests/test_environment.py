@@ -8,6 +8,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from places import ROOT
 
+import spectron
+from spectron.tracking.provenance import package_versions
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = dict(line.lower().split("==") for line in (ROOT / "constraints.txt").read_text().split())
 
@@ -25,6 +28,16 @@ def declared() -> list[Requirement]:
 
 def conda() -> dict:
     return yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+def test_package_and_pyproject_agree_on_name_and_version():
+    assert (PROJECT["name"], PROJECT["version"]) == (spectron.DISTRIBUTION, spectron.__version__)
+
+
+def test_provenance_covers_core_and_extras():
+    development = {name_of(Requirement(line)) for line in PROJECT["optional-dependencies"]["dev"]}
+    recorded = {re.sub(r"[-_.]+", "-", name).lower() for name in package_versions()}
+    assert recorded == {name_of(requirement) for requirement in declared()} - development | {"python", "spectron"}
 
 
 def test_every_pin_is_within_declared_range():

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spectron.inference.speaker import Answer, Recording, Speaker
 
 __version__ = "0.1.0"
+DISTRIBUTION = "spectron-slm"  # the name that pip knows; the package and the command are called spectron
 __all__ = ["Answer", "Decoding", "Recording", "Speaker", "load"]
 
 _HOMES = {

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
+from spectron import DISTRIBUTION
+
 NAMES_SHOWN = 20  # names that an error lists before it counts the rest
 
 
@@ -107,7 +109,7 @@ def require_extra(extra: str, owner: str, *packages: str) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise MissingExtraError(
-            f"{owner} needs the extra {extra}: pip install 'spectron-slm[{extra}]' (missing: {', '.join(missing)})",
+            f"{owner} needs the extra {extra}: pip install '{DISTRIBUTION}[{extra}]' (missing: {', '.join(missing)})",
             allowed=[extra],
         )
 

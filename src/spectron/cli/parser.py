@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spectron import __version__
 from spectron.cli import verbs
 from spectron.errors import Interrupted, SpectronError
 
@@ -92,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
     parser.add_argument(
-        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="show the version and exit"
+        "--version", action="version", version=f"%(prog)s {__version__}", help="show the version and exit"
     )
     kinds = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     for add in (_add_training, _add_speaking, _add_comparing, _add_recipes, _add_the_rest):
@@ -275,17 +276,6 @@ def _add_the_rest(kinds: Any) -> None:
     added.add_argument("folder", type=Path, help="folder to write")
     _overridable(added, f"{MOVED}, if the file of a class has moved")
     added.add_argument("--half", action="store_true", help="store 16-bit floats: half the size")
-
-
-class _Version(argparse.Action):
-    """``--version``. Argparse's own action reads the version at every start, which takes longer than the help."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        """Print the version and exit."""
-        from importlib.metadata import version
-
-        print(f"{parser.prog} {version('spectron-slm')}")
-        parser.exit()
 
 
 def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str) -> None:

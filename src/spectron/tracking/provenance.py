@@ -58,16 +58,11 @@ def weights_sha256(module: nn.Module, files: Iterable[Path] = ()) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of every package that this one requires."""
-    names = sorted(
-        {
-            re.split(r"[^\w.-]", line)[0]
-            for line in importlib.metadata.requires("spectron") or []
-            if "extra ==" not in line
-        }
-    )
+    """Return the versions of Python and of every package that this one requires, also in an extra."""
+    required = importlib.metadata.requires(spectron.DISTRIBUTION) or []
+    names = {re.split(r"[^\w.-]", line)[0] for line in required if 'extra == "dev"' not in line}
     return {"python": platform.python_version(), "spectron": spectron.__version__} | {
-        name: _version(name) for name in names
+        name: _version(name) for name in sorted(names - {spectron.DISTRIBUTION})
     }
 
 
