@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from places import ROOT, TINY
+from prompts import syllables
 from talker import TALKER
 
 from spectron.audio.io import read_audio, write_wav
@@ -35,8 +36,8 @@ def talker(tmp_path_factory):
 
 @pytest.fixture
 def prompt(tmp_path):
-    """One second of noise at a rate that no part of the model uses."""
-    write_wav(tmp_path / "prompt.wav", 0.1 * torch.randn(22050, generator=torch.Generator().manual_seed(0)), 22050)
+    """One second of sound at a rate that no part of the model uses."""
+    write_wav(tmp_path / "prompt.wav", syllables(1.0, 22050), 22050)
     return tmp_path / "prompt.wav"
 
 
@@ -57,7 +58,7 @@ def test_garbage_is_looked_for_only_where_the_work_is_long(monkeypatch, line, ve
 
 
 def test_a_prompt_longer_than_the_model_hears_is_refused(talker, tmp_path, capsys):
-    write_wav(tmp_path / "long.wav", torch.zeros(16000 * 30), 16000)
+    write_wav(tmp_path / "long.wav", syllables(30.0, 16000), 16000)
     short_memory = "model.language_model.init_args.config.max_position_embeddings=64"
     assert (
         main(["continue", str(talker), str(tmp_path / "long.wav"), short_memory, "-o", str(tmp_path / "out.wav")]) == 1
@@ -231,7 +232,7 @@ def test_continue_speaks_without_writing_first(chain, talker, prompt, tmp_path, 
 
 def test_several_prompts_give_what_each_gives_alone(talker, prompt, tmp_path):
     longer = tmp_path / "longer.wav"
-    write_wav(longer, 0.1 * torch.randn(48000, generator=torch.Generator().manual_seed(1)), 16000)
+    write_wav(longer, syllables(3.0, 16000, 300.0), 16000)
     options = ["--max-seconds", "0.2", "--temperature", "1.0", "--seed", "5"]
     assert main(["continue", str(talker), str(prompt), str(longer), "-o", str(tmp_path / "both"), *options]) == 0
     assert main(["continue", str(talker), str(prompt), "-o", str(tmp_path / "alone.wav"), *options]) == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from pages import DOCS, README, blocks, code_lines, doc, lay_out, section, type_commands
+from prompts import syllables
 from safetensors.torch import load_file
 from short_runs import ONE_STEP, SHORT_PANEL
 
@@ -29,8 +30,7 @@ def follow(tmp_path, monkeypatch, small_corpus, runs, capsys):
     def run(text: str, *overrides: str) -> dict[str, str]:
         lay_out(text, tmp_path)
         monkeypatch.chdir(tmp_path)
-        prompt = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0))
-        write_wav(tmp_path / "prompt.wav", prompt, 16000)
+        write_wav(tmp_path / "prompt.wav", syllables(1.0, 16000), 16000)
         short = [*ONE_STEP, *SHORT_PANEL, manifest, "data.init_args.corpus=null"]
         return type_commands(text, [*short, *overrides], capsys)
 

@@ -11,18 +11,20 @@ import pytest
 import soundfile
 import torch
 from places import TINY
+from prompts import syllables
 from tiny_spectron import tiny_model
 from torch import nn
 
 import spectron
 from spectron.audio.io import read_audio, write_wav
 from spectron.audio.mel import LogMel, MelConfig
+from spectron.audio.speech_presence import speech_missing
 from spectron.batch import Continuation
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.inference.speaker import Recording, Speaker
 
-TONE = 0.3 * torch.sin(2 * torch.pi * 440 * torch.arange(22050) / 22050)
+TONE = syllables(1.0, 22050)
 
 
 class Echo(nn.Module, SpokenLanguageModel):
@@ -59,12 +61,11 @@ def echo():
 
 def test_answers_have_prompt_rate_and_own_lengths(echo, tmp_path):
     """A 440 Hz tone at 22 050 Hz comes back as the same tone at 16 000 Hz, without the padding of its batch."""
-    prompts = [Recording(TONE, 22050, "tone.wav"), Recording(torch.zeros(40000), 16000, "long.wav")]
+    prompts = [Recording(TONE, 22050, "tone.wav"), Recording(syllables(2.5, 16000), 16000, "long.wav")]
     first, second = echo.continue_speech(prompts, decoding=Decoding(seed=3))
     heard, rate = read_audio(first.save(tmp_path / "out" / "tone.wav"))
     assert (rate, len(heard)) == (16000, 16000)
-    expected = 0.3 * torch.sin(2 * torch.pi * 440 * torch.arange(16000) / 16000)
-    torch.testing.assert_close(heard[500:-500], expected[500:-500], atol=2e-3, rtol=0)
+    torch.testing.assert_close(heard[500:-500], syllables(1.0, 16000)[500:-500], atol=2e-3, rtol=0)
     assert (first.seconds, first.stopped, second.seconds, second.stopped) == (1.0, True, 2.5, False)
     assert first.text == "tone.wav\N{REPLACEMENT CHARACTER}3", "control characters do not reach the terminal"
     assert first.draw(tmp_path / "tone.png").is_file()
@@ -89,6 +90,38 @@ def test_waveform_without_rate_or_with_channels_is_refused(echo, waveform, rate)
         echo.continue_speech(waveform, rate)
 
 
+@pytest.mark.parametrize(
+    "waveform",
+    [
+        torch.zeros(16000),
+        torch.full((16000,), 0.4),
+        0.0005 * torch.randn(16000, generator=torch.Generator().manual_seed(0)),
+        0.1 * torch.randn(48000, generator=torch.Generator().manual_seed(0)),
+        0.3 * torch.sin(2 * torch.pi * 50 * torch.arange(32000) / 16000),
+        torch.cat([torch.zeros(8000), torch.ones(3), torch.zeros(8000)]),
+    ],
+    ids=["zeros", "offset", "faint noise", "noise", "hum", "click"],
+)
+def test_prompt_without_speech_is_refused_by_name(echo, waveform):
+    prompts = [Recording(TONE, 22050, "tone.wav"), Recording(waveform, 16000, "empty.wav")]
+    with pytest.raises(DataError, match=r"^empty\.wav contains no speech"):
+        echo.continue_speech(prompts)
+
+
+@pytest.mark.parametrize("waveform", [(32768 * TONE).to(torch.int16), 32768 * TONE, TONE * torch.inf])
+def test_waveform_beyond_full_scale_is_refused(echo, waveform):
+    with pytest.raises(DataError):
+        echo.continue_speech(waveform, 22050)
+
+
+@pytest.mark.parametrize("snr_db", [-3, 0, 20])
+def test_speech_in_noise_is_answered(snr_db):
+    speech = syllables(2.0, 16000)
+    noise = torch.randn(32000, generator=torch.Generator().manual_seed(0))
+    noise *= (speech.square().mean() / noise.square().mean() / 10 ** (snr_db / 10)).sqrt()
+    assert speech_missing(speech + noise, 16000) is None
+
+
 def test_all_missing_files_are_named(echo, tmp_path):
     with pytest.raises(DataError) as raised:
         echo.continue_speech([tmp_path / "one.wav", tmp_path / "two.wav"])
@@ -108,7 +141,7 @@ def test_prompt_without_room_for_answer_is_refused(tmp_path):
     """A hundred positions, of which 1.5 s of prompt take a part."""
     speaker = Speaker(tiny_model(tmp_path, max_position_embeddings=100))
     with pytest.raises(ConfigError) as raised:
-        speaker.continue_speech([Recording(torch.zeros(24000), 16000, "long.wav")])
+        speaker.continue_speech([Recording(syllables(1.5, 16000), 16000, "long.wav")])
     assert raised.value.key == "decoding"
     assert "long.wav" in raised.value.message
 

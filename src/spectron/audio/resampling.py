@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from spectron.errors import DataError
+
 ROLLOFF = 0.99  # cutoff frequency as a fraction of the lower Nyquist frequency
 ZERO_CROSSINGS = 6  # of the sinc on either side, at which it is cut off
+MOST_COEFFICIENTS = 1 << 24  # of all filters of two rates; usual rates need less than a tenth
 
 
 @dataclass
@@ -50,11 +53,19 @@ def resample(waveform: Tensor, from_hz: int, to_hz: int) -> Tensor:
 
     Source: band-limited interpolation (https://ccrma.stanford.edu/~jos/resample), with the defaults of torchaudio's
         ``resample``.
+
+    Raises:
+        DataError: if the rates have no common divisor that is large enough, as for the rate of a damaged header.
     """
     if from_hz == to_hz or waveform.shape[-1] == 0:
         return waveform
     divisor = math.gcd(from_hz, to_hz)
     before, after = from_hz // divisor, to_hz // divisor
+    if before * after > MOST_COEFFICIENTS:
+        raise DataError(
+            f"cannot resample from {from_hz} to {to_hz} Hz, whose greatest common divisor is {divisor}: convert the "
+            "recording to a usual sample rate, such as 16000 or 24000 Hz"
+        )
     filters, width = _filters(before, after)
     rows = functional.pad(
         waveform.float().flatten(0, -2) if waveform.ndim > 1 else waveform.float()[None], (width, width + before)

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from spectron.audio.io import read_audio, to_16_bits, write_wav
+from spectron.audio.io import read_audio, require_plausible, to_16_bits, write_wav
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.picture import MelPanel, mel_picture, printable
 from spectron.audio.resampling import resample
+from spectron.audio.speech_presence import speech_missing
 from spectron.batch import Continuation, Prompts, SpokenLength
 from spectron.context_length import require_fits_context
 from spectron.contracts import Decoding, SpokenLanguageModel
@@ -172,8 +173,8 @@ class Speaker:
             decoding: Longest speech, seed, temperature and further settings.
 
         Raises:
-            DataError: if prompts are missing, broken or too long for the model (the message names all of them), or
-                a waveform comes without its rate or with several channels.
+            DataError: if prompts are missing, broken, without speech or too long for the model (the message names all
+                of them), or a waveform comes without its rate or with several channels.
             ConfigError: if prompt, text and speech may take more positions than the language model has.
         """
         if isinstance(prompt, list | tuple):
@@ -192,6 +193,7 @@ class Speaker:
         model = self.model
         if not prompts:
             return []
+        require_speech(prompts)
         waveforms = [resample(one.waveform, one.sample_rate_hz, model.prompt_rate_hz) for one in prompts]
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         names = [one.name for one in prompts]
@@ -217,6 +219,20 @@ class Speaker:
             answers.mel[row, : int(answers.num_frames[row])].cpu(),
             mel_settings,
         )
+
+
+def require_speech(prompts: Sequence[Recording]) -> None:
+    """Refuse prompts without speech: a model would answer them with made-up words.
+
+    Raises:
+        DataError: if a prompt is silent or a steady sound (it names all of them), or has impossible samples.
+    """
+    for one in prompts:
+        if len(one.waveform):
+            require_plausible(one.waveform, one.name)
+    reasons = [(one.name, speech_missing(one.waveform, one.sample_rate_hz)) for one in prompts]
+    if lines := [f"{name} contains no speech: {reason}. Record it again" for name, reason in reasons if reason]:
+        raise DataError("\n".join(lines))
 
 
 def read_prompts(prompts: Sequence[Prompt]) -> list[Recording]:
