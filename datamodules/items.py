@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
+from spectron.audio.speech_presence import is_silent
 from spectron.batch import SpeechBatch, SpokenLength, Word
 from spectron.datamodules.manifest import words_of
 from spectron.datamodules.splitting import Splitting, split_words, text_of
@@ -90,6 +91,8 @@ class ContinuationMaker(ItemMaker):
                 "boundaries are unknown: add 'words' to the manifest, or set splitting.require_words and "
                 "splitting.word_boundary to false"
             )
+        if words == [] and self.splitting.require_words:
+            return "without words"
         if not self.splitting.allows(cut.duration, words):
             prompt, continuation = self.splitting.bounds[0], self.splitting.min_continuation_seconds
             return f"too short for a prompt of {prompt:g} s and a continuation of {continuation:g} s"
@@ -129,7 +132,7 @@ class QuestionMaker(ItemMaker):
 
     def refuse(self, cut: MonoCut, training: bool) -> str | None:
         """Refuse questions that are too long or lack an accepted answer or, in training, a spoken one."""
-        if cut.supervisions[0].text is None:
+        if not cut.supervisions[0].text:
             return "without the question's text"
         if not cut.custom["answers"]:
             return "without an accepted answer ('answers')"
@@ -175,8 +178,16 @@ class TranscriptionMaker(ItemMaker):
 
 
 def _read(recording: Recording) -> tuple[Tensor, int]:
-    """Read a whole recording as mono; the given length detects truncated files with an intact header."""
-    return read_audio(recording.sources[0].source, num_samples=recording.num_samples)
+    """Read a whole recording as mono; the given length detects truncated files with an intact header.
+
+    Raises:
+        DataError: if the recording is broken or silent.
+    """
+    file = recording.sources[0].source
+    waveform, rate = read_audio(file, num_samples=recording.num_samples)
+    if is_silent(waveform):
+        raise DataError(f"{file} is silent: record it again, or remove its line", file=file)
+    return waveform, rate
 
 
 class SpeechDataset(Dataset[SpeechBatch]):

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 
 from spectron.datamodules.manifest import fingerprint, normalised
 from spectron.errors import ConfigError, DataError
-from spectron.files import read_texts
 from spectron.randomness import seed_of
+from spectron.text_files import read_texts
 
 
 class LineSource(ABC):

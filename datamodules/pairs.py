@@ -7,29 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 
-from spectron.audio.io import read_audio
+from spectron.audio.io import AudioHeader, read_audio
 from spectron.audio.resampling import SampleRates, resample
 from spectron.batch import SpeechBatch
 from spectron.datamodules.items import Item, collate
-from spectron.datamodules.manifest import Header, fingerprint, headers, normalised, read_entries
+from spectron.datamodules.manifest import fingerprint, normalised, read_headers
+from spectron.datamodules.schema import PAIR, SIDES, read_entries
 from spectron.errors import ConfigError, DataError, about_file
 
 logger = logging.getLogger(__name__)
 
-SIDES = ("positive", "negative")
-FIELDS: dict[str, tuple[type, ...]] = {
-    "id": (str,),
-    "group": (str,),
-    **{f"{side}_audio_filepath": (str,) for side in SIDES},
-    **{f"{side}_text": (str, NoneType) for side in SIDES},
-    "context_seconds": (int, float),
-}
 PairBatch = tuple[SpeechBatch, SpeechBatch]
 
 
@@ -61,7 +53,7 @@ def read_pairs(path: str | Path, lower_case: bool = True) -> list[Pair]:
         path: JSONL file. A line has ``id``, ``group``, ``positive_audio_filepath`` and ``negative_audio_filepath``
             (relative to the manifest's folder), ``positive_text`` and ``negative_text`` (can be null), and
             ``context_seconds`` (duration of the shared beginning, or 0). It can have ``positive_duration`` and
-            ``negative_duration``.
+            ``negative_duration``. ``schema.py`` contains all fields and rules.
         lower_case: Whether to convert texts to lower case.
 
     Raises:
@@ -70,19 +62,21 @@ def read_pairs(path: str | Path, lower_case: bool = True) -> list[Pair]:
     """
     path = Path(path)
     with about_file(path):
-        entries = read_entries(path, FIELDS)
-        found = headers(path.parent, entries, [f"{side}_" for side in SIDES])
+        entries = read_entries(path, PAIR)
+        found = read_headers(path.parent, entries, [f"{side}_" for side in SIDES])
         return [_pair(path.parent, entry, found, lower_case) for entry in entries]
 
 
-def _pair(folder: Path, entry: dict[str, Any], found: dict[str, Header], lower_case: bool) -> Pair:
+def _pair(folder: Path, entry: dict[str, Any], found: dict[str, AudioHeader], lower_case: bool) -> Pair:
     """Return the pair of one line."""
     files = [entry[f"{side}_audio_filepath"] for side in SIDES]
     seconds = [found[file].seconds for file in files]
     context = float(entry["context_seconds"])
-    if not 0 <= context < min(seconds):
-        bound = f"below {min(seconds):.2f}, the duration of the shorter recording"
-        raise DataError(f"{entry['where']} has {context} as 'context_seconds', which should be from 0 to {bound}")
+    if context >= min(seconds):
+        raise DataError(
+            f"{entry['where']} has {context} as 'context_seconds', which should be from 0 to below "
+            f"{min(seconds):.2f}, the duration of the shorter recording"
+        )
     texts = [None if (text := entry[f"{side}_text"]) is None else normalised(text, lower_case) for side in SIDES]
     return Pair(
         entry["id"], entry["group"], (folder / files[0], folder / files[1]), (texts[0], texts[1]), context, max(seconds)

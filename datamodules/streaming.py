@@ -22,10 +22,10 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spectron.datamodules.lines import Interleaved
-from spectron.datamodules.manifest import missing
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import ConfigError, DataError
 from spectron.randomness import seed_of
+from spectron.text_files import missing_file
 
 Batch = TypeVar("Batch")
 
@@ -209,7 +209,7 @@ class EndlessDataModule(LightningDataModule):
         """
         for file in map(Path, self.files()):
             if not file.is_file() and not (self.corpus is not None and self.corpus.writes(file)):
-                raise missing(file)
+                raise missing_file(file)
         if self.corpus is not None:
             self.corpus.ensure()
 

@@ -1,6 +1,7 @@
 """Preparation of manifests: training corpora, test sets, and likelihood pairs."""
 
-from spectron.datamodules.prepare.corpora import prepare_folder, prepare_librispeech, prepare_synthetic
+from spectron.datamodules.prepare.corpora import prepare_folder, prepare_synthetic
+from spectron.datamodules.prepare.librispeech import prepare_librispeech
 from spectron.datamodules.prepare.likelihood_pairs import prepare_pairs
 from spectron.datamodules.prepare.questions import prepare_llama_questions, prepare_questions
 

@@ -1,18 +1,21 @@
-"""Manifests of training corpora: the synthetic world, LibriSpeech, and folders of audio and text files."""
+"""Manifests of training corpora: the synthetic world, and folders of audio and text files."""
 
 from __future__ import annotations
 
-import os
+import mimetypes
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from spectron.audio.io import AUDIO_SUFFIXES
-from spectron.datamodules.prepare.manifests import Prepared, recorded, relative, summary, write_manifest
+from spectron.datamodules.prepare.manifests import Prepared, recorded, summary, write_manifest
 from spectron.datamodules.synthetic.corpus import write_corpus
 from spectron.datamodules.synthetic.corpus_plan import CorpusSettings
 from spectron.datamodules.synthetic.parallel import Progress
 from spectron.errors import DataError
 from spectron.randomness import seed_of
+from spectron.text_files import read_text
 
 
 def prepare_synthetic(
@@ -29,61 +32,6 @@ def prepare_synthetic(
     return summary(manifests, {})
 
 
-def prepare_librispeech(folder: Path, output: Path) -> Prepared:
-    """Write a manifest of LibriSpeech by lhotse's recipe; each existing part is a split.
-
-    Words have times if the ``*.alignment.txt`` files of LibriSpeech-Alignments are next to the transcripts.
-
-    Args:
-        folder: The ``LibriSpeech`` folder or its parent.
-        output: The manifest to write.
-
-    Raises:
-        DataError: if the folder contains no part of LibriSpeech.
-    """
-    from lhotse.recipes.librispeech import prepare_librispeech as recipe
-
-    folder = Path(folder)
-    folder = folder / "LibriSpeech" if (folder / "LibriSpeech").is_dir() else folder
-    try:
-        parts = recipe(folder, num_jobs=os.cpu_count() or 1)
-    except (AssertionError, ValueError) as error:  # errors of the recipe if there is no folder or no part
-        raise DataError(
-            f"no part of LibriSpeech (dev-clean, train-clean-100, ...) at {folder}: name the LibriSpeech folder"
-        ) from error
-    entries = [
-        _librispeech_entry(part, recording, supervision, Path(output))
-        for part, manifests in sorted(parts.items())
-        for recording, supervision in zip(manifests["recordings"], manifests["supervisions"], strict=True)
-    ]
-    found = {entry["id"] for entry in entries}
-    listed = (
-        line.split(maxsplit=1)[0]
-        for part in parts
-        for file in (folder / part).rglob("*.trans.txt")
-        for line in file.read_text().splitlines()
-    )
-    skipped = {name: "has a transcript, but no audio file" for name in listed if name not in found}
-    return write_manifest(Path(output), entries, skipped)
-
-
-def _librispeech_entry(part: str, recording: Any, supervision: Any, output: Path) -> dict[str, Any]:
-    """Return the manifest line of a recording and a supervision of lhotse."""
-    words = (supervision.alignment or {}).get("word")
-    return {
-        "id": recording.id,
-        "audio_filepath": relative(Path(recording.sources[0].source), output),
-        "text": supervision.text,
-        "speaker": supervision.speaker,
-        "gender": supervision.gender,
-        "duration": recording.duration,
-        "sample_rate": recording.sampling_rate,
-        "split": part,
-        # The alignments contain silence as an empty word.
-        "words": words and [[item.symbol, item.start, item.end] for item in words if item.symbol.strip()],
-    }
-
-
 def prepare_folder(folder: Path, output: Path, dev_share: float = 0.1) -> Prepared:
     """Write a manifest of audio files with text files of the same name; word times are unknown.
 
@@ -96,14 +44,17 @@ def prepare_folder(folder: Path, output: Path, dev_share: float = 0.1) -> Prepar
         DataError: if there is no audio file with a text file.
     """
     folder, output = Path(folder), Path(output)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    audio = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    skipped = _unused(files, audio)
     entries: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {}
-    for file in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
-        entry = _folder_entry(file, folder, output)
-        if isinstance(entry, str):
-            skipped[str(file)] = entry
-        else:
-            entries.append(entry)
+    with ThreadPoolExecutor(8) as pool:  # threads, because the disk is the bottleneck
+        lines = pool.map(lambda file: _folder_entry(file, folder, output), audio)
+        for file, line in zip(audio, lines, strict=True):
+            if isinstance(line, str):
+                skipped[str(file)] = line
+            else:
+                entries.append(line)
     if not entries:
         raise DataError(
             f"{folder} contains no audio file with a text file ({len(skipped)} without): add name.txt next to name.wav"
@@ -115,21 +66,36 @@ def prepare_folder(folder: Path, output: Path, dev_share: float = 0.1) -> Prepar
     return write_manifest(output, sorted(entries, key=lambda entry: entry["id"]), skipped)
 
 
+def _unused(files: Iterable[Path], audio: Iterable[Path]) -> dict[str, str]:
+    """Return the recordings that cannot be read and the texts without a recording, with the reason.
+
+    A file counts as a recording by its suffix, or if it has a text file of the same name.
+    """
+    recorded = {path.with_suffix("") for path in audio}
+    texts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
+    alone = {stem: path for stem, path in texts.items() if stem not in recorded}
+    kept = {*texts.values(), *audio}
+    reasons: dict[str, str] = {}
+    for path in files:
+        kind = (mimetypes.guess_type(path.name)[0] or "").partition("/")[0]
+        if path not in kept and (path.with_suffix("") in alone or kind in ("audio", "video")):
+            reasons[str(path)] = "its format cannot be read: convert it to WAV or FLAC"
+            alone.pop(path.with_suffix(""), None)
+    return reasons | {str(path): "there is no audio file next to it" for path in alone.values()}
+
+
 def _folder_entry(file: Path, folder: Path, output: Path) -> dict[str, Any] | str:
     """Return the manifest line of an audio file, or the reason why it has none."""
     text_file = file.with_suffix(".txt")
-    try:
-        text = " ".join(text_file.read_text(encoding="utf-8").split())
-    except FileNotFoundError:
+    if not text_file.is_file():
         return f"there is no text file {text_file.name} next to it"
-    except (OSError, UnicodeDecodeError) as error:
-        return f"unreadable: {error}"
-    if not text:
-        return "its text file is empty"
     try:
+        text = " ".join(read_text(text_file).split())
+        if not text:
+            return "its text file is empty"
         audio = recorded(file, output)
     except DataError as error:
-        return str(error)
+        return error.message
     name = file.relative_to(folder).with_suffix("")
     speaker = name.parts[-2] if len(name.parts) > 1 else folder.resolve().name
     return {"id": "-".join(name.parts), "text": text, "speaker": speaker, "gender": None, **audio, "words": None}

@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
-
+from spectron.audio.io import read_audio
 from spectron.datamodules.prepare.manifests import Prepared, recorded, write_lines
 from spectron.datamodules.prepare.pair_layouts import FoundPair, find_pairs
+from spectron.datamodules.schema import PAIR, problem_of
 from spectron.errors import DataError
 
 # A shorter shared beginning is only the silence before the speech.
@@ -58,20 +57,19 @@ def _line(pair: FoundPair, output: Path, same_beginning: bool) -> dict[str, Any]
                 f"{name}_text": side.text
             }
         context = _shared_seconds(pair.positive.file, pair.negative.file) if same_beginning else 0.0
-    except (DataError, soundfile.LibsndfileError) as error:
-        return str(error)
+    except DataError as error:
+        return error.message
     if context >= min(line["positive_duration"], line["negative_duration"]):
         return "one recording is the beginning of the other, so there is no difference to score"
-    return line | {"context_seconds": context if context >= MIN_CONTEXT_SECONDS else 0.0}
+    line |= {"context_seconds": context if context >= MIN_CONTEXT_SECONDS else 0.0}
+    return problem_of(line, PAIR) or line
 
 
 def _shared_seconds(one: Path, other: Path) -> float:
     """Return the duration in seconds of the beginning that two recordings share, exact to the sample."""
-    (first, rate), (second, other_rate) = (
-        soundfile.read(str(file), dtype="int16", always_2d=True) for file in (one, other)
-    )
-    if rate != other_rate or first.shape[1] != second.shape[1]:
+    (first, rate), (second, other_rate) = read_audio(one), read_audio(other)
+    if rate != other_rate:
         return 0.0
     length = min(len(first), len(second))
-    different = np.flatnonzero((first[:length] != second[:length]).any(axis=1))
+    different = (first[:length] != second[:length]).nonzero()
     return float(different[0] if len(different) else length) / rate

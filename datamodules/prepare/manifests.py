@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
+from spectron.audio.io import examine_audio
 from spectron.datamodules.manifest import repeated
+from spectron.datamodules.schema import UTTERANCE, problem_of, words_beyond
 from spectron.errors import DataError
 from spectron.files import written_whole
+from spectron.text_files import read_json_lines
 
 
 @dataclass
@@ -46,29 +47,32 @@ def recorded(file: Path, output: Path) -> dict[str, Any]:
         output: The manifest; its paths are relative to its folder.
 
     Raises:
-        DataError: if the recording is unreadable or empty.
+        DataError: if the recording is unreadable, empty, truncated, or contains impossible samples.
     """
-    try:
-        info = soundfile.info(str(file))
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise DataError(f"unreadable: {error}") from error
-    if not info.frames:
-        raise DataError("it contains no samples")
+    header = examine_audio(file)
     return {
-        "audio_filepath": relative(file, output),
-        "duration": info.frames / info.samplerate,
-        "sample_rate": info.samplerate,
+        "audio_filepath": os.path.relpath(file.resolve(), output.resolve().parent),
+        "duration": header.seconds,
+        "sample_rate": header.rate,
     }
 
 
-def relative(file: Path, output: Path) -> str:
-    """Return a path relative to the manifest's folder."""
-    return os.path.relpath(file.resolve(), output.resolve().parent)
-
-
 def write_manifest(output: Path, entries: Iterable[dict[str, Any]], skipped: dict[str, str]) -> Prepared:
-    """Write a manifest of utterances."""
-    write_lines(output, entries)
+    """Write a manifest of utterances; those that no reader would accept are skipped."""
+    skipped = dict(skipped)
+    usable = []
+    for entry in entries:
+        words = entry.get("words")
+        problem = problem_of(entry, UTTERANCE) or words_beyond(words, entry["duration"], entry["sample_rate"])
+        if problem is None:
+            usable.append(entry)
+        else:
+            skipped[entry["id"]] = problem
+    if not usable:
+        raise DataError(
+            f"none of the {len(skipped)} items can be used, the first because it {next(iter(skipped.values()))}"
+        )
+    write_lines(output, usable)
     return summary([output], skipped)
 
 
@@ -86,14 +90,14 @@ def write_lines(output: Path, entries: Iterable[dict[str, Any]]) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(output) as aside:
-            aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+            aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write the manifest {output} ({error}): choose a writable folder") from error
 
 
 def summary(manifests: list[Path], skipped: dict[str, str]) -> Prepared:
     """Count items, hours and splits of manifests of utterances."""
-    entries = [json.loads(line) for manifest in manifests for line in manifest.read_text().split("\n") if line]
+    entries = [line.content for manifest in manifests for line in read_json_lines(manifest)]
     splits = Counter(entry["split"] for entry in entries)
     seconds = sum(entry["duration"] + entry.get("answer_duration", 0.0) for entry in entries)
     return Prepared(manifests, len(entries), seconds / 3600, dict(splits), skipped)

@@ -11,13 +11,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spectron.audio.io import AUDIO_SUFFIXES
 from spectron.errors import DataError
+from spectron.files import is_file
+from spectron.text_files import read_text
 
 LAYOUTS = (
     re.compile(r"sample_(?P<item>(?P<order>\d+))_(?P<which>0|1|positive|negative)"),
@@ -75,7 +79,7 @@ def find_pairs(folder: Path) -> Found:
     Raises:
         DataError: if the folder has none of the layouts, or its table is invalid.
     """
-    files = sorted(folder.rglob("*.wav")) if folder.is_dir() else []
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
     if (folder / "gold.csv").is_file():
         return _zerospeech(folder / "gold.csv")
     for pattern in LAYOUTS:
@@ -96,7 +100,7 @@ def _zerospeech(table: Path) -> Found:
     found = Found()
     for where, row in _rows(table):
         file = table.parent / f"{row['filename'].removesuffix('.wav')}.wav"
-        if not file.is_file():
+        if not is_file(file):
             found.skipped[str(file)] = f"named in {table.name}, but missing"
             continue
         key = tuple(row.get(name) or "" for name in ("type", "subtype", "id", "voice"))
@@ -111,8 +115,8 @@ def _zerospeech(table: Path) -> Found:
 
 def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The lines of a ``gold.csv``, each with its place."""
-    with table.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.DictReader(lines)
+    rows = csv.DictReader(io.StringIO(read_text(table)))
+    try:
         missing = [name for name in NEEDED if name not in (rows.fieldnames or [])]
         if missing:
             raise DataError(
@@ -123,6 +127,8 @@ def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
             if not all(row[name] for name in NEEDED) or row["correct"] not in ("0", "1"):
                 raise DataError(f"{where} should have {', '.join(NEEDED)}, the last of them 0 or 1: mend the line")
             yield where, row
+    except csv.Error as error:
+        raise DataError(f"{table}:{rows.line_num} is no line of a CSV table ({error}): correct it") from error
 
 
 def _band(frequency: str | None, where: str) -> str:

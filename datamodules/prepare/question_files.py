@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spectron.datamodules.schema import can_be_matched
 from spectron.errors import DataError
+from spectron.text_files import read_json, read_json_lines, read_lines
 
 COLUMNS = ["Questions", "Answer", "Wav Filename"]
 KNOWN = (
@@ -73,7 +74,7 @@ def read_llama_questions(file: Path) -> list[WrittenQuestion]:
     Raises:
         DataError: if the table is invalid; the message names the line.
     """
-    header, *lines = _text(file).splitlines() or [""]
+    header, *lines = read_lines(file)
     if [cell.strip() for cell in header.split("\t")] != COLUMNS:
         raise DataError(f"{file}:1 should hold the names {', '.join(COLUMNS)} between tabs, but holds {header!r}")
     questions: list[WrittenQuestion] = []
@@ -94,19 +95,9 @@ def read_llama_questions(file: Path) -> list[WrittenQuestion]:
     return questions
 
 
-def _text(file: Path) -> str:
-    """Return the content of a UTF-8 file without its byte order mark."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"there is no file of questions {file} ({error.strerror}): correct the path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8 text: name a file of questions") from error
-
-
 def _recognised(file: Path) -> tuple[list[Any], Callable[[dict[str, Any]], WrittenQuestion]]:
     """Return the records of a file, and the function that reads one record."""
-    content = _json(_text(file), file)
+    content = _json(file)
     if isinstance(content, dict) and isinstance(content.get("Data"), list):
         return content["Data"], _trivia_qa
     records = [content] if isinstance(content, dict) else content
@@ -121,22 +112,16 @@ def _recognised(file: Path) -> tuple[list[Any], Callable[[dict[str, Any]], Writt
     raise DataError(f"{file} begins with {holds}, which is none of the formats known: {KNOWN}")
 
 
-def _json(text: str, file: Path) -> Any:
+def _json(file: Path) -> Any:
     """Return the content of a JSON file, or the list of objects of a JSON lines file."""
     try:
-        return json.loads(text)
-    except ValueError as error:
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        return read_json(file)
+    except DataError as error:
+        lines = [line for line in read_lines(file) if line.strip()]
         # A file whose first line is complete JSON is read as JSON lines; otherwise the error of the file is reported.
-        if len(lines) < 2 or not lines[0][1].rstrip().endswith("}"):
-            raise DataError(f"{file} is not JSON ({error}). The formats known: {KNOWN}") from error
-    records = []
-    for number, line in lines:
-        try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            raise DataError(f"{file}:{number} is not JSON ({error}): mend or remove the line") from error
-    return records
+        if len(lines) < 2 or not lines[0].rstrip().endswith("}"):
+            raise DataError(f"{error.message}. The formats known: {KNOWN}", file=file) from error
+    return [line.content for line in read_json_lines(file)]
 
 
 def _web_question(record: dict[str, Any]) -> WrittenQuestion:
@@ -145,7 +130,8 @@ def _web_question(record: dict[str, Any]) -> WrittenQuestion:
 
 
 def _trivia_qa(record: dict[str, Any]) -> WrittenQuestion:
-    answer = record.get("Answer") or {}
+    answer = record.get("Answer")
+    answer = answer if isinstance(answer, dict) else {}
     aliases = answer.get("Aliases") or []
     answers = [answer["Value"], *aliases] if "Value" in answer and isinstance(aliases, list) else None
     return WrittenQuestion(record.get("QuestionId"), record.get("Question"), answers)  # type: ignore[arg-type]
@@ -166,9 +152,9 @@ def _checked(question: WrittenQuestion, where: str) -> WrittenQuestion:
         raise DataError(
             f"{where} ({name}) has no list of answers: take a part of the data that is published with its answers"
         )
-    single = [answer for answer in dict.fromkeys(map(_tidy, answers)) if answer]
+    single = [answer for answer in dict.fromkeys(map(_tidy, answers)) if can_be_matched(answer)]
     if not single:
-        raise DataError(f"{where} ({name}) has no answer: write one or remove the question")
+        raise DataError(f"{where} ({name}) has no answer with a letter or digit: write one or remove the question")
     return WrittenQuestion(name, _tidy(text), single, question.recording)
 
 

@@ -158,7 +158,7 @@ def _manifest(asked: list[Asked], output: Path, split: str) -> Prepared:
         try:
             entries.append(entry | recorded(one.file, output))
         except DataError as error:
-            skipped[question.id] = f"{one.file}: {error}"
+            skipped[question.id] = error.message
     if not entries:
         raise DataError(
             f"none of the {len(asked)} questions has a recording, the first because: {next(iter(skipped.values()))}"

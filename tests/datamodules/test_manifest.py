@@ -31,8 +31,8 @@ def test_manifest_line_becomes_cut(speech):
         (lambda line: "[1]", r"manifest\.jsonl:2 is no JSON object"),
         (lambda line: json.dumps({k: v for k, v in line.items() if k != "text"}), r"jsonl:2 has no field 'text'"),
         (lambda line: json.dumps(line | {"id": 3}), "has 3 as 'id'"),
-        (lambda line: json.dumps(line | {"words": [["a", 1]]}), "word times that are not"),
-        (lambda line: json.dumps(line | {"answer_words": "paris"}), "word times that are not"),
+        (lambda line: json.dumps(line | {"words": [["a", 1]]}), r"has .* as 'words', .*word 1 is"),
+        (lambda line: json.dumps(line | {"answer_words": "paris"}), "has 'paris' as 'answer_words'"),
         (lambda line: json.dumps(line | {"answers": "paris"}), "list of texts"),
         (lambda line: json.dumps(line | {"id": "u0"}), "'u0' more than once"),
         (
@@ -51,6 +51,113 @@ def test_invalid_line_refused_with_place(speech, change, message):
     edit(manifest, 1, change)
     with pytest.raises(DataError, match=message):
         read_manifest(manifest)
+
+
+WRONG = {
+    "milliseconds": {"words": [["a", 0, 300], ["b", 310, 1900]]},
+    "samples": {"words": [["a", 0, 4800], ["b", 4960, 30400]]},
+    "unsorted": {"words": [["a", 1.0, 1.4], ["b", 0.2, 0.9]]},
+    "within another word": {"words": [["a", 0.2, 1.4], ["b", 0.3, 0.9]]},
+    "end before begin": {"words": [["a", 1.0, 0.4]]},
+    "negative": {"words": [["a", -0.5, 0.4]]},
+    "beyond the file": {"words": [["a", 0.5, 2.2]]},
+    "words without words": {"words": []},
+    "silence as word": {"words": [["a", 0.0, 0.4], [" ", 0.4, 0.6]]},
+    "number as word": {"words": [[1, 0.0, 0.4]]},
+    "text as time": {"words": [["a", "0.0", "0.4"]]},
+    "words as text": {"words": "a b"},
+    "answer beyond its file": {"answer_audio_filepath": "u0.flac", "answer_words": [["a", 0.5, 1.9]]},
+    "answer without words": {"answer_text": "a", "answer_words": []},
+    "duration of zero": {"duration": 0},
+    "negative duration": {"duration": -2.0},
+    "true as duration": {"duration": True},
+    "enormous duration": {"duration": 10**400},
+    "other rate": {"sample_rate": 8000},
+    "rate as text": {"sample_rate": "16000"},
+    "text as number": {"text": 5},
+    "answer as number": {"answer_text": 5},
+    "answers with number": {"answers": ["a", 5]},
+    "answer without letters": {"answers": ["paris", "."]},
+    "empty id": {"id": ""},
+    "id of control characters": {"id": "a\x1b[2J"},
+    "empty path": {"audio_filepath": ""},
+    "path of 0": {"audio_filepath": "a\0b"},
+    "split as number": {"split": 5},
+    "speaker as list": {"speaker": ["a"]},
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_wrong_value_refused_with_file_and_line(speech, change):
+    manifest = speech([1.5, 2.0, 2.0])
+    edit(manifest, 1, lambda line: json.dumps(line | change))
+    with pytest.raises(DataError) as error:
+        read_manifest(manifest)
+    assert error.value.file == manifest
+    assert f"{manifest}:2 " in error.value.message
+    assert any(repr(field) in error.value.message for field in change)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("field", ["duration", "words"])
+def test_number_that_is_not_finite_refused(speech, field, number):
+    manifest = speech([1.5, 2.0])
+    value = number if field == "duration" else f'[["a", 0.1, {number}]]'
+    edit(manifest, 1, lambda line: json.dumps(line | {field: "?"}).replace('"?"', value))
+    with pytest.raises(DataError, match=r"jsonl:2 "):
+        read_manifest(manifest)
+
+
+@pytest.mark.parametrize(("size", "unit"), [(1000, "milliseconds"), (16000, "samples"), (1.5, None)])
+def test_unit_of_word_times_is_recognised(speech, size, unit):
+    manifest = speech([1.5, 2.0])
+    edit(manifest, 1, lambda line: json.dumps(line | {"words": [["a", 0.1 * size, 1.9 * size]]}))
+    with pytest.raises(DataError) as error:
+        read_manifest(manifest)
+    assert [name for name in ("milliseconds", "samples") if name in error.value.message] == [unit] * (unit is not None)
+
+
+def test_unusual_right_values_accepted(speech):
+    manifest = speech([1.5, 2.0])
+    right = {
+        "words": [["a", 0, 0.5], ["b", 0.4, 0.6], ["c", 0.6, 0.6], ["d", 0.6, 2.09]],
+        "speaker": 0,
+        "split": None,
+        "sample_rate": 16000.0,
+        "answers": ["\u6771\u4eac", "7", "C++"],
+        "answer_text": None,
+        "answer_words": None,
+        "comment": {"any": "thing"},
+    }
+    edit(manifest, 1, lambda line: json.dumps(line | right))
+    cut = read_manifest(manifest)[1]
+    assert [tuple(word) for word in words_of(cut)][2:] == [("c", 0.6, 0.6), ("d", 0.6, pytest.approx(2.09))]
+    assert (cut.supervisions[0].speaker, cut.custom["split"]) == ("0", None)
+
+
+def test_path_that_no_file_can_have_is_a_missing_file(speech):
+    manifest = speech([1.5, 2.0])
+    edit(manifest, 1, lambda line: json.dumps(line | {"audio_filepath": "a" * 300}))
+    with pytest.raises(DataError, match=r"jsonl:2 names .*a{300}"):
+        read_manifest(manifest)
+
+
+def test_each_line_is_compared_with_its_file(speech):
+    """Two lines on one file: both are compared with it, not only the last one."""
+    manifest = speech([1.5, 2.0, 2.0])
+    edit(manifest, 1, lambda line: json.dumps(line | {"audio_filepath": "u2.flac", "duration": 9.0}))
+    with pytest.raises(DataError, match=r"jsonl:2 states 9\.0 s"):
+        read_manifest(manifest)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\n\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_line_ends_and_byte_order_mark_do_not_matter(speech, ends, mark):
+    manifest = speech([1.5, 2.0])
+    lines = manifest.read_text().splitlines()
+    manifest.write_bytes((mark + ends.join(lines)).encode())
+    cuts = read_manifest(manifest)
+    assert [cut.id for cut in cuts] == ["u0", "u1"]
 
 
 def test_text_with_line_separator_kept(speech):

@@ -163,7 +163,7 @@ def test_invalid_text_files_refused(text_files, tmp_path):
     (tmp_path / "val.txt").write_text("\n \n")
     with pytest.raises(DataError, match="holds no text"):
         TextDataModule(**text_files).setup("fit")
-    with pytest.raises(DataError, match=r"cannot read the text file .*none\.txt"):
+    with pytest.raises(DataError, match=r"there is no file .*none\.txt"):
         TextDataModule("none.txt", "none.txt").setup("fit")
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from spectron.audio.mp3 import mp3_length, with_info_frame
 from spectron.errors import DataError
-from spectron.files import written_whole
+from spectron.files import is_file, written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     Raises:
         DataError: if the file is missing, unreadable, or has an impossible sample rate.
     """
-    if not _is_file(path):
+    if not is_file(path):
         raise DataError(f"no audio file at {path}: check the path", file=path)
     try:
         with _SequentialFile(_source(path)) as file:
@@ -196,13 +196,6 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise DataError(
             f"cannot read {path} as audio ({error}): convert it to WAV or FLAC again, or remove it", file=path
         ) from error
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or contains the character 0
-        return False
 
 
 def _source(path: Path) -> str | object:

@@ -20,6 +20,11 @@ SHORTEST_SECONDS = 1.0  # a shorter recording can be one vowel, which is as stea
 SHORTEST_SPEECH_SECONDS = 0.1  # a shorter sound is a click
 
 
+def is_silent(waveform: Tensor) -> bool:
+    """Return whether no moment of a recording (S,) is audible; a constant offset is not."""
+    return len(waveform) == 0 or bool((waveform - waveform.mean()).abs().max() < 10 ** (SILENT_DB / 20))
+
+
 def speech_missing(waveform: Tensor, sample_rate_hz: int) -> str | None:
     """Return why a recording contains no speech, or None if it can contain some.
 
@@ -31,12 +36,12 @@ def speech_missing(waveform: Tensor, sample_rate_hz: int) -> str | None:
         sample_rate_hz: Its rate.
     """
     waveform = waveform.detach().float().cpu()
-    waveform = waveform - waveform.mean() if len(waveform) else waveform
+    if is_silent(waveform):
+        return f"it is silent: its loudest moment is below {SILENT_DB:g} dB of full scale"
+    waveform = waveform - waveform.mean()
     size = max(2, round(FRAME_SECONDS * sample_rate_hz))
     frames = torch.nn.functional.pad(waveform, (0, -len(waveform) % size)).view(-1, size)  # (T, size)
     peaks_db = 20 * frames.abs().amax(1).clamp(min=1e-9).log10()
-    if len(waveform) == 0 or peaks_db.max() < SILENT_DB:
-        return f"it is silent: its loudest moment is below {SILENT_DB:g} dB of full scale"
     if (peaks_db >= SILENT_DB).sum() * FRAME_SECONDS < min(SHORTEST_SPEECH_SECONDS, len(waveform) / sample_rate_hz):
         return "it is silent, apart from a click"
     if len(waveform) / sample_rate_hz >= SHORTEST_SECONDS and _change_db(frames, sample_rate_hz) < STEADY_DB:

@@ -6,12 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectron.audio.io import AUDIO_SUFFIXES
 from spectron.errors import ConfigError
 
 if TYPE_CHECKING:
     from spectron.inference.speaker import Answer
-
-OTHER_AUDIO = (".flac", ".ogg", ".opus", ".mp3")  # formats that can be read, but that answers are not written in
 
 
 def output_files(prompts: list[Path], output: Path) -> list[Path]:
@@ -23,7 +22,7 @@ def output_files(prompts: list[Path], output: Path) -> list[Path]:
             not ``.wav``.
     """
     suffix = output.suffix.lower()
-    if suffix in OTHER_AUDIO:
+    if suffix in AUDIO_SUFFIXES and suffix != ".wav":
         raise ConfigError(f"-o {output}: speech is written as WAV. Name it {output.with_suffix('.wav').name}")
     if len(prompts) == 1 and not output.is_dir():
         files = [output if suffix == ".wav" else output.with_name(output.name + ".wav")]

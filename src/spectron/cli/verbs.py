@@ -220,6 +220,7 @@ def _check_part(experiment: Experiment, name: str) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Write the manifest of a corpus."""
+    from spectron.audio.picture import printable
     from spectron.datamodules import prepare
 
     given = {name: value for name, value in vars(options).items() if name not in ("verb", "source", "debug")}
@@ -229,7 +230,7 @@ def prepare(options: argparse.Namespace) -> None:
     splits = ", ".join(f"{name} {count}" for name, count in done.splits.items())
     print(f"{done.items} {done.unit}, {done.hours:.2f} hours ({splits})")
     for name, reason in list(done.skipped.items())[:LEFT_OUT_SHOWN]:
-        print(f"Left out: {name}: {reason}")
+        print(printable(f"Left out: {name}: {reason}"))
     if done.skipped:
         print(
             f"{len(done.skipped)} left out"

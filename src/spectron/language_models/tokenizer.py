@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectron.errors import DataError
-from spectron.files import read_texts
+from spectron.text_files import read_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
