@@ -13,6 +13,7 @@ from spectron.errors import ConfigError
 from spectron.evaluation.judges.chunking import alike
 from spectron.evaluation.judges.judge import TextScorer
 from spectron.evaluation.judges.sources import HubJudge
+from spectron.language_models.special_tokens import plain_ids
 from spectron.weights.hub import reading, require_safetensors
 
 MOST_CONTEXT = 2048  # tokens after one start token, even if the model accepts more: memory grows with them
@@ -62,7 +63,7 @@ class TransformersTextScorer(HubJudge, TextScorer):
 
     def score(self, texts: list[str]) -> list[tuple[float, int]]:
         """Return the summed negative log-likelihood in nats and the token count of each text."""
-        rows = [self.tokenizer(text.strip(), add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
+        rows = plain_ids(self.tokenizer, [text.strip() for text in texts])
         room = self.room()
         pieces = [
             (owner, row[begin : begin + room]) for owner, row in enumerate(rows) for begin in range(0, len(row), room)

@@ -116,7 +116,10 @@ class LanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Tokenize texts without start and end tokens: padded ids (B, N) and token counts (B,), both on the CPU."""
+        """Tokenize texts without start and end tokens: padded ids (B, N) and token counts (B,), both on the CPU.
+
+        A text is text: one that spells a special token, such as ``</s>``, must not become that token.
+        """
 
     def text_sequence(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
         """Return inputs ``sos, text``, targets ``text, eos`` (padded with eos) and their validity, each (B, N + 1)."""

@@ -74,6 +74,13 @@ class Upper(Characters):
         return super().tokenize([text.upper() for text in texts])
 
 
+class Parsed(Characters):
+    def tokenize(self, texts):
+        ids, counts = super().tokenize(texts)
+        ends = [text == "<eos>" for text in texts]
+        return ids.masked_fill(torch.tensor(ends)[:, None], self.eos_id), counts
+
+
 class Marked(Characters):
     def tokenize(self, texts):
         return super().tokenize([text + "." for text in texts])
@@ -232,6 +239,7 @@ def test_sound_part_passes(kind):
     ("kind", "check", "seen"),
     [
         (Upper, "text", r"'paris', ''\] become \['THE COW"),
+        (Parsed, "text", "'<eos>' becomes the token"),
         (Marked, "text", "an empty text has 1 tokens"),
         (Beyond, "text", "token 300 is outside the 258 logits"),
         (Narrow, "shapes", r"hidden_size is 8, but embed returns \(3, 16, 16\)"),

@@ -1,6 +1,7 @@
 """Special tokens: a model keeps its tokenizer; a missing end of text is added."""
 
 import shutil
+from contextlib import nullcontext, suppress
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ from language_models import TEXT
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from spectron.errors import ConfigError
-from spectron.language_models import CausalLanguageModel
+from spectron.errors import ConfigError, DataError
+from spectron.evaluation.judges.text_scorers import TransformersTextScorer
+from spectron.language_models import CausalLanguageModel, LlamaLanguageModel
 
 LINES = TEXT.splitlines()
 
@@ -113,3 +115,75 @@ def test_lower_casing_tokenizer_returns_lower_case(tiny_language_model, tmp_path
     )
     ids, _ = model.tokenize(["  The Cow "])
     assert model.detokenize(ids.tolist()) == ["the cow"]
+
+
+def word_level():
+    """Return a tokenizer whose vocabulary contains special tokens as words."""
+    words = {word: place for place, word in enumerate(["<unk>", "<s>", "</s>", *sorted(set(TEXT.split()))])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def unigram():
+    """Return a tokenizer such as XGLM's: the pieces contain the special tokens, with the best score."""
+    letters = [(letter, -5.0) for letter in sorted({*TEXT, "\u2581", *"</s>."})]
+    tokenizer = Tokenizer(models.Unigram([("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), *letters], unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    return tokenizer
+
+
+SPECIAL = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+TOKENIZERS = {
+    "sentencepiece": (sentencepiece_like, SPECIAL),
+    "lower_casing": (lower_casing, {"eos_token": "<|end|>", "additional_special_tokens": ["<|user|>"]}),
+    "without_end": (lower_casing, {}),
+    "word_level": (word_level, SPECIAL),
+    "unigram": (unigram, SPECIAL),
+}
+
+
+def control_tokens(model):
+    """Return the special tokens that no text can contain."""
+    tokenizer = model.tokenizer
+    ids = {*tokenizer.all_special_ids, model.eos_id, model.sos_id} - {tokenizer.unk_token_id}
+    return {tokenizer.convert_ids_to_tokens(token): token for token in ids}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_special_token_in_text_stays_text(kind, tiny_language_model, tmp_path):
+    """The text keeps its letters, or it is refused; it never contains the token itself."""
+    make, special = TOKENIZERS[kind]
+    model = CausalLanguageModel(
+        source=str(with_tokenizer(tiny_language_model("llama"), tmp_path / "model", make(), **special))
+    )
+    control = control_tokens(model)
+    assert control
+    for name in control:
+        for text in (name, f"paris {name} is", f" {name}{name}", f"a{name}b"):
+            may_refuse = kind in ("word_level", "unigram")
+            with suppress(DataError) if may_refuse else nullcontext():
+                ids, counts = model.tokenize([text, "paris"])
+                row = ids[0, : counts[0]].tolist()
+                assert not set(control.values()) & set(row)
+                if model.tokenizer.unk_token_id not in row:
+                    assert model.detokenize([row]) == [text.strip().lower()]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_text_sequence_ends_only_at_its_end(family, tiny_language_model):
+    folder = str(tiny_language_model(family))
+    kinds = [CausalLanguageModel] + [LlamaLanguageModel] * (family == "llama")
+    for model in (kind(source=folder) for kind in kinds):
+        inputs, targets, valid = model.text_sequence(["the cow </s> says <s> moo", "</s>"])
+        assert (targets == model.eos_id)[valid].sum() == 2
+        assert (inputs == model.sos_id)[valid].sum() == 2
+        assert model.detokenize([row[:-1].tolist() for row in targets[:1]]) == ["the cow </s> says <s> moo"]
+
+
+def test_text_scorer_scores_letters_of_special_token(tiny_language_model):
+    scorer = TransformersTextScorer(str(tiny_language_model("gpt2")))
+    scorer.load()
+    ((_, tokens),) = scorer.score(["</s>"])
+    assert tokens > 1

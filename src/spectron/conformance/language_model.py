@@ -7,9 +7,11 @@ from torch import Tensor
 
 from spectron.conformance.result import FINITE, Check, Trial, require, require_close
 from spectron.contracts import LanguageModel
+from spectron.errors import DataError
 from spectron.generation import DecodingState, visibility
 
 TEXTS = ["the cow says moo", "paris", ""]
+SPECIAL = ["</s>", "<s>", "<eos>", "<bos>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "[SEP]"]
 PLACES = 6
 GAPS = [[True] * PLACES, [True, True, False, False, True, True]]  # the second row has padding within its sequence
 
@@ -33,6 +35,7 @@ def text(trial: Trial) -> str:
         back == TEXTS,
         f"{TEXTS} become {back} after tokenize and detokenize: keep case and spaces, and remove only special tokens",
     )
+    require_text_only(model)
     hidden = torch.zeros(1, model.hidden_size, dtype=model.embed(ids.to(trial.device)).dtype, device=trial.device)
     vocabulary = model.logits(hidden).shape[-1]
     require(
@@ -45,6 +48,19 @@ def text(trial: Trial) -> str:
         f"token {highest} is outside the {vocabulary} logits: return a logit for every id that embed accepts",
     )
     return f"{num_tokens.tolist()} tokens of {TEXTS}, {vocabulary} logits, sos {model.sos_id}, eos {model.eos_id}"
+
+
+def require_text_only(model: LanguageModel) -> None:
+    """Require that no text becomes a token that starts or ends a text."""
+    for written in SPECIAL:
+        try:
+            ids, _ = model.tokenize([written])
+        except DataError:  # a tokenizer that cannot write it as text may refuse it
+            continue
+        require(
+            not {model.sos_id, model.eos_id} & set(ids[0].tolist()),
+            f"the text {written!r} becomes the token that starts or ends a text: tokenize it as letters",
+        )
 
 
 def shapes(trial: Trial) -> str:

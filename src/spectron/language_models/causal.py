@@ -20,7 +20,7 @@ from spectron.language_models.causal_loading import (
 )
 from spectron.language_models.driving import Past, find_driver, logits_of
 from spectron.language_models.lora import LoraSettings, add_adapters, merge_adapters, set_adapter_modes
-from spectron.language_models.special_tokens import ensure_end_of_text, require_vocabulary
+from spectron.language_models.special_tokens import ensure_end_of_text, plain_ids, require_vocabulary
 from spectron.language_models.tokenizer import TokenizerSettings
 from spectron.weights.hub import locate
 
@@ -116,10 +116,12 @@ class CausalLanguageModel(LanguageModel):
         return self
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Tokenize texts: padded ids (B, N) and (B,) token counts."""
-        rows = [
-            torch.tensor(ids, dtype=torch.long) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        ]
+        """Tokenize texts: padded ids (B, N) and (B,) token counts.
+
+        Raises:
+            DataError: if the tokenizer can only write a part of a text as a special token.
+        """
+        rows = [torch.tensor(ids, dtype=torch.long) for ids in plain_ids(self.tokenizer, texts)]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
         return ids, torch.tensor([len(row) for row in rows])
 

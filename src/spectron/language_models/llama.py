@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spectron.contracts import LanguageModel
 from spectron.errors import ConfigError
+from spectron.language_models.special_tokens import require_plain
 from spectron.weights.hub import locate, read_json, require_safetensors
 from spectron.weights.state_dicts import require_cover
 
@@ -237,6 +238,7 @@ class LlamaLanguageModel(LanguageModel):
             if not path.is_file():
                 raise ConfigError(f"there is no file {path}. Name the folder of a Llama with its tokenizer", key=key)
         self.tokenizer = Tokenizer.from_file(str(vocabulary))
+        self.tokenizer.encode_special_tokens = True  # as the letters of their names
         self.config = LlamaConfig.read(folder / "config.json")
         self.model = Llama(self.config)
         self.lm_head = (
@@ -267,9 +269,14 @@ class LlamaLanguageModel(LanguageModel):
         self.load_state_dict(tensors)
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Convert texts to padded ids (B, N) and (B,) token counts, on the model's device."""
-        encoded = self.tokenizer.encode_batch(texts, add_special_tokens=False)
-        rows = [torch.tensor(row.ids, dtype=torch.long) for row in encoded]
+        """Convert texts to padded ids (B, N) and (B,) token counts, on the model's device.
+
+        Raises:
+            DataError: if the tokenizer can only write a part of a text as a special token.
+        """
+        encoded = [row.ids for row in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+        require_plain(texts, encoded, {self.sos_id, self.eos_id}, self.tokenizer.id_to_token)
+        rows = [torch.tensor(ids, dtype=torch.long) for ids in encoded]
         device = self.model.embed_tokens.weight.device
         ids = pad_sequence(rows, batch_first=True, padding_value=self.pad_id)
         return ids.to(device), torch.tensor([len(row) for row in rows], device=device)

@@ -1,14 +1,16 @@
-"""Special tokens that a spoken language model needs; missing ones are added to the text model."""
+"""Special tokens of a language model: missing ones are added, and no text can contain them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, DataError
 
 END_OF_TEXT = "<|end_of_text|>"
+TEXT_SHOWN = 60  # characters of a text in a message
 
 
 def require_vocabulary(tokenizer: Any, lm: Any, name: str) -> None:
@@ -33,6 +35,49 @@ def ensure_end_of_text(tokenizer: Any, lm: Any) -> int:
         if len(tokenizer) > lm.get_input_embeddings().num_embeddings:
             add_rows(lm, len(tokenizer))
     return int(tokenizer.eos_token_id)
+
+
+def plain_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Return the token ids of texts, without start and end tokens.
+
+    ``</s>`` in a text becomes the tokens of its four letters, never the token that ends a text.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        texts: The texts.
+
+    Raises:
+        DataError: if the tokenizer can only write a part of a text as a special token.
+    """
+    rows = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    marked = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    control = {*marked, *tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    ends = {tokenizer.bos_token_id, tokenizer.eos_token_id} - {None}
+    require_plain(texts, rows, control | ends, tokenizer.convert_ids_to_tokens)
+    return rows
+
+
+def require_plain(
+    texts: Sequence[str], rows: Sequence[Sequence[int]], control: Collection[int], name: Callable[[int], str]
+) -> None:
+    """Refuse texts whose tokens contain a special token.
+
+    Args:
+        texts: The texts.
+        rows: The token ids of each text.
+        control: Ids of special tokens.
+        name: Function that returns the text of a token.
+
+    Raises:
+        DataError: naming the text and the token.
+    """
+    forbidden = frozenset(control)
+    for text, row in zip(texts, rows, strict=True):
+        if found := forbidden.intersection(row):
+            raise DataError(
+                f"the text {text[:TEXT_SHOWN]!r} contains {name(min(found))!r}, which this language model's tokenizer "
+                "can only write as its special token: remove it from the text"
+            )
 
 
 @torch.no_grad()
