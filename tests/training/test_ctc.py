@@ -1,12 +1,17 @@
 """CTC spelling, collapsing and loss; text pre-training."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from tiny_spectron import tiny_model
 
-from spectron.batch import SpeechBatch
+from spectron.batch import SpeechBatch, SpokenLength
 from spectron.encoders import FrameStackEncoder
+from spectron.errors import ConfigError, DataError
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.training.ctc import CTCModel, CTCModule
+from spectron.training.spectron import SpectronModule
 from spectron.training.text_lm import TextModule
 
 
@@ -85,3 +90,60 @@ def test_text_loss_equals_transformers(tmp_path):
     term = module.loss_terms(lines)["text"]
     assert int(term.count) == count
     assert float(term.total.detach()) == pytest.approx(total, rel=1e-4)
+
+
+class Transcripts:
+    """Data module that only states its transcripts."""
+
+    def __init__(self, *texts):
+        self.texts = texts
+
+    def lengths(self, validation_only=False):
+        return [SpokenLength(f"u{place}", 1.0, 0.0, (text, "")) for place, text in enumerate(self.texts)]
+
+
+def test_characters_that_targets_leave_out_are_counted():
+    module = CTCModule(FrameStackEncoder(8), " abcdefgh")
+    with pytest.warns(UserWarning, match="4 of 12 characters.*'7' 2, '\xe9' 1, '!' 1.*1 transcripts") as said:
+        module.require_usable_texts(Transcripts("A head", "", "caf\xe9!", "7 7"))
+    assert len(said) == 1
+
+
+def test_transcripts_that_can_be_spelled_are_not_mentioned(recwarn):
+    CTCModule(FrameStackEncoder(8)).require_usable_texts(Transcripts("THE COW'S moo", "paris  lima"))
+    assert not recwarn
+
+
+def test_transcripts_in_another_alphabet_are_refused():
+    with pytest.raises(DataError):
+        CTCModule(FrameStackEncoder(8)).require_usable_texts(Transcripts("\u043c\u0443", "moo"[:1]))
+
+
+@pytest.mark.parametrize("characters", ["ABC", "abca", ""])
+def test_characters_that_no_text_can_use_are_refused(characters):
+    with pytest.raises(ConfigError) as error:
+        CTCModule(FrameStackEncoder(8), characters)
+    assert error.value.key == "characters"
+
+
+def test_character_error_rate_ignores_case():
+    module = CTCModule(FrameStackEncoder(8), "ab").eval()
+    path = torch.tensor([[1, 0, 2]])
+    module.model.forward = lambda waveform, lengths: (
+        torch.nn.functional.one_hot(path, 3).float().clamp(min=1e-3).log(),
+        torch.tensor([3]),
+    )
+    assert float(module.loss_terms(batch(["AB"]))["character_error_rate"].total) == 0
+
+
+@pytest.mark.parametrize(
+    ("separator", "chain", "refused"), [(" | ", "written", True), (" | ", "none", False), (" ", "written", False)]
+)
+def test_text_with_mark_between_halves_is_refused(tmp_path, separator, chain, refused):
+    module = SpectronModule.__new__(SpectronModule)
+    torch.nn.Module.__init__(module)
+    module.model = tiny_model(tmp_path)
+    module.model.text_separator, module.model.chain = separator, chain
+    with pytest.raises(DataError, match="u1") if refused else nullcontext():
+        module.require_usable_texts(Transcripts("the cow", "says|moo"))
+    module.require_usable_texts(Transcripts("the cow", "says moo"))

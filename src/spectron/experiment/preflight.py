@@ -30,6 +30,14 @@ class ChecksModule(Protocol):
         """Read the weights, and raise a ``ConfigError`` if they or the task do not fit."""
 
 
+@runtime_checkable
+class ChecksTexts(Protocol):
+    """A task that cannot learn every text."""
+
+    def require_usable_texts(self, data: Any) -> None:
+        """Raise a ``DataError`` for texts that the task cannot learn, and report what it leaves out of texts."""
+
+
 def require_sources(experiment: Experiment, weights: bool = True) -> None:
     """Check that every ``source`` of a part or judge and every file of ``weights`` exists; fetch sources from the hub.
 
@@ -86,7 +94,8 @@ def set_up_data(
     """Let the data module read and check its manifests before anything is recorded.
 
     Raises:
-        DataError: for missing or broken data, and for an utterance or a line that is too long for the language model.
+        DataError: for missing or broken data, for texts that the task cannot learn, and for an utterance or a line that
+            is too long for the language model.
     """
     # Trainer, module and data refer to each other as in a fit: the data module asks the module for its sample rates.
     trainer.strategy.connect(module)
@@ -94,6 +103,8 @@ def set_up_data(
     trainer.strategy.barrier("data prepared")
     with experiment.document.naming_files("data"):
         data.setup(stage)
+    if isinstance(module, ChecksTexts):
+        module.require_usable_texts(data)
     if isinstance(module, ChecksContext):
         decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]
         module.require_fits_context(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])

@@ -11,6 +11,7 @@ from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch, TeacherForced
 from spectron.context_length import StatesLengths, StatesLines, require_fits_context, require_lines_fit_context
 from spectron.contracts import Decoding
+from spectron.errors import DataError
 from spectron.losses import ALIGNMENT_LOSSES
 from spectron.model import SpectronModel, text_alone
 from spectron.training.base import OPTIMISATION, TrainingModule
@@ -74,6 +75,22 @@ class SpectronModule(TrainingModule):
                 require_fits_context(self.model, data.lengths(validation_only=True), decoding)
         if isinstance(data, StatesLines):
             require_lines_fit_context(self.model.language_model, data.lines())
+
+    def require_usable_texts(self, data: Any) -> None:
+        """Refuse texts that contain the mark between transcript and continuation: their halves could not be told apart.
+
+        Raises:
+            DataError: naming the first such utterance.
+        """
+        mark = self.model.text_separator.strip()
+        if not mark or self.model.chain != "written" or not isinstance(data, StatesLengths):
+            return
+        marked = list(dict.fromkeys(item.id for item in data.lengths() if any(mark in text for text in item.texts)))
+        if marked:
+            raise DataError(
+                f"the text of {marked[0]!r} contains {mark!r}, the text_separator of the model ({len(marked)} such "
+                "utterances): remove it from the texts, or choose another model.text_separator"
+            )
 
     def loss_terms(self, batch: SpeechBatch | list[str]) -> dict[str, LossTerm]:
         """Compute the losses of text and speech and the accuracy of text tokens; of lines of text, their loss alone."""
