@@ -108,9 +108,9 @@ class RecordingsDataModule(SpeechDataModule):
             corpus=corpus,
         )
 
-    def files(self) -> list[str]:
-        """Return all manifests, including those of held-out speakers."""
-        return sorted({*super().files(), *(manifest for source in self.held_out for manifest in source.manifests)})
+    def manifests(self) -> list[str]:
+        """Return all manifests without repetition, including those of held-out speakers."""
+        return sorted({*super().manifests(), *(manifest for source in self.held_out for manifest in source.manifests)})
 
     def setup(self, stage: str) -> None:
         """Read the manifests, first those of held-out speakers."""

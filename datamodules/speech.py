@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, cast
@@ -157,7 +157,8 @@ class SpeechDataModule(EndlessDataModule):
     @cached_property
     def _data_fingerprint(self) -> str:
         described = [(cut.id, round(self.seconds(cut), 3)) for cut in self.train_cuts]
-        what = (described, self.epochs.limit.max_duration, self.batching)
+        # The number of processes that read the data does not change the stream.
+        what = (described, self.epochs.limit.max_duration, replace(self.batching, num_workers=0))
         # Without text the hash is what it was before text could be mixed in, so that older checkpoints go on.
         mixed = (self.interleaved.batches.fingerprint, self.interleaved.share) if self.interleaved else ()
         return hashlib.sha256(repr((*what, *mixed)).encode()).hexdigest()

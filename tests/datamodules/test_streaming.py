@@ -132,6 +132,12 @@ def test_resumed_run_continues_stream(speech, tmp_path, run):
     assert len(state["starts"]) > 1
 
 
+def test_run_resumes_with_other_number_of_workers(speech, run):
+    manifest = speech(SECONDS)
+    whole = run(module(manifest), 6)
+    assert run(module(manifest), 3) + run(module(manifest, num_workers=2), 6, 3) == whole
+
+
 def test_resume_with_other_data_refused(speech, run):
     manifest = speech(SECONDS)
     run(module(manifest), 2)

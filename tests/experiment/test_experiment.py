@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from places import TINY
 from safetensors.torch import save_file
 from torch import nn
 
-from spectron.errors import CheckpointError, ConfigError, TrackingError
+from spectron.errors import CheckpointError, ConfigError, DataError, TrackingError
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import evaluate, fit, inspect_experiment
 from spectron.experiment.loading import CONFIG_KEY, find_source, load_experiment, load_module, read_config
@@ -257,3 +258,22 @@ def test_git_state_commit_changes_untracked(tmp_path):
     patch = git_state(tmp_path)[1]
     assert "-one\n+two\n" in patch
     assert patch.endswith("# not in git: b.py\n")
+
+
+def test_data_changed_since_run_started_are_not_resumed(first, monkeypatch):
+    """Other transcripts in the same manifest: the run is refused, and its stored hash stays."""
+    experiment = Experiment.read(TINY, ["trainer.max_steps=10"])
+    monkeypatch.setattr(type(experiment.data()), "fingerprint", lambda self: {"numbers": "4567def"})
+    with pytest.raises(DataError) as error:
+        fit(experiment, resume=first.run_id)
+    assert error.value.file == Path("numbers")
+    assert json.loads((first.folder / "facts.json").read_text())["data"] == {"numbers": "0123abc"}
+    assert find_run(first.run_id).tags["spectron.data.numbers"] == "0123abc"
+
+
+def test_evaluation_on_changed_data_goes_to_new_run(first, monkeypatch):
+    source = find_source(first.run_id)
+    experiment = load_experiment(source)
+    assert evaluate(experiment, source, changed=False).run_id == first.run_id
+    monkeypatch.setattr(type(experiment.data()), "fingerprint", lambda self: {"numbers": "4567def"})
+    assert evaluate(load_experiment(source), source, changed=False).run_id != first.run_id

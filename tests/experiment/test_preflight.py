@@ -20,5 +20,5 @@ class Task:
 def test_texts_are_checked_after_the_data_are_read():
     data = SimpleNamespace(texts=None, setup=lambda stage: setattr(data, "texts", "read"))
     experiment = SimpleNamespace(document=SimpleNamespace(naming_files=lambda key: nullcontext()))
-    with pytest.raises(DataError, match="^read cannot"):
+    with pytest.raises(DataError, match=r"^read cannot"):
         set_up_data(experiment, MagicMock(), Task(), data, "fit")

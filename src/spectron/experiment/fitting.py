@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import yaml
-from lightning import LightningDataModule, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
@@ -19,7 +19,7 @@ from spectron.errors import Interrupted
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.loading import CONFIG_KEY, YAML_FOLDER_TAG, Source, restore
 from spectron.experiment.preflight import prepare_data, require_ready, require_sources, set_up_data
-from spectron.experiment.resuming import CODE, find_resumable
+from spectron.experiment.resuming import CODE, DATA_KEY, FACTS, changed_data, find_resumable, require_same_data
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.provenance import (
@@ -61,15 +61,18 @@ class Outcome:
     ui_command: str
 
 
-class KeepConfig(Callback):
-    """Callback that stores the configuration in every checkpoint, so that a checkpoint alone rebuilds its model."""
+class KeepOrigin(Callback):
+    """Callback that stores the configuration and the hashes of the data in every checkpoint.
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
+    A checkpoint alone rebuilds its model, and shows whether data have changed since.
+    """
+
+    def __init__(self, config: dict[str, Any], data: dict[str, str]) -> None:
+        self.origin = {CONFIG_KEY: config, DATA_KEY: data}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the configuration as plain values, which ``weights_only`` loading accepts."""
-        checkpoint[CONFIG_KEY] = self.config
+        """Add both as plain values, which ``weights_only`` loading accepts."""
+        checkpoint.update(self.origin)
 
 
 def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
@@ -89,14 +92,17 @@ def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
     require_sources(experiment, weights=run is None)
     callbacks = experiment.callbacks()
     data = prepare_data(experiment)
+    hashes = fingerprint(data)
+    if run is not None:
+        require_same_data(run, hashes)
     module = experiment.module(weights=run is None)
     experiment.require_monitored(module, callbacks)
-    trainer = experiment.trainer([*callbacks, KeepConfig(experiment.config)])
+    trainer = experiment.trainer([*callbacks, KeepOrigin(experiment.config, hashes)])
     require_ready(experiment, module, callbacks)
     set_up_data(experiment, trainer, module, data, "fit")
     trainer.logger = logger = RunLogger(experiment.name, experiment.tracking(), run)
     try:
-        record(experiment, module, data, trainer, logger)
+        record(experiment, module, hashes, trainer, logger)
         trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint if run else None, weights_only=True)
     except BaseException as stop:
         if trainer.state.status != TrainerStatus.INTERRUPTED:  # Lightning has not yet marked the run as ended
@@ -111,7 +117,8 @@ def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
 def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     """Compute the validation metrics of a trained model again, with the experiment's callbacks.
 
-    The metrics go to the model's run. They go to a new run if the configuration has changed or the model has no run.
+    The metrics go to the model's run. They go to a new run if the configuration or the data have changed, or if the
+    model has no run.
 
     Args:
         experiment: The model's experiment, overrides included.
@@ -128,9 +135,10 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     trainer = experiment.trainer(callbacks)
     require_ready(experiment, module, callbacks)
     set_up_data(experiment, trainer, module, data, "validate")
-    if changed or source.run is None:
+    hashes = fingerprint(data)
+    if changed or source.run is None or changed_data(source.path, hashes):
         logger = RunLogger(f"{experiment.name}-evaluation", experiment.tracking())
-        record(experiment, module, data, trainer, logger)
+        record(experiment, module, hashes, trainer, logger)
         logger.set_tags({"spectron.evaluates": str(source.path)})
     else:
         logger = RunLogger(experiment.name, experiment.tracking(), source.run, training=False)
@@ -168,9 +176,9 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
 
 @rank_zero_only
 def record(
-    experiment: Experiment, module: LightningModule, data: LightningDataModule, trainer: Trainer, logger: RunLogger
+    experiment: Experiment, module: LightningModule, data: dict[str, str], trainer: Trainer, logger: RunLogger
 ) -> None:
-    """Store in a run the configuration, code, packages, device and data that produce its results."""
+    """Store in a run the configuration, code, packages, device and hashes of the data that produce its results."""
     counts = parameter_counts(getattr(module, "model", module))
     commit, patch = git_state()
     facts = {
@@ -181,11 +189,11 @@ def record(
             "trainable_share": round(trainable_share(counts)[-1], 6),
             **{name: {"trainable": trainable, "frozen": frozen} for name, (trainable, frozen) in counts.items()},
         },
-        "data": fingerprint(data),
+        "data": data,
     }
     files = {
         "config.yaml": yaml.safe_dump(experiment.config, sort_keys=False),
-        "facts.json": json.dumps(facts, indent=2),
+        FACTS: json.dumps(facts, indent=2),
     }
     if patch:
         files["diff.patch"] = patch

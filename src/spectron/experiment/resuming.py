@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from spectron.config.checking import import_class
 from spectron.config.user_classes import code_files
-from spectron.errors import CheckpointError, ConfigError, TrackingError
+from spectron.errors import CheckpointError, ConfigError, DataError, TrackingError
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.loading import read_config
+from spectron.text_files import read_json
 from spectron.tracking.measure import flatten
 from spectron.tracking.store import RunRecord, find_run, list_runs
+from spectron.weights.checkpoint_files import read_checkpoint
 
 CODE = "code"  # folder of a run that holds copies of the user's own files
+FACTS = "facts.json"  # file of a run with what produced its results
+DATA_KEY = "data_hashes"  # of a checkpoint: the hash of each file of the data
+HASH_SHOWN = 12
 
-# A resumed run may change how long it trains, how often it validates and logs, and where it is recorded.
+# A resumed run may change how long it trains, how often it validates and logs, where it is recorded, and how many
+# processes read its data, on which neither the order nor the content of batches depends.
 FREE_TO_CHANGE = (
     "trainer.max_steps",
     "trainer.max_time",
@@ -26,6 +33,7 @@ FREE_TO_CHANGE = (
     "trainer.log_every_n_steps",
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
+    "data.init_args.batching.num_workers",
     "tracking",
     "shared",
     "resolved",
@@ -74,6 +82,49 @@ def find_resumable(experiment: Experiment, reference: str) -> RunRecord:
                 f"{copy} is a copy of the old file."
             )
     return run
+
+
+def require_same_data(run: RunRecord, hashes: dict[str, str]) -> None:
+    """Refuse to resume a run on data that have changed since it started.
+
+    Args:
+        run: The run.
+        hashes: Hashes of the present data by file.
+
+    Raises:
+        DataError: naming the files that changed, disappeared or were added.
+    """
+    changes = changed_data(run.last_checkpoint, hashes)
+    if changes:
+        lines = "\n".join(f"  {name}: {before} -> {now}" for name, (before, now) in changes.items())
+        raise DataError(
+            f"run {run.run_id} cannot be resumed, as its data were different (SHA-256):\n{lines}\n"
+            "Restore the files, or start a new run without --resume. A new run can start from the run's weights.",
+            file=next(iter(changes)),
+        )
+
+
+def changed_data(checkpoint: Path, hashes: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the data that changed since a checkpoint was written: old and new hash by file, cut for messages.
+
+    Args:
+        checkpoint: A checkpoint in the folder of its run. One of an earlier version has no hashes; those of the run are
+            used then.
+        hashes: Hashes of the present data by file.
+
+    Returns:
+        Nothing for data without hashes.
+    """
+    before = read_checkpoint(checkpoint, mmap=True).get(DATA_KEY)
+    facts = checkpoint.parent.parent / FACTS
+    if before is None and facts.is_file():
+        before = read_json(facts).get("data")
+    if not before:
+        return {}
+    names = [name for name in sorted({*before, *hashes}) if before.get(name) != hashes.get(name)]
+    return {
+        name: (before.get(name, "nothing")[:HASH_SHOWN], hashes.get(name, "nothing")[:HASH_SHOWN]) for name in names
+    }
 
 
 def is_free(key: str) -> bool:
