@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from places import ROOT
 
 from spectron.errors import DataError
 from spectron.text_files import read_json, read_json_lines, read_lines, read_text, read_texts
@@ -101,3 +102,9 @@ def test_manifest_text_of_wrong_type_refused_with_place(file, value):
 
 def test_manifest_lines_without_text_are_skipped(file):
     assert read_texts(file(b'{"text": null}\n{"id": "a"}\n{"text": " x "}\n', "a.jsonl")) == ["x"]
+
+
+def test_data_are_read_by_no_other_reader():
+    for path in (ROOT / "datamodules").rglob("*.py"):
+        code = path.read_text(encoding="utf-8")
+        assert not [name for name in ("json.loads", "json.load(", ".read_text(", "splitlines(") if name in code], path

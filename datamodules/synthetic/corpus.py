@@ -23,6 +23,7 @@ from spectron.datamodules.synthetic.corpus_plan import CorpusSettings, Plan, Que
 from spectron.datamodules.synthetic.parallel import Progress, in_processes, progress_bar
 from spectron.datamodules.synthetic.voices import SAMPLE_RATE_HZ, speak
 from spectron.errors import DataError
+from spectron.text_files import read_json
 
 MANIFESTS = ("carriers.jsonl", "questions.jsonl")
 TEXTS = tuple(f"text/{name}.txt" for name in ("train", "dev", "judge_train", "judge_dev"))
@@ -70,9 +71,9 @@ def _check_same(folder: Path, settings: CorpusSettings, plan: Plan) -> None:
     """
     cure = f"remove {folder} to write it again, or name another folder"
     try:
-        stored = json.loads((folder / "corpus.json").read_text())
-        known, fingerprint = stored["settings"], stored["fingerprint"]
-    except (OSError, ValueError, KeyError) as error:
+        stored = read_json(folder / "corpus.json")
+        known, fingerprint = dict(stored["settings"]), stored["fingerprint"]
+    except (DataError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{folder} exists and is no finished synthetic corpus (no readable corpus.json): {cure}", file=folder
         ) from error
@@ -123,7 +124,7 @@ def _question_entry(question: Question, spoken: dict[str, dict]) -> dict:
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _speak_one(folder: Path, utterance: Utterance) -> dict:

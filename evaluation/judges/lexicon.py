@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spectron.errors import ConfigError, require_extra
+from spectron.errors import ConfigError, DataError, require_extra
+from spectron.text_files import read_lines
 
 BEAM, THRESHOLD = 50, 30.0
 NEVER = -1.0e4
@@ -78,10 +79,10 @@ class Lexicon:
             ConfigError: if it cannot be read, or if the constructor refuses it.
         """
         try:
-            words = [line.strip().lower() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
+            words = [line.strip().lower() for line in read_lines(path) if line.strip()]
+        except DataError as error:
             raise ConfigError(
-                f"{path} cannot be read as a list of words ({error}): name a text file with one word per line",
+                f"{path} cannot be read as a list of words ({error.message}): name a text file with one word per line",
                 key="lexicon",
             ) from error
         return cls(words, characters)

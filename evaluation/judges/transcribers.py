@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from spectron.errors import ConfigError, require_extra
+from spectron.errors import ConfigError, DataError, require_extra
 from spectron.evaluation.judges.chunking import by_pieces, join_texts
 from spectron.evaluation.judges.judge import Transcriber
 from spectron.evaluation.judges.lexicon import Lexicon
+from spectron.text_files import read_text
 
 if TYPE_CHECKING:
     from spectron.training.ctc import CTCModel
@@ -143,7 +144,10 @@ class PocketSphinxTranscriber(Transcriber):
         """Restrict the decoder to the sentences of a file."""
         for word, phones in self.pronunciations.items():
             self.decoder.add_word(word, phones, True)
-        sentences = grammar.read_text(encoding="utf-8")
+        try:
+            sentences = read_text(grammar)
+        except DataError as error:
+            raise ConfigError(error.message, key="grammar", file=grammar) from error
         try:
             self.decoder.add_jsgf_string("sentences", sentences)
         except ValueError as error:
