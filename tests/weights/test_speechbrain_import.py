@@ -13,6 +13,6 @@ def test_torchaudio_of_other_torch_refused(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingExtraError, match="MyEncoder needs a torchaudio .*libcudart") as raised:
+    with pytest.raises(MissingExtraError, match=r"MyEncoder needs a torchaudio .*libcudart") as raised:
         import_speechbrain("MyEncoder")
     assert raised.value.allowed == ("speechbrain",)
