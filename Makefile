@@ -10,11 +10,14 @@ help: ## list the targets
 
 setup: $(READY) ## make the environment in .venv: the pinned packages, all extras, tools for development
 
-# torch comes first: another requirement would otherwise bring another build of it, several GB.
+# torch comes first: another requirement would otherwise bring another build of it, several GB. The package index has
+# torchaudio for CUDA only; next to a CPU build of torch it can be imported without its compiled part, which is not used.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -c 'import torchaudio' 2> /dev/null || rm .venv/lib/python*/site-packages/torchaudio/lib/*.so
+	$(BIN)/python -c 'import torchaudio'
 	touch $@
 
 demo: $(READY) ## train, evaluate and listen to a small Spectron on the synthetic world (2 to 5 minutes on 2 cores)

@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spectron.weights.speechbrain_import import import_speechbrain
-
 # Set before torch starts its threads: two test processes on two cores are faster with one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Tests compare with torchaudio and speechbrain, which import next to a CPU build of torch only in this way.
-import_speechbrain("the tests")
-
 
 # Modules that train, speak a corpus, start processes or run judges: `make test-fast` leaves them out.
 SLOW = [

@@ -62,15 +62,14 @@ def form(trial: Trial) -> str:
     )
     kind = _kind(judge)
     _answers(trial, kind.ordinary()[:1], OTHER_RATE_HZ)
-    _answers(trial, kind.ordinary())
+    _ordinary(trial)
     parameters = sum(parameter.numel() for parameter in judge.parameters())
     return f"{judge.title}: {parameters:,} parameters, {len(kind.ordinary())} items answered"
 
 
 def batch_against_single(trial: Trial) -> str:
     """Check that each item has the same answer in a batch and alone."""
-    items = _kind(trial.part).ordinary()
-    together = _answers(trial, items)
+    items, together = _ordinary(trial)
     alone = [_answers(trial, [item])[0] for item in items]
     seen = "has another answer alone than in a batch: mask the padding, or go through the items one by one"
     return f"answers differ by {_largest_difference(alone, together, seen):.1e}: {_told(together)}"
@@ -78,23 +77,20 @@ def batch_against_single(trial: Trial) -> str:
 
 def odd_items(trial: Trial) -> str:
     """Check that empty, silent and very short items are answered and do not affect other items."""
-    kind = _kind(trial.part)
-    items, odd = kind.ordinary(), kind.odd()
-    found = _answers(trial, [*items, *odd])
+    items, answers = _ordinary(trial)
+    found = _answers(trial, [*items, *_kind(trial.part).odd()])
     seen = "has another answer beside empty and odd ones: keep the rows of a batch apart"
-    _largest_difference(found[: len(items)], _answers(trial, items), seen)
+    _largest_difference(found[: len(items)], answers, seen)
     return f"answered: {_told(found[len(items) :])}"
 
 
 def repeatability(trial: Trial) -> str:
-    """Check that a second call gives the same answer, whatever was asked before."""
-    items = _kind(trial.part).ordinary()
-    torch.manual_seed(1)
-    first = _answers(trial, items)
+    """Check that a second call gives the same answers, also in another order and after other random draws."""
+    items, first = _ordinary(trial)
     torch.manual_seed(2)
-    _answers(trial, items[::-1])
+    again = _answers(trial, items[::-1])[::-1]
     seen = f"has another answer when asked again: {STATE_CURE}"
-    return f"answers differ by {_largest_difference(_answers(trial, items), first, seen):.1e}"
+    return f"answers differ by {_largest_difference(again, first, seen):.1e}"
 
 
 def speech() -> list[Tensor]:
@@ -198,6 +194,15 @@ def _kind(judge: Judge) -> Kind:
     if unknown := sorted(judge.needs - set(KINDS)):
         raise DoesNotApply(f"it needs {', '.join(unknown)}, which the made-up samples do not hold")
     return Kind(_assess, wrong, usable_samples, lambda: list(incomplete_samples().values()))
+
+
+def _ordinary(trial: Trial) -> tuple[list[Any], list[Any]]:
+    """Return ordinary items and the answers to them. The checks share one call: a judge may take seconds per item."""
+    items = _kind(trial.part).ordinary()
+    if "ordinary" not in trial.answers:
+        torch.manual_seed(1)
+        trial.answers["ordinary"] = _answers(trial, items)
+    return items, trial.answers["ordinary"]
 
 
 def _answers(trial: Trial, items: list[Any], rate_hz: int = RATE_HZ) -> list[Any]:

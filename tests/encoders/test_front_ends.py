@@ -91,7 +91,7 @@ def test_windows_are_joined_to_rows():
     )
     num_samples = torch.tensor([RATE + 1, 0, 3 * RATE, 5])
     windows = torch.arange(7.0)[:, None, None].expand(7, 50, 2)
-    whole = front_end.regroup(windows, num_samples)[:, ::50, 0]
+    whole = front_end.regroup(windows, num_samples, 3 * RATE)[:, ::50, 0]
     assert whole.tolist() == [[0, 1, 0], [2, 0, 0], [3, 4, 5], [6, 0, 0]]
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_run_records_config_facts_and_params(first):
     assert config == Experiment.read(TINY).config
     assert record.params["model.end.init_args.slope"] == "2.0"
     assert record.status == "FINISHED"
-    assert facts["packages"]["torch"] == torch.__version__
+    assert facts["packages"]["torch"] == version("torch")
     assert facts["data"] == {"numbers": "0123abc"}
     counts = {"start": {"trainable": 20, "frozen": 0}, "end": {"trainable": 5, "frozen": 0}}
     assert facts["parameters"] == {"trainable_share": 1.0, **counts}

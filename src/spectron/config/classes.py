@@ -15,7 +15,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 # No public function of jsonargparse lists the arguments of a class with those that **kwargs passes to a base class.
-# Tested with 4.53, to which pyproject.toml pins jsonargparse.
+# pyproject.toml limits jsonargparse to tested versions.
 from jsonargparse._parameter_resolvers import get_signature_parameters
 
 import spectron

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,11 +37,13 @@ class Trial:
         part: The part, in eval mode, on the device to be used.
         fresh: Builds the same part again, from another seed.
         seconds: Length of the recordings for measuring speed.
+        answers: What the part gave, by name of the input, for the checks that compare with it.
     """
 
     part: Any
     fresh: Callable[[], Any]
     seconds: float = 4.0
+    answers: dict[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

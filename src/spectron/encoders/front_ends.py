@@ -40,8 +40,8 @@ class FrontEnd(nn.Module, ABC):
         """Return the valid steps (B,) of recordings of at least ``min_samples``; not used row by row."""
         raise NotImplementedError
 
-    def regroup(self, features: Tensor, num_samples: Tensor) -> Tensor:
-        """Return the output of the model as features (B, U, D), one row per recording."""
+    def regroup(self, features: Tensor, num_samples: Tensor, longest: int) -> Tensor:
+        """Return the model's output as features (B, U, D), one row per recording of at most ``longest`` samples."""
         return features
 
 
@@ -167,9 +167,9 @@ class WindowedFrontEnd(FrontEnd):
         """Return the number of steps (B,) that begin inside the recording."""
         return -(-num_samples // self.hop_samples)
 
-    def regroup(self, features: Tensor, num_samples: Tensor) -> Tensor:
+    def regroup(self, features: Tensor, num_samples: Tensor, longest: int) -> Tensor:
         """Join windows (W, U, D) to rows (B, U', D)."""
-        heard = self._heard(num_samples, int(num_samples.max()))
+        heard = self._heard(num_samples, longest)
         whole = features.new_zeros(*heard.shape, *features.shape[1:])
         return whole.masked_scatter(heard[..., None, None], features).flatten(1, 2)
 

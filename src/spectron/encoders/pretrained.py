@@ -124,10 +124,14 @@ class PretrainedEncoder(SpeechEncoder):
         heard = num_samples.clamp(min=shortest)
         num_steps = self.front_end.num_steps(heard, self.model)
         self.lengths.num_samples, self.lengths.num_steps = heard, num_steps
-        features = self._choose(self._states(self.front_end(waveform, num_samples), heard))
-        return self.front_end.regroup(features, num_samples)[:, : int(num_steps.max())], num_steps.masked_fill(
-            num_samples == 0, 0
-        )
+        width = waveform.shape[1]
+        features = self._choose(self._states(self.front_end(waveform, num_samples), width))
+        features = self.front_end.regroup(features, num_samples, width)[:, : self._num_steps(width)]
+        return features, num_steps.masked_fill(num_samples == 0, 0)
+
+    def _num_steps(self, num_samples: int) -> int:
+        """Return the steps of a recording; from the width of a batch, so that nothing waits for the device."""
+        return int(self.front_end.num_steps(torch.tensor([num_samples]), self.model))
 
     def _alone(self, waveform: Tensor, num_samples: int) -> Tensor:
         """Return features (U, D) of one recording (1, S), in windows if the extractor pads to a fixed length."""
@@ -143,14 +147,13 @@ class PretrainedEncoder(SpeechEncoder):
     def _window(self, waveform: Tensor, num_samples: int) -> Tensor:
         """Return features (U, D) of one recording (1, S), encoded at once."""
         inputs = self.front_end(waveform, torch.tensor([num_samples], device=waveform.device))
-        return self._choose(self._states(inputs, torch.tensor([waveform.shape[1]])))[0]
+        return self._choose(self._states(inputs, waveform.shape[1]))[0]
 
-    def _states(self, inputs: dict[str, Tensor], heard: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs of all layers, or of the last if ``layer`` is ``last``, for rows with (B,) samples."""
+    def _states(self, inputs: dict[str, Tensor], width: int) -> tuple[Tensor, ...]:
+        """Return the outputs of all layers, or of the last if ``layer`` is ``last``, for rows of ``width`` samples."""
         inputs = in_dtype(inputs, self.model.dtype)
         if self.settings.spec_augment:  # the library refuses to mask a block longer than the sequence
-            longest = int(self.front_end.num_steps(heard, self.model).max())
-            self.model.config.apply_spec_augment = longest >= self.model.config.mask_time_length
+            self.model.config.apply_spec_augment = self._num_steps(width) >= self.model.config.mask_time_length
         if self.settings.layer == "last":
             return (self.model(**inputs).last_hidden_state,)
         states = getattr(self.model(**inputs, output_hidden_states=True), "hidden_states", None)
@@ -198,9 +201,10 @@ class PretrainedEncoder(SpeechEncoder):
         Raises:
             ConfigError: if an output is no sequence of features.
         """
-        num_samples = torch.tensor([max(self.sample_rate_hz // 2, self.front_end.min_samples)])
+        width = max(self.sample_rate_hz // 2, self.front_end.min_samples)
+        num_samples = torch.tensor([width])
         self.lengths.num_samples = self.lengths.num_steps = num_samples  # nothing is padded
-        states = self._states(self.front_end(noise(int(num_samples)), num_samples), num_samples)
+        states = self._states(self.front_end(noise(width), num_samples), width)
         if any(state.ndim != 3 for state in states):
             shapes = [tuple(state.shape) for state in states]
             raise ConfigError(

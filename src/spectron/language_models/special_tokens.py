@@ -58,7 +58,7 @@ def plain_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 
 
 def require_plain(
-    texts: Sequence[str], rows: Sequence[Sequence[int]], control: Collection[int], name: Callable[[int], str]
+    texts: Sequence[str], rows: Sequence[Sequence[int]], control: Collection[int], name: Callable[[int], object]
 ) -> None:
     """Refuse texts whose tokens contain a special token.
 

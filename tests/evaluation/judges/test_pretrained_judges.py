@@ -161,12 +161,12 @@ def test_opinion_scores_equal_speechmos():
     dnsmos = pytest.importorskip("speechmos.dnsmos")
     pytest.importorskip("onnxruntime")
     waveforms = [NOISE, (NOISE.repeat(4) * 9)[: 11 * RATE]]
+    expected = [dnsmos.run(waveform.clamp(-1, 1).numpy(), RATE) for waveform in waveforms]
     for scale, column in DNSMOSPredictor.COLUMNS.items():
         judge = DNSMOSPredictor(scale)
         with judge.at_work(CPU):
             scores = judge.rate(waveforms + NO_SPEECH, RATE)
-        expected = [dnsmos.run(waveform.clamp(-1, 1).numpy(), RATE)[column] for waveform in waveforms]
-        numpy.testing.assert_allclose(scores[:2], expected, rtol=1e-6)
+        numpy.testing.assert_allclose(scores[:2], [values[column] for values in expected], rtol=1e-6)
         assert scores[2:] == [None] * 3
     assert len(set(judge.fingerprint()["weights_sha256"])) > 1
 
