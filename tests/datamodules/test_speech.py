@@ -129,10 +129,10 @@ def test_batch_of_broken_files_is_empty(speech, tmp_path):
 
 def test_stereo_averaged(speech, tmp_path):
     manifest = speech([2.0, 2.0])
-    samples = np.stack([np.full(32000, 0.5), np.zeros(32000)], 1)
+    samples = np.stack([np.tile([0.5, -0.5], 16000), np.zeros(32000)], 1)
     soundfile.write(tmp_path / "u1.flac", samples, 16000)
     batch = train_batches(ready(TranscribedSpeechDataModule(str(manifest), batching=BATCHING)), 1)[0]
-    assert batch.prompt[0].unique().tolist() == pytest.approx([0.25], abs=1e-4)
+    assert batch.prompt[0].unique().tolist() == pytest.approx([-0.25, 0.25], abs=1e-4)
 
 
 def test_validation_batches_contain_every_item_once(speech):
