@@ -153,8 +153,8 @@ def require_plausible(samples: Tensor, name: str, file: Path | None = None) -> N
         raise DataError(f"{name} contains samples that are not finite numbers: convert it again", file=file)
     if (peak := float(samples.abs().max())) > LOUDEST:
         raise DataError(
-            f"{name} contains samples up to {peak:g}, but full scale is 1: they are integers. Divide them by 32768 "
-            "(for 16 bits), or convert the original again",
+            f"{name} contains samples up to {peak:g}, but full scale is 1: they are integers or damaged. Divide "
+            "integers by 32768 (for 16 bits), or convert the original again",
             file=file,
         )
 
