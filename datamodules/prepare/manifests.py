@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import soundfile
 
 from spectron.datamodules.manifest import repeated
 from spectron.errors import DataError
-from spectron.files import written_whole
+from spectron.files import remove_abandoned, written_whole
 
 
 @dataclass
@@ -85,6 +86,7 @@ def write_lines(output: Path, entries: Iterable[dict[str, Any]]) -> None:
         )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(output.parent, escape(output.name))
         with written_whole(output) as aside:
             aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     except OSError as error:

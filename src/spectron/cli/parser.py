@@ -12,7 +12,8 @@ from typing import Any
 
 from spectron import __version__
 from spectron.cli import verbs
-from spectron.errors import Interrupted, SpectronError
+from spectron.errors import EndedByAnother, Interrupted, SpectronError
+from spectron.processes import end_with_parent, interrupted_by_sigterm
 
 PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
@@ -46,10 +47,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a verb; returns the exit code: 0 done, 1 for an error that the user can correct, 130 interrupted."""
+    """Run a verb; returns the exit code: 0 done, 1 for an error that the user can correct, 130 interrupted.
+
+    Of several processes, only the first one reports an error that ends all of them.
+    """
+    end_with_parent()
     try:
         _quiet()
-        options.verb(options)
+        with interrupted_by_sigterm():
+            options.verb(options)
+    except EndedByAnother:
+        # A failure here would let Lightning kill the first process, which still has to report its error.
+        return SUCCESS
     except SpectronError as error:
         if options.debug:
             raise
@@ -367,9 +376,12 @@ def _quiet() -> None:
 
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # frozen parts are meant to be
-    chatter = ("💡 Tip", "GPU available", "TPU available", "HPU available")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(chatter))
+    warnings.filterwarnings(
+        "ignore", message=r"find_unused_parameters=True was specified"
+    )  # see find_unused_parameters
+    chatter = ("💡 Tip", "GPU available", "TPU available", "HPU available", "Initializing distributed", "----")
+    for part in ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{part}").addFilter(lambda record: not record.getMessage().startswith(chatter))
 
 
 if __name__ == "__main__":

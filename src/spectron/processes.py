@@ -1,0 +1,59 @@
+"""Ends of processes: a child process ends with its parent, and a request to end is answered like Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+PARENT = "SPECTRON_PARENT"  # environment variable: id of the parent, and the signal that ends the child
+LOOK_SECONDS = 0.5
+
+
+def environment_of_child(ending: signal.Signals = signal.SIGTERM) -> dict[str, str]:
+    """Return the environment variables for a child process that must get the signal ``ending`` when this one ends."""
+    return {PARENT: f"{os.getpid()} {ending.value}"}
+
+
+def end_with_parent() -> None:
+    """End this process when its parent ends, even if the parent is killed, if the parent asked for that."""
+    asked = os.environ.pop(PARENT, "")  # not for the children of this process
+    if asked:
+        parent, ending = map(int, asked.split())
+        watch_parent(parent, signal.Signals(ending))
+
+
+def watch_parent(parent: int, ending: signal.Signals = signal.SIGTERM) -> None:
+    """Send ``ending`` to this process when its parent, the process ``parent``, has ended.
+
+    A thread looks for the parent, because only Linux lets the kernel do that.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+        os.kill(os.getpid(), ending)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise ``KeyboardInterrupt`` within a block, so that what is cleaned up after Ctrl-C is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
