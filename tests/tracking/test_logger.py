@@ -170,6 +170,7 @@ def test_params_stored_whole_and_changes_as_tags(settings, tmp_path):
             {"model": {"name": long, "sizes": [1, 2]}, "parts": [{"a": None}], "notes": too_long, "steps": 10}
         )
     logger.log_hyperparams({f"many.{index}": index for index in range(250)})
+    logger.finalize("success")
     resumed = RunLogger("params", settings, find_run(logger.run_id, settings))
     resumed.log_hyperparams({"steps": 20, "new": 1})
     params = find_run(logger.run_id, settings).params

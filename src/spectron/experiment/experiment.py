@@ -180,7 +180,6 @@ class Experiment(ModelConfig):
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise self.document.error(("trainer",), str(error)) from error
         self._require_common_decisions(trainer, arguments)
-        find_unused_parameters(trainer)
         return trainer
 
     def _require_common_decisions(self, trainer: Trainer, arguments: dict[str, Any]) -> None:
@@ -189,15 +188,16 @@ class Experiment(ModelConfig):
         Raises:
             ConfigError: naming the key and what is allowed.
         """
-        strategy = trainer.strategy
-        spawned = isinstance(strategy.launcher, _MultiProcessingLauncher)
-        if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy) or spawned:
-            allowed = ("auto", "ddp")
-            message = (
-                f"{type(strategy).__name__} is not supported, as checkpoints are written by one process that has the "
-                "whole model and was started by a command. Choose auto or ddp, or trainer.devices=1 in a notebook"
-            )
-            raise self.document.error(("trainer", "strategy"), message, allowed)
+        strategy, key, allowed = trainer.strategy, ("trainer", "strategy"), ("auto", "ddp")
+        if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+            message = f"checkpoints need a process with the whole model, which {type(strategy).__name__} does not have"
+            raise self.document.error(key, f"{message}. Choose auto or ddp", allowed)
+        if isinstance(strategy.launcher, _MultiProcessingLauncher):
+            message = "processes are started by a command and not from within one, as this strategy does"
+            raise self.document.error(key, f"{message}. Choose ddp, or trainer.devices=1 in a notebook", allowed)
+        if not find_unused_parameters(trainer):
+            message = "a step may leave out a part of the model, for whose gradients the processes would wait forever"
+            raise self.document.error(key, f"{message}. Choose ddp", allowed)
         interval = arguments.get("val_check_interval")
         processes = trainer.num_devices * trainer.num_nodes
         if processes > 1 and not isinstance(interval, int | float | None):

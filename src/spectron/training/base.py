@@ -31,6 +31,7 @@ class TrainingModule(LightningModule, ABC):
         self.model = model
         self.optimisation = optimisation
         self.sums: dict[str, LossTerm] = {}
+        self.read_anything = True  # in any process since the last step of the optimiser, perhaps before a resume
         freeze(model, optimisation.freeze)
         keep_frozen_in_eval(model)  # Lightning does not call ``train()`` at the start of a fit: it keeps the modes
 
@@ -50,29 +51,30 @@ class TrainingModule(LightningModule, ABC):
         """Return the metrics that this task logs at validation and that a ``monitor`` may name."""
         return {"val/loss"}
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        """Compute the loss of a step over the batches of all processes; a batch without readable items adds nothing.
-
-        Returns:
-            The loss; None, which changes no weight, if no process has a readable item.
-        """
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Compute the loss of a step over the batches of all processes; a batch without readable items adds nothing."""
         ids = self.last_ids = self.batch_ids(batch)
         terms = self.loss_terms(batch) if ids else {}
         means = means_over_processes(terms, self.device)
-        if not means:
-            return None
-        loss = self.total(means)
-        require_finite(loss.detach(), "the loss", self.global_step, ids)
-        self.log_dict({f"train/{name}": value.detach() for name, value in means.items()})
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        return loss if terms else loss + self._nothing()
-
-    def _nothing(self) -> Tensor:
-        """Return a zero that gives every parameter a gradient of zero: the other processes wait for one."""
-        return torch.stack([0 * parameter.sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
+        loss = self.total(means) if means else torch.zeros((), device=self.device)
+        if means:
+            self.read_anything = True
+            require_finite(loss.detach(), "the loss", self.global_step, ids)
+            self.log_dict({f"train/{name}": value.detach() for name, value in means.items()})
+            self.log("train/loss", loss.detach(), prog_bar=True)
+        if not terms:  # a gradient of zero, for which other processes wait
+            weights = [weight for weight in self.parameters() if weight.requires_grad]
+            loss = loss + torch.stack([0 * weight.sum() for weight in weights]).sum()
+        return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stop before a gradient that is not finite changes the weights; a gradient scaler skips such steps itself."""
+        """Stop before a gradient that is not finite changes the weights; a gradient scaler skips such steps itself.
+
+        A step without any readable item changes no weight, although momentum would.
+        """
+        if not self.read_anything:
+            optimizer.zero_grad()
+        self.read_anything = False
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
@@ -127,7 +129,7 @@ def sums_over_processes(terms: dict[str, LossTerm], device: torch.device) -> dic
     if world() == 1:
         return terms
     sums: dict[str, list[float]] = {}
-    for each in everyone({name: (float(term.total), float(term.count)) for name, term in terms.items()}):
+    for each in everyone({name: (float(term.total.detach()), float(term.count)) for name, term in terms.items()}):
         for name, (total, count) in each.items():
             known = sums.setdefault(name, [0.0, 0.0])
             sums[name] = [known[0] + total, known[1] + count]

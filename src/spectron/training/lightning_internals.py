@@ -68,13 +68,17 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
     return trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
 
 
-def find_unused_parameters(trainer: Trainer) -> None:
-    """Let several processes train a model of which a step may leave out a part, unless the strategy says otherwise.
+def find_unused_parameters(trainer: Trainer) -> bool:
+    """Let several processes train a model of which a step may leave out a part, such as one on text alone.
 
-    Without it, a step on text alone waits forever for the gradients of the encoder.
+    Otherwise they would wait forever for the gradients of that part.
+
+    Returns:
+        Whether that is possible, which the strategy may exclude.
     """
-    if isinstance(trainer.strategy, DDPStrategy):
-        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+    if not isinstance(trainer.strategy, DDPStrategy):
+        return True
+    return trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
 
 
 def mark_between_steps(trainer: Trainer, state: dict[str, Any]) -> None:
