@@ -1,4 +1,4 @@
-"""Ends of processes: a child process ends with its parent, and a request to end is answered like Ctrl-C."""
+"""Processes of the operating system: they end with their parent, and on a request to end as on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from typing import NoReturn
 
 PARENT = "SPECTRON_PARENT"  # environment variable: id of the parent, and the signal that ends the child
 LOOK_SECONDS = 0.5
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # environment variables, in the order in which Lightning reads them
+
+
+def environment_rank() -> int:
+    """Return the number of this process, from 0, as its launcher states it, before the processes have joined."""
+    return next((int(os.environ[name]) for name in RANKS if name in os.environ), 0)
 
 
 def environment_of_child(ending: signal.Signals = signal.SIGTERM) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 from spectron import __version__
 from spectron.cli import verbs
 from spectron.errors import EndedByAnother, Interrupted, SpectronError
-from spectron.processes import end_with_parent, interrupted_by_sigterm
+from spectron.processes import end_with_parent, environment_rank, interrupted_by_sigterm
 
 PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
@@ -370,15 +371,20 @@ def _separate_resume(arguments: list[str]) -> list[str]:
 
 
 def _quiet() -> None:
-    """Hide advertisements and deprecation warnings that libraries print for their own users."""
+    """Hide advertisements and deprecation warnings that libraries print for their own users.
+
+    Of several processes, only the first one warns: the others would repeat it.
+    """
     import logging
     import warnings
 
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # frozen parts are meant to be
-    warnings.filterwarnings(
-        "ignore", message=r"find_unused_parameters=True was specified"
-    )  # see find_unused_parameters
+    # Before torch starts: its C++ code warns of a setting that Spectron makes for several processes.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if environment_rank() > 0:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
     chatter = ("💡 Tip", "GPU available", "TPU available", "HPU available", "Initializing distributed", "----")
     for part in ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.distributed"):
         logging.getLogger(f"lightning.{part}").addFilter(lambda record: not record.getMessage().startswith(chatter))
