@@ -66,10 +66,14 @@ def test_two_writers_of_one_file_have_own_parts(tmp_path):
 
 
 def test_interrupted_write_keeps_old_file(tmp_path):
+    def write():
+        with written_whole(tmp_path / "x") as part:
+            part.write_text("new")
+            raise KeyboardInterrupt
+
     (tmp_path / "x").write_text("old")
-    with pytest.raises(KeyboardInterrupt), written_whole(tmp_path / "x") as part:
-        part.write_text("new")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x", "old")]
 
 
