@@ -47,8 +47,16 @@ def test_child_of_killed_parent_is_asked_to_end(tmp_path):
             os.kill(child, signal.SIGKILL)
 
 
-def test_sigterm_interrupts_only_within_block():
-    before = signal.getsignal(signal.SIGTERM)
+def test_sigterm_interrupts_once_and_only_within_block():
+    def work():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # while cleaning up
+            cleaned.append(True)
+
+    before, cleaned = signal.getsignal(signal.SIGTERM), []
     with pytest.raises(KeyboardInterrupt), interrupted_by_sigterm():
-        signal.raise_signal(signal.SIGTERM)
+        work()
+    assert cleaned == [True]
     assert signal.getsignal(signal.SIGTERM) == before

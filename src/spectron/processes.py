@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 PARENT = "SPECTRON_PARENT"  # environment variable: id of the parent, and the signal that ends the child
 LOOK_SECONDS = 0.5
@@ -50,16 +49,23 @@ def watch_parent(parent: int, ending: signal.Signals = signal.SIGTERM) -> None:
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise ``KeyboardInterrupt`` within a block, so that what is cleaned up after Ctrl-C is cleaned up."""
+    """Let SIGTERM raise ``KeyboardInterrupt`` within a block, so that what is cleaned up after Ctrl-C is cleaned up.
+
+    Further SIGTERMs do not disturb the cleaning up, and only a further Ctrl-C ends it.
+    """
     if threading.current_thread() is not threading.main_thread():  # Python lets no other thread handle signals
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    asked: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if number == signal.SIGINT or len(asked) == 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
