@@ -155,26 +155,33 @@ class WithText(Dataset):
     def __getitem__(self, index: tuple[Any, Sequence[Any]]) -> Any:
         """Return the batch."""
         lines = index[1]
-        return lines if self.dataset is None or isinstance(lines[0], str) else self.dataset[index]
+        return lines if self.dataset is None or (lines and isinstance(lines[0], str)) else self.dataset[index]
 
 
 @dataclass
 class Interleaved:
-    """Places of text batches in a stream: evenly distributed, and never the first place.
+    """Places of text batches in a stream: evenly distributed over the steps, and never in the first step.
+
+    In a step with text all processes have text, as they compute the gradients of the same parameters together.
 
     Args:
         batches: The batches of text.
-        share: Fraction of all places with text.
+        share: Fraction of all steps with text.
+        world_size: Number of processes, each of which takes one place of every step.
     """
 
     batches: LineBatches
     share: Fraction
+    world_size: int = 1
 
     def before(self, place: int) -> int:
         """Return the number of text batches before a place."""
-        return int(place * self.share)
+        step, rank = divmod(place, self.world_size)
+        return int(step * self.share) * self.world_size + (rank if self._has_text(step) else 0)
 
     def at(self, place: int) -> list[str] | None:
         """Return the text batch of a place; None if the place has speech."""
-        index = self.before(place)
-        return self.batches[index] if self.before(place + 1) > index else None
+        return self.batches[self.before(place)] if self._has_text(place // self.world_size) else None
+
+    def _has_text(self, step: int) -> bool:
+        return int((step + 1) * self.share) > int(step * self.share)

@@ -23,6 +23,7 @@ from spectron.datamodules.manifest import choose, fingerprint, read_manifest, re
 from spectron.datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import DataError, TrainingError, about_file
+from spectron.ranks import everyone, known_to_all, rank, world
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +190,8 @@ class SpeechDataModule(EndlessDataModule):
         if self.text is None:
             return None
         share = Fraction(self.text.ratio).limit_denominator(10_000)  # 0.1 is a tenth, not the nearest binary fraction
-        return Interleaved(LineBatches(self.train_lines, self.text.batch_size, self.batching.seed), share)
+        lines = LineBatches(self.train_lines, self.text.batch_size, self.batching.seed)
+        return Interleaved(lines, share, world())
 
     def seconds(self, cut: MonoCut) -> float:
         """Return the seconds of speech in the item of a cut."""
@@ -255,12 +257,13 @@ class SpeechDataModule(EndlessDataModule):
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Count unreadable items here, in the main process, because worker processes cannot."""
-        if isinstance(batch, SpeechBatch):
-            self._note_broken(batch.skipped)
+        skipped = batch.skipped if isinstance(batch, SpeechBatch) else []
+        # The first process also knows those of the panel.
+        self._note_broken([line for known in everyone([*self.broken.values(), *skipped]) for line in known])
         return batch
 
     def _note_broken(self, skipped: list[str]) -> None:
-        """Log each broken file once, and stop above the limit.
+        """Log each broken file once, and stop above the limit; all processes that train note the same files.
 
         Raises:
             TrainingError: if more than ``max_broken_files`` files are broken.
@@ -268,13 +271,17 @@ class SpeechDataModule(EndlessDataModule):
         new = [line for line in skipped if line.partition(": ")[0] not in self.broken]
         for line in new:
             self.broken[line.partition(": ")[0]] = line
-            logger.warning("left out a broken utterance (%d so far): %s", len(self.broken), line)
+            if rank() == 0:
+                logger.warning("left out a broken utterance (%d so far): %s", len(self.broken), line)
         if new and self.trainer is not None and self.trainer.logger is not None:
             self.trainer.logger.log_metrics({"data/broken_files": len(self.broken)}, step=self.trainer.global_step)
         if len(self.broken) > self.max_broken_files:
-            raise TrainingError(
-                f"{len(self.broken)} audio files are unreadable, more than max_broken_files={self.max_broken_files}; "
-                f"the last: {list(self.broken.values())[-1]}. Restore the files or raise the limit"
+            raise known_to_all(
+                TrainingError(
+                    f"{len(self.broken)} audio files are unreadable, more than max_broken_files="
+                    f"{self.max_broken_files}; the last: {list(self.broken.values())[-1]}. Restore the files or raise "
+                    "the limit"
+                )
             )
 
 

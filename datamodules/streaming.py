@@ -25,6 +25,7 @@ from spectron.datamodules.lines import Interleaved
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import ConfigError, DataError
 from spectron.randomness import seed_of
+from spectron.ranks import rank, world
 from spectron.text_files import missing_file
 
 Batch = TypeVar("Batch")
@@ -234,11 +235,9 @@ class EndlessDataModule(LightningDataModule):
                 "the training data or its batching has changed since the checkpoint, so the run cannot be resumed: "
                 "start a new run"
             )
-        trainer = self.trainer
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         self.check_ranks()
         self.sampler = EndlessSampler(
-            epoch, self.resumed["consumed"], list(self.resumed["starts"]), rank, world_size, text
+            epoch, self.resumed["consumed"], list(self.resumed["starts"]), rank(), world(), text
         )
         return self.loader(dataset, self.sampler)
 
@@ -252,10 +251,15 @@ class EndlessDataModule(LightningDataModule):
             persistent_workers=self.num_workers > 0,
         )
 
-    def share(self, batches: list[Any]) -> list[Any]:
-        """Return the validation batches of this rank."""
+    def share(self, batches: list[tuple[Any, Sequence[Any]]]) -> list[tuple[Any, Sequence[Any]]]:
+        """Return the validation batches of this rank.
+
+        All ranks get the same number, some of them an empty batch at the end: they decide and exchange buffers at each
+        batch.
+        """
         self.check_ranks()
-        return batches[self.trainer.global_rank :: self.trainer.world_size] if self.trainer else batches
+        empty: list[tuple[Any, Sequence[Any]]] = [("nothing", [])] * (-len(batches) % world())
+        return [*batches, *empty][rank() :: world()]
 
     def check_ranks(self) -> None:
         """Check that Lightning does not replace the sampler.
@@ -263,8 +267,7 @@ class EndlessDataModule(LightningDataModule):
         Raises:
             ConfigError: if ``use_distributed_sampler`` is true on several devices.
         """
-        trainer = self.trainer
-        if trainer and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+        if world() > 1 and self.trainer and self.trainer._accelerator_connector.use_distributed_sampler:
             raise ConfigError(
                 "on several devices the data module distributes batches itself: "
                 "set trainer.use_distributed_sampler to false"
@@ -276,7 +279,7 @@ class EndlessDataModule(LightningDataModule):
         if trainer is None or self.sampler is None:
             return dict(self.resumed)
         steps = cast(Any, trainer.fit_loop.epoch_loop.batch_progress.total).processed
-        consumed = self.resumed["consumed"] + (steps - self.resumed["steps"]) * trainer.world_size
+        consumed = self.resumed["consumed"] + (steps - self.resumed["steps"]) * world()
         starts = [start for start in self.sampler.starts if start <= self.sampler.before(consumed)]
         return {"consumed": consumed, "steps": steps, "starts": starts, "data": self.data_fingerprint()}
 

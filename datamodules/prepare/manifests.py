@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from spectron.audio.io import examine_audio
 from spectron.datamodules.manifest import repeated
 from spectron.datamodules.schema import UTTERANCE, problem_of, words_beyond
 from spectron.errors import DataError
-from spectron.files import written_whole
+from spectron.files import remove_abandoned, written_whole
 from spectron.text_files import read_json_lines
 
 
@@ -89,6 +90,7 @@ def write_lines(output: Path, entries: Iterable[dict[str, Any]]) -> None:
         )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(output.parent, escape(output.name))
         with written_whole(output) as aside:
             aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
     except OSError as error:

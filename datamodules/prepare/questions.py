@@ -19,6 +19,7 @@ from spectron.datamodules.synthetic.corpus_plan import Utterance, draw_prosody
 from spectron.datamodules.synthetic.parallel import in_processes, progress_bar
 from spectron.datamodules.synthetic.voices import SAMPLE_RATE_HZ, UNSEEN_SPEAKERS, Voice, speak
 from spectron.errors import DataError
+from spectron.files import remove_abandoned, written_whole
 from spectron.randomness import seed_of
 
 
@@ -114,6 +115,7 @@ def _spoken(questions: list[WrittenQuestion], folder: Path, workers: int | None)
         raise DataError(
             f"cannot make the folder {folder} for the spoken questions ({error}): choose a writable folder"
         ) from error
+    remove_abandoned(folder)
     missing = [utterance for utterance, file in zip(planned, files, strict=True) if not file.is_file()]
     with progress_bar(f"speaking questions into {folder}") as show:
         failures = dict(filter(None, in_processes(partial(_speak, folder), missing, show, workers)))
@@ -137,10 +139,8 @@ def _speak(folder: Path, utterance: Utterance) -> tuple[str, str] | None:
         speech = speak(utterance.text, utterance.voice, utterance.prosody)
     except DataError as error:
         return utterance.id, str(error)
-    # Written to a temporary file, because the next run regards an existing file as complete.
-    aside = folder / f"{utterance.id}.part"
-    soundfile.write(str(aside), speech.waveform.numpy(), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
-    aside.replace(aside.with_suffix(".flac"))
+    with written_whole(folder / f"{utterance.id}.flac") as part:  # the next run regards an existing file as complete
+        soundfile.write(str(part), speech.waveform.numpy(), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
     return None
 
 

@@ -55,10 +55,12 @@ def write_corpus(
     try:
         _fill(aside, settings, plan, progress, workers)
         aside.chmod(0o755)
-        if folder.exists():  # another process has finished the same corpus
-            _check_same(folder, settings, plan)
-        else:
+        try:
             aside.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            _check_same(folder, settings, plan)  # another process has finished the same corpus
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +12,8 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 import torch
+
+from spectron.processes import watch_parent
 
 Progress = Callable[[int, int], None]
 Utterance = TypeVar("Utterance")
@@ -45,10 +48,15 @@ def _each(
         yield from map(speak, utterances)
         return
     # Processes, because the synthesizer is not thread-safe; spawned, because a fork with torch threads can hang.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    spawned = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawned, initializer=_begin, initargs=(os.getpid(),)) as pool:
         yield from pool.map(speak, utterances, chunksize=16)
+
+
+def _begin(parent: int) -> None:
+    """Prepare a worker, which otherwise would wait for work forever after its parent was killed."""
+    watch_parent(parent, signal.SIGKILL)
+    torch.set_num_threads(1)
 
 
 @contextmanager

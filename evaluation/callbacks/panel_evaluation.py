@@ -20,7 +20,9 @@ from spectron.evaluation.callbacks.panel_files import write_panel
 from spectron.evaluation.evaluator import Judged, metrics_served, require_judges
 from spectron.evaluation.judges import Judge, Judges, require_independence
 from spectron.evaluation.metrics import NORMALIZER_VERSION, SpokenMetric
+from spectron.ranks import of_first
 from spectron.tracking.logger import RunLogger
+from spectron.training.stopping import stoppable_at_once
 
 
 class PanelEvaluation(Callback, ABC):
@@ -90,9 +92,13 @@ class PanelEvaluation(Callback, ABC):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check the parts of an evaluation before training."""
-        if stage in ("fit", "validate") and trainer.is_global_zero:
+
+        def check() -> None:
             logger_of(trainer), panel_source(trainer)
             self.require_ready(pl_module)
+
+        if stage in ("fit", "validate"):
+            of_first(check)
 
     def require_ready(self, pl_module: LightningModule) -> None:
         """Check the task, load the judges, and check that none of them shares weights with the model."""
@@ -110,13 +116,19 @@ class PanelEvaluation(Callback, ABC):
         self.validations += 1
         due = self.validations % self.every_n_validations == 0 or self.is_last(trainer)
         self.last_step = trainer.global_step
-        if due:
-            if trainer.is_global_zero:
-                with isolate_rng(), in_evaluation_mode(pl_module), trainer.precision_plugin.val_step_context():
-                    self.panel = self.panel or panel_source(trainer).panel(self.panel_size)
-                    judged = self.evaluate(trainer, pl_module)
-                self.write(judged, logger_of(trainer), trainer.global_step)
-            trainer.strategy.barrier("panel evaluated")
+        of_first(lambda: self._evaluate_and_write(trainer, pl_module) if due else None)
+
+    def _evaluate_and_write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate the panel, which takes long and can be stopped at any moment, and write its files."""
+        with (
+            stoppable_at_once(trainer),
+            isolate_rng(),
+            in_evaluation_mode(pl_module),
+            trainer.precision_plugin.val_step_context(),
+        ):
+            self.panel = self.panel or panel_source(trainer).panel(self.panel_size)
+            judged = self.evaluate(trainer, pl_module)
+        self.write(judged, logger_of(trainer), trainer.global_step)
 
     def is_last(self, trainer: Trainer) -> bool:
         """Return whether this is the last validation: fewer steps remain than there were since the previous one."""

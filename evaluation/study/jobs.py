@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spectron.errors import ConfigError, Interrupted, SpectronError, TrackingError
+from spectron.errors import ConfigError, EndedByAnother, Interrupted, LockedError, SpectronError, TrackingError
 from spectron.evaluation.results.summary import sha256_of
 from spectron.evaluation.study.study import Job, training_of
 from spectron.evaluation.suites.evaluating import evaluate_suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
+from spectron.experiment.preflight import join_processes
+from spectron.files import Lock, remove_abandoned
+from spectron.processes import end_with_parent, interrupted_by_sigterm
+from spectron.ranks import known_to_all, of_first
 from spectron.tracking.store import RunRecord, list_runs
 
 FINISHED = "FINISHED"
@@ -53,44 +56,61 @@ def work(job: Job, fingerprint: str) -> None:
         fingerprint: Fingerprint of its settings, which is stored with the result.
 
     Raises:
-        TrackingError: if the job evaluates a model of another row that is not trained.
+        TrackingError: if the job evaluates a model of another row that is not trained, or another process has locked
+            the job.
     """
     experiment = Experiment.read(job.experiment)
-    run = trained_run(experiment)
-    run_id = run.run_id if run else ""
-    if job.trains and (run is None or run.status != FINISHED):
-        run_id = fit(experiment, run.run_id if run else None).run_id
-    elif run is None:
-        raise TrackingError(f"{job.title}: the row that trains its model has no run with this seed: run that row first")
-    outcome = evaluate_suite(run_id, job.suite, job.overrides, str(experiment.tracking().runs_folder))
-    if outcome is not None:
-        job.note({"fingerprint": fingerprint, "run": run_id, "evaluation": str(outcome.folder)})
+    join_processes(experiment)
+    with alone(job):
+        run = of_first(lambda: trained_run(experiment))
+        run_id = run.run_id if run else ""
+        if job.trains and (run is None or run.status != FINISHED):
+            run_id = fit(experiment, run.run_id if run else None).run_id
+        elif run is None:
+            message = f"{job.title}: the row that trains its model has no run with this seed: run that row first"
+            raise known_to_all(TrackingError(message))
+        outcome = evaluate_suite(run_id, job.suite, job.overrides, str(experiment.tracking().runs_folder))
+        if outcome is not None:
+            job.note({"fingerprint": fingerprint, "run": run_id, "evaluation": str(outcome.folder)})
 
 
 @contextmanager
 def alone(job: Job) -> Iterator[None]:
-    """Lock a job, because two processes that train it would write into one run.
+    """Lock a job for this process and those that train with it.
 
     Raises:
         TrackingError: if another process has locked it.
     """
-    with (job.folder / LOCK).open("w") as file:
+    locks: list[Lock] = []
+
+    def lock() -> None:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            locks.append(Lock(job.folder / LOCK))
+        except LockedError as error:
             raise TrackingError(
-                f"{job.title}: another process runs this job in {job.folder}. Wait for its end, or stop it"
+                f"{job.title}: another process runs this job: {error.message}. Wait for its end, or stop it",
+                file=error.file,
             ) from error
+        remove_abandoned(job.folder)
+
+    of_first(lock)
+    try:
         yield
+    finally:
+        for held in locks:
+            held.release()
 
 
 def main(arguments: list[str]) -> int:
     """Run the job that the process of a study describes in JSON, and return the exit status."""
+    end_with_parent()
     described = json.loads(arguments[0])
     job = Job(**described["job"] | {key: Path(described["job"][key]) for key in ("folder", "suite")})
     try:
-        with alone(job):
+        with interrupted_by_sigterm():
             work(job, described["fingerprint"])
+    except EndedByAnother:
+        return 0
     except SpectronError as error:
         print(f"spectron: error: {error}", file=sys.stderr)
         return 1

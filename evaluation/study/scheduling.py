@@ -19,6 +19,7 @@ from spectron.errors import ConfigError, Interrupted, TrainingError
 from spectron.evaluation.study.study import Job, Study
 from spectron.evaluation.study.study_files import log_table, write_table
 from spectron.evaluation.study.table import StudyTable, table_of
+from spectron.processes import environment_of_child
 from spectron.tracking.measure import console
 
 LOG = "log.txt"
@@ -123,16 +124,10 @@ def _run_jobs(
                 out.print(f"{job.title}: {result} ({minutes:.1f} min; {len(waiting)} waiting)", soft_wrap=True)
                 if success and (waiting or running):
                     after_each()
-    except KeyboardInterrupt as stop:  # Ctrl-C in a terminal also reaches the jobs, which store their state
+    except KeyboardInterrupt as stop:
         raise Interrupted("Stopped. To resume, repeat the command.") from stop
-    except BaseException:
-        for one in running:
-            one.process.send_signal(signal.SIGINT)
-        raise
     finally:
-        for one in running:
-            one.process.wait()
-            one.log.close()
+        end(running)
     return failed
 
 
@@ -157,11 +152,29 @@ def start(job: Job, fingerprint: str, device: int | None) -> RunningJob:
     """Start the process of a job, on one GPU or on the CPU."""
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(job).items()}
     described = {"job": plain, "fingerprint": fingerprint}
-    environment = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": str(device)})
+    gpu = {} if device is None else {"CUDA_VISIBLE_DEVICES": str(device)}
+    environment = os.environ | environment_of_child() | gpu
     log = (job.folder / LOG).open("ab")
     command = [sys.executable, "-m", "spectron.evaluation.study.jobs", json.dumps(described)]
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
     return RunningJob(job, process, log, device, time.monotonic())
+
+
+def end(running: list[RunningJob]) -> None:
+    """Ask jobs to store their state and end, and wait for them; a Ctrl-C while waiting ends them at once.
+
+    A Ctrl-C in a terminal reaches the jobs too, but a signal to this process alone does not.
+    """
+    try:
+        for one in running:
+            one.process.send_signal(signal.SIGTERM)
+        for one in running:
+            one.process.wait()
+    finally:
+        for one in running:
+            one.process.kill()
+            one.process.wait()
+            one.log.close()
 
 
 def last_line(job: Job) -> str:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning import seed_everything
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from spectron.errors import ConfigError, DataError, Interrupted
+from spectron.errors import ConfigError, DataError, EndedByAnother, Interrupted
 from spectron.evaluation.evaluator import absent_evidence
 from spectron.evaluation.judges import Judges, require_independence
 from spectron.evaluation.report import StoredEvaluation, stored_item, write_report
 from spectron.evaluation.results.records import DoneBatches, Key, Record, Stopwatch, write_waveforms
 from spectron.evaluation.results.summary import ITEMS, MODEL, RESULTS, Line, complete_parts, logged, summary_of
-from spectron.evaluation.suites.distributed import Ranks
+from spectron.evaluation.suites.distributed import joined, own_device
 from spectron.evaluation.suites.plan import PLAN, plan_of, resumable
 from spectron.evaluation.suites.suite import Suite
 from spectron.evaluation.suites.terminal import tables_of
 from spectron.evaluation.systems.under_test import SystemUnderTest, find_system
 from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
+from spectron.ranks import all_or_none, everyone, known_to_all, of_first, rank, world
 from spectron.tracking.logger import RunLogger
-from spectron.tracking.measure import console
-from spectron.tracking.store import find_run
+from spectron.tracking.measure import console, flatten
 
 __all__ = ["EvaluationOutcome", "evaluate_suite", "tables_of"]
 
@@ -76,32 +77,37 @@ def evaluate_suite(
     """
     suite = Suite.read(suite_path, [*overrides, *([f"tracking.folder={runs}"] if runs else [])])
     seed_everything(suite.config["seed"], workers=True, verbose=False)
-    with Ranks.joined() as ranks:
-        place = ranks.device(device)
-        subject = find_system(reference, suite.tracking()).to(place)
-        judges, tasks = suite.judges(), suite.tasks()
-        bench = Bench(subject.system, judges, place, subject.teacher_forced)
-        _prepare_judges(suite, judges, subject)
-        _prepare_tasks(suite, tasks, bench, ranks)
-        plan = plan_of(suite, subject, judges, tasks)
-        logger = _open_run(suite, plan, resume, ranks)
+    with joined():
+        with all_or_none():
+            place = own_device(device)
+            subject = find_system(reference, suite.tracking()).to(place)
+            judges, tasks = suite.judges(), suite.tasks()
+            bench = Bench(subject.system, judges, place, subject.teacher_forced)
+            _prepare_judges(suite, judges, subject)
+        _prepare_tasks(suite, tasks, bench)
+        plan = _common_plan(suite, subject, judges, tasks)
+        logger = _open_run(suite, plan, resume)
         results: dict[str, Any] = {}
+
+        def collect() -> None:
+            collected, items = _collect(plan, tasks, bench, logger.folder)
+            results.update(collected, times=watch.times())
+            _write(results, items, logger)
+
         try:
             watch = Stopwatch(logger.folder / WORK / "times.json")
-            _judge_batches(tasks, bench, logger.folder, ranks, watch)
-            ranks.barrier()
-            if ranks.rank == 0:
-                results, items = _collect(plan, tasks, bench, logger.folder)
-                results["times"] = watch.times()
-                _write(results, items, logger)
+            # An error ends its process at once, and torchrun the others: they do not meet before their last batches.
+            _judge_batches(tasks, bench, logger.folder, watch)
+            of_first(collect)
         except KeyboardInterrupt as stop:
             logger.finalize("failed")
+            if rank() > 0:
+                raise EndedByAnother from stop
             raise Interrupted(f"Stopped. To resume, repeat the command with --resume {logger.run_id}") from stop
         except BaseException:
             logger.finalize("failed")
             raise
-        ranks.barrier()
-        if ranks.rank:
+        if rank() > 0:
             return None
         return EvaluationOutcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command, results)
 
@@ -117,43 +123,66 @@ def _prepare_judges(suite: Suite, judges: Judges, subject: SystemUnderTest) -> N
         require_independence(list(judges.values()), subject.weights)
 
 
-def _prepare_tasks(suite: Suite, tasks: dict[str, Task], bench: Bench, ranks: Ranks) -> None:
+def _prepare_tasks(suite: Suite, tasks: dict[str, Task], bench: Bench) -> None:
     """Read the manifests of all tasks; the first process makes missing data while the others wait."""
+
+    def make(task: Task, key: str) -> None:
+        with suite.document.part("tasks", key).locating(), suite.document.naming_files("tasks"):
+            task.data.prepare_data()
+
     for name, task in tasks.items():
-        with suite.document.part("tasks", name).locating(), suite.document.naming_files("tasks"):
-            if ranks.rank == 0:
-                task.data.prepare_data()
-            ranks.barrier()
+        of_first(partial(make, task, name))
+        with all_or_none(), suite.document.part("tasks", name).locating(), suite.document.naming_files("tasks"):
             task.prepare(bench)
 
 
-def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None, ranks: Ranks) -> RunLogger:
+def _common_plan(suite: Suite, subject: SystemUnderTest, judges: Judges, tasks: dict[str, Task]) -> dict[str, Any]:
+    """Return the plan of the evaluation.
+
+    Raises:
+        DataError: if the processes have different plans: they would answer parts of different evaluations.
+    """
+    with all_or_none():
+        plan = plan_of(suite, subject, judges, tasks)
+    flat = [flatten(each) for each in everyone(plan)]
+    different = sorted(key for key in set().union(*flat) if len({each.get(key) for each in flat}) > 1)
+    if different:
+        raise known_to_all(
+            DataError(
+                f"the processes differ in {', '.join(different)}. Give them the same files, and name the model by its "
+                "checkpoint if it is still in training"
+            )
+        )
+    return plan
+
+
+def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None) -> RunLogger:
     """Return the logger of a new run, or of the run to resume if its plan is equal; all processes use one run."""
-    run_id = ""
-    if ranks.rank == 0:
-        run = None if resume is None else resumable(suite.name, resume, suite.tracking(), plan)
-        logger = RunLogger(suite.name, suite.tracking(), run)
-        run_id = logger.run_id
+    run = of_first(lambda: None if resume is None else resumable(suite.name, resume, suite.tracking(), plan))
+    logger = RunLogger(suite.name, suite.tracking(), run)
+
+    def keep() -> None:
         (logger.folder / WORK).mkdir(parents=True, exist_ok=True)
         (logger.folder / PLAN).write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         logger.log_hyperparams(suite.config | {"system": plan["system"]})
-    run_id = ranks.agree(run_id)
-    return logger if ranks.rank == 0 else RunLogger(suite.name, suite.tracking(), find_run(run_id, suite.tracking()))
+
+    of_first(keep)
+    return logger
 
 
-def _judge_batches(tasks: dict[str, Task], bench: Bench, folder: Path, ranks: Ranks, watch: Stopwatch) -> None:
+def _judge_batches(tasks: dict[str, Task], bench: Bench, folder: Path, watch: Stopwatch) -> None:
     """Judge and store every batch that is not stored yet. Process r of n takes the batches r, r + n, r + 2n, ..."""
-    done = DoneBatches(folder / WORK, ranks.rank)
+    done = DoneBatches(folder / WORK, rank())
     stored = set(done.read())
-    with Progress(*PROGRESS, console=console(), disable=ranks.rank != 0) as progress:
+    with Progress(*PROGRESS, console=console(), disable=rank() != 0) as progress:
         for key in _keys(tasks, bench, progress):
-            if key in stored or key[2] % ranks.world != ranks.rank:
+            if key in stored or key[2] % world() != rank():
                 continue
             name, system, place = key
             records = judged(tasks[name], system, place, bench)
             audio = [write_waveforms(record, folder, name, system) for record in records]
             done.add(key, [record.line(name, system, paths) for record, paths in zip(records, audio, strict=True)])
-            if ranks.rank == 0:
+            if rank() == 0:
                 watch.keep()
 
 

@@ -91,8 +91,16 @@ class TrainingError(SpectronError):
     """Training cannot continue: a loss that is not finite, or too many broken audio files."""
 
 
+class LockedError(SpectronError):
+    """Another process writes the same thing; ``file`` is the file of its lock."""
+
+
 class Interrupted(Exception):
     """The user stopped a run; the message states how to resume it. Nothing is wrong, so it is no ``SpectronError``."""
+
+
+class EndedByAnother(Exception):
+    """One of several processes ends because of an error that the first process reports."""
 
 
 def require_extra(extra: str, owner: str, *packages: str) -> None:

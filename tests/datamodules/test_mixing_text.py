@@ -78,13 +78,21 @@ def test_resume_with_other_mixture_refused(change, speech, text, run):
         run(data(manifest, other), 5, 3)
 
 
-def test_ranks_take_text_places_in_turn():
-    text = Interleaved(LineBatches(["a", "b", "c"], 1, 0), 0.4)
-    alone = list(islice(EndlessSampler(lambda n: iter("xyz"), text=text), 12))
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_have_text_in_the_same_steps(world_size):
+    """They compute the gradients of the same parameters, and together take the places in turn."""
+    text = Interleaved(LineBatches(["a", "b", "c"], 1, 0), 0.4, world_size)
+    alone = list(islice(EndlessSampler(lambda n: iter("xyz"), text=text), 12 * world_size))
     ranks = [
-        list(islice(EndlessSampler(lambda n: iter("xyz"), rank=rank, world_size=2, text=text), 6)) for rank in (0, 1)
+        list(islice(EndlessSampler(lambda n: iter("xyz"), rank=rank, world_size=world_size, text=text), 12))
+        for rank in range(world_size)
     ]
-    assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == alone
+    steps = list(zip(*ranks, strict=True))
+    assert all(len({is_text(lines) for _, lines in step}) == 1 for step in steps)
+    assert sum(is_text(step[0][1]) for step in steps[:10]) == 4
+    assert [batch for step in steps for batch in step] == alone
+    speech = [number for number, batch in alone if not is_text(batch)]
+    assert speech == list(range(len(speech)))
 
 
 def test_text_validation_loader_and_fingerprints(speech, text):

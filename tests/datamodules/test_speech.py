@@ -13,6 +13,7 @@ import torch
 from spectron import datamodules
 from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
+from spectron.datamodules import streaming
 from spectron.datamodules.continuation import ContinuationDataModule
 from spectron.datamodules.lines import TextMix
 from spectron.datamodules.recordings import Part, RecordingsDataModule
@@ -146,6 +147,18 @@ def test_validation_batches_contain_every_item_once(speech):
     assert all(batch.prompt.numel() <= 6.0 * 16000 for batch in first)
     assert [batch.ids for batch in again] == [batch.ids for batch in first]
     assert all(torch.equal(a.prompt, b.prompt) for a, b in zip(first, again, strict=True))
+
+
+def test_ranks_have_equal_numbers_of_validation_batches(speech, monkeypatch):
+    """Three batches for two ranks: the second rank gets an empty one at the end, and nothing is lost or repeated."""
+    batching = Batching(batch_seconds=20.0, max_items=1)
+    data = ready(TranscribedSpeechDataModule(str(speech([2.0] * 4)), val_split="train", batching=batching))
+    monkeypatch.setattr(streaming, "world", lambda: 2)
+    seen = []
+    for number in range(2):
+        monkeypatch.setattr(streaming, "rank", lambda number=number: number)
+        seen.append([batch.ids for batch in data.val_dataloader()[0]])
+    assert seen == [[["u1"], ["u3"]], [["u2"], []]]
 
 
 def test_validation_prompts_fixed(speech):

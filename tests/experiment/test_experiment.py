@@ -67,6 +67,20 @@ def test_progress_bar_is_ours_or_none(runs, shown, bars):
     assert [type(callback).__name__ for callback in trainer.callbacks if "Progress" in type(callback).__name__] == bars
 
 
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        (["trainer.strategy=ddp_spawn"], "trainer.strategy"),
+        (["trainer.strategy=ddp_find_unused_parameters_false"], "trainer.strategy"),
+        (["trainer.val_check_interval='00:00:10:00'"], "trainer.val_check_interval"),
+    ],
+)
+def test_settings_by_which_processes_would_differ_refused(changes, key):
+    with pytest.raises(ConfigError) as caught:
+        Experiment.read(TINY, ["trainer.devices=2", *changes]).trainer()
+    assert caught.value.key == key
+
+
 def test_same_seed_builds_same_module():
     one, same, other = (Experiment.read(TINY, [f"seed={seed}"]).module().state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[key], same[key]) for key in one)

@@ -92,6 +92,19 @@ class Toy(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class StoppedWhileValidating(Toy):
+    """Task that is stopped in the first batch of the validation after a step."""
+
+    def __init__(self, events, width, end):
+        super().__init__(events, width)
+        self.stop = end
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+        if batch_idx == 0 and self.global_step == self.stop[0]:
+            self.stop[1]()
+
+
 class Points(Logger):
     """Logger that notes the metrics and steps that MLflow would get."""
 
@@ -231,6 +244,34 @@ def test_sigterm_saves_between_steps(tmp_path, uninterrupted):
     assert_same_ending(events, uninterrupted)
 
 
+# The last validation is after the last step: the loop over the steps has nothing else to do.
+@pytest.mark.parametrize("step", [3, STEPS])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_stop_within_validation_keeps_step_and_repeats_validation(tmp_path, uninterrupted, step, signum):
+    before, events, again = Events(), Events(), Events()
+    settings = CheckpointSettings(every_n_steps=100)
+    stop = step, lambda: os.kill(os.getpid(), signum)
+    with pytest.raises(SystemExit):
+        train(tmp_path, before, settings=settings, end=stop, kind=StoppedWhileValidating)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == step
+    train(tmp_path, events, resume=True, settings=settings)
+    assert [event[1] for event in before if event[0] == "validation"] == list(range(3, step, 3))
+    assert [event[0] for event in events[:2]] == ["logged", "validation"]
+    assert_same_ending(events, uninterrupted)
+    train(tmp_path, again, resume=True, settings=settings)
+    assert again == [], "the finished run has nothing more to do"
+
+
+def test_killed_within_validation_keeps_step(tmp_path, uninterrupted):
+    events = Events()
+    settings = CheckpointSettings(every_n_steps=100)
+    with pytest.raises(RuntimeError, match="lost"):
+        train(tmp_path, Events(), settings=settings, end=(6, fail), kind=StoppedWhileValidating)
+    train(tmp_path, events, resume=True, settings=settings)
+    assert events[1][:2] == ("validation", 6)
+    assert_same_ending(events, uninterrupted)
+
+
 def test_finished_run_extended_exactly(tmp_path, uninterrupted):
     events = Events()
     train(tmp_path, Events(), steps=5)
@@ -256,7 +297,8 @@ def test_data_stream_resumes_exactly(tmp_path, every, lost_at):
     with pytest.raises(RuntimeError, match="lost"):
         run(tmp_path / "lost", Events(), end=(lost_at, fail))
     run(tmp_path / "lost", events, resume=True)
-    assert min(steps_of(events)) == lost_at // (2 * every) * 2 * every
+    # The last checkpoint was written at an interval or before a validation.
+    assert min(steps_of(events)) == max(lost_at // batches * batches for batches in (2 * every, VALIDATE_EVERY))
     assert_same_ending(events, whole)
     assert {line for event in whole if event[0] == "read" for line in event[1:]} == set(lines.read_text().splitlines())
 

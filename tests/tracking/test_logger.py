@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,7 +20,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from mlflow import MlflowClient
 
 from spectron.errors import TrackingError
-from spectron.tracking.logger import RunLogger
+from spectron.tracking.logger import LOCK, RunLogger
 from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.outbox import send_outbox
 from spectron.tracking.store import TrackingSettings, find_run, list_runs, open_store
@@ -170,6 +172,7 @@ def test_params_stored_whole_and_changes_as_tags(settings, tmp_path):
             {"model": {"name": long, "sizes": [1, 2]}, "parts": [{"a": None}], "notes": too_long, "steps": 10}
         )
     logger.log_hyperparams({f"many.{index}": index for index in range(250)})
+    logger.finalize("success")
     resumed = RunLogger("params", settings, find_run(logger.run_id, settings))
     resumed.log_hyperparams({"steps": 20, "new": 1})
     params = find_run(logger.run_id, settings).params
@@ -293,3 +296,35 @@ def test_open_store_prints_nothing(tmp_path, capfd):
     open_store(TrackingSettings(folder=str(tmp_path / "new")))
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("mlflow").level == logging.WARNING
+
+
+def test_one_experiment_started_several_times_at_once(settings, monkeypatch):
+    """All look for the experiment before the first one creates it."""
+    together, look = threading.Barrier(4), MlflowClient.get_experiment_by_name
+
+    def look_together(self, name):
+        found = look(self, name)
+        if found is None:
+            together.wait()
+        return found
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", look_together)
+    with ThreadPoolExecutor(4) as pool:
+        loggers = list(pool.map(lambda _: RunLogger("started at once", settings), range(4)))
+    assert len({logger.run_id for logger in loggers}) == 4
+    assert len({logger.experiment_id for logger in loggers}) == 1
+    assert len(list_runs("started at once", settings)) == 4
+
+
+def test_run_has_one_writer_and_no_old_parts(settings):
+    first = RunLogger("written", settings)
+    run = find_run(first.run_id, settings)
+    with pytest.raises(TrackingError) as caught:
+        RunLogger("written", settings, run)
+    assert caught.value.file == first.folder / LOCK
+    RunLogger("written", settings, run, training=False).finalize("success")  # an evaluation may add its metrics
+    first.finalize("failed")
+    part = first.folder / "checkpoints" / "last.ckpt.0a1b.part"
+    part.touch()
+    RunLogger("written", settings, run).finalize("success")
+    assert not part.exists()

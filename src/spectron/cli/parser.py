@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ from typing import Any
 
 from spectron import __version__
 from spectron.cli import verbs
-from spectron.errors import Interrupted, SpectronError
+from spectron.errors import EndedByAnother, Interrupted, SpectronError
+from spectron.processes import end_with_parent, environment_rank, interrupted_by_sigterm
 
 PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
@@ -46,10 +48,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a verb; returns the exit code: 0 done, 1 for an error that the user can correct, 130 interrupted."""
+    """Run a verb; returns the exit code: 0 done, 1 for an error that the user can correct, 130 interrupted.
+
+    Of several processes, only the first one reports an error that ends all of them.
+    """
+    end_with_parent()
     try:
         _quiet()
-        options.verb(options)
+        with interrupted_by_sigterm():
+            options.verb(options)
+    except EndedByAnother:
+        # A failure here would let Lightning kill the first process, which still has to report its error.
+        return SUCCESS
     except SpectronError as error:
         if options.debug:
             raise
@@ -361,15 +371,23 @@ def _separate_resume(arguments: list[str]) -> list[str]:
 
 
 def _quiet() -> None:
-    """Hide advertisements and deprecation warnings that libraries print for their own users."""
+    """Hide advertisements and deprecation warnings that libraries print for their own users.
+
+    Of several processes, only the first one warns: the others would repeat it.
+    """
     import logging
     import warnings
 
     warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")  # frozen parts are meant to be
-    chatter = ("💡 Tip", "GPU available", "TPU available", "HPU available")
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(chatter))
+    # Before torch starts: its C++ code warns of a setting that Spectron makes for several processes.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if environment_rank() > 0:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+    chatter = ("💡 Tip", "GPU available", "TPU available", "HPU available", "Initializing distributed", "----")
+    for part in ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.distributed"):
+        logging.getLogger(f"lightning.{part}").addFilter(lambda record: not record.getMessage().startswith(chatter))
 
 
 if __name__ == "__main__":

@@ -29,10 +29,11 @@ def fit(options: argparse.Namespace) -> None:
     from spectron.config.recipes import find_recipe
     from spectron.experiment.experiment import Experiment
     from spectron.experiment.fitting import fit
+    from spectron.ranks import rank
 
     outcome = fit(Experiment.read(find_recipe(options.file), options.overrides), options.resume)
     _print_outcome(outcome)
-    if not outcome.measures:
+    if not outcome.measures and rank() == 0:
         print(f"Nothing was validated: `spectron evaluate {outcome.run_id}` measures the model as it is")
 
 
@@ -66,7 +67,7 @@ def _evaluate_on_suite(options: argparse.Namespace) -> None:
 
     suite = find_recipe(options.suite)
     outcome = evaluate_suite(options.reference, suite, options.overrides, options.runs, options.resume, options.device)
-    if outcome is None:  # of several processes, only the first one prints
+    if outcome is None:
         return
     for shown in tables_of(outcome.results):
         console().print(shown, markup=False, highlight=False, soft_wrap=isinstance(shown, str))
@@ -271,10 +272,13 @@ def _source(options: argparse.Namespace) -> Source:
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    """Print the results of a run, its most important files, and the command that opens MLflow."""
+    """Print the results of a run, its most important files, and the command that opens MLflow; in the first process."""
     from spectron.cli.tables import measures_table
+    from spectron.ranks import rank
     from spectron.tracking.measure import console
 
+    if rank() > 0:
+        return
     if outcome.measures:
         console().print(measures_table(outcome.measures))
     for path in outcome.headlines:

@@ -9,6 +9,8 @@ from typing import Any, cast
 
 from lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch import Callback
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
@@ -20,9 +22,10 @@ from spectron.errors import ConfigError, did_you_mean
 from spectron.experiment.resolved import resolved
 from spectron.inference.model_config import MODEL_SECTIONS, ModelConfig, add_import_folders, model_of
 from spectron.tracking.measure import flatten
-from spectron.tracking.store import TrackingSettings
+from spectron.tracking.store import TrackingSettings, file_name
 from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
+from spectron.training.lightning_internals import find_unused_parameters
 from spectron.training.progress import Progress
 
 # Spectron sets these itself: where a run is stored, and what makes a run resumable.
@@ -158,22 +161,48 @@ class Experiment(ModelConfig):
         """Build a trainer without a logger, with these callbacks and those that make a run resumable.
 
         Raises:
-            ConfigError: if Lightning refuses its arguments.
+            ConfigError: if Lightning refuses its arguments, or several processes cannot train with them.
         """
         settings = self.document.build("checkpoints")
         arguments = self.document.arguments("trainer")
         progress = [] if arguments.get("enable_progress_bar") is False else [Progress()]
         try:
-            return Trainer(
+            trainer = Trainer(
                 **arguments,
                 logger=False,
                 enable_checkpointing=False,
+                # Under SLURM, Lightning starts from a file of this folder, whichever run wrote it: nothing writes here.
+                default_root_dir=self.tracking().runs_folder / file_name(self.name),
                 plugins=[AtomicCheckpointIO()],
                 # Checkpoints come last, because they save the state of all other callbacks.
                 callbacks=[SeedEachStep(self.config["seed"]), *progress, *callbacks, Checkpoints(settings)],
             )
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise self.document.error(("trainer",), str(error)) from error
+        self._require_common_decisions(trainer, arguments)
+        return trainer
+
+    def _require_common_decisions(self, trainer: Trainer, arguments: dict[str, Any]) -> None:
+        """Refuse settings with which several processes would decide differently.
+
+        Raises:
+            ConfigError: naming the key and what is allowed.
+        """
+        strategy, key, allowed = trainer.strategy, ("trainer", "strategy"), ("auto", "ddp")
+        if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+            message = f"checkpoints need a process with the whole model, which {type(strategy).__name__} does not have"
+            raise self.document.error(key, f"{message}. Choose auto or ddp", allowed)
+        if isinstance(strategy.launcher, _MultiProcessingLauncher):
+            message = "processes are started by a command and not from within one, as this strategy does"
+            raise self.document.error(key, f"{message}. Choose ddp, or trainer.devices=1 in a notebook", allowed)
+        if not find_unused_parameters(trainer):
+            message = "a step may leave out a part of the model, for whose gradients the processes would wait forever"
+            raise self.document.error(key, f"{message}. Choose ddp", allowed)
+        interval = arguments.get("val_check_interval")
+        processes = trainer.num_devices * trainer.num_nodes
+        if processes > 1 and not isinstance(interval, int | float | None):
+            message = f"{interval} is a time, and the clocks of several processes differ. Give a number of batches"
+            raise self.document.error(("trainer", "val_check_interval"), message)
 
     def require_monitored(self, module: LightningModule, callbacks: Iterable[Callback]) -> None:
         """Refuse a ``monitor`` that nothing logs.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -15,11 +17,20 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from spectron.config.user_classes import code_files
-from spectron.errors import Interrupted
+from spectron.errors import EndedByAnother, Interrupted, TrackingError
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.loading import CONFIG_KEY, YAML_FOLDER_TAG, Source, restore
-from spectron.experiment.preflight import prepare_data, require_ready, require_sources, set_up_data
-from spectron.experiment.resuming import CODE, DATA_KEY, FACTS, changed_data, find_resumable, require_same_data
+from spectron.experiment.preflight import join_processes, prepare_data, require_ready, require_sources, set_up_data
+from spectron.experiment.resuming import (
+    CODE,
+    DATA_KEY,
+    FACTS,
+    SLURM_JOB,
+    changed_data,
+    require_same_data,
+    run_to_resume,
+)
+from spectron.ranks import all_or_none, everyone, known_to_all, of_first, rank
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.provenance import (
@@ -31,6 +42,8 @@ from spectron.tracking.provenance import (
     trainable_line,
     trainable_share,
 )
+from spectron.training.slurm import REQUEUE_SIGNAL, requeue, slurm_job
+from spectron.training.stopping import signal_that_stopped
 from spectron.weights.checkpoint_files import read_checkpoint
 
 
@@ -88,29 +101,26 @@ def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
         SpectronError: for an error that the user can mend.
         Interrupted: if the user stopped the training.
     """
-    run = None if resume is None else find_resumable(experiment, resume)
-    require_sources(experiment, weights=run is None)
-    callbacks = experiment.callbacks()
+    join_processes(experiment)
+    run = of_first(lambda: run_to_resume(experiment, resume))
+    with all_or_none():
+        require_sources(experiment, weights=run is None)
+        callbacks = experiment.callbacks()
     data = prepare_data(experiment)
-    hashes = fingerprint(data)
-    if run is not None:
-        require_same_data(run, hashes)
-    module = experiment.module(weights=run is None)
-    experiment.require_monitored(module, callbacks)
-    trainer = experiment.trainer([*callbacks, KeepOrigin(experiment.config, hashes)])
-    require_ready(experiment, module, callbacks)
+    with all_or_none():
+        hashes = fingerprint(data)
+        if run is not None:
+            require_same_data(run, hashes)
+        module = experiment.module(weights=run is None)
+        experiment.require_monitored(module, callbacks)
+        trainer = experiment.trainer([*callbacks, KeepOrigin(experiment.config, hashes)])
+        require_ready(experiment, module, callbacks)
     set_up_data(experiment, trainer, module, data, "fit")
     trainer.logger = logger = RunLogger(experiment.name, experiment.tracking(), run)
-    try:
-        record(experiment, module, hashes, trainer, logger)
+    with ending(trainer, logger, f"To resume: the same command with --resume {logger.run_id}"):
+        with all_or_none():
+            record(experiment, module, hashes, trainer, logger)
         trainer.fit(module, datamodule=data, ckpt_path=run.last_checkpoint if run else None, weights_only=True)
-    except BaseException as stop:
-        if trainer.state.status != TrainerStatus.INTERRUPTED:  # Lightning has not yet marked the run as ended
-            logger.finalize("failed")
-        # Lightning turns Ctrl-C into sys.exit; SIGTERM arrives as its own kind of SystemExit.
-        if isinstance(stop, KeyboardInterrupt | SystemExit):
-            raise Interrupted(f"Stopped. To resume: the same command with --resume {logger.run_id}") from stop
-        raise
     return outcome_of(trainer, module, logger)
 
 
@@ -128,26 +138,56 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
     Raises:
         SpectronError: for an error that the user can mend.
     """
-    require_sources(experiment, weights=False)
-    callbacks = experiment.callbacks()
+    join_processes(experiment)
+    if len({str(path) for path in everyone(source.path)}) > 1:
+        raise known_to_all(TrackingError("the processes found different checkpoints. Name the checkpoint's file"))
+    with all_or_none():
+        require_sources(experiment, weights=False)
+        callbacks = experiment.callbacks()
     data = prepare_data(experiment)
-    module = cast(LightningModule, restore(experiment, source))
-    trainer = experiment.trainer(callbacks)
-    require_ready(experiment, module, callbacks)
+    with all_or_none():
+        module = cast(LightningModule, restore(experiment, source))
+        trainer = experiment.trainer(callbacks)
+        require_ready(experiment, module, callbacks)
     set_up_data(experiment, trainer, module, data, "validate")
-    hashes = fingerprint(data)
-    if changed or source.run is None or changed_data(source.path, hashes):
-        logger = RunLogger(f"{experiment.name}-evaluation", experiment.tracking())
-        record(experiment, module, hashes, trainer, logger)
-        logger.set_tags({"spectron.evaluates": str(source.path)})
-    else:
-        logger = RunLogger(experiment.name, experiment.tracking(), source.run, training=False)
-    trainer.logger = logger
-    # The metrics are logged at the step at which the checkpoint was written.
-    trainer.fit_loop.load_state_dict(read_checkpoint(source.path, mmap=True)["loops"]["fit_loop"])
-    trainer.validate(module, datamodule=data, verbose=False)
-    logger.finalize("success")
+    with all_or_none():
+        hashes = fingerprint(data)
+        new = changed or source.run is None or bool(changed_data(source.path, hashes))
+    name, run = (f"{experiment.name}-evaluation", None) if new else (experiment.name, source.run)
+    trainer.logger = logger = RunLogger(name, experiment.tracking(), run, training=new)
+    with ending(trainer, logger, "To start again: the same command"):
+        if new:
+            with all_or_none():
+                record(experiment, module, hashes, trainer, logger)
+                logger.set_tags({"spectron.evaluates": str(source.path)})
+        # The metrics are logged at the step at which the checkpoint was written.
+        trainer.fit_loop.load_state_dict(read_checkpoint(source.path, mmap=True)["loops"]["fit_loop"])
+        trainer.validate(module, datamodule=data, verbose=False)
+        logger.finalize("success")
     return outcome_of(trainer, module, logger)
+
+
+@contextmanager
+def ending(trainer: Trainer, logger: RunLogger, how_to_continue: str) -> Iterator[None]:
+    """Set the status of a run that ends early, and requeue the job if SLURM announced its end.
+
+    Raises:
+        Interrupted: if the user or SLURM stopped it.
+        EndedByAnother: instead, in all processes except the first.
+    """
+    try:
+        yield
+    except BaseException as stop:
+        if trainer.state.status != TrainerStatus.INTERRUPTED:  # Lightning has not yet marked the run as ended
+            logger.finalize("failed")
+        # Lightning turns Ctrl-C into sys.exit; SIGTERM arrives as its own kind of SystemExit.
+        if not isinstance(stop, KeyboardInterrupt | SystemExit):
+            raise
+        if rank() > 0:
+            raise EndedByAnother from stop
+        if signal_that_stopped(trainer) == REQUEUE_SIGNAL:
+            requeue()
+        raise Interrupted(f"Stopped. {how_to_continue}") from stop
 
 
 def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, ...]]]:
@@ -185,6 +225,7 @@ def record(
         "git_commit": commit,
         "packages": package_versions(),
         "device": device_name(trainer.strategy.root_device),
+        **({SLURM_JOB: job} if (job := slurm_job()) else {}),
         "parameters": {
             "trainable_share": round(trainable_share(counts)[-1], 6),
             **{name: {"trainable": trainable, "frozen": frozen} for name, (trainable, frozen) in counts.items()},

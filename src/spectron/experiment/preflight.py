@@ -1,10 +1,13 @@
 """Steps that come before a run is opened, so that a mistake leaves no run behind; the cheap steps come first.
 
-In order: sources and weights exist, the data module writes its files, callbacks fit the model, manifests are valid.
+In order: the processes join, sources and weights exist, the data module writes its files, callbacks fit the model,
+manifests are valid. A mistake that one process finds ends all of them.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -16,8 +19,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from spectron.config.classes import is_users_own
 from spectron.context_length import ChecksContext
 from spectron.contracts import Decoding
-from spectron.errors import CheckpointError
+from spectron.errors import CheckpointError, DataError
 from spectron.experiment.experiment import Experiment
+from spectron.processes import environment_of_child
+from spectron.ranks import all_or_none, everyone, known_to_all, of_first
 from spectron.weights.hub import locate
 from spectron.weights.state_dicts import require_file
 
@@ -36,6 +41,31 @@ class ChecksTexts(Protocol):
 
     def require_usable_texts(self, data: Any) -> None:
         """Raise a ``DataError`` for texts that the task cannot learn, and report what it leaves out of texts."""
+
+
+@runtime_checkable
+class HasFingerprint(Protocol):
+    """A data module whose training data have a hash."""
+
+    def data_fingerprint(self) -> str:
+        """Return a hash of the training data and their order."""
+
+
+def join_processes(experiment: Experiment) -> None:
+    """Start the other processes of an experiment, unless the user or SLURM starts them, and wait until all are there.
+
+    Lightning does this only when the training begins: until then each process would decide alone.
+
+    Raises:
+        ConfigError: if Lightning refuses the arguments of the trainer.
+    """
+    strategy = experiment.trainer().strategy
+    if strategy.launcher is not None:
+        child = environment_of_child(signal.SIGKILL)  # other processes than the first one have nothing to save
+        os.environ.update(child)
+        strategy.launcher.launch(strategy.setup_environment)
+        for name in child:
+            del os.environ[name]
 
 
 def require_sources(experiment: Experiment, weights: bool = True) -> None:
@@ -69,9 +99,14 @@ def prepare_data(experiment: Experiment) -> LightningDataModule:
     Raises:
         DataError: naming the key of a file that is missing.
     """
-    data = experiment.data()
-    with experiment.document.naming_files("data"):
-        rank_zero_only(data.prepare_data)()
+    with all_or_none():
+        data = experiment.data()
+
+    def write() -> None:
+        with experiment.document.naming_files("data"):
+            data.prepare_data()
+
+    of_first(write)
     return data
 
 
@@ -94,17 +129,24 @@ def set_up_data(
     """Let the data module read and check its manifests before anything is recorded.
 
     Raises:
-        DataError: for missing or broken data, for texts that the task cannot learn, and for an utterance or a line that
-            is too long for the language model.
+        DataError: for missing or broken data, for texts that the task cannot learn, for an utterance or a line that is
+            too long for the language model, and if the processes find different data.
     """
     # Trainer, module and data refer to each other as in a fit: the data module asks the module for its sample rates.
     trainer.strategy.connect(module)
     module.trainer = data.trainer = trainer
-    trainer.strategy.barrier("data prepared")
-    with experiment.document.naming_files("data"):
-        data.setup(stage)
-    if isinstance(module, ChecksTexts):
-        module.require_usable_texts(data)
-    if isinstance(module, ChecksContext):
-        decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]
-        module.require_fits_context(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])
+    with all_or_none():
+        with experiment.document.naming_files("data"):
+            data.setup(stage)
+        if isinstance(module, ChecksTexts):
+            module.require_usable_texts(data)
+        if isinstance(module, ChecksContext):
+            decodings = [getattr(callback, "decoding", None) for callback in cast(Any, trainer).callbacks]
+            module.require_fits_context(data, [decoding for decoding in decodings if isinstance(decoding, Decoding)])
+    if stage == "fit" and isinstance(data, HasFingerprint):
+        with all_or_none():
+            fingerprint = data.data_fingerprint()
+        if len(set(everyone(fingerprint))) > 1:
+            raise known_to_all(
+                DataError("the processes read different training data: give all machines the same files", key="data")
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from spectron.config.checking import import_class
 from spectron.config.user_classes import code_files
@@ -15,10 +15,12 @@ from spectron.experiment.loading import read_config
 from spectron.text_files import read_json
 from spectron.tracking.measure import flatten
 from spectron.tracking.store import RunRecord, find_run, list_runs
+from spectron.training.slurm import requeued_job
 from spectron.weights.checkpoint_files import read_checkpoint
 
 CODE = "code"  # folder of a run that holds copies of the user's own files
 FACTS = "facts.json"  # file of a run with what produced its results
+SLURM_JOB = "slurm_job"  # its key of the SLURM job that trains, or trained last
 DATA_KEY = "data_hashes"  # of a checkpoint: the hash of each file of the data
 HASH_SHOWN = 12
 
@@ -40,18 +42,34 @@ FREE_TO_CHANGE = (
 )
 
 
-def find_resumable(experiment: Experiment, reference: str) -> RunRecord:
-    """Find the run to resume, which has a last checkpoint and the same configuration.
+def run_to_resume(experiment: Experiment, reference: str | None) -> RunRecord | None:
+    """Find the run to resume; it has a last checkpoint and the same configuration.
 
     Args:
         experiment: What to train.
-        reference: Id or name of the run; "" stands for the newest run of the experiment that has a checkpoint.
+        reference: Id or name of the run; "" stands for the newest run of the experiment that has a checkpoint. None
+            starts a new run, except in a requeued SLURM job: it resumes the run that it began.
 
     Raises:
         TrackingError: if there is no such run.
         CheckpointError: if the run has no checkpoint.
         ConfigError: if its configuration differs in a key that must stay.
     """
+    run = find_requeued(experiment) if reference is None else find_resumable(experiment, reference)
+    if run is None:
+        return None
+    for name, path in code_files(experiment.config).items():
+        copy = run.folder / CODE / name
+        if copy.is_file() and copy.read_text(encoding="utf-8") != path.read_text(encoding="utf-8"):
+            rank_zero_warn(
+                f"{path} has changed since run {run.run_id} started. The run resumes with the changed file; "
+                f"{copy} is a copy of the old file."
+            )
+    return run
+
+
+def find_resumable(experiment: Experiment, reference: str) -> RunRecord:
+    """Find the run that a user wants to resume; see ``run_to_resume``."""
     if reference:
         run = find_run(reference, experiment.tracking())
         if not run.last_checkpoint.is_file():
@@ -66,21 +84,13 @@ def find_resumable(experiment: Experiment, reference: str) -> RunRecord:
                 f"no run of `{experiment.name}` has a checkpoint to resume from. Start a run without --resume."
             )
         run = runs[0]
-    before, now = (flatten(without_observers(c)) for c in (read_config(run.last_checkpoint), experiment.config))
-    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not is_free(key)]
+    changed = changes_since(run, experiment)
     if changed:
-        lines = "\n".join(f"  {key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}" for key in changed)
+        lines = "\n".join(f"  {change}" for change in changed)
         raise ConfigError(
             f"run {run.run_id} cannot be resumed, as its configuration was different:\n{lines}\n"
             "Restore the old values, or start a new run without --resume."
         )
-    for name, path in code_files(experiment.config).items():
-        copy = run.folder / CODE / name
-        if copy.is_file() and copy.read_text(encoding="utf-8") != path.read_text(encoding="utf-8"):
-            rank_zero_warn(
-                f"{path} has changed since run {run.run_id} started. The run resumes with the changed file; "
-                f"{copy} is a copy of the old file."
-            )
     return run
 
 
@@ -125,6 +135,28 @@ def changed_data(checkpoint: Path, hashes: dict[str, str]) -> dict[str, tuple[st
     return {
         name: (before.get(name, "nothing")[:HASH_SHOWN], hashes.get(name, "nothing")[:HASH_SHOWN]) for name in names
     }
+
+
+def find_requeued(experiment: Experiment) -> RunRecord | None:
+    """Find the newest run that this SLURM job began with the same configuration before it was requeued, if any."""
+    job = requeued_job()
+    if job is None:
+        return None
+    for run in list_runs(settings=experiment.tracking()):
+        facts = run.folder / FACTS
+        if run.experiment == experiment.name and run.last_checkpoint.is_file() and facts.is_file():
+            began_in = read_json(facts).get(SLURM_JOB)
+            if began_in == job and not changes_since(run, experiment):
+                rank_zero_info(f"SLURM started job {job} again: run {run.run_id} is resumed")
+                return run
+    return None
+
+
+def changes_since(run: RunRecord, experiment: Experiment) -> list[str]:
+    """Return the keys that must stay and have other values than in a run, with both values."""
+    before, now = (flatten(without_observers(c)) for c in (read_config(run.last_checkpoint), experiment.config))
+    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not is_free(key)]
+    return [f"{key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}" for key in changed]
 
 
 def is_free(key: str) -> bool:

@@ -15,7 +15,9 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from spectron.errors import TrackingError
+from spectron.errors import LockedError, TrackingError
+from spectron.files import Lock, remove_abandoned
+from spectron.ranks import of_first
 from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.outbox import Outbox
 from spectron.tracking.store import (
@@ -35,12 +37,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+LOCK = "written_by"  # file in a run's folder, which names the process that trains
 LONGEST_PARAM = 6000  # characters, MLflow's own limit
 PARAMS_PER_RECORD = 100  # MLflow's own limit
 
 
 class RunLogger(Logger):
-    """Lightning logger of one MLflow run; only the first rank logs.
+    """Lightning logger of one MLflow run; only the first rank logs, and all ranks make the logger together.
 
     A store that cannot be reached stops the start. A store that stops answering later does not stop training, and no
     record is lost (``outbox.py``).
@@ -58,7 +61,8 @@ class RunLogger(Logger):
         headlines: Files to name at the end of a run, such as WAV files and pictures.
 
     Raises:
-        TrackingError: if the store cannot be reached, or the experiment's name belongs to a deleted experiment.
+        TrackingError: if the store cannot be reached, the experiment's name belongs to a deleted experiment, or another
+            process writes the run that is to be resumed.
     """
 
     def __init__(
@@ -81,8 +85,14 @@ class RunLogger(Logger):
         self._outbox: Outbox | None = None
         self._params: dict[str, str] = {}
         self._directions: dict[str, list[Any]] = {}
-        if getattr(rank_zero_only, "rank", 0) == 0:
-            self._start(run)
+        self._lock: Lock | None = None
+
+        def start() -> tuple[str, Path]:
+            if getattr(rank_zero_only, "rank", 0) == 0:
+                self._start(run)
+            return self.run_id, self.folder
+
+        self.run_id, self.folder = of_first(start)
 
     @property
     def name(self) -> str:
@@ -177,6 +187,11 @@ class RunLogger(Logger):
                 f"{left} records could not be sent to {self.settings.shown_uri}; they are kept in {self._outbox.file}. "
                 f"Send them when the store answers again: python -m spectron.tracking.outbox {self.folder}"
             )
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock:
+            self._lock.release()
 
     def _send(self, kind: str, **content: Any) -> None:
         if self._outbox is not None:
@@ -192,6 +207,9 @@ class RunLogger(Logger):
                 self.run_id = run.info.run_id
                 self.folder = run_folder(self.settings, self.experiment_name, self.run_id)
             (self.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+            if self.training:
+                self._lock = self._only_writer()
+                remove_abandoned(self.folder)
             self._outbox = Outbox(client, self.run_id, self.folder, self.settings.shown_uri)
             self.set_tags({FOLDER_TAG: str(self.folder)})
             if resumed is not None:
@@ -200,8 +218,10 @@ class RunLogger(Logger):
                     client.update_run(self.run_id, status="RUNNING")
                 run = client.get_run(self.run_id)
         except TrackingError:
+            self._release()
             raise
         except Exception as error:
+            self._release()
             raise TrackingError(
                 f"the MLflow store {self.settings.shown_uri} accepts no run: {reason_of(error)}"
             ) from error
@@ -209,14 +229,32 @@ class RunLogger(Logger):
         self._params = dict(run.data.params) | changed_params(run.data.tags)
         self._directions = json.loads(run.data.tags.get(MEASURES_TAG, "{}"))
 
+    def _only_writer(self) -> Lock:
+        """Lock the run: two processes that train it would overwrite each other's checkpoints."""
+        try:
+            return Lock(self.folder / LOCK)
+        except LockedError as error:
+            raise TrackingError(
+                f"run {self.run_id} is being written: {error.message}. Wait for its end, or stop it; to train the same "
+                "experiment again, leave out --resume",
+                file=error.file,
+            ) from error
+
     def _experiment(self, client: MlflowClient) -> str:
         """Return the id of the experiment, and create the experiment if it is new."""
+        from mlflow.exceptions import MlflowException
+
         found = client.get_experiment_by_name(self.experiment_name)
         if found is None:
             folder = self.settings.runs_folder / "artifacts" / run_folder(self.settings, self.experiment_name, "").name
-            return client.create_experiment(
-                self.experiment_name, artifact_location=None if self.settings.on_server else folder.as_uri()
-            )
+            try:
+                return client.create_experiment(
+                    self.experiment_name, artifact_location=None if self.settings.on_server else folder.as_uri()
+                )
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return self._experiment(client)  # another process has created it since
         if found.lifecycle_stage != "active":
             raise TrackingError(
                 f"experiment '{self.experiment_name}' was deleted in {self.settings.shown_uri}. Choose another `name`, "

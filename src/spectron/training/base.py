@@ -1,4 +1,4 @@
-"""Base of all training tasks under Lightning: steps, summed validation losses, optimiser."""
+"""Base of all training tasks under Lightning: steps, losses over all batches and processes, optimiser."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.errors import ConfigError
+from spectron.ranks import everyone, world
 from spectron.training.optimisation import Optimisation, configure, freeze, keep_frozen_in_eval, require_finite
 
 OPTIMISATION = Optimisation()
@@ -30,6 +31,7 @@ class TrainingModule(LightningModule, ABC):
         self.model = model
         self.optimisation = optimisation
         self.sums: dict[str, LossTerm] = {}
+        self.read_anything = True  # in any process since the last step of the optimiser, perhaps before a resume
         freeze(model, optimisation.freeze)
         keep_frozen_in_eval(model)  # Lightning does not call ``train()`` at the start of a fit: it keeps the modes
 
@@ -49,20 +51,30 @@ class TrainingModule(LightningModule, ABC):
         """Return the metrics that this task logs at validation and that a ``monitor`` may name."""
         return {"val/loss"}
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        """Compute the loss of a step; None, which changes no weight, for a batch without readable items."""
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Compute the loss of a step over the batches of all processes; a batch without readable items adds nothing."""
         ids = self.last_ids = self.batch_ids(batch)
-        if not ids:
-            return None
-        means = {name: term.mean for name, term in self.loss_terms(batch).items()}
-        loss = self.total(means)
-        require_finite(loss.detach(), "the loss", self.global_step, ids)
-        self.log_dict({f"train/{name}": value.detach() for name, value in means.items()})
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        terms = self.loss_terms(batch) if ids else {}
+        means = means_over_processes(terms, self.device)
+        loss = self.total(means) if means else torch.zeros((), device=self.device)
+        if means:
+            self.read_anything = True
+            require_finite(loss.detach(), "the loss", self.global_step, ids)
+            self.log_dict({f"train/{name}": value.detach() for name, value in means.items()})
+            self.log("train/loss", loss.detach(), prog_bar=True)
+        if not terms:  # a gradient of zero, for which other processes wait
+            weights = [weight for weight in self.parameters() if weight.requires_grad]
+            loss = loss + torch.stack([0 * weight.sum() for weight in weights]).sum()
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stop before a gradient that is not finite changes the weights; a gradient scaler skips such steps itself."""
+        """Stop before a gradient that is not finite changes the weights; a gradient scaler skips such steps itself.
+
+        A step without any readable item changes no weight, although momentum would.
+        """
+        if not self.read_anything:
+            optimizer.zero_grad()
+        self.read_anything = False
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
@@ -82,17 +94,14 @@ class TrainingModule(LightningModule, ABC):
             self.sums[name] = term if old is None else LossTerm(old.total + term.total, old.count + term.count)
 
     def on_validation_epoch_end(self) -> None:
-        """Divide sums by counts once, over all batches and ranks."""
-        reduce = self.trainer.strategy.reduce
-        sums = {
-            n: LossTerm(reduce(t.total, reduce_op="sum"), reduce(t.count, reduce_op="sum"))
-            for n, t in sorted(self.sums.items())
-        }
-        if not sums:
+        """Divide sums by counts once, over all batches and processes."""
+        self.sums = sums_over_processes(self.sums, self.device)
+        if not self.sums:
             return
-        means = {name: term.mean for name, term in sums.items()}
-        self.log_dict({f"val/{name}": value for name, value in means.items()})
-        self.log("val/loss", self.total(means), prog_bar=True)
+        means = {name: term.mean for name, term in sorted(self.sums.items())}
+        # All processes have the same values already; ``sync_dist`` tells Lightning so.
+        self.log_dict({f"val/{name}": value for name, value in means.items()}, sync_dist=True)
+        self.log("val/loss", self.total(means), prog_bar=True, sync_dist=True)
 
     def train(self, mode: bool = True) -> TrainingModule:
         """Set training mode for all parts except the frozen ones."""
@@ -113,3 +122,35 @@ class TrainingModule(LightningModule, ABC):
                 key="optimisation.schedule",
             )
         return configure(self.model, self.optimisation, self.trainer.max_steps)
+
+
+def sums_over_processes(terms: dict[str, LossTerm], device: torch.device) -> dict[str, LossTerm]:
+    """Add up the terms of all processes, without gradients; a process may lack some of them, or all."""
+    if world() == 1:
+        return terms
+    sums: dict[str, list[float]] = {}
+    for each in everyone({name: (float(term.total.detach()), float(term.count)) for name, term in terms.items()}):
+        for name, (total, count) in each.items():
+            known = sums.setdefault(name, [0.0, 0.0])
+            sums[name] = [known[0] + total, known[1] + count]
+    return {
+        name: LossTerm(torch.tensor(total, device=device), torch.tensor(count, device=device))
+        for name, (total, count) in sums.items()
+    }
+
+
+def means_over_processes(terms: dict[str, LossTerm], device: torch.device) -> dict[str, Tensor]:
+    """Return the means of the terms over the batches of all processes, with gradients of this process's part.
+
+    The processes' gradients are averaged later. Their parts are scaled so that this average is the gradient of one
+    process with all the batches in one, in which an item counts by its tokens or frames and not by its process.
+    """
+    if world() == 1:
+        return {name: term.mean for name, term in terms.items()}
+    means = {}
+    for name, over_all in sums_over_processes(terms, device).items():
+        means[name] = over_all.mean
+        if name in terms:
+            part = terms[name].total * (world() / over_all.count.clamp(min=1))
+            means[name] = means[name] + (part - part.detach())
+    return means

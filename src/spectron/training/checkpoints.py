@@ -10,8 +10,6 @@ import math
 import os
 import random
 import shutil
-import signal
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,18 +17,24 @@ from typing import Any, Literal
 import numpy
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from spectron.errors import CheckpointError, ConfigError
+from spectron.files import written_whole
 from spectron.randomness import seed_of
+from spectron.ranks import all_or_none, everyone, of_first
 from spectron.training.lightning_internals import (
     batch_counts,
+    enter_finished_loop,
     is_accumulated,
     is_between_steps,
     mark_between_steps,
     skip_restart_of_validation,
+    state_of,
+    validate_now,
 )
+from spectron.training.stopping import Stopping
 from spectron.weights.checkpoint_files import read_checkpoint
 
 
@@ -78,10 +82,11 @@ class SeedEachStep(Callback):
 
 
 class Checkpoints(Callback):
-    """Callback that saves the run before its first step, at intervals, after its best validation, and when it ends.
+    """Callback that saves the run before its first step, at intervals, around validations, and when it ends.
 
-    The first Ctrl-C ends training after the current step and saves. A second one ends it at once; the last checkpoint
-    written before it stays.
+    A run that was saved before a validation begins with this validation when it is resumed. The first Ctrl-C ends
+    training after the current step, or within a validation, and nothing is lost; so do the other signals of
+    ``Stopping``. A second Ctrl-C ends it at once; the last checkpoint written before it stays.
 
     Args:
         settings: Choice of the checkpoints.
@@ -93,10 +98,12 @@ class Checkpoints(Callback):
         self.folder = folder or Path()
         self.folder_given = folder is not None
         self.best: float | None = None
-        self.saved_step = -1
-        self._validated = self._training = self._checked = self._resumed = self._stop_asked = self._ended = False
+        self.saved_step = self.saved_batches = -1
+        self.validation_due = False  # whether the last checkpoint was written before a validation
+        self._validated = self._training = self._checked = self._resumed = False
+        self._batches_to_check = 0.0
         self._gradients: dict[str, Tensor] = {}
-        self._handler: Any = None
+        self.stopping: Stopping
 
     @property
     def last(self) -> Path:
@@ -105,49 +112,29 @@ class Checkpoints(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the values that decide about the next checkpoints."""
-        return {"best": self.best, "saved_step": self.saved_step}
+        return {name: getattr(self, name) for name in ("best", "saved_step", "saved_batches", "validation_due")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the values that decide about the next checkpoints."""
-        self.best, self.saved_step = state_dict["best"], state_dict["saved_step"]
+        for name, value in state_dict.items():
+            setattr(self, name, value)
         self._resumed = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose the folder and handle Ctrl-C.
+        """Choose the folder and handle the signals that stop a run."""
+        if stage in ("fit", "validate"):
+            self.stopping = Stopping(trainer)
+        if stage == "fit" and not self.folder_given:
+            logger = trainer.logger
+            self.folder = of_first(lambda: Path(logger.log_dir or ".") / "checkpoints" if logger else Path())
 
-        The handler is set before data workers are forked: they inherit it and stay alive until the checkpoint is saved.
-        """
-        if stage != "fit":
-            return
-        if not self.folder_given:
-            self.folder = trainer.strategy.broadcast(
-                Path(trainer.logger.log_dir or ".") / "checkpoints" if trainer.logger else Path()
-            )
-        process = os.getpid()
-        self._ended = self._stop_asked = False
-        self._handler = previous = signal.getsignal(signal.SIGINT)
-
-        def ask_to_stop(signum: int, frame: Any) -> None:
-            # Lightning may put this handler back after training has ended.
-            if (self._ended or self._stop_asked) and callable(previous):
-                previous(signum, frame)
-            self._stop_asked = True
-            if os.getpid() == process:
-                rank_zero_info("Stopping after this step; a second Ctrl-C stops at once.")
-
-        # Only the main thread may handle signals.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, ask_to_stop)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restore the previous handler of Ctrl-C."""
-        self._ended = True
-        if self._handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._handler)
-            self._handler = None
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Prepare a validation that was due after the last step."""
+        if self._resumed and self.validation_due:
+            enter_finished_loop(trainer, True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore loop and gradients of a resumed run."""
+        """Restore loop and gradients of a resumed run, and validate if that was due."""
         self._training = True
         if not self._resumed:
             return
@@ -156,6 +143,30 @@ class Checkpoints(Callback):
             if name in self._gradients:
                 parameter.grad = self._gradients[name].to(parameter.device)
         self._gradients = {}
+        if self.validation_due:
+            enter_finished_loop(trainer, False)
+            validate_now(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the steps so far, so that nothing that happens within the validation costs any of them."""
+        # Processes may have different numbers of batches: only those that all of them have are followed by a decision.
+        self._batches_to_check = min(everyone(_number_of(trainer)))
+        if self._training and not self.validation_due and _can_save(trainer):
+            due, self.validation_due = self._is_due(trainer), True
+            self._save(trainer, keep=due)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """End the validation if the user asked to stop.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C.
+            SIGTERMException: after another signal.
+        """
+        if self._batches_to_check > 0 and self.stopping.asked_anywhere():
+            raise self.stopping.stop()
+        self._batches_to_check -= 1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that there are new values to compare; later callbacks may still be measuring."""
@@ -165,33 +176,40 @@ class Checkpoints(Callback):
         """Save the steps so far if a checkpoint is due: no step is half done now.
 
         Raises:
-            KeyboardInterrupt: if the user asked to stop.
+            KeyboardInterrupt: if the user asked to stop with Ctrl-C.
+            SIGTERMException: if the user asked with another signal.
         """
-        if self._stop_asked:
-            raise KeyboardInterrupt
+        stop = self.stopping.asked_anywhere()
         if not _can_save(trainer):
             return
-        step = trainer.global_step
-        best = self._is_best(trainer)
-        due = step % self.settings.every_n_steps == 0 and step != self.saved_step
-        if best or due:
+        due, best = self._is_due(trainer), self._is_best(trainer)
+        if best or due or (stop and not self._is_saved(trainer)):
+            self.validation_due = False
             self._save(trainer, best=best, keep=due)
+        self.validation_due = False
+        if stop:
+            raise self.stopping.stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of training."""
         if _can_save(trainer):
             best = self._is_best(trainer)
-            if best or trainer.global_step != self.saved_step:
+            if best or not self._is_saved(trainer):
+                self.validation_due = False
                 self._save(trainer, best=best, keep=True)
         self._training = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save if training stopped between two steps; within a step, the previous checkpoint is the last good one."""
+        """Save if training failed between two steps; within a step, the previous checkpoint is the last good one.
+
+        The first process saves without the others, which may be at any other place.
+        """
         between = self._training and not trainer.validating and _can_save(trainer)
-        if between and not isinstance(exception, CheckpointError) and trainer.global_step != self.saved_step:
-            self._save(trainer)
+        lost = between and not self._is_saved(trainer) and not isinstance(exception, CheckpointError)
+        if lost and trainer.is_global_zero:
+            self._note_saved(trainer)
+            self._write(trainer, state_of(trainer))
         self._training = False
-        self._ended = True
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Correct Lightning's counters, and add the gradients of an incomplete accumulation."""
@@ -208,25 +226,45 @@ class Checkpoints(Callback):
         """Keep the gradients of an incomplete accumulation until the model is on its device."""
         self._gradients = checkpoint.get("gradients", {})
 
+    def _is_due(self, trainer: Trainer) -> bool:
+        """Return whether an interval ends with this step, and it is not saved yet."""
+        return trainer.global_step % self.settings.every_n_steps == 0 and trainer.global_step != self.saved_step
+
+    def _is_saved(self, trainer: Trainer) -> bool:
+        """Return whether the last checkpoint has all batches so far and the validation after them."""
+        return batch_counts(trainer).completed == self.saved_batches and not self.validation_due
+
     def _is_best(self, trainer: Trainer) -> bool:
-        """Return whether the validation since the last call is the best so far."""
-        name, validated, self._validated = self.settings.monitor, self._validated, False
-        if name is None or not validated:
+        """Return whether the validation since the last call is the best so far, by the first process's value."""
+        validated, self._validated = self._validated, False
+        if self.settings.monitor is None or not validated:
             return False
+        before, self.best = self.best, of_first(lambda: self._best_with(trainer))
+        return self.best != before
+
+    def _best_with(self, trainer: Trainer) -> float | None:
+        """Return the best value so far, including that of the last validation."""
+        name = self.settings.monitor or ""
         measure = getattr(trainer.logger, "measures", {}).get(name)
         value = float(trainer.callback_metrics.get(name, measure.value if measure else math.nan))
         if math.isnan(value):
             rank_zero_warn(f"checkpoints.monitor: this validation has no value of {name}; best.ckpt is unchanged")
-            return False
-        better = self.best is None or (value < self.best if self.settings.mode == "min" else value > self.best)
-        self.best = value if better else self.best
-        return better
+            return self.best
+        known = [value] if self.best is None else [value, self.best]
+        return min(known) if self.settings.mode == "min" else max(known)
 
     def _save(self, trainer: Trainer, best: bool = False, keep: bool = False) -> None:
-        self.saved_step = trainer.global_step
-        trainer.save_checkpoint(self.last, weights_only=False)
-        if not trainer.is_global_zero:
-            return
+        """Save in all processes together: all give their state, the first one writes."""
+        self._note_saved(trainer)
+        with all_or_none():
+            state = state_of(trainer)
+        of_first(lambda: self._write(trainer, state, best, keep))
+
+    def _note_saved(self, trainer: Trainer) -> None:
+        self.saved_step, self.saved_batches = trainer.global_step, batch_counts(trainer).completed
+
+    def _write(self, trainer: Trainer, state: dict[str, Any], best: bool = False, keep: bool = False) -> None:
+        trainer.strategy.checkpoint_io.save_checkpoint(state, self.last)
         if not self._checked:
             # Fail at the start, not at the resume, if a part of the state cannot be read back.
             read_checkpoint(self.last, mmap=True)
@@ -241,13 +279,12 @@ class Checkpoints(Callback):
 
 def _share(source: Path, target: Path) -> None:
     """Give a file a second name without a copy: ``source`` is only replaced, never written into."""
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(source, part)
-    except OSError:
-        shutil.copy2(source, part)
-    os.replace(part, target)
+    with written_whole(target) as part:
+        part.unlink()
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copy2(source, part)
 
 
 def _can_save(trainer: Trainer) -> bool:
@@ -256,3 +293,10 @@ def _can_save(trainer: Trainer) -> bool:
     Each rank has its own gradients, and a checkpoint holds those of one rank: several ranks wait until none are kept.
     """
     return is_between_steps(trainer) and (is_accumulated(trainer) or trainer.world_size == 1)
+
+
+def _number_of(trainer: Trainer) -> float:
+    """Return the number of batches of a validation in this process; 0 if it is unknown, as for a stream."""
+    limits = trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+    number = sum([limits] if isinstance(limits, int | float) else limits)
+    return 0 if math.isinf(number) else number

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from spectron.errors import ConfigError, TrainingError, did_you_mean
+from spectron.ranks import everyone, known_to_all
 
 
 @dataclass
@@ -116,15 +117,16 @@ def configure(model: nn.Module, settings: Optimisation, max_steps: int) -> dict[
 
 
 def require_finite(value: torch.Tensor, what: str, step: int, ids: list[str]) -> None:
-    """Stop the run before a value that is not finite changes the weights.
+    """Stop the run before a value that is not finite changes the weights; all processes have the same value.
 
     Raises:
-        TrainingError: naming the step and the utterances of the batch.
+        TrainingError: naming the step and the utterances of the batch, or of the batches of all processes.
     """
     if not torch.isfinite(value):
-        named = ", ".join(ids[:8]) + (" ..." if len(ids) > 8 else "")
-        raise TrainingError(
-            f"{what} is {value.item()} at step {step}, batch: {named}. The last checkpoint is good. "
+        batches = [", ".join(batch[:8]) + (" ..." if len(batch) > 8 else "") for batch in everyone(ids)]
+        error = TrainingError(
+            f"{what} is {value.item()} at step {step}, batch: {'; '.join(batches)}. The last checkpoint is good. "
             "Repair or remove these recordings and resume with --resume, or start a new run with a lower learning "
             "rate, more warmup_steps, or trainer.gradient_clip_val"
         )
+        raise known_to_all(error)

@@ -1,11 +1,13 @@
 """The callback under a real trainer: its logs and files, its schedule, and that it does not influence training."""
 
 import json
+import signal
 from functools import partial
 
 import pytest
 import torch
 from lightning import Callback, LightningDataModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
 from spectron.audio.mel import MelConfig
@@ -21,8 +23,10 @@ from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.store import TrackingSettings
+from spectron.training.checkpoints import Checkpoints, CheckpointSettings
 from spectron.training.spectron import SpectronModule
 from spectron.vocoders import GriffinLimVocoder
+from spectron.weights.checkpoint_files import read_checkpoint
 
 LM = {
     "model_type": "llama",
@@ -164,6 +168,24 @@ def test_two_embedders_and_optional_judge_in_training(module, logger):
     with pytest.warns(UserWarning, match=r"judges\.listener is left out: the listener is out"):
         absent = SpeechEvaluation({"listener": Listener(at_home=False)})
     assert not any("mos" in name for name in absent.measure_names())
+
+
+class Stopped(Always):
+    """Recogniser that is interrupted by a signal."""
+
+    def transcribe(self, waveforms, sample_rate_hz):
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("the panel went on")
+
+
+def test_stop_ends_panel_at_once_and_keeps_step(module, logger, tmp_path):
+    callback = SpeechEvaluation({"recogniser": Stopped()}, decoding=Decoding(**CONFIG), panel_size=2)
+    checkpoints = Checkpoints(CheckpointSettings(every_n_steps=100), tmp_path / "kept")
+    with pytest.raises(SIGTERMException):
+        trainer_of(logger, callback, checkpoints, num_sanity_val_steps=0).fit(module, Questions())
+    state = read_checkpoint(checkpoints.last)
+    assert state["global_step"] == 2
+    assert state["callbacks"][callback.state_key]["validations"] == 0
 
 
 def test_run_has_files_measures_and_headlines(module, logger):

@@ -1,10 +1,13 @@
 """Studies: refused settings, jobs that run once, and tables."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +34,7 @@ from spectron.evaluation.study.table import (
 )
 from spectron.experiment.experiment import Experiment
 from spectron.tracking.store import list_runs
+from spectron.weights.checkpoint_files import read_checkpoint
 
 ROW = (
     TALKER.replace("name: talker", "name: row")
@@ -210,6 +214,26 @@ def test_failing_study_stops_running_jobs(place, monkeypatch):
     assert len(processes) == 2
     assert all(one.process.poll() is not None and one.log.closed for one in processes)
     assert processes[1].process.returncode != 0, "interrupted before its end"
+
+
+def test_sigterm_to_study_ends_its_job_with_a_checkpoint(place):
+    """The signal reaches the study alone, as from a scheduler."""
+    endless = {"trainer": {"max_steps": 10**6, "val_check_interval": 10**6}}
+    write(STUDY | {"rows": {"full": {"title": "whole", "train": endless}}, "claims": []})
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "spectron", "study", "study.yaml"]
+    study = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 150
+    while not list(place.glob("runs/small-full/*/checkpoints/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)  # some steps
+    study.send_signal(signal.SIGTERM)
+    _, printed = study.communicate(timeout=60)
+    assert (study.returncode, "Stopped" in printed) == (130, True), printed
+    (run,) = list_runs("small-full")
+    assert (run.status, read_checkpoint(run.last_checkpoint)["global_step"] > 0) == ("KILLED", True)
+    with jobs.alone(Study(Path("study.yaml")).jobs()[0]):
+        pass  # the job's process has ended
 
 
 def test_zero_jobs_at_once_refused(place):
