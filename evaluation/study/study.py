@@ -20,6 +20,7 @@ from spectron.evaluation.suites.suite import Suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.resuming import without_observers
 from spectron.files import written_whole
+from spectron.ranges import Finite, Seed, checks_ranges
 from spectron.tracking.store import TrackingSettings, file_name
 
 
@@ -29,6 +30,7 @@ def training_of(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in trained.items() if key not in ("tracking", "shared", "resolved")}
 
 
+@checks_ranges
 @dataclass
 class Row:
     """Row of a study's table.
@@ -45,7 +47,7 @@ class Row:
     train: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     trained_as: str | None = None
-    published: float | None = None
+    published: Finite | None = None
 
 
 @dataclass
@@ -71,7 +73,7 @@ SECTIONS = {
     "name": Parameter(str),
     "train": Parameter(str),
     "suite": Parameter(str),
-    "seeds": Parameter(list[int]),
+    "seeds": Parameter(list[Seed]),
     "columns": Parameter(list[str]),
     "rows": Parameter(dict[str, Row]),
     "claims": Parameter(list[Claim], []),

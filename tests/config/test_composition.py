@@ -172,7 +172,7 @@ def test_kwargs_of_base_class_are_accepted():
         ("callbacks.x.class_path=tiny_task.TinyTask", "callbacks.x.class_path", "is not a Callback"),
         ("trainer.max_step=3", "trainer.max_step", "Did you mean `max_steps`"),
         ("trainer.logger=true", "trainer.logger", "Spectron sets this itself"),
-        ("checkpoints.every_n_steps=0", "checkpoints", "every_n_steps must be at least 1"),
+        ("checkpoints.every_n_steps=0", "checkpoints.every_n_steps", "must be at least 1"),
         ("weights.end=3", "weights.end", "str, got 3"),
         ("tracking.foldr=x", "tracking.foldr", "Did you mean `folder`"),
     ],

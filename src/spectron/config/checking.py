@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -26,9 +27,10 @@ from spectron.config.classes import (
     part_hints,
     shown,
 )
-from spectron.config.nested import KeyPath, keys
+from spectron.config.nested import KeyPath, keys, walk
 from spectron.config.user_classes import NoSuchClass
 from spectron.errors import ConfigError, did_you_mean, nearest
+from spectron.ranges import outside
 
 PART_KEYS = ("class_path", "init_args")
 MAPPINGS = (dict, Mapping, get_origin(Mapping[str, int]))
@@ -80,6 +82,7 @@ class Checker:
                 checked[key] = Leaf((*path, key), None)
             elif key in values:
                 checked[key] = self.value(values[key], parameter.hint, (*path, key))
+                self._require_in_range(checked[key], parameter.declared)
         for name, parameter in accepted.items():
             if parameter.required and name not in values:
                 kind = "" if parameter.hint is inspect.Parameter.empty else f" ({shown(parameter.hint)})"
@@ -151,6 +154,15 @@ class Checker:
         self._require_positional(cls, hint, path)
         return cls, hint
 
+    def _require_in_range(self, checked: Checked, declared: Any) -> None:
+        """Refuse a number outside its range, and any NaN or infinity; a part has checked its own arguments."""
+        if declared is not None and (found := outside(checked.plain(), declared)):
+            raise self.error((*checked.path, *found.path), str(found), (str(found.range),))
+        for leaf in leaves_of(checked):
+            for place, value in walk(leaf.value):
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise self.error((*leaf.path, *place), f"must be a finite number, got {value}")
+
     def error(self, path: KeyPath, message: str, allowed: Mapping[str, Any] | tuple[str, ...] = ()) -> ConfigError:
         """Return a ConfigError with key, origin and the allowed names."""
         return ConfigError(message, key=".".join(path), origin=self.where(path), allowed=allowed)
@@ -207,3 +219,12 @@ class Checker:
             names = [str(option) for option in get_args(hint)] if get_origin(hint) is Literal else []
             cure = " " + did_you_mean(str(value), names) if names else ""
             raise self.error(path, f"expects {shown(hint)}, got {value!r}.{cure}", tuple(names)) from error
+
+
+def leaves_of(checked: Checked) -> Iterator[Leaf]:
+    """Yield the leaves of a checked value, without those of parts in it."""
+    if isinstance(checked, Leaf):
+        yield checked
+    elif isinstance(checked, Items):
+        for child in checked.children():
+            yield from leaves_of(child)

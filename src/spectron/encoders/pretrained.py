@@ -16,19 +16,21 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
-from spectron.encoders.config_files import Reading
+from spectron.encoders.config_files import Layer, Reading
 from spectron.encoders.front_ends import LibraryFrontEnd, in_dtype
 from spectron.encoders.padding import Lengths, hide_padding
 from spectron.encoders.pretrained_loading import read_encoder, require_layer
 from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused
 from spectron.encoders.tiled_convolution import tile_convolutions
 from spectron.errors import ConfigError
+from spectron.ranges import checks_ranges
 from spectron.weights.hub import locate, reading
 
 log = logging.getLogger(__name__)
 LAYER_WEIGHTS = "layer_weights.safetensors"
 
 
+@checks_ranges
 class PretrainedEncoder(SpeechEncoder):
     """A speech encoder of transformers. Valid features equal those of the library, with and without padding.
 
@@ -57,7 +59,7 @@ class PretrainedEncoder(SpeechEncoder):
     def __init__(
         self,
         source: str,
-        layer: int | Literal["last", "weighted"] = "last",
+        layer: Layer = "last",
         revision: str | None = None,
         remote_code: bool = False,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",

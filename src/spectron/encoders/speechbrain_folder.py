@@ -15,6 +15,7 @@ from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
 from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused
 from spectron.errors import ConfigError
+from spectron.ranges import SampleRate, checks_ranges
 from spectron.weights.hub import locate, reading
 from spectron.weights.hyperpyyaml_modules import Hyperparams
 from spectron.weights.speechbrain_import import import_speechbrain
@@ -24,6 +25,7 @@ FILE = "hyperparams.yaml"
 CLASSIFIER = ("compute_features", "mean_var_norm", "embedding_model")
 
 
+@checks_ranges
 class SpeechBrainEncoder(SpeechEncoder):
     """The encoder of a speechbrain model: ``modules.encoder``, or the three modules that make an embedding.
 
@@ -44,7 +46,7 @@ class SpeechBrainEncoder(SpeechEncoder):
     """
 
     def __init__(
-        self, source: str, sample_rate_hz: int | None = None, remote_code: bool = False, pretrained: bool = True
+        self, source: str, sample_rate_hz: SampleRate | None = None, remote_code: bool = False, pretrained: bool = True
     ) -> None:
         super().__init__()
         import_speechbrain("SpeechBrainEncoder")

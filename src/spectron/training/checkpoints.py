@@ -22,8 +22,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from spectron.errors import CheckpointError, ConfigError
+from spectron.errors import CheckpointError
 from spectron.randomness import seed_of
+from spectron.ranges import Count, CountOrZero, Seed, checks_ranges
 from spectron.training.lightning_internals import (
     batch_counts,
     is_accumulated,
@@ -34,6 +35,7 @@ from spectron.training.lightning_internals import (
 from spectron.weights.checkpoint_files import read_checkpoint
 
 
+@checks_ranges
 @dataclass
 class CheckpointSettings:
     """Choice of the checkpoints that a run writes; ``last.ckpt`` is always one of them.
@@ -43,30 +45,22 @@ class CheckpointSettings:
         keep: Number of the newest of these checkpoints that also stay as ``step-*.ckpt``.
         monitor: Metric; the checkpoint of its best validation is kept as ``best.ckpt``. None keeps none.
         mode: Whether the smallest or the largest value of ``monitor`` is best.
-
-    Raises:
-        ConfigError: if ``every_n_steps`` is below 1 or ``keep`` below 0.
     """
 
-    every_n_steps: int = 500
-    keep: int = 0
+    every_n_steps: Count = 500
+    keep: CountOrZero = 0
     monitor: str | None = None
     mode: Literal["min", "max"] = "min"
 
-    def __post_init__(self) -> None:
-        if self.every_n_steps < 1 or self.keep < 0:
-            raise ConfigError(
-                f"every_n_steps must be at least 1 and keep at least 0, got {self.every_n_steps} and {self.keep}"
-            )
 
-
+@checks_ranges
 class SeedEachStep(Callback):
     """Callback that seeds all generators before each step from the run's seed, the step's number and the rank.
 
     Dropout then does not depend on earlier draws, such as those of a validation, a resume or the data workers.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: Seed) -> None:
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
