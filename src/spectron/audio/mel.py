@@ -51,7 +51,8 @@ class MelConfig:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise ConfigError(
                 f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, "
-                f"got {self.low_hz} to {self.high_hz}"
+                f"got {self.low_hz} to {self.high_hz}",
+                key="high_hz",
             )
         for name, samples in (("frame_shift_ms", self.hop_samples), ("window_ms", self.window_samples)):
             if samples < 1:
