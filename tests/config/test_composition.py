@@ -90,7 +90,7 @@ def test_unset_environment_variable(write, monkeypatch):
         ("extends: tow.yaml\n", "extends", "one.yaml", r"one\.yaml -> \S+tow\.yaml\. Did you mean `two\.yaml`"),
         ("extends: 3\n", "extends", "one.yaml", "expects a file"),
         ("a: [1\n", "", "", r"one\.yaml is not a readable YAML"),
-        ("a: 1\na: 2\n", "", "", "duplicate key a"),
+        ("a: 1\na: 2\n", "", "", "line 2, column 1: the key `a` is written twice"),
         ("- 1\n", "", "", "holds a list"),
         ("a: ${b.c}\n", "a", "one.yaml", r"'b\.c' not found"),
         ("a: {b: '???'}\n", "a.b", "one.yaml", r"has no value yet.*a\.b=VALUE"),
