@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -38,18 +39,45 @@ UNCHECKED = object()  # as a type hint: any value, which is used as it is
 
 
 @dataclass(frozen=True)
+class Fixed:
+    """Argument that must keep its value.
+
+    Args:
+        values: The value, and others with the same meaning.
+        reason: Why it cannot have another one, and what to do.
+    """
+
+    values: tuple[Any, ...]
+    reason: str
+
+    def allows(self, value: Any) -> bool:
+        """Return whether a value is one of ``values``; the whole number 1 is not the fraction 1.0."""
+        return any(type(value) is type(one) and value == one for one in self.values)
+
+
+@dataclass(frozen=True)
 class ArgumentsOf:
     """As a type hint: the arguments of a class.
 
     Args:
         cls: The class.
-        without: Arguments that cannot be set.
-        reason: Why they cannot be set, and what to do.
+        refused: Arguments that cannot be set, and for each why not and what to do.
+        fixed: Arguments that must keep their value.
+        hints: Type hints instead of those of the class.
     """
 
     cls: type
-    without: frozenset[str] = frozenset()
-    reason: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Fixed] = field(default_factory=dict)
+    hints: Mapping[str, Any] = field(default_factory=dict)
+
+    def accepted(self) -> dict[str, Parameter]:
+        """Return the arguments that can be set."""
+        return {
+            name: Parameter(self.hints[name], parameter.default) if name in self.hints else parameter
+            for name, parameter in parameters(self.cls).items()
+            if name not in self.refused
+        }
 
 
 @dataclass
@@ -94,9 +122,13 @@ class Checker:
         if hint is UNCHECKED:
             return Leaf(path, value)
         if isinstance(hint, ArgumentsOf):
-            for key in hint.without.intersection(value if isinstance(value, dict) else ()):
-                raise self.error((*path, key), hint.reason)
-            return self._settings(value, hint.cls, path, hint.without)
+            for key, given in value.items() if isinstance(value, dict) else ():
+                if key in hint.refused:
+                    raise self.error((*path, key), hint.refused[key])
+                if key in hint.fixed and not hint.fixed[key].allows(given):
+                    kept = [json.dumps(one) for one in hint.fixed[key].values]
+                    raise self.error((*path, key), f"{hint.fixed[key].reason} (got {given!r})", tuple(kept))
+            return self._settings(value, hint.cls, path, hint.accepted())
         options, parts = options_of(hint), part_hints(hint)
         for option in options:
             kind = get_origin(option)
@@ -178,14 +210,13 @@ class Checker:
         except ValueError:  # a class without a signature, which Python cannot look into
             return
 
-    def _settings(self, value: Any, cls: type, path: KeyPath, without: frozenset[str] = frozenset()) -> Part:
+    def _settings(self, value: Any, cls: type, path: KeyPath, accepted: Mapping[str, Parameter]) -> Part:
         """Check the arguments of a class that the configuration does not name."""
-        accepted = {name: parameter for name, parameter in parameters(cls).items() if name not in without}
         return Part(path, cls, self.arguments(value, accepted, path, cls.__name__), accepted, self.where, named=False)
 
     def _dataclass(self, value: dict[str, Any], cls: type, path: KeyPath) -> Part:
         """Check the fields of a dataclass, and let the dataclass check their values unless that builds a part."""
-        settings = self._settings(value, cls, path)
+        settings = self._settings(value, cls, path, parameters(cls))
         if not any(True for _ in settings.parts()):
             settings.build()
         return settings
