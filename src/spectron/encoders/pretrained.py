@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
@@ -25,6 +25,7 @@ from spectron.encoders.tiled_convolution import tile_convolutions
 from spectron.errors import ConfigError
 from spectron.ranges import checks_ranges
 from spectron.weights.hub import locate, reading
+from spectron.weights.state_dicts import all_floats, read_tensors
 
 log = logging.getLogger(__name__)
 LAYER_WEIGHTS = "layer_weights.safetensors"
@@ -220,10 +221,10 @@ def stored_weights(path: Path, layers: int) -> Tensor:
     """
     if not path.is_file():
         return torch.zeros(layers)
-    weights = load_file(path)["layer_weights"].float()
-    if len(weights) != layers:
+    weights = read_tensors(path, "source", is_float=all_floats).get("layer_weights", torch.zeros(0))
+    if weights.shape != (layers,):
         raise ConfigError(
-            f"{path} holds weights of {len(weights)} layers, and the model has {layers}. Remove the file",
+            f"{path} holds weights of {len(weights.flatten())} layers, and the model has {layers}. Remove the file",
             key="source",
         )
-    return weights
+    return weights.float()

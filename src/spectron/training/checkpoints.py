@@ -22,7 +22,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
-from spectron.errors import CheckpointError
+from spectron.errors import CheckpointError, TrainingError
 from spectron.randomness import seed_of
 from spectron.ranges import Count, CountOrZero, Seed, checks_ranges
 from spectron.training.lightning_internals import (
@@ -33,6 +33,7 @@ from spectron.training.lightning_internals import (
     skip_restart_of_validation,
 )
 from spectron.weights.checkpoint_files import read_checkpoint
+from spectron.weights.soundness import is_finite
 
 
 @checks_ranges
@@ -182,7 +183,8 @@ class Checkpoints(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save if training stopped between two steps; within a step, the previous checkpoint is the last good one."""
         between = self._training and not trainer.validating and _can_save(trainer)
-        if between and not isinstance(exception, CheckpointError) and trainer.global_step != self.saved_step:
+        is_new = not isinstance(exception, CheckpointError) and trainer.global_step != self.saved_step
+        if between and is_new and weight_not_finite(pl_module) is None:
             self._save(trainer)
         self._training = False
         self._ended = True
@@ -217,6 +219,16 @@ class Checkpoints(Callback):
         return better
 
     def _save(self, trainer: Trainer, best: bool = False, keep: bool = False) -> None:
+        """Write ``last.ckpt``, and share it under the names of the other checkpoints.
+
+        Raises:
+            TrainingError: if the weights are not finite; the checkpoints stay as they are.
+        """
+        if name := weight_not_finite(trainer.lightning_module):
+            raise TrainingError(
+                f"{name} is not finite at step {trainer.global_step}. The last checkpoint is good. Start a new run "
+                "with a lower learning rate, more warmup_steps, or trainer.gradient_clip_val"
+            )
         self.saved_step = trainer.global_step
         trainer.save_checkpoint(self.last, weights_only=False)
         if not trainer.is_global_zero:
@@ -231,6 +243,12 @@ class Checkpoints(Callback):
             _share(self.last, self.folder / f"step-{self.saved_step:07d}.ckpt")
             for old in sorted(self.folder.glob("step-*.ckpt"))[: -self.settings.keep]:
                 old.unlink()
+
+
+def weight_not_finite(module: LightningModule) -> str | None:
+    """Return the name of a trained parameter that contains NaN or infinity, or None."""
+    trained = ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
+    return next((name for name, parameter in trained if not is_finite(parameter)), None)
 
 
 def _share(source: Path, target: Path) -> None:
