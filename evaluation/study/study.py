@@ -19,7 +19,7 @@ from spectron.evaluation.results.summary import sha256_of
 from spectron.evaluation.suites.suite import Suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.resuming import without_observers
-from spectron.files import written_whole
+from spectron.files import is_file, written_whole
 from spectron.ranges import Finite, Seed, checks_ranges
 from spectron.tracking.store import TrackingSettings, file_name
 
@@ -176,6 +176,10 @@ class Study:
         if not self.rows or not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise self.document.error(("seeds",), "a study needs at least one row, and at least one seed, each once")
         for name, row in self.rows.items():
+            self.document.require_name(name, ("rows", name))
+            if file_name(name) != name:
+                message = f"a row's name can have letters, digits, `_`, `-` and `.`, such as `{file_name(name)}`"
+                raise self.document.error(("rows", name), message)
             if row.trained_as is not None and (row.train or self.rows.get(row.trained_as, row).trained_as is not None):
                 trained = did_you_mean(
                     row.trained_as, (other for other, its in self.rows.items() if not its.trained_as)
@@ -244,7 +248,7 @@ def _taken_out(rows: Any) -> dict[str, dict[str, Any]]:
 
 def _file(folder: Path, key: str, name: str) -> Path:
     path = folder / name
-    if not path.is_file():
+    if not is_file(path):
         message = f"there is no file {path}. Correct the path, which is relative to the folder of the study"
         raise ConfigError(message, key=key, file=path)
     return path

@@ -22,6 +22,14 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a file; False for a name that no file can have, such as one of 5,000 letters."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_texts(path: Path) -> list[str]:
     """Read the non-empty texts of a text file or of a ``.jsonl`` manifest.
 

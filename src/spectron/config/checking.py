@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -140,6 +140,8 @@ class Checker:
             if isinstance(value, list) and kind is list:
                 numbered = {str(number): item for number, item in enumerate(value)}
                 return Items(path, list(self._items(numbered, get_args(option)[0], path).values()))
+        if value is not None and all(is_dataclass(option) or option is type(None) for option in options):
+            raise self.error(path, f"expects the keys and values of {shown(hint)}, got {value!r}")
         if value is None and type(None) not in options and hint not in (Any, object, inspect.Parameter.empty):
             raise self.error(path, f"expects {shown(hint)}, got null")
         if parts and value is not None and not (isinstance(value, str) and str in options):
@@ -238,12 +240,23 @@ class Checker:
         # jsonargparse would import a function for the dotted path of a Callable; a configuration names no functions.
         if get_origin(hint) in (Callable, CALLABLE) and value is not None:
             raise self.error(path, f"this can only be set from Python, got {value!r}")
-        exact = type(value) in options_of(hint) and isinstance(value, str | int | float | None)
+        options = options_of(hint)
+        exact = type(value) in options and isinstance(value, str | int | float | None)
         if exact or hint in (Any, object, inspect.Parameter.empty):
             return Leaf(path, value)
+        kind = hint
+        if isinstance(value, str):  # jsonargparse would read a dict or a list, and build classes, from a text
+            scalars = [
+                option for option in options if get_origin(option) in (None, Literal) and not is_dataclass(option)
+            ]
+            if not scalars or scalars == [type(None)]:
+                raise self.error(
+                    path, f"expects {shown(hint)}, got the text {value!r}. Write it as YAML, without quotes"
+                )
+            kind = Union[tuple(scalars)]  # noqa: UP007 - the options are known only now
         parser = ArgumentParser(exit_on_error=False)
         try:
-            parser.add_argument("--value", type=hint)
+            parser.add_argument("--value", type=kind)
             # A copy: jsonargparse puts objects of its own into the dicts that it is given.
             return Leaf(path, parser.parse_object({"value": copy.deepcopy(value)}).value, parser)
         except (ArgumentError, ValueError, TypeError) as error:

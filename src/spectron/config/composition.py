@@ -57,7 +57,10 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composition:
             variable that is not set.
     """
     composition = Composition({})
-    _add_file(Path(path), (), composition)
+    try:
+        _add_file(Path(path), (), composition)
+    except OSError as error:  # of a name that no file can have
+        raise ConfigError(f"cannot look for {str(error.filename)[:100]!r}: {error.strerror}", file=path) from error
     return override(composition, overrides)
 
 

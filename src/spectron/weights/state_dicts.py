@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spectron.errors import CheckpointError, nearest
+from spectron.files import is_file
 from spectron.weights.digests import require_intact
 from spectron.weights.soundness import require_sound
 
@@ -109,7 +110,7 @@ def require_file(path: Path, name: str) -> None:
     Raises:
         CheckpointError: with the likeliest file beside it.
     """
-    if not path.is_file():
+    if not is_file(path):
         near = nearest(path.name, (file.name for file in path.parent.glob("*.safetensors")))
         cure = f"Did you mean {path.parent / near}?" if near else "Correct the path."
         raise CheckpointError(f"there is no file {path}. {cure}", key=f"weights.{name}", file=path)
