@@ -8,10 +8,12 @@ from spectron.datamodules.speech import Source, SpeechDataModule
 from spectron.datamodules.splitting import Splitting
 from spectron.datamodules.streaming import Batching
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.ranges import CountOrZero, Seconds, checks_ranges
 
 CONTINUATION = "continuation"
 
 
+@checks_ranges
 class ContinuationDataModule(SpeechDataModule):
     """Utterances that are cut into prompt and continuation, with the transcripts of both.
 
@@ -35,9 +37,9 @@ class ContinuationDataModule(SpeechDataModule):
         val_split: str = "dev",
         splitting: Splitting | None = None,
         batching: Batching | None = None,
-        max_seconds: float = 20.0,
+        max_seconds: Seconds = 20.0,
         lower_case: bool = True,
-        max_broken_files: int = 10,
+        max_broken_files: CountOrZero = 10,
         corpus: SyntheticCorpus | None = None,
         text: TextMix | None = None,
     ) -> None:

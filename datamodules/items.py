@@ -21,6 +21,7 @@ from spectron.datamodules.manifest import words_of
 from spectron.datamodules.splitting import Splitting, split_words, text_of
 from spectron.errors import DataError
 from spectron.randomness import seed_of
+from spectron.ranges import Seconds, checks_ranges
 
 MAKER = "maker"
 
@@ -40,6 +41,7 @@ class Item:
     continuation_words: list[Word] = field(default_factory=list)
 
 
+@checks_ranges
 class ItemMaker(ABC):
     """Base class of functions from a cut to an item.
 
@@ -47,7 +49,7 @@ class ItemMaker(ABC):
         max_seconds: Longer utterances are left out.
     """
 
-    def __init__(self, max_seconds: float) -> None:
+    def __init__(self, max_seconds: Seconds) -> None:
         self.max_seconds = max_seconds
 
     def seconds(self, cut: MonoCut) -> float:
@@ -75,10 +77,11 @@ class ItemMaker(ABC):
         """
 
 
+@checks_ranges
 class ContinuationMaker(ItemMaker):
     """Maker that cuts an utterance into prompt and continuation."""
 
-    def __init__(self, splitting: Splitting, max_seconds: float) -> None:
+    def __init__(self, splitting: Splitting, max_seconds: Seconds) -> None:
         super().__init__(max_seconds)
         self.splitting = splitting
 

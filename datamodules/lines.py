@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch.utils.data import Dataset
 
 from spectron.datamodules.manifest import fingerprint, normalised
 from spectron.errors import ConfigError, DataError
 from spectron.randomness import seed_of
+from spectron.ranges import Count, Range, checks_ranges
 from spectron.text_files import read_texts
 
 
@@ -50,6 +51,7 @@ class TextFiles(LineSource):
         return {file: fingerprint(file) for file in self.files}
 
 
+@checks_ranges
 @dataclass
 class TextMix:
     """Text-only batches in a stream of speech, which preserve the language model's ability to write.
@@ -65,18 +67,14 @@ class TextMix:
 
     files: str | list[str] | None = None
     source: LineSource | None = None
-    ratio: float = 0.25
-    batch_size: int = 32
+    ratio: Annotated[float, Range(0, 1, open_low=True, open_high=True)] = 0.25
+    batch_size: Count = 32
     lower_case: bool = True
     val: str | list[str] | None = None
 
     def __post_init__(self) -> None:
         if (self.files is None) == (self.source is None):
             raise ConfigError("give either `files` or `source`, exactly one of the two")
-        if not 0 < self.ratio < 1:
-            raise ConfigError(f"must be above 0 and below 1, got {self.ratio}", key="ratio")
-        if self.batch_size < 1:
-            raise ConfigError(f"must be at least 1, got {self.batch_size}", key="batch_size")
 
     @property
     def training(self) -> LineSource:

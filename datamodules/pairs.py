@@ -18,7 +18,8 @@ from spectron.batch import SpeechBatch
 from spectron.datamodules.items import Item, collate
 from spectron.datamodules.manifest import fingerprint, normalised, read_headers
 from spectron.datamodules.schema import PAIR, SIDES, read_entries
-from spectron.errors import ConfigError, DataError, about_file
+from spectron.errors import DataError, about_file
+from spectron.ranges import Count, Seconds, checks_ranges
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ def _pair(folder: Path, entry: dict[str, Any], found: dict[str, AudioHeader], lo
     )
 
 
+@checks_ranges
 class PairsDataModule(LightningDataModule):
     """Pairs of recordings for an evaluation, without training data.
 
@@ -102,13 +104,11 @@ class PairsDataModule(LightningDataModule):
         self,
         manifest: str,
         groups: list[str] | None = None,
-        batch_size: int = 8,
-        max_seconds: float = 30.0,
+        batch_size: Count = 8,
+        max_seconds: Seconds = 30.0,
         lower_case: bool = True,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ConfigError(f"must be at least 1, got {batch_size}", key="batch_size")
         self.manifest, self.groups, self.batch_size = manifest, groups, batch_size
         self.max_seconds, self.lower_case = max_seconds, lower_case
         self.rates: SampleRates | None = None

@@ -11,14 +11,15 @@ from spectron.audio.io import read_audio
 from spectron.audio.resampling import SampleRates, resample
 from spectron.datamodules.items import Item, ItemMaker
 from spectron.datamodules.manifest import read_manifest
-from spectron.datamodules.speech import Source, SpeechDataModule
+from spectron.datamodules.speech import Repeat, Source, SpeechDataModule
 from spectron.datamodules.streaming import Batching
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
-from spectron.errors import ConfigError
+from spectron.ranges import CountOrZero, Seconds, checks_ranges
 
 STRETCHES, WHOLE = "stretches", "whole"
 
 
+@checks_ranges
 @dataclass
 class Part:
     """Recordings of one manifest.
@@ -31,17 +32,14 @@ class Part:
 
     manifest: str
     split: str | None = None
-    repeat: int = 1
-
-    def __post_init__(self) -> None:
-        if self.repeat < 1:
-            raise ConfigError(f"must be at least 1, got {self.repeat}", key="repeat")
+    repeat: Repeat = 1
 
 
+@checks_ranges
 class StretchMaker(ItemMaker):
     """Maker with a random segment of a recording as continuation, and an empty prompt."""
 
-    def __init__(self, seconds: float, held_out: set[str]) -> None:
+    def __init__(self, seconds: Seconds, held_out: set[str]) -> None:
         super().__init__(seconds)
         self.held_out = held_out
 
@@ -69,6 +67,7 @@ class WholeMaker(ItemMaker):
         return _item(cut, 0, cut.recording.num_samples, rates)
 
 
+@checks_ranges
 class RecordingsDataModule(SpeechDataModule):
     """Segments of recordings for training, and whole recordings for validation.
 
@@ -88,14 +87,12 @@ class RecordingsDataModule(SpeechDataModule):
         train: list[Part],
         val: list[Part],
         held_out: list[Part] | None = None,
-        stretch_seconds: float = 1.0,
+        stretch_seconds: Seconds = 1.0,
         batching: Batching | None = None,
-        max_seconds: float = 20.0,
-        max_broken_files: int = 10,
+        max_seconds: Seconds = 20.0,
+        max_broken_files: CountOrZero = 10,
         corpus: SyntheticCorpus | None = None,
     ) -> None:
-        if stretch_seconds <= 0:
-            raise ConfigError(f"must be above 0, got {stretch_seconds}", key="stretch_seconds")
         self.unheard: set[str] = set()
         self.held_out = [Source([part.manifest], part.split, WHOLE) for part in held_out or []]
         super().__init__(

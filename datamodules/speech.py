@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from lhotse import MonoCut
 from lightning.pytorch.utilities import rank_zero_info
@@ -23,11 +23,15 @@ from spectron.datamodules.manifest import choose, fingerprint, read_manifest, re
 from spectron.datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import DataError, TrainingError, about_file
-from spectron.ranks import everyone, known_to_all, rank, world
+from spectron.processes.ranks import everyone, known_to_all, rank, world
+from spectron.ranges import CountOrZero, Range, checks_ranges
 
 logger = logging.getLogger(__name__)
 
+Repeat = Annotated[int, Range(1, 1000)]  # each one adds a copy of every item to an epoch
 
+
+@checks_ranges
 @dataclass
 class Source:
     """Utterances of one split: manifests, split, name of the item maker, and number of uses per epoch."""
@@ -35,9 +39,10 @@ class Source:
     manifests: list[str]
     split: str | None
     maker: str
-    repeat: int = 1
+    repeat: Repeat = 1
 
 
+@checks_ranges
 class SpeechDataModule(EndlessDataModule):
     """Base of the data modules of speech; a subclass defines the splits and the items.
 
@@ -64,7 +69,7 @@ class SpeechDataModule(EndlessDataModule):
         val: Sequence[Source],
         batching: Batching,
         lower_case: bool,
-        max_broken_files: int,
+        max_broken_files: CountOrZero,
         corpus: SyntheticCorpus | None,
         text: TextMix | None = None,
     ) -> None:

@@ -9,8 +9,10 @@ from itertools import pairwise
 
 from spectron.batch import Word
 from spectron.errors import ConfigError
+from spectron.ranges import Seconds, checks_ranges
 
 
+@checks_ranges
 @dataclass
 class Splitting:
     """Rules for the cut between prompt and continuation.
@@ -23,19 +25,15 @@ class Splitting:
             utterance are empty, because they are unknown.
     """
 
-    prompt_seconds: float | tuple[float, float] = 3.0
+    prompt_seconds: Seconds | tuple[Seconds, Seconds] = 3.0
     word_boundary: bool = False
-    min_continuation_seconds: float = 1.0
+    min_continuation_seconds: Seconds = 1.0
     require_words: bool = True
 
     def __post_init__(self) -> None:
         low, high = self.bounds
-        if not 0 < low <= high:
-            raise ConfigError(
-                f"must be above 0, or [low, high] with low <= high, got {self.prompt_seconds}", key="prompt_seconds"
-            )
-        if self.min_continuation_seconds <= 0:
-            raise ConfigError(f"must be above 0, got {self.min_continuation_seconds}", key="min_continuation_seconds")
+        if low > high:
+            raise ConfigError(f"must be [low, high] with low <= high, got {self.prompt_seconds}", key="prompt_seconds")
 
     @property
     def bounds(self) -> tuple[float, float]:

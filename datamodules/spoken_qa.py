@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from spectron.datamodules.items import ContinuationMaker, ItemMaker, QuestionMaker
 from spectron.datamodules.lines import TextMix
-from spectron.datamodules.speech import Source, SpeechDataModule
+from spectron.datamodules.speech import Repeat, Source, SpeechDataModule
 from spectron.datamodules.splitting import Splitting
 from spectron.datamodules.streaming import Batching
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
-from spectron.errors import ConfigError
+from spectron.ranges import CountOrZero, Seconds, checks_ranges
 
 QUESTION, CONTINUATION = "question", "continuation"
 
@@ -30,6 +30,7 @@ class ContinuationData:
     splitting: Splitting = field(default_factory=Splitting)
 
 
+@checks_ranges
 class SpokenQADataModule(SpeechDataModule):
     """Spoken questions as prompts, and their spoken answers as continuations.
 
@@ -55,18 +56,16 @@ class SpokenQADataModule(SpeechDataModule):
         val_splits: list[str],
         train_split: str = "train",
         continuation_data: ContinuationData | None = None,
-        repeat: int = 1,
+        repeat: Repeat = 1,
         batching: Batching | None = None,
-        max_seconds: float = 20.0,
+        max_seconds: Seconds = 20.0,
         lower_case: bool = True,
-        max_broken_files: int = 10,
+        max_broken_files: CountOrZero = 10,
         corpus: SyntheticCorpus | None = None,
         text: TextMix | None = None,
     ) -> None:
         manifests = [manifest] if isinstance(manifest, str) else list(manifest)
         makers: dict[str, ItemMaker] = {QUESTION: QuestionMaker(max_seconds)}
-        if repeat < 1:
-            raise ConfigError(f"must be at least 1, got {repeat}", key="repeat")
         train = [Source(manifests, train_split, QUESTION, repeat)]
         if continuation_data is not None:
             makers[CONTINUATION] = ContinuationMaker(continuation_data.splitting, max_seconds)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 from lhotse import MonoCut
 from lhotse.dataset.sampling.base import TimeConstraint
@@ -24,13 +24,16 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from spectron.datamodules.lines import Interleaved
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import ConfigError, DataError
+from spectron.processes.ranks import rank, world
 from spectron.randomness import seed_of
-from spectron.ranks import rank, world
+from spectron.ranges import Count, Range, Seconds, Seed, checks_ranges
 from spectron.text_files import missing_file
 
 Batch = TypeVar("Batch")
+Workers = Annotated[int, Range(0, 1024)]
 
 
+@checks_ranges
 @dataclass
 class Batching:
     """Size and order of batches.
@@ -43,17 +46,11 @@ class Batching:
         seed: Seed of the order of utterances and of the durations of prompts.
     """
 
-    batch_seconds: float = 60.0
-    max_items: int | None = None
-    num_buckets: int = 8
-    num_workers: int = 0
-    seed: int = 17
-
-    def __post_init__(self) -> None:
-        if self.batch_seconds <= 0 or self.num_buckets < 1 or self.num_workers < 0 or (self.max_items or 1) < 1:
-            raise ConfigError(
-                f"batch_seconds, num_buckets and max_items must be above 0 and num_workers at least 0: {self}"
-            )
+    batch_seconds: Seconds = 60.0
+    max_items: Count | None = None
+    num_buckets: Annotated[int, Range(1, 10_000)] = 8
+    num_workers: Workers = 0
+    seed: Seed = 17
 
 
 class SpeechSeconds(TimeConstraint):
@@ -191,10 +188,11 @@ class EndlessSampler(Sampler, Generic[Batch]):
                 self.starts.append(place)
 
 
+@checks_ranges
 class EndlessDataModule(LightningDataModule):
     """Data module with an endless stream of training batches, which continues after resuming."""
 
-    def __init__(self, seed: int, num_workers: int, corpus: SyntheticCorpus | None = None) -> None:
+    def __init__(self, seed: Seed, num_workers: Workers, corpus: SyntheticCorpus | None = None) -> None:
         super().__init__()
         self.seed = seed
         self.num_workers = num_workers

@@ -11,9 +11,10 @@ from spectron.datamodules.lines import LineBatches, TextFiles, WithText, in_orde
 from spectron.datamodules.manifest import normalised
 from spectron.datamodules.streaming import EndlessDataModule
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
-from spectron.errors import ConfigError
+from spectron.ranges import Count, Seed, checks_ranges
 
 
+@checks_ranges
 class TextDataModule(EndlessDataModule):
     """Batches of lines of text.
 
@@ -30,14 +31,12 @@ class TextDataModule(EndlessDataModule):
         self,
         train: str | list[str],
         val: str,
-        batch_size: int = 32,
+        batch_size: Count = 32,
         lower_case: bool = True,
-        seed: int = 17,
+        seed: Seed = 17,
         corpus: SyntheticCorpus | None = None,
     ) -> None:
         super().__init__(seed, num_workers=0, corpus=corpus)
-        if batch_size < 1:
-            raise ConfigError(f"must be at least 1, got {batch_size}", key="batch_size")
         self.train_files = [train] if isinstance(train, str) else list(train)
         self.val_file = val
         self.batch_size = batch_size

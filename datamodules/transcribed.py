@@ -6,10 +6,12 @@ from spectron.datamodules.items import TranscriptionMaker
 from spectron.datamodules.speech import Source, SpeechDataModule
 from spectron.datamodules.streaming import Batching
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
+from spectron.ranges import CountOrZero, Seconds, checks_ranges
 
 TRANSCRIPTION = "transcription"
 
 
+@checks_ranges
 class TranscribedSpeechDataModule(SpeechDataModule):
     """Whole utterances as prompts, with their transcripts as prompt texts.
 
@@ -30,9 +32,9 @@ class TranscribedSpeechDataModule(SpeechDataModule):
         train_split: str = "train",
         val_split: str = "dev",
         batching: Batching | None = None,
-        max_seconds: float = 20.0,
+        max_seconds: Seconds = 20.0,
         lower_case: bool = True,
-        max_broken_files: int = 10,
+        max_broken_files: CountOrZero = 10,
         corpus: SyntheticCorpus | None = None,
     ) -> None:
         manifests = [manifest] if isinstance(manifest, str) else list(manifest)

@@ -116,7 +116,7 @@ def test_missing_reference_is_refused(switches, lacking, key, said, tmp_path):
 
 
 def test_decoding_without_filler_tokens_is_refused():
-    with pytest.raises(ConfigError, match=r"must be at least 1 .*got 0") as raised:
+    with pytest.raises(ConfigError) as raised:
         Decoding(chain="filler", filler_tokens=0)
     assert raised.value.key == "filler_tokens"
 

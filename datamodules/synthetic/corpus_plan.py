@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import cycle, islice
+from typing import Annotated
 
 from spectron.datamodules.synthetic.voices import (
     JUDGE_VOICES,
@@ -29,6 +30,7 @@ from spectron.datamodules.synthetic.world import (
     word_lists,
 )
 from spectron.errors import ConfigError
+from spectron.ranges import BelowOne, Range, Seed, checks_ranges
 
 SPLITS = (
     *(f"carriers/{split}" for split in ("train", "dev", "judge_train", "judge_dev")),
@@ -44,8 +46,10 @@ SPLITS = (
         )
     ),
 )
+Items = Annotated[int, Range(0, 10_000_000)]
 
 
+@checks_ranges
 @dataclass
 class CorpusSettings:
     """Settings of the synthetic corpus.
@@ -72,19 +76,19 @@ class CorpusSettings:
             a split does not depend on it.
     """
 
-    voices: int = len(TRAINING_VOICES)
-    carriers: int = 12000
-    dev_carriers: int = 200
-    judge_carriers: int = 8000
-    negated_carriers: int = 0
-    word_lists: int = 0
+    voices: Annotated[int, Range(2, len(TRAINING_VOICES))] = len(TRAINING_VOICES)
+    carriers: Items = 12000
+    dev_carriers: Items = 200
+    judge_carriers: Items = 8000
+    negated_carriers: Items = 0
+    word_lists: Items = 0
     other_voices: list[str] = field(default_factory=list)
-    wordings_per_voice: int = 0
-    text_lines: int = 30000
-    judge_text_lines: int = 30000
-    unseen_share: float = 0.2
+    wordings_per_voice: Items = 0
+    text_lines: Items = 30000
+    judge_text_lines: Items = 30000
+    unseen_share: BelowOne = 0.2
     text_separator: str = " | "
-    seed: int = 17
+    seed: Seed = 17
     only: list[str] | None = None
 
     def __post_init__(self) -> None:
@@ -95,10 +99,6 @@ class CorpusSettings:
             raise ConfigError(
                 f"{', '.join(sorted(taken))} is no other voice: the world has it already", key="other_voices"
             )
-        if not 2 <= self.voices <= len(TRAINING_VOICES):
-            raise ConfigError(f"must be from 2 to {len(TRAINING_VOICES)}, got {self.voices}", key="voices")
-        if not 0 <= self.unseen_share < 1:
-            raise ConfigError(f"must be from 0 to below 1, got {self.unseen_share}", key="unseen_share")
 
     @property
     def training_voices(self) -> tuple[Voice, ...]:

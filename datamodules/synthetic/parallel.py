@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from spectron.processes import watch_parent
+from spectron.processes.children import watch_parent
 
 Progress = Callable[[int, int], None]
 Utterance = TypeVar("Utterance")

@@ -20,11 +20,13 @@ from spectron.evaluation.callbacks.panel_files import write_panel
 from spectron.evaluation.evaluator import Judged, metrics_served, require_judges
 from spectron.evaluation.judges import Judge, Judges, require_independence
 from spectron.evaluation.metrics import NORMALIZER_VERSION, SpokenMetric
-from spectron.ranks import of_first
+from spectron.processes.ranks import of_first
+from spectron.ranges import Count, CountOrZero, checks_ranges
 from spectron.tracking.logger import RunLogger
 from spectron.training.stopping import stoppable_at_once
 
 
+@checks_ranges
 class PanelEvaluation(Callback, ABC):
     """Base of callbacks that evaluate at the end of a validation and log metrics, wavs, pictures and a sample table.
 
@@ -40,7 +42,7 @@ class PanelEvaluation(Callback, ABC):
         every_n_validations: Validations per evaluation; the last validation before ``max_steps`` is always evaluated.
 
     Raises:
-        ConfigError: if a number is below 1, or if no judge gives the evidence that a metric or a judge needs; at
+        ConfigError: if no judge gives the evidence that a metric or a judge needs; at
             set-up, if the module is of another kind, the data module has no panel, the logger is no ``RunLogger``, or a
             judge shares weights with the model.
     """
@@ -50,13 +52,10 @@ class PanelEvaluation(Callback, ABC):
         judges: dict[str, Judge] | None,
         metrics: list[SpokenMetric] | None,
         possible: list[SpokenMetric],
-        panel_size: int,
-        audio_items: int,
-        every_n_validations: int,
+        panel_size: Count,
+        audio_items: CountOrZero,
+        every_n_validations: Count,
     ) -> None:
-        for name, value in {"panel_size": panel_size, "every_n_validations": every_n_validations}.items():
-            if value < 1:
-                raise ConfigError(f"must be at least 1, got {value}", key=name)
         absent = Judges(judges).absent()
         for name, why in absent.items():
             rank_zero_warn(f"judges.{name} is left out: {why}")

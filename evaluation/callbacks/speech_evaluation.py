@@ -16,11 +16,13 @@ from spectron.evaluation.judges import Judge
 from spectron.evaluation.metrics import SpokenMetric, all_metrics
 from spectron.evaluation.metrics.names import CEILING, VALIDATION
 from spectron.evaluation.systems.baselines import FixedAnswers, head_spectrogram, recordings
+from spectron.ranges import Count, CountOrZero, checks_ranges
 from spectron.tracking.measure import MetricValue
 
 DECODING = Decoding()
 
 
+@checks_ranges
 class SpeechEvaluation(PanelEvaluation):
     """Callback that lets the model speak at the end of a validation; see ``PanelEvaluation``.
 
@@ -39,9 +41,9 @@ class SpeechEvaluation(PanelEvaluation):
         judges: dict[str, Judge] | None = None,
         metrics: list[SpokenMetric] | None = None,
         decoding: Decoding = DECODING,
-        panel_size: int = 32,
-        audio_items: int = 4,
-        every_n_validations: int = 1,
+        panel_size: Count = 32,
+        audio_items: CountOrZero = 4,
+        every_n_validations: Count = 1,
         ceiling: bool = True,
     ) -> None:
         super().__init__(judges, metrics, all_metrics(), panel_size, audio_items, every_n_validations)

@@ -15,10 +15,12 @@ from spectron.evaluation.judges import Judge
 from spectron.evaluation.metrics import MelDistance, SpeechWordErrorRate, SpokenMetric, StftDistance
 from spectron.evaluation.metrics.names import RECORDING, VALIDATION
 from spectron.evaluation.systems.baselines import FixedAnswers, recordings
+from spectron.ranges import Count, CountOrZero, checks_ranges
 from spectron.tracking.measure import MetricValue
 from spectron.training.vocoding import VocoderModel
 
 
+@checks_ranges
 class VocoderEvaluation(PanelEvaluation):
     """Callback that evaluates vocoded recordings at the end of a validation; see ``PanelEvaluation``.
 
@@ -36,9 +38,9 @@ class VocoderEvaluation(PanelEvaluation):
         judges: dict[str, Judge] | None = None,
         against: dict[str, Callable[[MelConfig], Vocoder]] | None = None,
         metrics: list[SpokenMetric] | None = None,
-        panel_size: int = 32,
-        audio_items: int = 4,
-        every_n_validations: int = 1,
+        panel_size: Count = 32,
+        audio_items: CountOrZero = 4,
+        every_n_validations: Count = 1,
     ) -> None:
         possible: list[SpokenMetric] = [MelDistance(), StftDistance(), SpeechWordErrorRate()]
         super().__init__(judges, metrics, possible, panel_size, audio_items, every_n_validations)

@@ -13,6 +13,7 @@ from spectron.evaluation.judges.chunking import by_pieces, join_embeddings
 from spectron.evaluation.judges.judge import SpeakerEmbedder
 from spectron.evaluation.judges.sources import HubJudge
 from spectron.evaluation.judges.speech_models import HeadedEncoder
+from spectron.ranges import SampleRate, checks_ranges
 
 LEAST_STEPS = 2  # a head's standard deviation over time needs two
 
@@ -73,6 +74,7 @@ class TransformersSpeakerEmbedder(HubJudge, SpeakerEmbedder):
         return list(result)
 
 
+@checks_ranges
 class SpeechBrainSpeakerEmbedder(HubJudge, SpeakerEmbedder):
     """A speaker encoder of speechbrain (ECAPA-TDNN, x-vectors), such as ``speechbrain/spkrec-ecapa-voxceleb``.
 
@@ -92,7 +94,7 @@ class SpeechBrainSpeakerEmbedder(HubJudge, SpeakerEmbedder):
 
     checkpoints = True
 
-    def __init__(self, source: str, revision: str | None = None, sample_rate_hz: int | None = None) -> None:
+    def __init__(self, source: str, revision: str | None = None, sample_rate_hz: SampleRate | None = None) -> None:
         super().__init__(source, revision)
         self.sample_rate_hz = sample_rate_hz
 

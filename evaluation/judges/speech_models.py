@@ -14,7 +14,7 @@ from spectron.encoders.padding import Lengths, hide_padding
 from spectron.encoders.pretrained_loading import FRONT_ENDS, Reading, depends_on_padding, quiet, read_config
 from spectron.encoders.tiled_convolution import tile_convolutions
 from spectron.errors import ConfigError
-from spectron.weights.hub import reading, require_safetensors
+from spectron.weights.hub import reading, require_float_parameters, require_safetensors
 
 # Tensors that a judge does not use: the vector of masked training, and the classes of a speaker head's training.
 NOT_ASKED = ("masked_spec_embed", "objective.weight", "classifier.weight", "classifier.bias")
@@ -107,4 +107,5 @@ def read_model(folder: Path, source: str, kind: Any) -> Any:
             "not the encoder alone",
             key="source",
         )
+    require_float_parameters(model, folder)
     return model

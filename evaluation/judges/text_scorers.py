@@ -14,7 +14,7 @@ from spectron.evaluation.judges.chunking import alike
 from spectron.evaluation.judges.judge import TextScorer
 from spectron.evaluation.judges.sources import HubJudge
 from spectron.language_models.special_tokens import plain_ids
-from spectron.weights.hub import reading, require_safetensors
+from spectron.weights.hub import reading, require_float_parameters, require_safetensors
 
 MOST_CONTEXT = 2048  # tokens after one start token, even if the model accepts more: memory grows with them
 TOKENS_TOGETHER = 4096  # largest batch, padding included: each token has a score for every vocabulary entry
@@ -56,6 +56,7 @@ class TransformersTextScorer(HubJudge, TextScorer):
         with quiet(), reading(self.source, "a causal LM with a tokenizer"):
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
             self.lm = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+        require_float_parameters(self.lm, folder)
         begin = self.tokenizer.bos_token_id
         self.begin_id = self.tokenizer.eos_token_id if begin is None else begin
         if self.begin_id is None:

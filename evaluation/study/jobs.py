@@ -16,8 +16,8 @@ from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
 from spectron.experiment.preflight import join_processes
 from spectron.files import Lock, remove_abandoned
-from spectron.processes import end_with_parent, interrupted_by_sigterm
-from spectron.ranks import known_to_all, of_first
+from spectron.processes.children import end_with_parent, interrupted_by_sigterm
+from spectron.processes.ranks import known_to_all, of_first
 from spectron.tracking.store import RunRecord, list_runs
 
 FINISHED = "FINISHED"

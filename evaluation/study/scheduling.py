@@ -19,7 +19,7 @@ from spectron.errors import ConfigError, Interrupted, TrainingError
 from spectron.evaluation.study.study import Job, Study
 from spectron.evaluation.study.study_files import log_table, write_table
 from spectron.evaluation.study.table import StudyTable, table_of
-from spectron.processes import environment_of_child
+from spectron.processes.children import environment_of_child
 from spectron.tracking.measure import console
 
 LOG = "log.txt"

@@ -19,7 +19,8 @@ from spectron.evaluation.results.summary import sha256_of
 from spectron.evaluation.suites.suite import Suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.resuming import without_observers
-from spectron.files import written_whole
+from spectron.files import is_file, written_whole
+from spectron.ranges import Finite, Seed, checks_ranges
 from spectron.tracking.store import TrackingSettings, file_name
 
 
@@ -29,6 +30,7 @@ def training_of(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in trained.items() if key not in ("tracking", "shared", "resolved")}
 
 
+@checks_ranges
 @dataclass
 class Row:
     """Row of a study's table.
@@ -45,7 +47,7 @@ class Row:
     train: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     trained_as: str | None = None
-    published: float | None = None
+    published: Finite | None = None
 
 
 @dataclass
@@ -71,7 +73,7 @@ SECTIONS = {
     "name": Parameter(str),
     "train": Parameter(str),
     "suite": Parameter(str),
-    "seeds": Parameter(list[int]),
+    "seeds": Parameter(list[Seed]),
     "columns": Parameter(list[str]),
     "rows": Parameter(dict[str, Row]),
     "claims": Parameter(list[Claim], []),
@@ -174,6 +176,10 @@ class Study:
         if not self.rows or not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise self.document.error(("seeds",), "a study needs at least one row, and at least one seed, each once")
         for name, row in self.rows.items():
+            self.document.require_name(name, ("rows", name))
+            if file_name(name) != name:
+                message = f"a row's name can have letters, digits, `_`, `-` and `.`, such as `{file_name(name)}`"
+                raise self.document.error(("rows", name), message)
             if row.trained_as is not None and (row.train or self.rows.get(row.trained_as, row).trained_as is not None):
                 trained = did_you_mean(
                     row.trained_as, (other for other, its in self.rows.items() if not its.trained_as)
@@ -242,7 +248,7 @@ def _taken_out(rows: Any) -> dict[str, dict[str, Any]]:
 
 def _file(folder: Path, key: str, name: str) -> Path:
     path = folder / name
-    if not path.is_file():
+    if not is_file(path):
         message = f"there is no file {path}. Correct the path, which is relative to the folder of the study"
         raise ConfigError(message, key=key, file=path)
     return path

@@ -10,7 +10,7 @@ import torch
 from torch import distributed
 
 from spectron.devices import device_called
-from spectron.ranks import LONGEST_WAIT, world
+from spectron.processes.ranks import LONGEST_WAIT, world
 
 
 @contextmanager

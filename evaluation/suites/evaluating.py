@@ -25,7 +25,7 @@ from spectron.evaluation.suites.terminal import tables_of
 from spectron.evaluation.systems.under_test import SystemUnderTest, find_system
 from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
-from spectron.ranks import all_or_none, everyone, known_to_all, of_first, rank, world
+from spectron.processes.ranks import all_or_none, everyone, known_to_all, of_first, rank, world
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import console, flatten
 

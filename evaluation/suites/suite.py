@@ -14,11 +14,12 @@ from spectron.errors import ConfigError
 from spectron.evaluation.judges import Judge, Judges
 from spectron.evaluation.tasks import Task
 from spectron.inference.model_config import add_import_folders
+from spectron.ranges import Seed
 from spectron.tracking.store import TrackingSettings
 
 SECTIONS = {
     "name": Parameter(str),
-    "seed": Parameter(int, 17),
+    "seed": Parameter(Seed, 17),
     "judges": Parameter(dict[str, Judge], {}),
     "tasks": Parameter(dict[str, Task]),
     "shared": Parameter(UNCHECKED, {}),

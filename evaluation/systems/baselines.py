@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from spectron.audio.mel import MelConfig
 from spectron.batch import Continuation, Prompts, SpeechBatch, unpadded
 from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.ranges import SampleRate, checks_ranges
 
 Spectrogram = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -71,6 +72,7 @@ def head_spectrogram(head: SpeechHead) -> Spectrogram:
     return spectrogram
 
 
+@checks_ranges
 class FixedAnswers(SpokenLanguageModel):
     """System that returns a fixed answer to every prompt, optionally after a spectrogram and a vocoder.
 
@@ -88,7 +90,7 @@ class FixedAnswers(SpokenLanguageModel):
         spectrogram: Spectrogram,
         mel: MelConfig,
         vocoder: Vocoder | None,
-        prompt_rate_hz: int,
+        prompt_rate_hz: SampleRate,
     ) -> None:
         self.answers = answers
         self.spectrogram = spectrogram

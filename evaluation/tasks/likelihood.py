@@ -23,6 +23,7 @@ from spectron.evaluation.results.summary import finite
 from spectron.evaluation.tasks.pair_accuracy import SpectrogramPairAccuracy, TextPairAccuracy
 from spectron.evaluation.tasks.task import MODEL, Bench, Task
 from spectron.model import SpectronModel
+from spectron.ranges import Count, checks_ranges
 
 SIDES = ("positive", "negative")
 
@@ -35,6 +36,7 @@ class Scores:
     spectrogram: Tensor
 
 
+@checks_ranges
 class LikelihoodPairs(Task):
     """Pairs such as those of sBLIMP, sWUGGY, StoryCloze and SALMon, with two separate scores.
 
@@ -47,7 +49,7 @@ class LikelihoodPairs(Task):
         num_items: Number of pairs, evenly spaced over the data; None takes all.
     """
 
-    def __init__(self, data: LightningDataModule, num_items: int | None = None) -> None:
+    def __init__(self, data: LightningDataModule, num_items: Count | None = None) -> None:
         super().__init__(data, [TextPairAccuracy(), SpectrogramPairAccuracy()], num_items)
 
     def prepare(self, bench: Bench) -> None:

@@ -34,6 +34,7 @@ from spectron.evaluation.systems.baselines import (
 from spectron.evaluation.systems.text_topline import TextTopline
 from spectron.evaluation.tasks.task import MODEL, Bench, Curve, Task
 from spectron.model import SpectronModel
+from spectron.ranges import Count, checks_ranges
 
 Baseline = Literal["recording", "vocoded", "silence", "shuffled", "written_question", "cascade"]
 WRITTEN: Literal["written_question"] = "written_question"
@@ -42,6 +43,7 @@ BASELINES: tuple[Baseline, ...] = ("recording", "vocoded", "silence", "shuffled"
 DECODING = Decoding()
 
 
+@checks_ranges
 class SpeakingTask(Task):
     """Task in which the system, and its baselines and toplines, answer every prompt with speech.
 
@@ -63,7 +65,7 @@ class SpeakingTask(Task):
         decoding: Decoding = DECODING,
         metrics: list[SummedMetric] | None = None,
         baselines: Sequence[Baseline] = BASELINES,
-        num_items: int | None = None,
+        num_items: Count | None = None,
         curve: Curve | None = None,
     ) -> None:
         possible = (

@@ -19,10 +19,12 @@ from spectron.evaluation.metrics import SummedMetric
 from spectron.evaluation.results.records import Record
 from spectron.evaluation.results.summary import MODEL
 from spectron.evaluation.systems.answering import TeacherForcing
+from spectron.ranges import Count, Finite, checks_ranges
 
 __all__ = ["MODEL", "Bench", "Curve", "Task"]
 
 
+@checks_ranges
 @dataclass
 class Curve:
     """Place of a task on a curve over several tasks.
@@ -34,7 +36,7 @@ class Curve:
     """
 
     name: str
-    value: float
+    value: Finite
     unit: str = ""
 
 
@@ -55,6 +57,7 @@ class Bench:
     teacher_forced: TeacherForcing | None = None
 
 
+@checks_ranges
 class Task(ABC):
     """Task of a suite.
 
@@ -65,14 +68,14 @@ class Task(ABC):
         curve: Place of this task on a curve, if it is part of one.
 
     Raises:
-        ConfigError: if the data module has no items, or ``num_items`` is less than 1.
+        ConfigError: if the data module has no items.
     """
 
     def __init__(
         self,
         data: LightningDataModule,
         metrics: list[SummedMetric],
-        num_items: int | None = None,
+        num_items: Count | None = None,
         curve: Curve | None = None,
     ) -> None:
         if not hasattr(data, "item_batches"):
@@ -81,8 +84,6 @@ class Task(ABC):
                 "choose a data module such as spectron.datamodules.ContinuationDataModule or SpokenQADataModule",
                 key="data",
             )
-        if num_items is not None and num_items < 1:
-            raise ConfigError(f"must be at least 1, got {num_items}", key="num_items")
         self.data: Any = data
         self.metrics = metrics
         self.num_items = num_items

@@ -10,29 +10,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets
-from spectron.errors import ConfigError
 from spectron.probing import Probed
 from spectron.randomness import RowRandom
+from spectron.ranges import Count, CountOrZero, NonNegative, Range, Seconds, Seed, checks_ranges
 
 FILLER_TOKENS = 16
 
 
+@checks_ranges
 @dataclass
 class Decoding:
     """Settings of decoding.
 
     Args:
-        max_text_tokens: Most text tokens, end token included.
+        max_text_tokens: Most text tokens, end token included; for no text, set ``chain: none``.
         max_seconds: Longest speech; a row that reaches it counts as cut off.
         min_seconds: Speech before the stop probability is considered.
-        stop_threshold: Stop probability at which a row ends.
+        stop_threshold: Stop probability at which a row ends; above 1, no row ends before ``max_seconds``.
         temperature: 0 takes the most probable token; above 0, tokens are sampled.
         top_k: Sample among the ``top_k`` most probable tokens; 0 means all.
         seed: Seeds each row's sampling together with the row's id.
@@ -42,33 +43,18 @@ class Decoding:
         filler_tokens: Length of the ``filler`` chain.
         length: ``free``: until the stop probability or ``max_seconds``. ``reference``: the prompt's
             ``speech_num_samples``, whatever stop probability and limits say; rows without a reference are free.
-
-    Raises:
-        ConfigError: if ``max_text_tokens`` or ``filler_tokens`` is smaller than 1, ``max_seconds`` is not above 0, or
-            ``temperature`` or ``top_k`` is below 0.
     """
 
-    max_text_tokens: int = 64
-    max_seconds: float = 10.0
-    min_seconds: float = 0.1
-    stop_threshold: float = 0.5
-    temperature: float = 0.0
-    top_k: int = 0
-    seed: int = 0
+    max_text_tokens: Count = 64
+    max_seconds: Seconds = 10.0
+    min_seconds: Annotated[float, Range(0, 86_400)] = 0.1
+    stop_threshold: Annotated[float, Range(0, 2)] = 0.5
+    temperature: NonNegative = 0.0
+    top_k: CountOrZero = 0
+    seed: Seed = 0
     chain: Literal["trained", "given", "none", "filler"] = "trained"
-    filler_tokens: int = FILLER_TOKENS
+    filler_tokens: Count = FILLER_TOKENS
     length: Literal["free", "reference"] = "free"
-
-    def __post_init__(self) -> None:
-        for name in ("max_text_tokens", "filler_tokens"):
-            if getattr(self, name) < 1:
-                message = f"must be at least 1 (for no text, set `chain: none`), got {getattr(self, name)}"
-                raise ConfigError(message, key=name)
-        if not self.max_seconds > 0:
-            raise ConfigError(f"must be above 0, got {self.max_seconds:g}", key="max_seconds")
-        for name in ("temperature", "top_k"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"must be 0 or above, got {getattr(self, name):g}", key=name)
 
 
 @runtime_checkable

@@ -38,6 +38,7 @@ from spectron.generation import (
     write_text,
 )
 from spectron.losses import ALIGNMENT_LOSSES, frame_level_targets, text_cross_entropy
+from spectron.ranges import Proportion, checks_ranges
 
 
 def text_alone(language_model: LanguageModel, texts: list[str]) -> LossTerm:
@@ -58,6 +59,7 @@ def text_alone(language_model: LanguageModel, texts: list[str]) -> LossTerm:
     return text_cross_entropy(language_model.logits(hidden), targets, valid)
 
 
+@checks_ranges
 class SpectronModel(nn.Module, SpokenLanguageModel):
     """Spoken language model with four parts.
 
@@ -81,8 +83,8 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             gradients (Mihaylova and Martins 2019, arXiv:1906.07651).
 
     Raises:
-        ConfigError: if ``scheduled_sampling`` is no fraction, if bidirectional attention is requested of a language
-            model that cannot attend to later positions, or if the parts do not fit each other.
+        ConfigError: if bidirectional attention is requested of a language model that cannot attend to later positions,
+            or if the parts do not fit each other.
     """
 
     def __init__(
@@ -94,11 +96,9 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         prefix_attention: Literal["causal", "bidirectional"] = "bidirectional",
         text_separator: str = " ",
         chain: Literal["written", "none", "filler"] = "written",
-        scheduled_sampling: float = 0.0,
+        scheduled_sampling: Proportion = 0.0,
     ) -> None:
         super().__init__()
-        if not 0 <= scheduled_sampling <= 1:
-            raise ConfigError(f"a fraction from 0 to 1, not {scheduled_sampling}", key="scheduled_sampling")
         if prefix_attention == "bidirectional" and not language_model.bidirectional:
             raise ConfigError(
                 "this language model cannot attend to later positions, whatever its mask says. Set prefix_attention to "

@@ -9,7 +9,7 @@ import torch
 from speechbrain_folders import FOLDERS, write_speechbrain_folder
 
 from spectron.encoders import SpeechBrainEncoder
-from spectron.errors import ConfigError
+from spectron.errors import CheckpointError, ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_trusted_code_is_run(folders, tmp_path):
 def test_pickles_are_refused(folders, tmp_path):
     folder = shutil.copytree(folders["ecapa"], tmp_path / "copy")
     (folder / "embedding_model.ckpt").write_bytes(pickle.dumps({"weight": Evil(tmp_path / "was_here")}))
-    with pytest.raises(ConfigError, match=r"embedding_model\.ckpt does not hold tensors only") as raised:
+    with pytest.raises(CheckpointError, match=r"embedding_model\.ckpt holds more than tensors") as raised:
         built(folder)
     assert raised.value.key == "source"
     assert not (tmp_path / "was_here").exists()

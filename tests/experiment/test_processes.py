@@ -33,8 +33,8 @@ from spectron.datamodules.lines import WithText, in_order
 from spectron.datamodules.text_lines import TextDataModule
 from spectron.errors import CheckpointError, DataError
 from spectron.evaluation.callbacks.panel_evaluation import PanelEvaluation
+from spectron.processes.ranks import all_or_none, everyone, of_first
 from spectron.randomness import seed_of
-from spectron.ranks import all_or_none, everyone, of_first
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import MetricValue
 from spectron.tracking.store import TrackingSettings, list_runs

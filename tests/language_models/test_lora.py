@@ -87,8 +87,9 @@ def test_wrong_lora_target_is_refused_with_layer_names(tiny_language_model):
             CausalLanguageModel(source=folder, lora=LoraSettings(targets=targets))
         assert raised.value.key == "lora.targets"
         assert "peft" in said or {"q_proj", "v_proj"} <= set(raised.value.allowed)
-    with pytest.raises(ConfigError, match="rank must be at least 1"):
+    with pytest.raises(ConfigError) as raised:
         LoraSettings(rank=0)
+    assert raised.value.key == "rank"
 
 
 def test_gradient_checkpointing_keeps_gradients(tiny_language_model):

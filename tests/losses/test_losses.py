@@ -87,7 +87,7 @@ def test_padding_of_any_value_does_not_change_loss():
 
 
 def test_negative_time_order_is_refused():
-    with pytest.raises(ConfigError, match="must be 0 or more, got -1") as raised:
+    with pytest.raises(ConfigError) as raised:
         SpectrogramLossSettings(time_order=-1)
     assert raised.value.key == "time_order"
 

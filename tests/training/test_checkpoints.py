@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import DataLoader
 
-from spectron.errors import CheckpointError, ConfigError
+from spectron.errors import CheckpointError, ConfigError, TrainingError
 from spectron.tracking.measure import MetricValue
 from spectron.training.checkpoint_io import AtomicCheckpointIO
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedEachStep
@@ -83,6 +83,17 @@ def test_first_checkpoint_before_first_step(tmp_path):
     assert steps_in(tmp_path) == {"last.ckpt": 0}
 
 
+def test_weights_not_finite_keep_last_checkpoint(tmp_path):
+    class Overflow(Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            if trainer.global_step == 3:
+                pl_module.weight.data.fill_(torch.inf)
+
+    with pytest.raises(TrainingError, match="weight is not finite at step 3"):
+        fit(Toy(), Checkpoints(CheckpointSettings(every_n_steps=1), tmp_path), 5, [Overflow()])
+    assert steps_in(tmp_path) == {"last.ckpt": 2}
+
+
 def test_keep_newest_checkpoints(tmp_path):
     fit(Toy(), Checkpoints(CheckpointSettings(every_n_steps=2, keep=2), tmp_path), 7)
     assert steps_in(tmp_path) == {"last.ckpt": 7, "step-0000006.ckpt": 6, "step-0000007.ckpt": 7}
@@ -151,8 +162,9 @@ def test_step_seed_independent_of_past_draws(tmp_path):
 
 
 def test_wrong_settings_refused():
-    with pytest.raises(ConfigError, match="every_n_steps must be at least 1"):
+    with pytest.raises(ConfigError) as raised:
         CheckpointSettings(every_n_steps=0)
+    assert raised.value.key == "every_n_steps"
 
 
 def test_read_checkpoint_broken_file_refused(tmp_path):

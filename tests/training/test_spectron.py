@@ -92,6 +92,21 @@ def test_nan_loss_stops_and_keeps_checkpoint(tmp_path):
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
 
 
+@pytest.mark.parametrize(("rate", "warned"), [(1e-3, False), (1e6, True)])
+def test_diverged_training_is_reported(tmp_path, rate, warned, recwarn):
+    net = module(peak_learning_rate=rate)
+    trainer(tmp_path, max_steps=4).fit(net, loader([batch("one"), batch("three"), batch("four")] * 2))
+    assert any("training diverged" in str(warning.message) for warning in recwarn) == warned
+
+
+def test_first_loss_survives_resume(tmp_path):
+    net, other, checkpoint = module(), module(), {}
+    trainer(tmp_path, max_steps=1).fit(net, loader([batch("one")]))
+    net.on_save_checkpoint(checkpoint)
+    other.on_load_checkpoint(checkpoint)
+    assert float(other.first_loss) == float(net.first_loss) == checkpoint["first_loss"]
+
+
 def test_infinite_gradient_stops(tmp_path):
     net = module()
     net.model.output.weight.register_hook(lambda gradient: gradient * torch.inf)

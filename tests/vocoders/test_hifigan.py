@@ -259,7 +259,7 @@ BROKEN = {
     "a pickle": (
         write_speechbrain_hifigan,
         lambda f: torch.save(Path("/"), f / "generator.ckpt"),
-        "cannot be read as a HiFi-GAN",
+        "holds more than tensors and plain values",
     ),
     "power": (
         write_speechbrain_hifigan,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from spectron.errors import ConfigError
+from spectron.ranges import NonNegative, Positive, Range, SampleRate, checks_ranges
 
 # Slaney's mel scale: linear up to 1 kHz, then logarithmic (Auditory Toolbox, 1998).
 SLANEY_HZ_PER_MEL = 200.0 / 3
 SLANEY_LOG_HZ = 1000.0
 SLANEY_LOG_MEL = SLANEY_LOG_HZ / SLANEY_HZ_PER_MEL
 SLANEY_LOG_STEP = math.log(6.4) / 27.0
+Milliseconds = Annotated[float, Range(0, 10_000, open_low=True)]
 
 
+@checks_ranges
 @dataclass
 class MelConfig:
     """Spectrogram settings; the defaults are the paper's speech targets.
@@ -34,13 +37,13 @@ class MelConfig:
         area_norm: Whether each band is divided by its width (Slaney's normalisation).
     """
 
-    sample_rate_hz: int = 16000
-    frame_shift_ms: float = 12.5
-    window_ms: float = 50.0
-    n_mels: int = 128
-    low_hz: float = 20.0
-    high_hz: float = 8000.0
-    floor: float = 1.0e-5
+    sample_rate_hz: SampleRate = 16000
+    frame_shift_ms: Milliseconds = 12.5
+    window_ms: Milliseconds = 50.0
+    n_mels: Annotated[int, Range(1, 4096)] = 128
+    low_hz: NonNegative = 20.0
+    high_hz: Positive = 8000.0
+    floor: Positive = 1.0e-5
     mel_scale: Literal["htk", "slaney"] = "htk"
     area_norm: bool = False
 
@@ -48,10 +51,17 @@ class MelConfig:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise ConfigError(
                 f"mel bands need 0 <= low_hz < high_hz <= {self.sample_rate_hz / 2} Hz, "
-                f"got {self.low_hz} to {self.high_hz}"
+                f"got {self.low_hz} to {self.high_hz}",
+                key="high_hz",
             )
-        if min(self.frame_shift_ms, self.window_ms, self.n_mels, self.floor) <= 0:
-            raise ConfigError(f"frame_shift_ms, window_ms, n_mels and floor must be above 0: {self}")
+        for name, samples in (("frame_shift_ms", self.hop_samples), ("window_ms", self.window_samples)):
+            if samples < 1:
+                shortest = f"{1000 / self.sample_rate_hz:g}"
+                raise ConfigError(
+                    f"must be at least one sample, {shortest} ms, got {getattr(self, name):g} ms",
+                    key=name,
+                    allowed=[f"at least {shortest}"],
+                )
 
     @property
     def hop_samples(self) -> int:

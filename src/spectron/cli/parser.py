@@ -14,7 +14,7 @@ from typing import Any
 from spectron import __version__
 from spectron.cli import verbs
 from spectron.errors import EndedByAnother, Interrupted, SpectronError
-from spectron.processes import end_with_parent, environment_rank, interrupted_by_sigterm
+from spectron.processes.children import end_with_parent, environment_rank, interrupted_by_sigterm
 
 PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130

@@ -29,7 +29,7 @@ def fit(options: argparse.Namespace) -> None:
     from spectron.config.recipes import find_recipe
     from spectron.experiment.experiment import Experiment
     from spectron.experiment.fitting import fit
-    from spectron.ranks import rank
+    from spectron.processes.ranks import rank
 
     outcome = fit(Experiment.read(find_recipe(options.file), options.overrides), options.resume)
     _print_outcome(outcome)
@@ -274,7 +274,7 @@ def _source(options: argparse.Namespace) -> Source:
 def _print_outcome(outcome: Outcome) -> None:
     """Print the results of a run, its most important files, and the command that opens MLflow; in the first process."""
     from spectron.cli.tables import measures_table
-    from spectron.ranks import rank
+    from spectron.processes.ranks import rank
     from spectron.tracking.measure import console
 
     if rank() > 0:

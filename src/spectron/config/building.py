@@ -189,7 +189,12 @@ class Part(Checked):
 
     def _construct(self, arguments: dict[str, Any], *supplied: Any) -> Any:
         with self.locating():
-            built = self.cls(*supplied, **arguments)
+            try:
+                built = self.cls(*supplied, **arguments)
+            except (RuntimeError, MemoryError, OverflowError) as error:  # torch's own, for sizes that it cannot make
+                said = " ".join(str(error).split())[:300]
+                message = f"cannot be built with these values: {type(error).__name__}: {said}"
+                raise ConfigError(message) from error
             if is_users_own(self.cls) and (wrong := self.examine(built)):
                 raise ConfigError(wrong)
             return built

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, is_dataclass
-from typing import Any, Literal, get_args, get_origin
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -26,13 +28,31 @@ from spectron.config.classes import (
     part_hints,
     shown,
 )
-from spectron.config.nested import KeyPath, keys
+from spectron.config.nested import KeyPath, keys, walk
 from spectron.config.user_classes import NoSuchClass
 from spectron.errors import ConfigError, did_you_mean, nearest
+from spectron.ranges import outside
 
 PART_KEYS = ("class_path", "init_args")
 MAPPINGS = (dict, Mapping, get_origin(Mapping[str, int]))
 UNCHECKED = object()  # as a type hint: any value, which is used as it is
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Argument that must keep its value.
+
+    Args:
+        values: The value, and others with the same meaning.
+        reason: Why it cannot have another one, and what to do.
+    """
+
+    values: tuple[Any, ...]
+    reason: str
+
+    def allows(self, value: Any) -> bool:
+        """Return whether a value is one of ``values``; the whole number 1 is not the fraction 1.0."""
+        return any(type(value) is type(one) and value == one for one in self.values)
 
 
 @dataclass(frozen=True)
@@ -41,13 +61,23 @@ class ArgumentsOf:
 
     Args:
         cls: The class.
-        without: Arguments that cannot be set.
-        reason: Why they cannot be set, and what to do.
+        refused: Arguments that cannot be set, and for each why not and what to do.
+        fixed: Arguments that must keep their value.
+        hints: Type hints instead of those of the class.
     """
 
     cls: type
-    without: frozenset[str] = frozenset()
-    reason: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Fixed] = field(default_factory=dict)
+    hints: Mapping[str, Any] = field(default_factory=dict)
+
+    def accepted(self) -> dict[str, Parameter]:
+        """Return the arguments that can be set."""
+        return {
+            name: Parameter(self.hints[name], parameter.default) if name in self.hints else parameter
+            for name, parameter in parameters(self.cls).items()
+            if name not in self.refused
+        }
 
 
 @dataclass
@@ -80,6 +110,7 @@ class Checker:
                 checked[key] = Leaf((*path, key), None)
             elif key in values:
                 checked[key] = self.value(values[key], parameter.hint, (*path, key))
+                self._require_in_range(checked[key], parameter.declared)
         for name, parameter in accepted.items():
             if parameter.required and name not in values:
                 kind = "" if parameter.hint is inspect.Parameter.empty else f" ({shown(parameter.hint)})"
@@ -91,9 +122,13 @@ class Checker:
         if hint is UNCHECKED:
             return Leaf(path, value)
         if isinstance(hint, ArgumentsOf):
-            for key in hint.without.intersection(value if isinstance(value, dict) else ()):
-                raise self.error((*path, key), hint.reason)
-            return self._settings(value, hint.cls, path, hint.without)
+            for key, given in value.items() if isinstance(value, dict) else ():
+                if key in hint.refused:
+                    raise self.error((*path, key), hint.refused[key])
+                if key in hint.fixed and not hint.fixed[key].allows(given):
+                    kept = [json.dumps(one) for one in hint.fixed[key].values]
+                    raise self.error((*path, key), f"{hint.fixed[key].reason} (got {given!r})", tuple(kept))
+            return self._settings(value, hint.cls, path, hint.accepted())
         options, parts = options_of(hint), part_hints(hint)
         for option in options:
             kind = get_origin(option)
@@ -105,6 +140,8 @@ class Checker:
             if isinstance(value, list) and kind is list:
                 numbered = {str(number): item for number, item in enumerate(value)}
                 return Items(path, list(self._items(numbered, get_args(option)[0], path).values()))
+        if value is not None and all(is_dataclass(option) or option is type(None) for option in options):
+            raise self.error(path, f"expects the keys and values of {shown(hint)}, got {value!r}")
         if value is None and type(None) not in options and hint not in (Any, object, inspect.Parameter.empty):
             raise self.error(path, f"expects {shown(hint)}, got null")
         if parts and value is not None and not (isinstance(value, str) and str in options):
@@ -151,6 +188,15 @@ class Checker:
         self._require_positional(cls, hint, path)
         return cls, hint
 
+    def _require_in_range(self, checked: Checked, declared: Any) -> None:
+        """Refuse a number outside its range, and any NaN or infinity; a part has checked its own arguments."""
+        if declared is not None and (found := outside(checked.plain(), declared)):
+            raise self.error((*checked.path, *found.path), str(found), (str(found.range),))
+        for leaf in leaves_of(checked):
+            for place, value in walk(leaf.value):
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise self.error((*leaf.path, *place), f"must be a finite number, got {value}")
+
     def error(self, path: KeyPath, message: str, allowed: Mapping[str, Any] | tuple[str, ...] = ()) -> ConfigError:
         """Return a ConfigError with key, origin and the allowed names."""
         return ConfigError(message, key=".".join(path), origin=self.where(path), allowed=allowed)
@@ -166,14 +212,13 @@ class Checker:
         except ValueError:  # a class without a signature, which Python cannot look into
             return
 
-    def _settings(self, value: Any, cls: type, path: KeyPath, without: frozenset[str] = frozenset()) -> Part:
+    def _settings(self, value: Any, cls: type, path: KeyPath, accepted: Mapping[str, Parameter]) -> Part:
         """Check the arguments of a class that the configuration does not name."""
-        accepted = {name: parameter for name, parameter in parameters(cls).items() if name not in without}
         return Part(path, cls, self.arguments(value, accepted, path, cls.__name__), accepted, self.where, named=False)
 
     def _dataclass(self, value: dict[str, Any], cls: type, path: KeyPath) -> Part:
         """Check the fields of a dataclass, and let the dataclass check their values unless that builds a part."""
-        settings = self._settings(value, cls, path)
+        settings = self._settings(value, cls, path, parameters(cls))
         if not any(True for _ in settings.parts()):
             settings.build()
         return settings
@@ -195,15 +240,35 @@ class Checker:
         # jsonargparse would import a function for the dotted path of a Callable; a configuration names no functions.
         if get_origin(hint) in (Callable, CALLABLE) and value is not None:
             raise self.error(path, f"this can only be set from Python, got {value!r}")
-        exact = type(value) in options_of(hint) and isinstance(value, str | int | float | None)
+        options = options_of(hint)
+        exact = type(value) in options and isinstance(value, str | int | float | None)
         if exact or hint in (Any, object, inspect.Parameter.empty):
             return Leaf(path, value)
+        kind = hint
+        if isinstance(value, str):  # jsonargparse would read a dict or a list, and build classes, from a text
+            scalars = [
+                option for option in options if get_origin(option) in (None, Literal) and not is_dataclass(option)
+            ]
+            if not scalars or scalars == [type(None)]:
+                raise self.error(
+                    path, f"expects {shown(hint)}, got the text {value!r}. Write it as YAML, without quotes"
+                )
+            kind = Union[tuple(scalars)]  # noqa: UP007 - the options are known only now
         parser = ArgumentParser(exit_on_error=False)
         try:
-            parser.add_argument("--value", type=hint)
+            parser.add_argument("--value", type=kind)
             # A copy: jsonargparse puts objects of its own into the dicts that it is given.
             return Leaf(path, parser.parse_object({"value": copy.deepcopy(value)}).value, parser)
         except (ArgumentError, ValueError, TypeError) as error:
             names = [str(option) for option in get_args(hint)] if get_origin(hint) is Literal else []
             cure = " " + did_you_mean(str(value), names) if names else ""
             raise self.error(path, f"expects {shown(hint)}, got {value!r}.{cure}", tuple(names)) from error
+
+
+def leaves_of(checked: Checked) -> Iterator[Leaf]:
+    """Yield the leaves of a checked value, without those of parts in it."""
+    if isinstance(checked, Leaf):
+        yield checked
+    elif isinstance(checked, Items):
+        for child in checked.children():
+            yield from leaves_of(child)

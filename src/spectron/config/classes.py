@@ -9,7 +9,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -21,6 +21,7 @@ from jsonargparse._parameter_resolvers import get_signature_parameters
 import spectron
 from spectron.config.user_classes import NoSuchClass, is_reference, load_class, reference_of
 from spectron.errors import ConfigError, did_you_mean, nearest
+from spectron.ranges import declares_ranges, range_hints, without_ranges
 
 LIBRARIES = ("spectron", "torch", "lightning", "transformers", "torchmetrics")
 CALLABLE = get_origin(Callable[[int], int])
@@ -29,10 +30,23 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass
 class Parameter:
-    """An argument of a class; ``default`` is ``inspect.Parameter.empty`` if it has none."""
+    """An argument of a class.
+
+    Args:
+        hint: Its type. If that declares ranges, they move to the attribute ``declared``.
+        default: Its default; ``inspect.Parameter.empty`` if it has none.
+
+    Attributes:
+        declared: The type with the ranges of its numbers; None if it has no ranges.
+    """
 
     hint: Any
     default: Any = inspect.Parameter.empty
+    declared: Any = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if declares_ranges(self.hint):
+            self.declared, self.hint = self.hint, without_ranges(self.hint)
 
     @property
     def required(self) -> bool:
@@ -52,7 +66,9 @@ class PartHint:
 def parameters(cls: type, supplied: int = 0) -> dict[str, Parameter]:
     """Return the arguments of a class by name, without the first ``supplied`` positional ones."""
     named = [p for p in get_signature_parameters(cls, logger=False) if p.kind not in _VARIADIC]
-    return {p.name: Parameter(p.annotation, p.default) for p in named[supplied:]}
+    # Some annotations come without their ranges. They are read from the function that has the argument, because
+    # **kwargs may pass it to another constructor.
+    return {p.name: Parameter(range_hints(p.component).get(p.name, p.annotation), p.default) for p in named[supplied:]}
 
 
 def import_class(class_path: str) -> type:

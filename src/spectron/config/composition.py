@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from spectron.config.nested import KeyPath, replace
 from spectron.config.recipes import RECIPES, RECIPES_MARK, find_recipe
 from spectron.config.user_classes import absolute, same_class
+from spectron.config.yaml_text import read_yaml
 from spectron.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "the command line"
@@ -57,7 +57,10 @@ def compose(path: Path, overrides: Sequence[str] = ()) -> Composition:
             variable that is not set.
     """
     composition = Composition({})
-    _add_file(Path(path), (), composition)
+    try:
+        _add_file(Path(path), (), composition)
+    except OSError as error:  # of a name that no file can have
+        raise ConfigError(f"cannot look for {str(error.filename)[:100]!r}: {error.strerror}", file=path) from error
     return override(composition, overrides)
 
 
@@ -126,16 +129,13 @@ def _nearest_file(path: Path, chain: tuple[Path, ...]) -> str:
 def _read_yaml(path: Path) -> dict[str, Any]:
     """Read a file as plain dicts, with interpolations left as text."""
     try:
-        # OmegaConf's loader rather than PyYAML's: it reads 5e-4 as a number and refuses a key that is written twice.
-        config = OmegaConf.load(path)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        values = read_yaml(path.read_text(encoding="utf-8-sig"))
+    except (ConfigError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is not a readable YAML file: {error}", file=path) from error
-    if isinstance(config, ListConfig):
-        raise ConfigError(f"{path} must hold keys and values at the top level, and holds a list.", file=path)
-    values = OmegaConf.to_container(config, resolve=False)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold keys and values at the top level.", file=path)
-    return {str(key): value for key, value in values.items()}
+    if values is not None and not isinstance(values, dict):
+        held = type(values).__name__
+        raise ConfigError(f"{path} must hold keys and values at the top level, and holds a {held}.", file=path)
+    return values or {}
 
 
 def _place(values: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -163,8 +163,8 @@ def _parse_override(item: str) -> dict[str, Any]:
         message = "a base cannot be named on the command line. Write a YAML that extends both."
         raise ConfigError(message, key="extends", origin=COMMAND_LINE)
     try:
-        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index,call-overload]
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        value = read_yaml(text)
+    except ConfigError as error:
         raise ConfigError(
             f"the value of {item!r} is not YAML: {error}. Quote it for the shell.", key=key, origin=COMMAND_LINE
         ) from error
@@ -227,8 +227,8 @@ def _resolve(composition: Composition) -> dict[str, Any]:
     Raises:
         ConfigError: for a value that is missing, with the environment variable or key that it refers to.
     """
-    config: DictConfig = OmegaConf.create(composition.values)
     try:
+        config: DictConfig = OmegaConf.create(composition.values)
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         path = _key_path(str(error.full_key))
@@ -243,5 +243,7 @@ def _resolve(composition: Composition) -> dict[str, Any]:
         else:
             message = f"{message}. Override the key: {key}=..."
         raise ConfigError(message, key=key, origin=composition.where(path)) from error
+    except RecursionError as error:
+        raise ConfigError("interpolations refer to each other in a loop, or nest too deeply. Remove one") from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}

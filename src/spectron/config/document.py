@@ -14,6 +14,8 @@ from spectron.config.composition import Composition
 from spectron.config.nested import KeyPath
 from spectron.errors import ConfigError
 
+LONGEST_NAME = 200  # bytes; a folder is named after it, with a suffix
+
 
 class CheckedDocument:
     """A composed configuration whose every key, type and class has been checked; sections are built on request.
@@ -47,6 +49,8 @@ class CheckedDocument:
         defaults = {name: copy.deepcopy(p.default) for name, p in schema.items() if not p.required}
         self.sections: dict[str, Checked] = checker.arguments(defaults | given, schema, (), title)
         self.config: dict[str, Any] = {name: section.plain() for name, section in self.sections.items()}
+        if "name" in schema:
+            self.require_name(self.config["name"], ("name",))
 
     def build(self, section: str) -> Any:
         """Return the objects that a section describes.
@@ -77,6 +81,16 @@ class CheckedDocument:
     def error(self, path: KeyPath, message: str, allowed: Iterable[str] = ()) -> ConfigError:
         """Return an error about a key, with the file that sets the key."""
         return ConfigError(message, key=".".join(path), origin=self.where(path), allowed=allowed)
+
+    def require_name(self, name: str, path: KeyPath) -> None:
+        """Refuse a name that no folder can have.
+
+        Raises:
+            ConfigError: for a name that is empty, too long, or has a control character.
+        """
+        if not 1 <= len(name.encode()) <= LONGEST_NAME or not name.isprintable():
+            message = f"must have 1 to {LONGEST_NAME} bytes and no control characters, got {name[:LONGEST_NAME]!r}"
+            raise self.error(path, message)
 
     def naming_files(self, section: str) -> AbstractContextManager[None]:
         """Add key and origin to errors about a file that a section names."""

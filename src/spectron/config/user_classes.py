@@ -18,6 +18,7 @@ from typing import Any
 
 from spectron.config.nested import walk
 from spectron.errors import ConfigError, nearest
+from spectron.files import is_file
 
 REFERENCE = re.compile(r"(?P<file>[^\n]*\.py):(?P<name>[A-Za-z_]\w*)")
 
@@ -109,7 +110,7 @@ def _load(path: Path) -> ModuleType:
     """Return the module of a file, imported unless that is done."""
     if path in _modules:
         return _modules[path]
-    if not path.is_file():
+    if not is_file(path):
         raise ConfigError(f"there is no file {path}. {_nearest_file(path)}", file=path)
     name = f"{re.sub(r'[^a-zA-Z0-9_]', '_', path.stem)}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from spectron.errors import ConfigError
+from spectron.ranges import Range
 from spectron.weights.hub import read_json, reading
 
-Layer = int | Literal["last", "weighted"]
+LayerNumber = Annotated[int, Range(0, 10_000)]
+Layer = LayerNumber | Literal["last", "weighted"]
 # Older and newer versions of the library write the feature extractor to different files.
 EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
 

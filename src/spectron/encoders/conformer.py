@@ -15,8 +15,10 @@ from spectron.contracts import SpeechEncoder
 from spectron.encoders.conformer_blocks import ConformerBlock, MaskedConvolution, RelativePositions
 from spectron.encoders.spec_augment import SpecAugment, SpecAugmentSettings
 from spectron.errors import ConfigError
+from spectron.ranges import BelowOne, Layers, Size, checks_ranges
 
 
+@checks_ranges
 @dataclass
 class ConformerSettings:
     """Size of the Conformer.
@@ -30,12 +32,12 @@ class ConformerSettings:
         dropout: Dropout in every block.
     """
 
-    width: int = 256
-    layers: int = 6
-    heads: int = 4
-    feedforward: int = 1024
-    kernel: int = 15
-    dropout: float = 0.1
+    width: Size = 256
+    layers: Layers = 6
+    heads: Size = 4
+    feedforward: Size = 1024
+    kernel: Size = 15
+    dropout: BelowOne = 0.1
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:

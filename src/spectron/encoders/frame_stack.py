@@ -13,9 +13,10 @@ from torch.nn.functional import pad
 
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.contracts import SpeechEncoder
-from spectron.errors import ConfigError
+from spectron.ranges import Size, checks_ranges
 
 
+@checks_ranges
 class FrameStackEncoder(SpeechEncoder):
     """Log-mel frames, stacked ``stack`` at a time, then projected.
 
@@ -23,15 +24,10 @@ class FrameStackEncoder(SpeechEncoder):
         output_dim: Width D of each output vector.
         stack: Mel frames per output vector.
         mel: Spectrogram settings.
-
-    Raises:
-        ConfigError: if ``stack`` is smaller than 1.
     """
 
-    def __init__(self, output_dim: int, stack: int = 4, mel: MelConfig | None = None) -> None:
+    def __init__(self, output_dim: Size, stack: Size = 4, mel: MelConfig | None = None) -> None:
         super().__init__()
-        if stack < 1:
-            raise ConfigError(f"must be at least 1 frame, got {stack}", key="stack")
         mel = mel or MelConfig(frame_shift_ms=10.0, window_ms=25.0, n_mels=80)
         self.sample_rate_hz = mel.sample_rate_hz
         self.frame_rate_hz = mel.frame_rate_hz / stack

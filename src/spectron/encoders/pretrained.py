@@ -11,24 +11,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
-from spectron.encoders.config_files import Reading
+from spectron.encoders.config_files import Layer, Reading
 from spectron.encoders.front_ends import LibraryFrontEnd, in_dtype
 from spectron.encoders.padding import Lengths, hide_padding
 from spectron.encoders.pretrained_loading import read_encoder, require_layer
 from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused
 from spectron.encoders.tiled_convolution import tile_convolutions
 from spectron.errors import ConfigError
+from spectron.ranges import checks_ranges
 from spectron.weights.hub import locate, reading
+from spectron.weights.state_dicts import all_floats, read_tensors
 
 log = logging.getLogger(__name__)
 LAYER_WEIGHTS = "layer_weights.safetensors"
 
 
+@checks_ranges
 class PretrainedEncoder(SpeechEncoder):
     """A speech encoder of transformers. Valid features equal those of the library, with and without padding.
 
@@ -57,7 +60,7 @@ class PretrainedEncoder(SpeechEncoder):
     def __init__(
         self,
         source: str,
-        layer: int | Literal["last", "weighted"] = "last",
+        layer: Layer = "last",
         revision: str | None = None,
         remote_code: bool = False,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
@@ -222,10 +225,10 @@ def stored_weights(path: Path, layers: int) -> Tensor:
     """
     if not path.is_file():
         return torch.zeros(layers)
-    weights = load_file(path)["layer_weights"].float()
-    if len(weights) != layers:
+    weights = read_tensors(path, "source", is_float=all_floats).get("layer_weights", torch.zeros(0))
+    if weights.shape != (layers,):
         raise ConfigError(
-            f"{path} holds weights of {len(weights)} layers, and the model has {layers}. Remove the file",
+            f"{path} holds weights of {len(weights.flatten())} layers, and the model has {layers}. Remove the file",
             key="source",
         )
-    return weights
+    return weights.float()

@@ -14,7 +14,7 @@ from spectron.encoders.config_files import Reading, read_config
 from spectron.encoders.discovery import Unfit, find_encoder, refusal
 from spectron.encoders.front_ends import FilterBankFrontEnd, FrontEnd, WaveformFrontEnd, WindowedFrontEnd
 from spectron.errors import ConfigError
-from spectron.weights.hub import reading, require_safetensors
+from spectron.weights.hub import reading, require_float_parameters, require_safetensors
 
 # Families by transformers' model type, each with the feature extractor that it is trained with.
 FRONT_ENDS: dict[str, tuple[str, type[FrontEnd]]] = {
@@ -199,7 +199,9 @@ def build_model(kind: Any, folder: Path, config: Any, settings: Reading) -> tupl
         if config.model_type == "whisper":
             arguments["key_mapping"] = WHISPER_NAMES
         ways = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
-        return kind.from_pretrained(folder, config=config, **ways, **arguments)
+        loaded: tuple[Any, dict[str, Any]] = kind.from_pretrained(folder, config=config, **ways, **arguments)
+    require_float_parameters(loaded[0], folder)
+    return loaded
 
 
 def require_weights(told: dict[str, Any], prefix: str, folder: Path, settings: Reading) -> None:

@@ -7,13 +7,17 @@ the mask does not depend on the rest of the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from spectron.errors import ConfigError
+from spectron.ranges import CountOrZero, Proportion, Range, checks_ranges
+
+Blocks = Annotated[int, Range(0, 1000)]
 
 
+@checks_ranges
 @dataclass
 class SpecAugmentSettings:
     """Amount of masking; the defaults are those of the paper.
@@ -25,14 +29,10 @@ class SpecAugmentSettings:
         time_share: Maximum length of a block, as a fraction of the frames of the recording.
     """
 
-    frequency_blocks: int = 2
-    frequency_width: int = 27
-    time_blocks: int = 10
-    time_share: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.time_share <= 1:
-            raise ConfigError(f"must be between 0 and 1, got {self.time_share}", key="time_share")
+    frequency_blocks: Blocks = 2
+    frequency_width: CountOrZero = 27
+    time_blocks: Blocks = 10
+    time_share: Proportion = 0.05
 
 
 def block_mask(lengths: Tensor, longest: int, widest: Tensor, blocks: int) -> Tensor:

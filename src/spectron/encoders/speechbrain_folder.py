@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -15,8 +14,11 @@ from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
 from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused
 from spectron.errors import ConfigError
+from spectron.ranges import SampleRate, checks_ranges
+from spectron.weights.checkpoint_files import read_pickled_tensors
 from spectron.weights.hub import locate, reading
 from spectron.weights.hyperpyyaml_modules import Hyperparams
+from spectron.weights.soundness import require_sound, tensors_in
 from spectron.weights.speechbrain_import import import_speechbrain
 
 FILE = "hyperparams.yaml"
@@ -24,6 +26,7 @@ FILE = "hyperparams.yaml"
 CLASSIFIER = ("compute_features", "mean_var_norm", "embedding_model")
 
 
+@checks_ranges
 class SpeechBrainEncoder(SpeechEncoder):
     """The encoder of a speechbrain model: ``modules.encoder``, or the three modules that make an embedding.
 
@@ -44,7 +47,7 @@ class SpeechBrainEncoder(SpeechEncoder):
     """
 
     def __init__(
-        self, source: str, sample_rate_hz: int | None = None, remote_code: bool = False, pretrained: bool = True
+        self, source: str, sample_rate_hz: SampleRate | None = None, remote_code: bool = False, pretrained: bool = True
     ) -> None:
         super().__init__()
         import_speechbrain("SpeechBrainEncoder")
@@ -169,22 +172,20 @@ def load_weights(module: Any, path: Path, source: str) -> None:
     """Load a module from a speechbrain checkpoint, tensors only.
 
     Raises:
-        ConfigError: if the file holds anything else, or lacks tensors of the module.
+        CheckpointError: if the file holds anything else, is damaged, or has tensors that are not finite.
+        ConfigError: if the file lacks tensors of the module.
     """
     from speechbrain.utils.checkpoints import hook_on_loading_state_dict_checkpoint
 
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"{path} does not hold tensors only, and other objects could run code ({said})", key="source"
-        ) from error
+    state = read_pickled_tensors(path, "source")
     with reading(source, f"weights of speechbrain ({path.name})"):
         if hasattr(module, "_load_statistics_dict"):
             module._load_statistics_dict(state)
             return
-        missing = module.load_state_dict(hook_on_loading_state_dict_checkpoint(state), strict=False).missing_keys
+        tensors, wanted = hook_on_loading_state_dict_checkpoint(state), module.state_dict()
+        known = {name: tensor for name, tensor in tensors_in(tensors) if name in wanted}
+        require_sound(known.items(), str(path), "source", lambda name: wanted[name].is_floating_point())
+        missing = module.load_state_dict(tensors, strict=False).missing_keys
     if missing:
         raise ConfigError(
             f"{path} lacks {len(missing)} tensors ({', '.join(missing[:4])}, ...): it belongs to another {FILE}",

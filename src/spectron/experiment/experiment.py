@@ -15,11 +15,12 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import nn
 
-from spectron.config.checking import UNCHECKED, ArgumentsOf, Checker
+from spectron.config.checking import UNCHECKED, Checker
 from spectron.config.classes import Parameter, PartHint
 from spectron.config.composition import Composition, compose
 from spectron.errors import ConfigError, did_you_mean
 from spectron.experiment.resolved import resolved
+from spectron.experiment.trainer_keys import DEFAULTS, TRAINER
 from spectron.inference.model_config import MODEL_SECTIONS, ModelConfig, add_import_folders, model_of
 from spectron.tracking.measure import flatten
 from spectron.tracking.store import TrackingSettings, file_name
@@ -28,39 +29,11 @@ from spectron.training.checkpoints import Checkpoints, CheckpointSettings, SeedE
 from spectron.training.lightning_internals import find_unused_parameters
 from spectron.training.progress import Progress
 
-# Spectron sets these itself: where a run is stored, and what makes a run resumable.
-OWNED_TRAINER_KEYS = frozenset(
-    (
-        "logger",
-        "callbacks",
-        "fast_dev_run",
-        "enable_checkpointing",
-        "default_root_dir",
-        "plugins",
-        "barebones",
-        "model_registry",
-    )
-)
-# The training data are one endless stream, which is split among ranks; validation is counted in steps of the stream.
-TRAINER_DEFAULTS = {
-    "max_epochs": -1,
-    "check_val_every_n_epoch": None,
-    "use_distributed_sampler": False,
-    "enable_model_summary": False,
-}
-
 SECTIONS = {
     "name": Parameter(str),
     **MODEL_SECTIONS,
     "data": Parameter(LightningDataModule),
-    "trainer": Parameter(
-        ArgumentsOf(
-            Trainer,
-            OWNED_TRAINER_KEYS,
-            "Spectron sets this itself. Remove the key; see callbacks, checkpoints, tracking",
-        ),
-        {},
-    ),
+    "trainer": Parameter(TRAINER, {}),
     "callbacks": Parameter(dict[str, Callback], {}),
     "checkpoints": Parameter(CheckpointSettings, {}),
     "tracking": Parameter(TrackingSettings, {}),
@@ -90,7 +63,7 @@ class Experiment(ModelConfig):
             _require_more_than_a_model(composition)
             trainer = composition.values.get("trainer") or {}
             if isinstance(trainer, dict):
-                values = composition.values | {"trainer": TRAINER_DEFAULTS | trainer}
+                values = composition.values | {"trainer": DEFAULTS | trainer}
                 composition = replace(composition, values=values)
         super().__init__(composition, MODEL_SECTIONS if model_only else SECTIONS)
         self.task = self.target
@@ -177,7 +150,7 @@ class Experiment(ModelConfig):
                 # Checkpoints come last, because they save the state of all other callbacks.
                 callbacks=[SeedEachStep(self.config["seed"]), *progress, *callbacks, Checkpoints(settings)],
             )
-        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        except (MisconfigurationException, ArithmeticError, ValueError, TypeError, RuntimeError) as error:
             raise self.document.error(("trainer",), str(error)) from error
         self._require_common_decisions(trainer, arguments)
         return trainer

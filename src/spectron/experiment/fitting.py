@@ -30,7 +30,7 @@ from spectron.experiment.resuming import (
     require_same_data,
     run_to_resume,
 )
-from spectron.ranks import all_or_none, everyone, known_to_all, of_first, rank
+from spectron.processes.ranks import all_or_none, everyone, known_to_all, of_first, rank
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.provenance import (

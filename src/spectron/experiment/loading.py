@@ -20,7 +20,7 @@ from spectron.errors import CheckpointError, TrackingError, nearest
 from spectron.inference.model_config import MODEL_OF_TASK, ModelConfig, add_import_folders, model_of
 from spectron.inference.speaker import Speaker
 from spectron.tracking.store import RunRecord, TrackingSettings, find_run
-from spectron.weights.checkpoint_files import read_checkpoint
+from spectron.weights.checkpoint_files import read_checkpoint, state_of
 from spectron.weights.state_dicts import require_cover
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def restore(config: ModelConfig, source: Source) -> nn.Module:
     if source.is_export:
         _warn_of_untrained(config, built, source.path)
     else:
-        stored = read_checkpoint(source.path).get("state_dict", {})
+        stored = state_of(read_checkpoint(source.path), source.path)
         tensors = {name.removeprefix(config.state_prefix): tensor for name, tensor in stored.items()}
         require_cover(built.state_dict(), tensors, str(source.path))
         built.load_state_dict(tensors)

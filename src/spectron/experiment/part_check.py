@@ -76,7 +76,7 @@ def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
 
 def _build_alone(experiment: Experiment, part: Part, seed_offset: int) -> Any:
     """Build a part that needs only its own arguments."""
-    seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
+    seed_everything((experiment.config["seed"] + seed_offset) % 2**32, workers=True, verbose=False)
     return part.build()
 
 
@@ -86,7 +86,7 @@ def _build_model_part(experiment: Experiment, name: str, seed_offset: int) -> nn
     Raises:
         ConfigError: if the part refuses its values, or a pattern of ``freeze`` for this part matches nothing.
     """
-    seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
+    seed_everything((experiment.config["seed"] + seed_offset) % 2**32, workers=True, verbose=False)
     part = _built(experiment, name)
     experiment.load_weights(part, name)
     names = [f"{name}.{key}" for key, _ in part.named_parameters()]

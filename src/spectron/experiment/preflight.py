@@ -21,8 +21,8 @@ from spectron.context_length import ChecksContext
 from spectron.contracts import Decoding
 from spectron.errors import CheckpointError, DataError
 from spectron.experiment.experiment import Experiment
-from spectron.processes import environment_of_child
-from spectron.ranks import all_or_none, everyone, known_to_all, of_first
+from spectron.processes.children import environment_of_child
+from spectron.processes.ranks import all_or_none, everyone, known_to_all, of_first
 from spectron.weights.hub import locate
 from spectron.weights.state_dicts import require_file
 

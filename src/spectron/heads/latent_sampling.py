@@ -17,8 +17,10 @@ from spectron.audio.mel import padding_mask
 from spectron.batch import LossTerm, SpeechTargets
 from spectron.heads.mel_regression import MelRegressionHead
 from spectron.randomness import RowRandom
+from spectron.ranges import NonNegative, Size, checks_ranges
 
 
+@checks_ranges
 @dataclass
 class LatentSettings:
     """Settings of the latent and its losses.
@@ -29,14 +31,15 @@ class LatentSettings:
         std_at_inference: Factor of the standard deviation in generation; 0 takes the mean.
     """
 
-    kl_weight: float = 0.1
-    flux_weight: float = 0.5
-    std_at_inference: float = 1.0
+    kl_weight: NonNegative = 0.1
+    flux_weight: NonNegative = 0.5
+    std_at_inference: NonNegative = 1.0
 
 
 LATENT = LatentSettings()
 
 
+@checks_ranges
 class LatentSamplingHead(MelRegressionHead):
     """``MelRegressionHead`` whose steps sample a latent of the frames' size; a residual network makes frames of it.
 
@@ -49,7 +52,7 @@ class LatentSamplingHead(MelRegressionHead):
     """
 
     def __init__(
-        self, hidden_size: int, latent: LatentSettings = LATENT, post_net_width: int = 512, **others: Any
+        self, hidden_size: Size, latent: LatentSettings = LATENT, post_net_width: Size = 512, **others: Any
     ) -> None:
         super().__init__(hidden_size, post_net_width=post_net_width, **others)
         self.latent = latent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,10 @@ from spectron.contracts import SpeechHead
 from spectron.errors import ConfigError
 from spectron.losses import SpectrogramLoss, SpectrogramLossSettings
 from spectron.randomness import RowRandom
+from spectron.ranges import BelowOne, Finite, NonNegative, Positive, Proportion, Range, Size, checks_ranges
 
 
+@checks_ranges
 @dataclass
 class PreNetSettings:
     """Settings of the pre-net, which embeds past frames for the LM.
@@ -36,14 +39,15 @@ class PreNetSettings:
             reads one.
     """
 
-    bottleneck: int = 64
-    dropout: float = 0.5
+    bottleneck: Size = 64
+    dropout: BelowOne = 0.5
     dropout_at_inference: bool = True
-    history_noise: float = 0.0
-    history_dropout: float = 0.0
-    last_frames: int | None = None
+    history_noise: NonNegative = 0.0
+    history_dropout: Proportion = 0.0
+    last_frames: Size | None = None
 
 
+@checks_ranges
 @dataclass
 class StopSettings:
     """Settings of the loss of the stop probability.
@@ -53,8 +57,8 @@ class StopSettings:
         positive_weight: Weight of the one last step relative to each other step.
     """
 
-    weight: float = 1.0
-    positive_weight: float = 5.0
+    weight: NonNegative = 1.0
+    positive_weight: NonNegative = 5.0
 
 
 MEL, PRE_NET, LOSS, STOP = MelConfig(), PreNetSettings(), SpectrogramLossSettings(), StopSettings()
@@ -86,6 +90,7 @@ class PreNet(nn.Module):
         return x * (random.uniform(*x.shape[1:], like=x) >= rate) / (1 - rate)
 
 
+@checks_ranges
 class MelRegressionHead(SpeechHead):
     """Speech head that predicts ``frames_per_step`` log-mel frames per decoding step.
 
@@ -101,24 +106,22 @@ class MelRegressionHead(SpeechHead):
         log_mel_std: Typical standard deviation, the divisor within the head. The losses use log-mel itself.
 
     Raises:
-        ValueError: if ``frames_per_step`` is below 1, or ``pre_net.last_frames`` is not from 1 to ``frames_per_step``.
+        ConfigError: if ``pre_net.last_frames`` is above ``frames_per_step``.
     """
 
     def __init__(
         self,
-        hidden_size: int,
+        hidden_size: Size,
         mel: MelConfig = MEL,
-        frames_per_step: int = 1,
+        frames_per_step: Annotated[int, Range(1, 1000)] = 1,
         pre_net: PreNetSettings = PRE_NET,
-        post_net_width: int = 512,
+        post_net_width: Size = 512,
         loss: SpectrogramLossSettings = LOSS,
         stop: StopSettings = STOP,
-        log_mel_mean: float = -1.5,
-        log_mel_std: float = 2.5,
+        log_mel_mean: Finite = -1.5,
+        log_mel_std: Positive = 2.5,
     ) -> None:
         super().__init__()
-        if frames_per_step < 1:
-            raise ConfigError(f"must be at least 1, got {frames_per_step}", key="frames_per_step")
         self.mel = mel
         self.frames_per_step = frames_per_step
         self.stop = stop
@@ -126,7 +129,7 @@ class MelRegressionHead(SpeechHead):
         self.log_mel = LogMel(mel)
         step_width = frames_per_step * mel.n_mels
         seen = frames_per_step if pre_net.last_frames is None else pre_net.last_frames
-        if not 1 <= seen <= frames_per_step:
+        if seen > frames_per_step:
             raise ConfigError(
                 f"must be from 1 to frames_per_step ({frames_per_step}), got {seen}", key="pre_net.last_frames"
             )

@@ -19,10 +19,11 @@ from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.errors import CheckpointError, did_you_mean
 from spectron.model import SpectronModel
 from spectron.randomness import seed_everything
+from spectron.ranges import Seed
 from spectron.weights.state_dicts import load_part
 
 MODEL_SECTIONS: dict[str, Parameter] = {
-    "seed": Parameter(int, 0),
+    "seed": Parameter(Seed, 0),
     "task": Parameter(str),
     "model": Parameter(UNCHECKED, {}),  # the arguments of the task
     "weights": Parameter(dict[str, str], {}),

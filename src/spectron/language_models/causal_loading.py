@@ -11,7 +11,7 @@ import torch
 
 from spectron.errors import ConfigError, did_you_mean
 from spectron.language_models.tokenizer import TokenizerSettings, train_tokenizer
-from spectron.weights.hub import reading, require_safetensors
+from spectron.weights.hub import reading, require_float_parameters, require_safetensors
 
 GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 # Older names that transformers still accepts, although no configuration class lists them.
@@ -98,6 +98,7 @@ def load_model(folder: Path, source: str, remote_code: bool, dtype: torch.dtype)
             "or set `pretrained: false` for random ones",
             key="source",
         )
+    require_float_parameters(model, folder)
     return model
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,8 +23,8 @@ from torch.nn.utils.rnn import pad_sequence
 from spectron.contracts import LanguageModel
 from spectron.errors import ConfigError
 from spectron.language_models.special_tokens import require_plain
-from spectron.weights.hub import locate, read_json, require_safetensors
-from spectron.weights.state_dicts import require_cover
+from spectron.weights.hub import locate, read_json, safetensors_files
+from spectron.weights.state_dicts import all_floats, read_tensors, require_cover
 
 # Values of config.json that change the arithmetic and are not implemented here: only these are accepted.
 REQUIRED = {
@@ -259,13 +259,12 @@ class LlamaLanguageModel(LanguageModel):
 
     def _load(self, folder: Path, source: str) -> None:
         """Load the weights of a folder, all of them and nothing else."""
-        require_safetensors(folder, source)
         tensors: dict[str, Tensor] = {}
-        for path in sorted(folder.glob("*.safetensors")):
-            tensors |= load_file(path)
+        for path in safetensors_files(folder, source):
+            tensors |= read_tensors(path, "source", is_float=all_floats)
         if self.lm_head is None:
             tensors.pop("lm_head.weight", None)  # the same as the embeddings
-        require_cover(self.state_dict(), tensors, f"source: {folder}")
+        require_cover(self.state_dict(), tensors, str(folder), "source")
         self.load_state_dict(tensors)
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from spectron.errors import ConfigError, did_you_mean, require_extra
+from spectron.ranges import BelowOne, Count, Size, checks_ranges
 
 
+@checks_ranges
 @dataclass
 class LoraSettings:
     """Settings of LoRA adapters.
@@ -22,19 +24,12 @@ class LoraSettings:
         dropout: Dropout of an adapter's input, in training.
         targets: Names of layers, or ends of their names (``q_proj``); None takes peft's choice for the model's family,
             or all linear layers if peft does not know the family.
-
-    Raises:
-        ValueError: if ``rank``, ``alpha`` or ``dropout`` is out of range.
     """
 
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.0
+    rank: Size = 8
+    alpha: Count = 16
+    dropout: BelowOne = 0.0
     targets: list[str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
-            raise ConfigError(f"rank must be at least 1, alpha above 0 and dropout in [0, 1): {self}")
 
 
 def add_adapters(lm: nn.Module, settings: LoraSettings) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectron.errors import DataError
+from spectron.ranges import Size, checks_ranges
 from spectron.text_files import read_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
+@checks_ranges
 @dataclass
 class TokenizerSettings:
     """Settings of a byte-level BPE tokenizer: it can write any text, and frequent words become one token.
@@ -24,7 +26,7 @@ class TokenizerSettings:
     """
 
     text: str
-    vocabulary_size: int = 1000
+    vocabulary_size: Size = 1000
     lower_case: bool = True
 
 

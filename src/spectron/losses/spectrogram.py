@@ -7,16 +7,17 @@ over its valid elements and divided by (valid frames x bands), so that terms, ba
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.batch import LossTerm
-from spectron.errors import ConfigError
+from spectron.ranges import NonNegative, Range, checks_ranges
 
 
+@checks_ranges
 @dataclass
 class SpectrogramLossSettings:
     """Weights and variants of the spectrogram loss.
@@ -29,15 +30,11 @@ class SpectrogramLossSettings:
         time_delta: ``composed`` takes first differences k times (the paper); ``lagged`` takes ``z[k:] - z[:-k]``.
     """
 
-    frame_weight: float = 1.0
-    frequency_weight: float = 1.0
-    time_weight: float = 1.0
-    time_order: int = 3
+    frame_weight: NonNegative = 1.0
+    frequency_weight: NonNegative = 1.0
+    time_weight: NonNegative = 1.0
+    time_order: Annotated[int, Range(0, 100)] = 3
     time_delta: Literal["composed", "lagged"] = "composed"
-
-    def __post_init__(self) -> None:
-        if self.time_order < 0:
-            raise ConfigError(f"must be 0 or more, got {self.time_order}", key="time_order")
 
 
 def time_delta(frames: Tensor, order: int, reading: str) -> Tensor:

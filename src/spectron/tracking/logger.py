@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from spectron.errors import LockedError, TrackingError
 from spectron.files import Lock, remove_abandoned
-from spectron.ranks import of_first
+from spectron.processes.ranks import of_first
 from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.outbox import Outbox
 from spectron.tracking.store import (

@@ -7,14 +7,18 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.errors import ConfigError
-from spectron.ranks import everyone, world
+from spectron.processes.ranks import everyone, world
+from spectron.tracking.logger import RunLogger
 from spectron.training.optimisation import Optimisation, configure, freeze, keep_frozen_in_eval, require_finite
 
 OPTIMISATION = Optimisation()
+DIVERGED_TAG = "spectron.diverged"
+GROWTH = 10.0  # times the first loss, plus as much for losses near 0
 
 
 class TrainingModule(LightningModule, ABC):
@@ -32,6 +36,8 @@ class TrainingModule(LightningModule, ABC):
         self.optimisation = optimisation
         self.sums: dict[str, LossTerm] = {}
         self.read_anything = True  # in any process since the last step of the optimiser, perhaps before a resume
+        self.first_loss: Tensor | None = None
+        self.last_loss: Tensor | None = None
         freeze(model, optimisation.freeze)
         keep_frozen_in_eval(model)  # Lightning does not call ``train()`` at the start of a fit: it keeps the modes
 
@@ -60,6 +66,8 @@ class TrainingModule(LightningModule, ABC):
         if means:
             self.read_anything = True
             require_finite(loss.detach(), "the loss", self.global_step, ids)
+            self.last_loss = loss.detach()
+            self.first_loss = self.last_loss if self.first_loss is None else self.first_loss
             self.log_dict({f"train/{name}": value.detach() for name, value in means.items()})
             self.log("train/loss", loss.detach(), prog_bar=True)
         if not terms:  # a gradient of zero, for which other processes wait
@@ -80,6 +88,28 @@ class TrainingModule(LightningModule, ABC):
             norm = torch.nn.utils.get_total_norm(gradients)
             require_finite(norm, "the gradient norm", self.global_step, self.last_ids)
             self.log("train/gradient_norm", norm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the loss of the first step."""
+        checkpoint["first_loss"] = None if self.first_loss is None else float(self.first_loss)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the loss of the first step."""
+        first = checkpoint.get("first_loss")
+        self.first_loss = None if first is None else torch.tensor(first)
+
+    def on_train_end(self) -> None:
+        """Report a loss that has grown instead of fallen, and mark the run."""
+        if self.first_loss is None or self.last_loss is None:
+            return
+        first, last = float(self.first_loss), float(self.last_loss)
+        if last > GROWTH * abs(first) + GROWTH:
+            rank_zero_warn(
+                f"training diverged: train/loss was {first:.4g} at the first step and is {last:.4g} at the last. Lower "
+                "model.optimisation.peak_learning_rate, or set trainer.gradient_clip_val, and start a new run"
+            )
+            if isinstance(self.trainer.logger, RunLogger):
+                self.trainer.logger.set_tags({DIVERGED_TAG: f"train/loss {first:.6g} -> {last:.6g}"})
 
     def on_validation_epoch_start(self) -> None:
         """Reset the sums of the last validation."""

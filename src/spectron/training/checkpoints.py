@@ -20,10 +20,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from spectron.errors import CheckpointError, ConfigError
+from spectron.errors import CheckpointError, TrainingError
 from spectron.files import written_whole
+from spectron.processes.ranks import all_or_none, everyone, of_first
 from spectron.randomness import seed_of
-from spectron.ranks import all_or_none, everyone, of_first
+from spectron.ranges import Count, CountOrZero, Seed, checks_ranges
 from spectron.training.lightning_internals import (
     batch_counts,
     enter_finished_loop,
@@ -36,8 +37,10 @@ from spectron.training.lightning_internals import (
 )
 from spectron.training.stopping import Stopping
 from spectron.weights.checkpoint_files import read_checkpoint
+from spectron.weights.soundness import is_finite
 
 
+@checks_ranges
 @dataclass
 class CheckpointSettings:
     """Choice of the checkpoints that a run writes; ``last.ckpt`` is always one of them.
@@ -47,30 +50,22 @@ class CheckpointSettings:
         keep: Number of the newest of these checkpoints that also stay as ``step-*.ckpt``.
         monitor: Metric; the checkpoint of its best validation is kept as ``best.ckpt``. None keeps none.
         mode: Whether the smallest or the largest value of ``monitor`` is best.
-
-    Raises:
-        ConfigError: if ``every_n_steps`` is below 1 or ``keep`` below 0.
     """
 
-    every_n_steps: int = 500
-    keep: int = 0
+    every_n_steps: Count = 500
+    keep: CountOrZero = 0
     monitor: str | None = None
     mode: Literal["min", "max"] = "min"
 
-    def __post_init__(self) -> None:
-        if self.every_n_steps < 1 or self.keep < 0:
-            raise ConfigError(
-                f"every_n_steps must be at least 1 and keep at least 0, got {self.every_n_steps} and {self.keep}"
-            )
 
-
+@checks_ranges
 class SeedEachStep(Callback):
     """Callback that seeds all generators before each step from the run's seed, the step's number and the rank.
 
     Dropout then does not depend on earlier draws, such as those of a validation, a resume or the data workers.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: Seed) -> None:
         self.seed = seed
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -206,7 +201,7 @@ class Checkpoints(Callback):
         """
         between = self._training and not trainer.validating and _can_save(trainer)
         lost = between and not self._is_saved(trainer) and not isinstance(exception, CheckpointError)
-        if lost and trainer.is_global_zero:
+        if lost and trainer.is_global_zero and weight_not_finite(pl_module) is None:
             self._note_saved(trainer)
             self._write(trainer, state_of(trainer))
         self._training = False
@@ -254,7 +249,16 @@ class Checkpoints(Callback):
         return min(known) if self.settings.mode == "min" else max(known)
 
     def _save(self, trainer: Trainer, best: bool = False, keep: bool = False) -> None:
-        """Save in all processes together: all give their state, the first one writes."""
+        """Save in all processes together: all give their state, the first one writes.
+
+        Raises:
+            TrainingError: if the weights are not finite; the checkpoints stay as they are.
+        """
+        if name := weight_not_finite(trainer.lightning_module):
+            raise TrainingError(
+                f"{name} is not finite at step {trainer.global_step}. The last checkpoint is good. Start a new run "
+                "with a lower learning rate, more warmup_steps, or trainer.gradient_clip_val"
+            )
         self._note_saved(trainer)
         with all_or_none():
             state = state_of(trainer)
@@ -264,6 +268,7 @@ class Checkpoints(Callback):
         self.saved_step, self.saved_batches = trainer.global_step, batch_counts(trainer).completed
 
     def _write(self, trainer: Trainer, state: dict[str, Any], best: bool = False, keep: bool = False) -> None:
+        """Write ``last.ckpt``, and share it under the names of the other checkpoints."""
         trainer.strategy.checkpoint_io.save_checkpoint(state, self.last)
         if not self._checked:
             # Fail at the start, not at the resume, if a part of the state cannot be read back.
@@ -275,6 +280,12 @@ class Checkpoints(Callback):
             _share(self.last, self.folder / f"step-{self.saved_step:07d}.ckpt")
             for old in sorted(self.folder.glob("step-*.ckpt"))[: -self.settings.keep]:
                 old.unlink()
+
+
+def weight_not_finite(module: LightningModule) -> str | None:
+    """Return the name of a trained parameter that contains NaN or infinity, or None."""
+    trained = ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
+    return next((name for name, parameter in trained if not is_finite(parameter)), None)
 
 
 def _share(source: Path, target: Path) -> None:

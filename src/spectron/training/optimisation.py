@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from spectron.errors import ConfigError, TrainingError, did_you_mean
-from spectron.ranks import everyone, known_to_all
+from spectron.processes.ranks import everyone, known_to_all
+from spectron.ranges import BelowOne, CountOrZero, NonNegative, checks_ranges
 
 
+@checks_ranges
 @dataclass
 class Optimisation:
     """Settings of Adam and its schedule; the defaults are the paper's.
@@ -31,13 +33,13 @@ class Optimisation:
         freeze: Patterns of parameter names that do not train, ``encoder.*``; a pattern without a match is an error.
     """
 
-    peak_learning_rate: float = 3.5e-4
-    warmup_steps: int = 8000
+    peak_learning_rate: NonNegative = 3.5e-4
+    warmup_steps: CountOrZero = 8000
     schedule: Literal["inverse_sqrt", "cosine"] = "inverse_sqrt"
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.98
-    part_factors: dict[str, float] = field(default_factory=dict)
+    weight_decay: NonNegative = 0.0
+    beta1: BelowOne = 0.9
+    beta2: BelowOne = 0.98
+    part_factors: dict[str, NonNegative] = field(default_factory=dict)
     freeze: list[str] = field(default_factory=list)
 
 

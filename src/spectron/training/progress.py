@@ -16,9 +16,11 @@ from typing import Any, TextIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
+from spectron.ranges import NonNegative, checks_ranges
 from spectron.tracking.measure import number
 
 
+@checks_ranges
 class Progress(ProgressBar):
     """Progress bar with the trainer's ``max_steps`` as its total.
 
@@ -30,7 +32,7 @@ class Progress(ProgressBar):
         stream: Output; by default standard error.
     """
 
-    def __init__(self, every_seconds: float = 10.0, stream: TextIO | None = None) -> None:
+    def __init__(self, every_seconds: NonNegative = 10.0, stream: TextIO | None = None) -> None:
         super().__init__()
         self.every_seconds = every_seconds
         self.stream = stream or sys.stderr

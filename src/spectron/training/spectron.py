@@ -14,10 +14,12 @@ from spectron.contracts import Decoding
 from spectron.errors import DataError
 from spectron.losses import ALIGNMENT_LOSSES
 from spectron.model import SpectronModel, text_alone
+from spectron.ranges import NonNegative, checks_ranges
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 
 
+@checks_ranges
 @dataclass
 class LossWeights:
     """Weights of the total loss; the defaults are the paper's (L_CE + 0.1 L_recon).
@@ -30,11 +32,11 @@ class LossWeights:
         spelling: Of the prediction of the spoken letter at each frame; as ``alignment``.
     """
 
-    text: float = 1.0
-    speech: float = 0.1
-    text_only: float = 1.0
-    alignment: float = 0.0
-    spelling: float = 0.0
+    text: NonNegative = 1.0
+    speech: NonNegative = 0.1
+    text_only: NonNegative = 1.0
+    alignment: NonNegative = 0.0
+    spelling: NonNegative = 0.0
 
 
 WEIGHTS = LossWeights()

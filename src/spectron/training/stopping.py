@@ -18,7 +18,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from spectron.ranks import everyone
+from spectron.processes.ranks import everyone
 from spectron.training.slurm import REQUEUE_SIGNAL, slurm_job
 
 

@@ -20,11 +20,13 @@ from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.contracts import Vocoder
 from spectron.losses.waveform import discriminator_hinge, feature_matching, generator_hinge, stft_distances
+from spectron.ranges import CountOrZero, NonNegative, checks_ranges
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 from spectron.vocoders.discriminators import Discriminators, DiscriminatorSettings
 
 
+@checks_ranges
 @dataclass
 class VocoderLossWeights:
     """Weights of a vocoder's losses.
@@ -37,11 +39,11 @@ class VocoderLossWeights:
         adversarial_from_step: First step with discriminators; before it only the spectrogram losses count.
     """
 
-    mel: float = 45.0
-    stft: float = 10.0
-    generator: float = 1.0
-    features: float = 2.0
-    adversarial_from_step: int = 0
+    mel: NonNegative = 45.0
+    stft: NonNegative = 10.0
+    generator: NonNegative = 1.0
+    features: NonNegative = 2.0
+    adversarial_from_step: CountOrZero = 0
 
 
 MEL, DISCRIMINATORS, WEIGHTS = MelConfig(), DiscriminatorSettings(), VocoderLossWeights()

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
+from spectron.ranges import Range, Size, checks_ranges
+
 SLOPE = 0.1
 
 Judgement = tuple[Tensor, list[Tensor]]  # scores, and the features of all layers
 
 
+@checks_ranges
 @dataclass
 class DiscriminatorSettings:
     """Number and width of the discriminators.
@@ -31,10 +35,10 @@ class DiscriminatorSettings:
         resolution_channels: Channels of the layers of a resolution discriminator.
     """
 
-    periods: list[int] = field(default_factory=lambda: [2, 3, 5, 7, 11])
-    period_channels: list[int] = field(default_factory=lambda: [32, 128, 512, 1024, 1024])
-    resolutions: list[int] = field(default_factory=lambda: [512, 1024, 2048])
-    resolution_channels: int = 64
+    periods: list[Size] = field(default_factory=lambda: [2, 3, 5, 7, 11])
+    period_channels: list[Size] = field(default_factory=lambda: [32, 128, 512, 1024, 1024])
+    resolutions: list[Annotated[int, Range(4, 2**20)]] = field(default_factory=lambda: [512, 1024, 2048])
+    resolution_channels: Size = 64
 
 
 class Discriminator(nn.Module):

@@ -5,13 +5,19 @@ Source: Griffin and Lim 1984; the fast variant of Perraudin et al. 2013. It star
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from spectron.audio.mel import MelConfig
 from spectron.contracts import Vocoder
+from spectron.ranges import BelowOne, Range, checks_ranges
+
+Iterations = Annotated[int, Range(0, 10_000)]
 
 
+@checks_ranges
 class GriffinLimVocoder(Vocoder):
     """Vocoder without weights, for log-mel spectrograms of any settings.
 
@@ -24,7 +30,7 @@ class GriffinLimVocoder(Vocoder):
     inverse: Tensor
     window: Tensor
 
-    def __init__(self, mel: MelConfig, iterations: int = 32, momentum: float = 0.9) -> None:
+    def __init__(self, mel: MelConfig, iterations: Iterations = 32, momentum: BelowOne = 0.9) -> None:
         super().__init__()
         self.mel = mel
         self.iterations = iterations

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig
 from spectron.errors import CheckpointError, ConfigError
 from spectron.vocoders.mel_bridge import MelFormat
-from spectron.weights.hub import require_safetensors
+from spectron.weights.hub import safetensors_files
 from spectron.weights.speechbrain_import import import_speechbrain
-from spectron.weights.state_dicts import require_cover
+from spectron.weights.state_dicts import all_floats, read_tensors, require_cover
 
 WEIGHT_NORM = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
 
@@ -254,14 +254,13 @@ def read_safetensors(folder: Path, source: str) -> dict[str, Tensor]:
     Raises:
         ConfigError: with the key ``source``, if the folder has several files of weights or none.
     """
-    require_safetensors(folder, source)
-    files = sorted(folder.glob("*.safetensors"))
+    files = safetensors_files(folder, source)
     if len(files) > 1:
         raise ConfigError(
             f"{source!r} contains {len(files)} files of weights, {files[0].name} and others. Give a folder with one",
             key="source",
         )
-    return load_file(files[0])
+    return read_tensors(files[0], "source", is_float=all_floats)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig
 from spectron.errors import ConfigError
 from spectron.vocoders.hifigan_formats import HiFiGANFormat, slaney_mel, speechbrain_generator, without_weight_norm
 from spectron.vocoders.mel_bridge import MelFormat
+from spectron.weights.checkpoint_files import read_pickled_tensors
 from spectron.weights.hyperpyyaml_values import read_hyperparams
-from spectron.weights.state_dicts import require_whole
+from spectron.weights.state_dicts import all_floats, read_tensors
 
 # Arguments of speechbrain's mel_spectrogram, and their names at the top level of its recipes.
 SPECTROGRAM_KEYS = {
@@ -78,11 +78,10 @@ def read_weights(folder: Path, source: str) -> dict[str, Tensor]:
 
     Raises:
         ConfigError: if neither file exists.
-        CheckpointError: if the safetensors are broken.
+        CheckpointError: if the file is broken, or has tensors that are not finite.
     """
     if (folder / "generator.safetensors").is_file():
-        require_whole(folder / "generator.safetensors", "source")
-        return load_file(folder / "generator.safetensors")
+        return read_tensors(folder / "generator.safetensors", "source", is_float=all_floats)
     if not (folder / "generator.ckpt").is_file():
         raise ConfigError(
             f"{source!r} ({folder}) has a hyperparams.yaml but neither generator.safetensors nor generator.ckpt; "
@@ -90,8 +89,7 @@ def read_weights(folder: Path, source: str) -> dict[str, Tensor]:
             f"(hf download {source} --local-dir <folder>) and give that folder",
             key="source",
         )
-    tensors: dict[str, Tensor] = torch.load(folder / "generator.ckpt", map_location="cpu", weights_only=True)
-    return tensors
+    return read_pickled_tensors(folder / "generator.ckpt", "source", is_float=all_floats)
 
 
 def spectrogram_of(values: dict[str, Any], source: str) -> tuple[MelConfig | None, float]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig
 from spectron.errors import ConfigError
+from spectron.ranges import Finite, Positive, checks_ranges
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ CONVERTIBLE = ("floor", "area_norm")
 UNITS = {"natural": 1.0, "log10": 1 / math.log(10), "decibel": 20 / math.log(10)}
 
 
+@checks_ranges
 @dataclass
 class MelFormat:
     """Numeric format of a vocoder's spectrogram; the defaults are the speech head's format.
@@ -43,9 +45,9 @@ class MelFormat:
 
     log: Literal["natural", "log10", "decibel"] = "natural"
     centred: bool = True
-    gain: float = 1.0
-    mean: float | list[float] = 0.0
-    std: float | list[float] = 1.0
+    gain: Positive = 1.0
+    mean: Finite | list[Finite] = 0.0
+    std: Positive | list[Positive] = 1.0
 
 
 HEADS_OWN = MelFormat()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spectron.audio.mel import MelConfig, padding_mask
@@ -23,8 +23,8 @@ from spectron.contracts import Vocoder
 from spectron.errors import ConfigError
 from spectron.vocoders.mel_bridge import Bridging, MelBridge, require_same_mel
 from spectron.vocoders.vocos_network import Backbone, Draft, InverseSTFTHead, VocosSettings
-from spectron.weights.hub import locate, reading, require_safetensors
-from spectron.weights.state_dicts import require_cover
+from spectron.weights.hub import locate, reading, safetensors_files
+from spectron.weights.state_dicts import all_floats, read_tensors, require_cover
 
 PUBLISHED_FLOOR = 1.0e-7  # of the magnitudes that the published models were trained on
 SETTINGS_FILE, WEIGHTS_FILE = "vocos.json", "model.safetensors"
@@ -114,9 +114,9 @@ def read_vocos(folder: Path, source: str) -> tuple[Settings, dict[str, Tensor]]:
             "another folder",
             key="source",
         )
-    require_safetensors(folder, source)
+    safetensors_files(folder, source)
     with reading(source, "a Vocos vocoder"):
-        tensors = load_file(folder / WEIGHTS_FILE)
+        tensors = read_tensors(folder / WEIGHTS_FILE, "source", is_float=all_floats)
         if (folder / SETTINGS_FILE).is_file():
             stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
             return Settings(MelConfig(**stored["mel"]), VocosSettings(**stored["vocos"])), tensors

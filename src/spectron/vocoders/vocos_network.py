@@ -6,6 +6,7 @@ Module names are those of the published weights; padded frames are masked in eve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,14 @@ from torch.nn import functional
 
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.errors import ConfigError
+from spectron.ranges import Layers, Range, Size, checks_ranges
 
 LARGEST_MAGNITUDE = 1.0e2  # as published: keeps the exponential of an untrained network from overflowing
 SMALLEST_MAGNITUDE = 1.0e-6  # the phase of 0 has no gradient
 MOMENTUM = 0.9 / 1.9  # of the fast variant of Griffin-Lim, as torchaudio has it
 
 
+@checks_ranges
 @dataclass
 class VocosSettings:
     """Size of a Vocos; the defaults are the published 24 kHz model's.
@@ -31,20 +34,18 @@ class VocosSettings:
         draft_rounds: Iterations of Griffin-Lim for a draft that the network improves; 0, as published: none.
 
     Raises:
-        ValueError: if ``kernel`` is even or ``draft_rounds`` is negative.
+        ConfigError: if ``kernel`` is even.
     """
 
-    width: int = 512
-    layers: int = 8
-    feedforward: int = 1536
-    kernel: int = 7
-    draft_rounds: int = 0
+    width: Size = 512
+    layers: Layers = 8
+    feedforward: Size = 1536
+    kernel: Size = 7
+    draft_rounds: Annotated[int, Range(0, 1000)] = 0
 
     def __post_init__(self) -> None:
         if self.kernel % 2 == 0:
             raise ConfigError(f"must be odd, got {self.kernel}", key="kernel")
-        if self.draft_rounds < 0:
-            raise ConfigError(f"must be 0 or more, got {self.draft_rounds}", key="draft_rounds")
 
 
 class ConvNeXtBlock(nn.Module):

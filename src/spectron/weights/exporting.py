@@ -1,4 +1,4 @@
-"""Exported models: one safetensors file a part and a ``config.yaml`` that builds them again.
+"""Exported models: one safetensors file a part, a ``config.yaml`` that builds them again, and digests of the weights.
 
 The configuration is an experiment's: ``task``, ``model`` and ``weights``. What loads an experiment therefore loads an
 export, and another experiment can start from it, whole (``extends: <folder>/config.yaml``) or in parts (``weights:
@@ -16,6 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from spectron.contracts import SavesItself
+from spectron.weights.digests import write_digests
+from spectron.weights.state_dicts import require_sound_tensors
+
+WEIGHTS = (".safetensors", ".ckpt")
 
 
 def export_parts(model: nn.Module, config: dict[str, Any], folder: Path, half: bool = False) -> list[Path]:
@@ -29,6 +33,9 @@ def export_parts(model: nn.Module, config: dict[str, Any], folder: Path, half: b
 
     Returns:
         The files and folders written.
+
+    Raises:
+        CheckpointError: if a weight is not finite, or too large for a 16-bit float.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Any] = {"task": config["task"], "model": copy.deepcopy(config["model"]), "weights": {}}
@@ -52,6 +59,10 @@ def export_parts(model: nn.Module, config: dict[str, Any], folder: Path, half: b
     settings = folder / "config.yaml"
     settings.write_text(OmegaConf.to_yaml(OmegaConf.create(kept)), encoding="utf-8")
     # The library writes by way of a private temporary file: others could not read what they may read beside it.
-    for path in [file for part in written for file in (part.rglob("*.safetensors") if part.is_dir() else [part])]:
+    files = [file for part in written for file in (part.rglob("*") if part.is_dir() else [part])]
+    weights = [file for file in files if file.suffix in WEIGHTS]
+    for path in weights:
         path.chmod(settings.stat().st_mode)
-    return [*written, settings]
+        if path.suffix == ".safetensors":
+            require_sound_tensors(path)
+    return [*written, settings, *write_digests(weights)]

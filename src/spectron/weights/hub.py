@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spectron.errors import ConfigError, SpectronError, nearest
-from spectron.weights.state_dicts import require_whole
+from torch import nn
 
-DATA_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.yaml"]
+from spectron.errors import CheckpointError, ConfigError, SpectronError, nearest
+from spectron.weights.state_dicts import require_sound_file, whole_numbers_in
+
+DATA_FILES = ["*.json", "*.safetensors", "*.sha256", "*.txt", "*.model", "*.jinja", "*.yaml"]
 CODE_FILES = ["*.py"]
 CHECKPOINTS = ["*.ckpt"]
 # Copies of the same weights for other programs, or in other precisions; MMS' adapters of a thousand languages.
@@ -89,17 +91,44 @@ def revision_of(source: str, revision: str | None = None) -> str | None:
 
 
 def require_safetensors(folder: Path, source: str) -> None:
-    """Refuse a folder without safetensors weights.
+    """Refuse a folder without sound safetensors weights, before a library reads them.
 
     Raises:
-        ConfigError: with the ways to get them.
-        CheckpointError: if a file of them is broken.
+        ConfigError: if there are none, with the ways to get them.
+        CheckpointError: if a file of them is broken or damaged, or has tensors that are not finite.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    for path in files:
-        require_whole(path, "source")
-    if files:
-        return
+    for path in safetensors_files(folder, source):
+        require_sound_file(path, "source")
+
+
+def require_float_parameters(model: nn.Module, folder: Path) -> None:
+    """Refuse the weights of a model that a library has read, if parameters were stored as whole numbers.
+
+    A library converts such quantised weights to floats without their scales. It may also change the beginning of the
+    names, so the ends of the names are compared.
+
+    Raises:
+        CheckpointError: naming the first such tensor and its file.
+    """
+    parameters = [name for name, value in model.named_parameters() if value.is_floating_point()]
+    for path in sorted(folder.glob("*.safetensors")):
+        for name in whole_numbers_in(path):
+            if any(f".{one}".endswith(f".{name}") or f".{name}".endswith(f".{one}") for one in parameters):
+                raise CheckpointError(
+                    f"{path}: the tensor {name} holds whole numbers, and a float of 16 to 64 bits is expected. Use "
+                    "weights that are not quantised",
+                    key="source",
+                )
+
+
+def safetensors_files(folder: Path, source: str) -> list[Path]:
+    """Return the files of weights in a folder, without reading them.
+
+    Raises:
+        ConfigError: if there are none, with the ways to get them.
+    """
+    if files := sorted(folder.glob("*.safetensors")):
+        return files
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
     found = (
         f"only {', '.join(pickles)}, and pickled weights are not loaded because they can run code"

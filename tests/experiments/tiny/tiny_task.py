@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from lightning import LightningDataModule, LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
+
+from spectron.ranges import Range, Size
 
 
 class Squash(nn.Module):
@@ -51,10 +53,10 @@ class TinyTask(LightningModule):
     def __init__(
         self,
         end: Callable[[int], Squash],
-        width: int = 4,
+        width: Annotated[int, Range(1, 64)] = 4,
         kind: Literal["plain", "fancy"] = "plain",
         speed: Speed = SPEED,
-        sizes: list[int] | None = None,
+        sizes: list[Size] | None = None,
         free: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()

@@ -8,18 +8,18 @@ import time
 
 import pytest
 
-from spectron.processes import interrupted_by_sigterm
+from spectron.processes.children import interrupted_by_sigterm
 
 PARENT = """
 import os, subprocess, sys, time
-from spectron.processes import environment_of_child
+from spectron.processes.children import environment_of_child
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]], env=os.environ | environment_of_child())
 time.sleep(60)
 """
 CHILD = """
 import os, signal, sys, time
 from pathlib import Path
-from spectron.processes import PARENT, end_with_parent
+from spectron.processes.children import PARENT, end_with_parent
 def save(*_):
     Path(sys.argv[1]).write_text("saved")
     os._exit(0)

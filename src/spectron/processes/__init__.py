@@ -1,0 +1,1 @@
+"""Several processes: decisions that they make together, and processes that end with their parent."""
