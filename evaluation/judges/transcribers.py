@@ -27,13 +27,14 @@ class CTCTranscriber(Transcriber):
     Args:
         folder: Folder that ``spectron export`` wrote.
         lexicon: Text file with one word per line, to which the output is restricted; None lets the model spell freely.
+        remote_code: Whether Python code that the folder names may run.
 
     Raises:
         ConfigError: if folder or file does not exist, or, at ``load``, if the folder contains another kind of model or
             the model cannot spell the words.
     """
 
-    def __init__(self, folder: str, lexicon: str | None = None) -> None:
+    def __init__(self, folder: str, lexicon: str | None = None, remote_code: bool = False) -> None:
         super().__init__()
         if not (Path(folder) / "config.yaml").is_file():
             raise ConfigError(
@@ -43,7 +44,7 @@ class CTCTranscriber(Transcriber):
             raise ConfigError(
                 f"there is no file {lexicon}; name a text file with one word per line", key="lexicon", file=lexicon
             )
-        self.folder, self.lexicon_file = folder, lexicon
+        self.folder, self.lexicon_file, self.remote_code = folder, lexicon, remote_code
         self.lexicon: Lexicon | None = None
         self.model: CTCModel
 
@@ -58,10 +59,11 @@ class CTCTranscriber(Transcriber):
 
     def load(self) -> None:
         """Build the model of the folder and load its weights."""
-        from spectron.experiment.experiment import Experiment
+        from spectron.experiment.loading import Source, load_experiment
         from spectron.training.ctc import CTCModel
 
-        module = Experiment.read(Path(self.folder) / "config.yaml", model_only=True).module()
+        source = Source(Path(self.folder) / "config.yaml")
+        module = load_experiment(source, model_only=True, trust=self.remote_code).module()
         model = getattr(module, "model", module)
         if not isinstance(model, CTCModel):
             raise ConfigError(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from spectron.config.composition import compose
 from spectron.errors import ConfigError, EndedByAnother, Interrupted, LockedError, SpectronError, TrackingError
 from spectron.evaluation.results.summary import sha256_of
 from spectron.evaluation.study.study import Job, training_of
@@ -43,7 +44,9 @@ def _settings_of(run: RunRecord) -> str:
     """Return the SHA-256 of a run's stored settings, with the defaults of settings that are newer than the run."""
     file = run.folder / "config.yaml"
     try:
-        return sha256_of(training_of(Experiment.read(file).config)) if file.is_file() else ""
+        return (
+            sha256_of(training_of(Experiment(compose(file, stored=True, trust=True)).config)) if file.is_file() else ""
+        )
     except ConfigError:  # a stored setting or class no longer exists
         return ""
 
@@ -59,7 +62,7 @@ def work(job: Job, fingerprint: str) -> None:
         TrackingError: if the job evaluates a model of another row that is not trained, or another process has locked
             the job.
     """
-    experiment = Experiment.read(job.experiment)
+    experiment = Experiment.read(job.experiment, trust=job.trust)
     join_processes(experiment)
     with alone(job):
         run = of_first(lambda: trained_run(experiment))
@@ -69,7 +72,9 @@ def work(job: Job, fingerprint: str) -> None:
         elif run is None:
             message = f"{job.title}: the row that trains its model has no run with this seed: run that row first"
             raise known_to_all(TrackingError(message))
-        outcome = evaluate_suite(run_id, job.suite, job.overrides, str(experiment.tracking().runs_folder))
+        # The run is this job's own: its code has been checked as the experiment's.
+        runs = str(experiment.tracking().runs_folder)
+        outcome = evaluate_suite(run_id, job.suite, job.overrides, runs, trust=True)
         if outcome is not None:
             job.note({"fingerprint": fingerprint, "run": run_id, "evaluation": str(outcome.folder)})
 

@@ -46,7 +46,11 @@ class RunningJob:
 
 
 def run_study(
-    path: Path, overrides: Sequence[str] = (), at_once: int | None = None, rows: Sequence[str] = ()
+    path: Path,
+    overrides: Sequence[str] = (),
+    at_once: int | None = None,
+    rows: Sequence[str] = (),
+    trust: bool = False,
 ) -> StudyOutcome:
     """Train and evaluate the jobs that are not done yet, and write the table.
 
@@ -56,6 +60,7 @@ def run_study(
         at_once: Number of parallel jobs; None means one per GPU, or one without GPUs.
         rows: Rows to run, together with the rows that train their models; by default all. The table contains all
             finished jobs.
+        trust: Whether Python code of an export that the experiment extends may run.
 
     Raises:
         ConfigError: before any training, if the study, its experiments, its suite or ``at_once`` is invalid.
@@ -64,7 +69,7 @@ def run_study(
     """
     if at_once is not None and at_once < 1:
         raise ConfigError(f"must be at least 1, got {at_once}", key="--jobs")
-    study = Study(path, overrides)
+    study = Study(path, overrides, trust)
     wanted = study.with_trained(rows)
     study.require_columns()
     jobs = study.jobs()

@@ -85,7 +85,7 @@ DELTAS = ("train", "evaluate")  # keys of a row that are checked as parts of an 
 
 @dataclass
 class Job:
-    """One row with one seed: its folder, its suite with overrides, and whether it trains a model."""
+    """One row with one seed: its folder, its suite with overrides, whether it trains a model, and the study's trust."""
 
     row: str
     seed: int
@@ -93,6 +93,7 @@ class Job:
     suite: Path
     overrides: list[str]
     trains: bool
+    trust: bool = False
 
     @property
     def title(self) -> str:
@@ -121,7 +122,7 @@ class Job:
             ConfigError: if the experiment or the suite is invalid.
         """
         suite = Suite.read(self.suite, self.overrides)
-        return sha256_of([training_of(Experiment.read(self.experiment).config), suite.settings])
+        return sha256_of([training_of(Experiment.read(self.experiment, trust=self.trust).config), suite.settings])
 
 
 class Study:
@@ -130,13 +131,15 @@ class Study:
     Args:
         path: The study's YAML.
         overrides: Changes of the study, ``key=value``.
+        trust: Whether Python code of an export that the experiment extends may run.
 
     Raises:
         ConfigError: for an unknown key, row or column, a missing file, or a missing or repeated seed.
     """
 
-    def __init__(self, path: Path, overrides: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, overrides: Sequence[str] = (), trust: bool = False) -> None:
         composition = compose(path, overrides)
+        self.trust = trust
         deltas = _taken_out(composition.values.get("rows"))
         self.document = CheckedDocument(composition, SECTIONS, "a study")
         config = {key: self.document.build(key) for key in SECTIONS}
@@ -231,7 +234,7 @@ class Study:
         delta = {"extends": str(self.train.absolute()), "name": f"{self.name}-{trained}", "seed": seed}
         delta |= self.rows[trained].train
         delta["tracking"] = {key: value for key, value in vars(self.tracking).items() if value is not None}
-        job = Job(name, seed, folder, self.suite_file, _overrides(row), row.trained_as is None)
+        job = Job(name, seed, folder, self.suite_file, _overrides(row), row.trained_as is None, self.trust)
         job.experiment.write_text(yaml.safe_dump(delta, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return job
 

@@ -55,6 +55,7 @@ def evaluate_suite(
     runs: str | None = None,
     resume: str | None = None,
     device: str | None = None,
+    trust: bool = False,
 ) -> EvaluationOutcome | None:
     """Evaluate a system with a suite; write results, items, audio and a report into a run with the suite's name.
 
@@ -67,6 +68,7 @@ def evaluate_suite(
         runs: Folder of the runs; replaces the suite's ``tracking.folder``.
         resume: Id or name of the evaluation to resume; "" means the newest of this suite, None starts a new one.
         device: Device to compute on; by default a GPU if there is one.
+        trust: Whether Python code that a checkpoint or an export names may run.
 
     Returns:
         The run and its results; None in every process except the first.
@@ -80,7 +82,7 @@ def evaluate_suite(
     with joined():
         with all_or_none():
             place = own_device(device)
-            subject = find_system(reference, suite.tracking()).to(place)
+            subject = find_system(reference, suite.tracking(), trust).to(place)
             judges, tasks = suite.judges(), suite.tasks()
             bench = Bench(subject.system, judges, place, subject.teacher_forced)
             _prepare_judges(suite, judges, subject)

@@ -10,10 +10,10 @@ from spectron.config.checking import UNCHECKED
 from spectron.config.classes import Parameter
 from spectron.config.composition import Composition, compose
 from spectron.config.document import CheckedDocument
+from spectron.config.user_classes import add_import_folders
 from spectron.errors import ConfigError
 from spectron.evaluation.judges import Judge, Judges
 from spectron.evaluation.tasks import Task
-from spectron.inference.model_config import add_import_folders
 from spectron.ranges import Seed
 from spectron.tracking.store import TrackingSettings
 
@@ -61,7 +61,7 @@ class Suite:
     @property
     def settings(self) -> dict[str, Any]:
         """Return the configuration that can change a result."""
-        return {key: value for key, value in self.config.items() if key not in NO_SETTINGS}
+        return {key: value for key, value in self.document.stored(self.config).items() if key not in NO_SETTINGS}
 
     def judges(self) -> Judges:
         """Build the judges without reading their weights.

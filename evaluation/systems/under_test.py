@@ -13,11 +13,11 @@ from spectron.config.checking import UNCHECKED
 from spectron.config.classes import Parameter
 from spectron.config.composition import compose
 from spectron.config.document import CheckedDocument
+from spectron.config.user_classes import add_import_folders
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import ConfigError
 from spectron.evaluation.systems.answering import TeacherForcing
 from spectron.experiment.loading import Source, find_source, load_module
-from spectron.inference.model_config import add_import_folders
 from spectron.tracking.provenance import weights_sha256
 from spectron.tracking.store import TrackingSettings
 from spectron.weights.checkpoint_files import read_checkpoint
@@ -72,8 +72,13 @@ class SystemUnderTest:
         return self
 
 
-def find_system(reference: str, tracking: TrackingSettings | None = None) -> SystemUnderTest:
+def find_system(reference: str, tracking: TrackingSettings | None = None, trust: bool = False) -> SystemUnderTest:
     """Return the system of a run, a checkpoint, an export, or a YAML with the key ``system``.
+
+    Args:
+        reference: What to evaluate.
+        tracking: Store and folder of the runs.
+        trust: Whether Python code that a checkpoint or an export names may run.
 
     Raises:
         ConfigError: if the YAML is invalid, or the model does not continue speech.
@@ -84,7 +89,7 @@ def find_system(reference: str, tracking: TrackingSettings | None = None) -> Sys
     if path.is_file() and path.suffix in (".yaml", ".yml") and "system" in compose(path).values:
         return SystemUnderTest(_own_system(path), reference)
     source = find_source(reference, tracking)
-    module: Any = load_module(source)
+    module: Any = load_module(source, trust=trust)
     system = getattr(module, "model", module)
     if not isinstance(system, SpokenLanguageModel):
         raise ConfigError(

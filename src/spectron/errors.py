@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -75,6 +76,10 @@ class MissingExtraError(ConfigError):
         return self.message
 
 
+class UntrustedCodeError(ConfigError):
+    """A checkpoint or an export names Python code, which runs only if the user trusts it; ``file`` holds the code."""
+
+
 class DataError(SpectronError):
     """A manifest or an audio file is missing or broken; the message names the file (and line)."""
 
@@ -120,6 +125,11 @@ def require_extra(extra: str, owner: str, *packages: str) -> None:
             f"{owner} needs the extra {extra}: pip install '{DISTRIBUTION}[{extra}]' (missing: {', '.join(missing)})",
             allowed=[extra],
         )
+
+
+def without_password(text: str) -> str:
+    """Return a text without the user names and passwords of the URIs in it."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 @contextmanager

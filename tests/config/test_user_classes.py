@@ -156,19 +156,19 @@ def test_run_keeps_file_and_warns_of_change(write, runs):
 def test_checkpoint_and_export_load_moved_file(write, runs, tmp_path, capsys):
     path = write("moved")
     outcome = fit(Experiment.read(path))
-    slope = load_module(outcome.run_id).model["end"].slope
-    assert main(["export", outcome.run_id, str(tmp_path / "exported")]) == 0
-    assert type(load_module(str(tmp_path / "exported")).model["end"]).__name__ == "Own"
+    slope = load_module(outcome.run_id, trust=True).model["end"].slope
+    assert main(["export", "--trust", outcome.run_id, str(tmp_path / "exported")]) == 0
+    assert type(load_module(str(tmp_path / "exported"), trust=True).model["end"]).__name__ == "Own"
     (tmp_path / "moved").rename(tmp_path / "elsewhere")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spectron.config.user_classes._modules", {})
         with pytest.raises(ConfigError, match="override this key") as raised:
-            load_experiment(find_source(outcome.run_id))
+            load_experiment(find_source(outcome.run_id), trust=True)
         assert (raised.value.key, raised.value.file) == ("model.end.class_path", path.parent / "own_end.py")
         new = f"model.end.class_path={tmp_path}/elsewhere/own_end.py:Own"
-        again = load_module(outcome.run_id, overrides=[new])
+        again = load_module(outcome.run_id, overrides=[new], trust=True)
         assert again.model["end"].slope == slope == 3.5, "arguments stay with the class"
         state = torch.load(outcome.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         assert all(torch.equal(tensor, state[key]) for key, tensor in again.state_dict().items())
-        assert main(["export", outcome.run_id, str(tmp_path / "again"), new]) == 0
+        assert main(["export", "--trust", outcome.run_id, str(tmp_path / "again"), new]) == 0
     assert f"{tmp_path}/elsewhere/own_end.py:Own" in (tmp_path / "again" / "config.yaml").read_text()

@@ -120,7 +120,7 @@ def test_load_module_from_run_checkpoint_folder(first):
     checkpoint = first.folder / "checkpoints" / "last.ckpt"
     state = state_of(first)
     for reference in (first.run_id, str(checkpoint), str(first.folder)):
-        module = load_module(reference)
+        module = load_module(reference, trust=True)
         assert not module.training
         assert all(torch.equal(tensor, state[key]) for key, tensor in module.state_dict().items())
     assert read_config(checkpoint)["name"] == "tiny"
@@ -143,7 +143,7 @@ def test_incomplete_checkpoint_refused(first, tmp_path, change, message):
     change(checkpoint)
     torch.save(checkpoint, tmp_path / "changed.ckpt")
     with pytest.raises(CheckpointError, match=message):
-        load_module(str(tmp_path / "changed.ckpt"))
+        load_module(str(tmp_path / "changed.ckpt"), trust=True)
 
 
 def test_find_source_unknown_reference_refused(first, tmp_path):
@@ -158,12 +158,12 @@ def test_find_source_unknown_reference_refused(first, tmp_path):
 
 
 def test_loading_recipe_warns_of_untrained_parts(first, tmp_path, caplog):
-    trained = load_module(first.run_id)
+    trained = load_module(first.run_id, trust=True)
     config = yaml.safe_load((first.folder / "config.yaml").read_text())
     export_parts(trained.model, config, tmp_path / "exported")
-    load_module(str(tmp_path / "exported"))
+    load_module(str(tmp_path / "exported"), trust=True)
     assert not caplog.records
-    load_module(str(TINY))
+    load_module(str(TINY), trust=True)
     assert f"{TINY} gives no weights for start, end: they have learnt nothing yet" in caplog.text
 
 
@@ -183,8 +183,8 @@ def test_weights_must_cover_part(tmp_path):
 
 def test_evaluate_repeats_validation_in_same_run(first):
     source = find_source(first.run_id)
-    again = evaluate(load_experiment(source), source, changed=False)
-    validated = load_module(source).loss(torch.ones(2, 4)).item()
+    again = evaluate(load_experiment(source, trust=True), source, changed=False)
+    validated = load_module(source, trust=True).loss(torch.ones(2, 4)).item()
     assert again.run_id == first.run_id
     assert again.measures[0].value == pytest.approx(validated)
     assert find_run(first.run_id).status == "FINISHED"
@@ -192,7 +192,7 @@ def test_evaluate_repeats_validation_in_same_run(first):
 
 def test_evaluate_with_overrides_makes_new_run(first):
     source = find_source(first.run_id)
-    other = evaluate(load_experiment(source, ["data.init_args.source=letters"]), source, changed=True)
+    other = evaluate(load_experiment(source, ["data.init_args.source=letters"], trust=True), source, changed=True)
     record = find_run(other.run_id)
     assert (record.experiment, record.params["data.init_args.source"]) == ("tiny-evaluation", "letters")
     assert record.tags["spectron.evaluates"] == str(source.path)
@@ -288,7 +288,7 @@ def test_data_changed_since_run_started_are_not_resumed(first, monkeypatch):
 
 def test_evaluation_on_changed_data_goes_to_new_run(first, monkeypatch):
     source = find_source(first.run_id)
-    experiment = load_experiment(source)
+    experiment = load_experiment(source, trust=True)
     assert evaluate(experiment, source, changed=False).run_id == first.run_id
     monkeypatch.setattr(type(experiment.data()), "fingerprint", lambda self: {"numbers": "4567def"})
-    assert evaluate(load_experiment(source), source, changed=False).run_id != first.run_id
+    assert evaluate(load_experiment(source, trust=True), source, changed=False).run_id != first.run_id

@@ -89,8 +89,11 @@ def test_stored_config_holds_resolved_values(run, file):
 def test_resume_and_load_with_resolved_values(run, file):
     assert find_resumable(Experiment.read(file, ["trainer.max_steps=4"]), "").run_id == run.run_id
     source = find_source(run.run_id)
-    again = load_experiment(source)
-    assert again.module().state_dict().keys() == load_experiment(source, model_only=True).module().state_dict().keys()
+    again = load_experiment(source, trust=True)
+    assert (
+        again.module().state_dict().keys()
+        == load_experiment(source, model_only=True, trust=True).module().state_dict().keys()
+    )
 
 
 def test_changed_resolved_values_overwritten_and_logged(run, tmp_path, caplog):

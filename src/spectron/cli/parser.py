@@ -128,6 +128,15 @@ def _verb(kinds: Any, name: str, function: Any, help: str, reference: str = "") 
 
 def _overridable(added: argparse.ArgumentParser, example: str) -> None:
     added.add_argument("overrides", nargs="*", metavar="key=value", help=f"overrides, such as {example}")
+    _trusting(added)
+
+
+def _trusting(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--trust",
+        action="store_true",
+        help="run Python code that a checkpoint or an export names; it may be a stranger's, so read it first",
+    )
 
 
 def _add_training(kinds: Any) -> None:
@@ -179,6 +188,7 @@ def _add_speaking(kinds: Any) -> None:
         help=f"recordings at any rate: WAV, FLAC, OGG, MP3; also key=value overrides, such as {MOVED}",
     )
     _add_speaking_options(added, "continuation.wav", "WAV to write; a folder for several prompts")
+    _trusting(added)
     added.set_defaults(overrides=[])
     added = _verb(kinds, "ask", verbs.ask, "speak a written question, and answer it aloud", reference=SAVED)
     added.add_argument(

@@ -31,7 +31,7 @@ def fit(options: argparse.Namespace) -> None:
     from spectron.experiment.fitting import fit
     from spectron.processes.ranks import rank
 
-    outcome = fit(Experiment.read(find_recipe(options.file), options.overrides), options.resume)
+    outcome = fit(Experiment.read(find_recipe(options.file), options.overrides, trust=options.trust), options.resume)
     _print_outcome(outcome)
     if not outcome.measures and rank() == 0:
         print(f"Nothing was validated: `spectron evaluate {outcome.run_id}` measures the model as it is")
@@ -57,7 +57,9 @@ def evaluate(options: argparse.Namespace) -> None:
             f"spectron evaluate {options.reference} SUITE"
         )
     overrides = [*options.overrides, *([f"tracking.folder={options.runs}"] if options.runs else [])]
-    _print_outcome(evaluate(load_experiment(source, overrides), source, changed=bool(options.overrides)))
+    _print_outcome(
+        evaluate(load_experiment(source, overrides, trust=options.trust), source, changed=bool(options.overrides))
+    )
 
 
 def _evaluate_on_suite(options: argparse.Namespace) -> None:
@@ -66,7 +68,15 @@ def _evaluate_on_suite(options: argparse.Namespace) -> None:
     from spectron.tracking.measure import console
 
     suite = find_recipe(options.suite)
-    outcome = evaluate_suite(options.reference, suite, options.overrides, options.runs, options.resume, options.device)
+    outcome = evaluate_suite(
+        options.reference,
+        suite,
+        options.overrides,
+        runs=options.runs,
+        resume=options.resume,
+        device=options.device,
+        trust=options.trust,
+    )
     if outcome is None:
         return
     for shown in tables_of(outcome.results):
@@ -83,7 +93,9 @@ def continue_speech(options: argparse.Namespace) -> None:
     files = output_files(options.prompts, options.output)
     prompts = read_prompts(options.prompts)  # before the model: loading it takes longer than finding a wrong path
     decoding, device, source = _decoding(options), _device(options), _source(options)
-    answers = load_speaker(source, options.overrides).to(device).continue_speech(prompts, decoding=decoding)
+    answers = (
+        load_speaker(source, options.overrides, options.trust).to(device).continue_speech(prompts, decoding=decoding)
+    )
     for path, answer, file in zip(options.prompts, answers, files, strict=True):
         write_answer(path, answer, file)
     print(f"\nModel:        {source.path}")
@@ -102,7 +114,9 @@ def ask(options: argparse.Namespace) -> None:
     decoding, device, source = _decoding(options), _device(options), _source(options)
     question = file.with_name(f"{file.stem}-question.wav")
     write_wav(question, speech.waveform, SAMPLE_RATE_HZ)
-    answer = load_speaker(source, options.overrides).to(device).continue_speech(question, decoding=decoding)
+    answer = (
+        load_speaker(source, options.overrides, options.trust).to(device).continue_speech(question, decoding=decoding)
+    )
     write_answer(question, answer, file, options.question)
     print(f"\nModel:        {source.path}")
 
@@ -155,7 +169,7 @@ def study(options: argparse.Namespace) -> None:
     from spectron.evaluation.study import render, run_study, verdict_lines
     from spectron.tracking.measure import console
 
-    outcome = run_study(find_recipe(options.file), options.overrides, options.jobs, options.row)
+    outcome = run_study(find_recipe(options.file), options.overrides, options.jobs, options.row, options.trust)
     console().print(render(outcome.table))
     for line in verdict_lines(outcome.table):
         print(line)
@@ -187,7 +201,7 @@ def check(options: argparse.Namespace) -> None:
     from spectron.experiment.fitting import inspect_experiment
     from spectron.tracking.measure import console
 
-    experiment = Experiment.read(find_recipe(options.file), options.overrides)
+    experiment = Experiment.read(find_recipe(options.file), options.overrides, trust=options.trust)
     if options.part:
         _check_part(experiment, options.part)
         return
@@ -253,9 +267,9 @@ def export(options: argparse.Namespace) -> None:
     from spectron.weights.exporting import export_parts
 
     source = _source(options)
-    experiment = load_experiment(source, options.overrides, model_only=True)
+    experiment = load_experiment(source, options.overrides, model_only=True, trust=options.trust)
     model = model_of(restore(experiment, source))
-    for path in export_parts(model, experiment.config, options.folder, half=options.half):
+    for path in export_parts(model, experiment.stored_config, options.folder, half=options.half):
         print(path)
 
 

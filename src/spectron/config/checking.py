@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -28,12 +29,14 @@ from spectron.config.classes import (
     part_hints,
     shown,
 )
+from spectron.config.composition import Composition
 from spectron.config.nested import KeyPath, keys, walk
-from spectron.config.user_classes import NoSuchClass
-from spectron.errors import ConfigError, did_you_mean, nearest
+from spectron.config.user_classes import NoSuchClass, announce, code_outside_packages
+from spectron.errors import ConfigError, UntrustedCodeError, did_you_mean, nearest
 from spectron.ranges import outside
 
 PART_KEYS = ("class_path", "init_args")
+RUNS_CODE = "remote_code"  # the argument of a part that lets its `source` bring Python code
 MAPPINGS = (dict, Mapping, get_origin(Mapping[str, int]))
 UNCHECKED = object()  # as a type hint: any value, which is used as it is
 
@@ -85,15 +88,20 @@ class Checker:
     """Check of values along type hints.
 
     Args:
-        where: Returns the file that sets a key.
+        composition: The configuration, which knows the file that sets a key.
         examine: Returns what is wrong with an object of a user's class once it is built, or None.
 
     Raises:
         ConfigError: from every method, with key, origin and the allowed names.
     """
 
-    where: Callable[[KeyPath], str]
+    composition: Composition
     examine: Callable[[Any], str | None] = lambda built: None
+
+    @property
+    def where(self) -> Callable[[KeyPath], str]:
+        """Return the function that returns the file that sets a key."""
+        return self.composition.where
 
     def arguments(
         self, values: Any, accepted: Mapping[str, Parameter], path: KeyPath, owner: str
@@ -104,6 +112,8 @@ class Checker:
         for key in values:
             if key not in accepted:
                 raise self.error((*path, key), f"{owner} takes no `{key}`. {did_you_mean(key, accepted)}", accepted)
+        if values.get(RUNS_CODE):
+            self._require_trust((*path, RUNS_CODE), f"`{owner}` would run Python code of the folder in `source`")
         checked: dict[str, Checked] = {}
         for key, parameter in accepted.items():
             if key in values and values[key] is None and parameter.default is None:
@@ -121,6 +131,9 @@ class Checker:
         """Check one value against a type hint, descending into parts, dataclasses, dicts and lists."""
         if hint is UNCHECKED:
             return Leaf(path, value)
+        if isinstance(value, str) and "${" in value and self.where(path) in self.composition.stored:
+            message = f"the value was not stored: it is {value}. Override the key: {'.'.join(path)}=VALUE"
+            raise self.error(path, message)
         if isinstance(hint, ArgumentsOf):
             for key, given in value.items() if isinstance(value, dict) else ():
                 if key in hint.refused:
@@ -172,6 +185,8 @@ class Checker:
         if not isinstance(class_path, str):
             expected = f"expects the dotted path of a {wanted}, got {class_path!r}."
             raise self.error(path, f"{expected} {nearest_class('', hints)}".rstrip())
+        if code := code_outside_packages(class_path, [Path(self.where(path)).parent]):
+            self._require_trust(path, f"`{class_path}` would run the code of {code}", code)
         try:
             cls = import_class(class_path)
         except NoSuchClass as error:
@@ -200,6 +215,20 @@ class Checker:
     def error(self, path: KeyPath, message: str, allowed: Mapping[str, Any] | tuple[str, ...] = ()) -> ConfigError:
         """Return a ConfigError with key, origin and the allowed names."""
         return ConfigError(message, key=".".join(path), origin=self.where(path), allowed=allowed)
+
+    def _require_trust(self, path: KeyPath, what: str, code: Path | None = None) -> None:
+        """Refuse code that a stored configuration names, unless it is trusted; announce the user's own."""
+        origin = self.where(path)
+        if origin in self.composition.stored and not self.composition.trust:
+            raise UntrustedCodeError(
+                f"{what}, because {origin} says so. Nothing was run. Read the code; if you trust it, allow it with "
+                f"{self.composition.allowed_by}",
+                key=".".join(path),
+                origin=origin,
+                file=code,
+            )
+        if code is not None:
+            announce(code)
 
     def _require_positional(self, cls: type, hint: PartHint, path: KeyPath) -> None:
         """Refuse a class that cannot take the arguments which the platform gives."""

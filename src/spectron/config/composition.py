@@ -16,14 +16,18 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.resolvers import oc
 
-from spectron.config.nested import KeyPath, replace
+from spectron.config.nested import KeyPath, replace, walk
 from spectron.config.recipes import RECIPES, RECIPES_MARK, find_recipe
 from spectron.config.user_classes import absolute, same_class
 from spectron.config.yaml_text import read_yaml
 from spectron.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "the command line"
+ENVIRONMENT = "oc.env"  # OmegaConf's resolver of environment variables
+WITHHELD = "__environment_"  # marks a value of the environment that is not stored
+STORED_NAME = "config.yaml"  # the file that `spectron fit` and `spectron export` write
 REMOVABLE = ("callbacks", "weights", "tasks", "judges")  # sections whose entries a delta removes by null
 
 
@@ -35,11 +39,21 @@ class Composition:
         values: Plain nested dicts and lists, without interpolations.
         origins: For each key path, the file (or "the command line") that set it last.
         files: The files read, bases first.
+        stored: Which origins are stored configurations: of a checkpoint, a run or an export. They may be a stranger's:
+            they are not interpolated, and code that they name runs only if it is trusted.
+        trust: Whether that code may run.
+        allowed_by: How a user allows it, for the error.
+        withheld: Values that are not stored with a run, because they come from the environment and may be secret: the
+            interpolation is stored in their place.
     """
 
     values: dict[str, Any]
     origins: dict[KeyPath, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
+    stored: set[str] = field(default_factory=set)
+    trust: bool = False
+    allowed_by: str = "--trust (in Python: trust=True)"
+    withheld: dict[KeyPath, str] = field(default_factory=dict)
 
     def where(self, path: KeyPath) -> str:
         """Return the file that sets the key at ``path``, or else the nearest key above it."""
@@ -49,18 +63,34 @@ class Composition:
         return str(self.files[-1]) if self.files else "the configuration"
 
 
-def compose(path: Path, overrides: Sequence[str] = ()) -> Composition:
+def compose(path: Path, overrides: Sequence[str] = (), stored: bool = False, trust: bool = False) -> Composition:
     """Read a YAML with its bases, then apply ``key=value`` overrides and resolve interpolations.
+
+    Args:
+        path: The file.
+        overrides: Changes, ``key=value``.
+        stored: Whether the file is a stored configuration. A base called ``config.yaml`` is one in any case.
+        trust: Whether code that a stored configuration names may run.
 
     Raises:
         ConfigError: for a missing or looping file, YAML that does not parse, a malformed override, or an environment
             variable that is not set.
     """
-    composition = Composition({})
+    composition = Composition({}, trust=trust)
     try:
-        _add_file(Path(path), (), composition)
+        _add_file(Path(path), (), composition, stored)
     except OSError as error:  # of a name that no file can have
         raise ConfigError(f"cannot look for {str(error.filename)[:100]!r}: {error.strerror}", file=path) from error
+    return override(composition, overrides)
+
+
+def stored_composition(values: dict[str, Any], file: Path, overrides: Sequence[str], trust: bool) -> Composition:
+    """Return the composition of a configuration that is stored in a file of another format, with overrides.
+
+    Raises:
+        ConfigError: for a malformed override.
+    """
+    composition = Composition(replace(values, _escaped), files=[file], stored={str(file)}, trust=trust)
     return override(composition, overrides)
 
 
@@ -76,11 +106,17 @@ def override(composition: Composition, overrides: Sequence[str]) -> Composition:
         # Under the path "overrides", a null does not remove an entry yet: only the base has the entry.
         _merge(delta, _parse_override(item), ("overrides",), COMMAND_LINE, {})
     _merge(composition.values, delta, (), COMMAND_LINE, composition.origins)
+    stored = _resolve(composition, secret=True)
     composition.values = _resolve(composition)
+    composition.withheld = {
+        path: re.sub(rf"{WITHHELD}(\w+?)__", rf"${{{ENVIRONMENT}:\1}}", text)
+        for path, text in walk(stored)
+        if isinstance(text, str) and WITHHELD in text
+    }
     return composition
 
 
-def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> None:
+def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition, stored: bool = False) -> None:
     """Merge a file's bases and then the file itself into the composition; ``chain`` holds the files that led here."""
     path = path.resolve()
     route = " -> ".join(str(file) for file in (*chain, path))
@@ -94,13 +130,17 @@ def _add_file(path: Path, chain: tuple[Path, ...], composition: Composition) -> 
     if not path.is_file():
         raise ConfigError(f"there is no file {path}. {_nearest_file(path, chain)}", file=path)
     values = _read_yaml(path)
-    bases = values.pop("extends", None) or []
+    stored = stored or (bool(chain) and path.name == STORED_NAME)
+    if stored:
+        composition.stored.add(str(path))
+    bases = [] if stored else values.pop("extends", None) or []
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str):
             message = f"expects a file or a list of files, got {bases!r}."
             raise ConfigError(message, key="extends", origin=str(path))
         _add_file(_base_file(base, path), (*chain, path), composition)
-    _merge(composition.values, _place(values, path.parent), (), str(path), composition.origins)
+    values = _place(values, path.parent)
+    _merge(composition.values, replace(values, _escaped) if stored else values, (), str(path), composition.origins)
     composition.files.append(path)
 
 
@@ -150,6 +190,11 @@ def _place(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         return absolute(text, folder)
 
     return replace(values, placed)
+
+
+def _escaped(value: Any) -> Any:
+    """Return a value in which OmegaConf finds no interpolation."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def _parse_override(item: str) -> dict[str, Any]:
@@ -216,20 +261,42 @@ def _holds_removable(path: KeyPath) -> bool:
     return judges or (len(path) == 1 and path[0] in REMOVABLE)
 
 
+def _stored_environment(name: str, *default: str | None) -> str | None:
+    """Return the value of an environment variable if it is a path, and the interpolation of any other."""
+    value = os.environ.get(name)
+    if value is None:
+        return oc.env(name, *default)
+    is_path = value.startswith(("/", "./", "../", "~")) or Path(value).exists()
+    return value if is_path else f"{WITHHELD}{name}__"  # not the interpolation: oc.decode would resolve it
+
+
+OmegaConf.register_resolver("spectron.stored", _stored_environment, replace=True)
+
+
+def _with_stored_environment(value: Any) -> Any:
+    """Return a value with ``_stored_environment`` as the resolver of environment variables."""
+    return value.replace(f"${{{ENVIRONMENT}:", "${spectron.stored:") if isinstance(value, str) else value
+
+
 def _key_path(key: str) -> KeyPath:
     """Turn OmegaConf's ``a.b[0]`` into ``("a", "b", "0")``."""
     return tuple(name for name in re.split(r"[.\[\]]+", key) if name)
 
 
-def _resolve(composition: Composition) -> dict[str, Any]:
+def _resolve(composition: Composition, secret: bool = False) -> dict[str, Any]:
     """Resolve interpolations.
+
+    Args:
+        composition: The configuration.
+        secret: Whether values of environment variables that are no paths stay interpolations.
 
     Raises:
         ConfigError: for a value that is missing, with the environment variable or key that it refers to.
     """
     try:
-        config: DictConfig = OmegaConf.create(composition.values)
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        values = replace(composition.values, _with_stored_environment) if secret else composition.values
+        config: DictConfig = OmegaConf.create(values)
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         path = _key_path(str(error.full_key))
         key, message = ".".join(path), str(error).splitlines()[0]
@@ -245,5 +312,5 @@ def _resolve(composition: Composition) -> dict[str, Any]:
         raise ConfigError(message, key=key, origin=composition.where(path)) from error
     except RecursionError as error:
         raise ConfigError("interpolations refer to each other in a loop, or nest too deeply. Remove one") from error
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}

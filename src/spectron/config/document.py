@@ -11,8 +11,8 @@ from spectron.config.building import Checked, Part, naming_files
 from spectron.config.checking import Checker
 from spectron.config.classes import Parameter
 from spectron.config.composition import Composition
-from spectron.config.nested import KeyPath
-from spectron.errors import ConfigError
+from spectron.config.nested import KeyPath, replace, replace_at
+from spectron.errors import ConfigError, without_password
 
 LONGEST_NAME = 200  # bytes; a folder is named after it, with a suffix
 
@@ -42,8 +42,9 @@ class CheckedDocument:
         title: str,
         examine: Callable[[Any], str | None] = lambda built: None,
     ) -> None:
+        self.composition = composition
         self.where = composition.where
-        checker = Checker(self.where, examine)
+        checker = Checker(composition, examine)
         # An empty section ("trainer:" and nothing after it) is like a missing one.
         given = {name: value for name, value in composition.values.items() if value is not None}
         defaults = {name: copy.deepcopy(p.default) for name, p in schema.items() if not p.required}
@@ -51,6 +52,13 @@ class CheckedDocument:
         self.config: dict[str, Any] = {name: section.plain() for name, section in self.sections.items()}
         if "name" in schema:
             self.require_name(self.config["name"], ("name",))
+
+    def stored(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return a configuration as it may be stored: without values of the environment and without passwords."""
+        return replace(
+            replace_at(config, self.composition.withheld),
+            lambda value: without_password(value) if isinstance(value, str) else value,
+        )
 
     def build(self, section: str) -> Any:
         """Return the objects that a section describes.

@@ -36,6 +36,17 @@ def replace(tree: Any, change: Callable[[Any], Any]) -> Any:
     return [replace(value, change) for value in tree] if isinstance(tree, list) else change(tree)
 
 
+def replace_at(tree: Any, changes: Mapping[KeyPath, Any], path: KeyPath = ()) -> Any:
+    """Return a copy of nested dicts and lists with other values at some paths; keys become text."""
+    if path in changes:
+        return changes[path]
+    if isinstance(tree, Mapping):
+        return {str(key): replace_at(value, changes, (*path, str(key))) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [replace_at(value, changes, (*path, str(number))) for number, value in enumerate(tree)]
+    return tree
+
+
 def items(value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield keys and values of a mapping, or positions and values of a list or tuple; nothing of any other value."""
     if isinstance(value, Mapping):

@@ -1,5 +1,7 @@
 """Classes of a ``.py`` file that belongs to no package: ``path/to/my_encoder.py:MyEncoder`` instead of a dotted path.
 
+Loading a class runs the code of its file. ``code_outside_packages`` finds that file without running it.
+
 A file is loaded once, under a module name made from its whole path. The file hides no installed module and no installed
 module hides it, and two files of one name in two folders are two modules. Users read the path of the file, never the
 module name, and the path is stored with a run.
@@ -9,9 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import re
 import sys
 import traceback
+from collections.abc import Iterable
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +32,11 @@ MOVED = (
     "KEY=PATH/FILE.py:Class."
 )
 
+log = logging.getLogger(__name__)
+
 _modules: dict[Path, ModuleType] = {}
+_import_folders: set[str] = set()  # folders on sys.path that hold no installed packages
+_announced: set[Path] = set()
 
 
 class NoSuchClass(ConfigError):
@@ -56,6 +65,46 @@ def same_class(one: str, other: str) -> bool:
     if first is None or second is None:
         return one == other
     return (Path(first["file"]).name, first["name"]) == (Path(second["file"]).name, second["name"])
+
+
+def add_import_folders(folders: Iterable[Path]) -> None:
+    """Let classes be imported from these folders, after everything installed so that nothing is shadowed."""
+    for folder in map(str, folders):
+        _import_folders.add(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def code_outside_packages(class_path: str, folders: Iterable[Path] = ()) -> Path | None:
+    """Return the file whose code a class path would run, without running it.
+
+    Args:
+        class_path: A dotted path, or ``file.py:Class``.
+        folders: Folders in which a module is looked for after the folders that classes are imported from.
+
+    Returns:
+        The file; None if the class belongs to an installed package, or if there is no such module.
+    """
+    if found := REFERENCE.fullmatch(class_path):
+        return Path(found["file"]).expanduser().resolve()
+    name = class_path.partition(".")[0]
+    own = {str(Path.cwd()), *_import_folders, *map(str, folders)}
+    installed = [entry for entry in sys.path if entry and entry not in own]  # an empty entry is the current folder
+    # Finders of packages that are installed in editable form; a finder may also look into folders of sys.path.
+    found_by = [finder.find_spec(name, None) for finder in sys.meta_path if finder is not PathFinder]
+    if any(spec is not None and str(_file_of(spec).parent) not in own for spec in found_by):
+        return None
+    if PathFinder.find_spec(name, installed):
+        return None
+    spec = PathFinder.find_spec(name, sorted(own))
+    return None if spec is None else _file_of(spec)
+
+
+def announce(path: Path) -> None:
+    """Report, once, that the code of a user's own file runs."""
+    if path not in _announced:
+        _announced.add(path)
+        log.warning("Running the code of %s", path)
 
 
 def load_class(reference: str) -> type:
@@ -119,8 +168,7 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Registered before it runs, because dataclasses and pickles look up the module of a class by name.
     sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # for imports from the same folder; after everything installed
+    add_import_folders([path.parent])  # for imports from the same folder
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises while it is imported
@@ -130,6 +178,11 @@ def _load(path: Path) -> ModuleType:
         ) from error
     _modules[path] = module
     return module
+
+
+def _file_of(spec: ModuleSpec) -> Path:
+    """Return the file of a module, or the folder of a package."""
+    return Path(next(iter(spec.submodule_search_locations or [spec.origin or spec.name])))
 
 
 def _nearest_file(path: Path) -> str:

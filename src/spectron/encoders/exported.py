@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from spectron.config.checking import Checker
 from spectron.config.composition import compose
 from spectron.contracts import SpeechEncoder
-from spectron.errors import ConfigError, SpectronError
+from spectron.errors import ConfigError, SpectronError, UntrustedCodeError
 from spectron.weights.exporting import export_parts
 from spectron.weights.hub import locate
 from spectron.weights.state_dicts import load_part
@@ -23,13 +24,14 @@ class ExportedEncoder(SpeechEncoder):
 
     Args:
         source: The folder, which holds ``config.yaml`` and the encoder's weights.
+        remote_code: Whether Python code that ``config.yaml`` names may run.
         pretrained: False builds the same architecture with fresh weights.
 
     Raises:
         ConfigError: with the key ``source``.
     """
 
-    def __init__(self, source: str, pretrained: bool = True) -> None:
+    def __init__(self, source: str, remote_code: bool = False, pretrained: bool = True) -> None:
         super().__init__()
         folder = locate(source)
         if not (folder / FILE).is_file():
@@ -38,9 +40,12 @@ class ExportedEncoder(SpeechEncoder):
                 key="source",
             )
         try:
-            self.spec, self.encoder = read_encoder(folder / FILE, pretrained)
+            self.spec, self.encoder = read_encoder(folder / FILE, remote_code, pretrained)
+        except UntrustedCodeError:
+            raise
         except SpectronError as error:
             raise ConfigError(f"the encoder of {source!r} cannot be built again: {error}", key="source") from error
+        self.remote_code = remote_code
         self.sample_rate_hz = self.encoder.sample_rate_hz
         self.output_dim, self.frame_rate_hz = self.encoder.output_dim, self.encoder.frame_rate_hz
 
@@ -52,24 +57,24 @@ class ExportedEncoder(SpeechEncoder):
         """Write the encoder as an export of a recogniser without its output layer."""
         config = {"task": "spectron.training.CTCModule", "model": {"encoder": self.spec}}
         export_parts(nn.ModuleDict({"encoder": self.encoder}), config, folder, half)
-        return {}
+        return {"remote_code": self.remote_code}
 
 
-def read_encoder(path: Path, pretrained: bool) -> tuple[dict[str, Any], SpeechEncoder]:
+def read_encoder(path: Path, remote_code: bool, pretrained: bool) -> tuple[dict[str, Any], SpeechEncoder]:
     """Return configuration and encoder of the ``config.yaml`` of an export.
 
     Raises:
         SpectronError: if the file names no encoder, the encoder is not allowed or cannot be built, or the weights do
             not cover it.
     """
-    composition = compose(path)
+    composition = replace(compose(path, stored=True, trust=remote_code), allowed_by="`remote_code: true`")
     spec = (composition.values.get("model") or {}).get("encoder")
     if not isinstance(spec, dict):
         raise ConfigError(f"{path} has no model.encoder", file=path)
     in_own_format = "source" in (spec.get("init_args") or {})
     if in_own_format and not pretrained:
         spec["init_args"]["pretrained"] = False
-    encoder = Checker(composition.where).value(spec, SpeechEncoder, ("model", "encoder")).build()
+    encoder = Checker(composition).value(spec, SpeechEncoder, ("model", "encoder")).build()
     if pretrained and not in_own_format:
         weights = (composition.values.get("weights") or {}).get("encoder")
         if weights is None:

@@ -18,10 +18,11 @@ from torch import nn
 from spectron.config.checking import UNCHECKED, Checker
 from spectron.config.classes import Parameter, PartHint
 from spectron.config.composition import Composition, compose
+from spectron.config.user_classes import add_import_folders
 from spectron.errors import ConfigError, did_you_mean
 from spectron.experiment.resolved import resolved
 from spectron.experiment.trainer_keys import DEFAULTS, TRAINER
-from spectron.inference.model_config import MODEL_SECTIONS, ModelConfig, add_import_folders, model_of
+from spectron.inference.model_config import MODEL_SECTIONS, ModelConfig, model_of
 from spectron.tracking.measure import flatten
 from spectron.tracking.store import TrackingSettings, file_name
 from spectron.training.checkpoint_io import AtomicCheckpointIO
@@ -71,16 +72,19 @@ class Experiment(ModelConfig):
         self.config["resolved"] = {}
 
     @classmethod
-    def read(cls, path: Path, overrides: Sequence[str] = (), model_only: bool = False) -> Experiment:
+    def read(
+        cls, path: Path, overrides: Sequence[str] = (), model_only: bool = False, trust: bool = False
+    ) -> Experiment:
         """Return the experiment of a YAML file with ``key=value`` overrides.
 
-        Classes are imported from installed packages, then from the current folder and from the folder of the YAML.
+        Classes are imported from installed packages, then from the current folder and from the folder of the YAML. Code
+        that an export brings, which the YAML extends, runs only with ``trust``.
 
         Raises:
             ConfigError: if anything is wrong with the configuration.
         """
         add_import_folders([Path.cwd(), path.absolute().parent])
-        return cls(compose(path, overrides), model_only)
+        return cls(compose(path, overrides, trust=trust), model_only)
 
     @property
     def name(self) -> str:
@@ -202,7 +206,7 @@ class Experiment(ModelConfig):
 
     def _class_of(self, task: str, composition: Composition) -> type:
         """Import the task."""
-        return Checker(composition.where).kind(task, [PartHint(LightningModule)], ("task",))[0]
+        return Checker(composition).kind(task, [PartHint(LightningModule)], ("task",))[0]
 
     def _arguments(self, task: str, model: dict[str, Any]) -> dict[str, Any]:
         """Return ``model`` as it is: all of it are arguments of the task."""

@@ -113,7 +113,7 @@ def fit(experiment: Experiment, resume: str | None = None) -> Outcome:
             require_same_data(run, hashes)
         module = experiment.module(weights=run is None)
         experiment.require_monitored(module, callbacks)
-        trainer = experiment.trainer([*callbacks, KeepOrigin(experiment.config, hashes)])
+        trainer = experiment.trainer([*callbacks, KeepOrigin(experiment.stored_config, hashes)])
         require_ready(experiment, module, callbacks)
     set_up_data(experiment, trainer, module, data, "fit")
     trainer.logger = logger = RunLogger(experiment.name, experiment.tracking(), run)
@@ -233,7 +233,7 @@ def record(
         "data": data,
     }
     files = {
-        "config.yaml": yaml.safe_dump(experiment.config, sort_keys=False),
+        "config.yaml": yaml.safe_dump(experiment.stored_config, sort_keys=False),
         FACTS: json.dumps(facts, indent=2),
     }
     if patch:
@@ -241,7 +241,7 @@ def record(
     for name, path in code_files(experiment.config).items():
         files[f"{CODE}/{name}"] = path.read_text(encoding="utf-8")
     rank_zero_info(f"parameters: {trainable_line(counts)}")
-    logger.log_hyperparams(experiment.config)
+    logger.log_hyperparams(experiment.stored_config)
     folder = {YAML_FOLDER_TAG: str(experiment.folder)} if experiment.folder else {}
     logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
     for name, text in files.items():

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from spectron.config.composition import Composition, compose, override
+from spectron.config.composition import STORED_NAME, Composition, compose, stored_composition
 from spectron.config.recipes import RECIPES
+from spectron.config.user_classes import add_import_folders
 from spectron.contracts import SpokenLanguageModel
 from spectron.errors import CheckpointError, TrackingError, nearest
-from spectron.inference.model_config import MODEL_OF_TASK, ModelConfig, add_import_folders, model_of
+from spectron.inference.model_config import MODEL_OF_TASK, ModelConfig, model_of
 from spectron.inference.speaker import Speaker
 from spectron.tracking.store import RunRecord, TrackingSettings, find_run
 from spectron.weights.checkpoint_files import read_checkpoint, state_of
@@ -49,7 +50,12 @@ class Source:
         return self.path.suffix == ".yaml"
 
 
-def load(reference: str | Path, device: str | torch.device | None = None, overrides: Sequence[str] = ()) -> Speaker:
+def load(
+    reference: str | Path,
+    device: str | torch.device | None = None,
+    overrides: Sequence[str] = (),
+    trust: bool = False,
+) -> Speaker:
     """Load a spoken language model for inference.
 
     >>> import spectron
@@ -62,23 +68,25 @@ def load(reference: str | Path, device: str | torch.device | None = None, overri
             run's id or name, or an experiment's name (its newest run).
         device: Such as ``cpu`` or ``cuda:1``; the CPU by default.
         overrides: Changes of the configuration, ``key=value``, such as the new place of a file that has moved.
+        trust: Whether Python code that the checkpoint or export names may run.
 
     Raises:
+        UntrustedCodeError: if it names code that belongs to no installed package, and ``trust`` is False.
         CheckpointError: if there is no such file, it does not cover its model, or the model does not continue speech.
         TrackingError: if there is no such run.
         ConfigError: if this version does not accept the model's configuration.
     """
-    return load_speaker(find_source(str(reference)), overrides).to(device or "cpu")
+    return load_speaker(find_source(str(reference)), overrides, trust).to(device or "cpu")
 
 
-def load_speaker(source: Source, overrides: Sequence[str] = ()) -> Speaker:
+def load_speaker(source: Source, overrides: Sequence[str] = (), trust: bool = False) -> Speaker:
     """Load the model of a source for inference, on the CPU.
 
     Raises:
         CheckpointError: if the checkpoint does not cover its model, or the model does not continue speech.
         ConfigError: if this version does not accept the model's configuration.
     """
-    built = restore(model_config(source, overrides), source)
+    built = restore(model_config(source, overrides, trust), source)
     model = model_of(built)
     if not isinstance(model, SpokenLanguageModel):
         raise CheckpointError(
@@ -130,33 +138,36 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def read_composition(source: Source, overrides: Sequence[str] = ()) -> Composition:
+def read_composition(source: Source, overrides: Sequence[str] = (), trust: bool = False) -> Composition:
     """Read the configuration of a checkpoint or an export.
 
-    A user's own classes are searched for in the current folder, in an export's folder, and in that of the YAML if a run
-    is named.
+    Both may be a stranger's. If they are trusted, classes are searched for in the current folder, in an export's
+    folder, and in that of the YAML if a run is named. The tracking of a checkpoint is left out: whoever evaluates it
+    decides where results go.
 
     Raises:
         CheckpointError: if the checkpoint is unreadable or holds no configuration.
         ConfigError: if an override is malformed.
     """
+    stored = not source.is_export or source.path.name == STORED_NAME  # any other YAML is the user's own
+    if trust or not stored:
+        recorded = source.run.tags.get(YAML_FOLDER_TAG) if source.run else None
+        beside = source.path.absolute().parent if source.is_export else recorded
+        add_import_folders([Path.cwd(), *([Path(beside)] if beside else [])])
     if source.is_export:
-        add_import_folders([Path.cwd(), source.path.absolute().parent])
-        return compose(source.path, overrides)
-    # A folder is only taken from the user's own record of the run: a checkpoint may be a stranger's.
-    recorded = source.run.tags.get(YAML_FOLDER_TAG) if source.run else None
-    add_import_folders([Path.cwd(), *([Path(recorded)] if recorded else [])])
-    return override(Composition(read_config(source.path), files=[source.path]), overrides)
+        return compose(source.path, overrides, stored=stored, trust=trust)
+    values = {key: value for key, value in read_config(source.path).items() if key != "tracking"}
+    return stored_composition(values, source.path, overrides, trust)
 
 
-def model_config(source: Source, overrides: Sequence[str] = ()) -> ModelConfig:
+def model_config(source: Source, overrides: Sequence[str] = (), trust: bool = False) -> ModelConfig:
     """Return the checked configuration of a source's model, without its trainer if the task is one of the package.
 
     Raises:
         CheckpointError: if the checkpoint is unreadable or holds no configuration.
         ConfigError: if this version does not accept the configuration.
     """
-    composition = read_composition(source, overrides)
+    composition = read_composition(source, overrides, trust)
     if composition.values.get("task") in MODEL_OF_TASK:
         return ModelConfig(composition)
     from spectron.experiment.experiment import Experiment  # a user's task has to be imported, and Lightning with it
@@ -164,13 +175,16 @@ def model_config(source: Source, overrides: Sequence[str] = ()) -> ModelConfig:
     return Experiment(composition, model_only=True)
 
 
-def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: bool = False) -> Experiment:
+def load_experiment(
+    source: Source, overrides: Sequence[str] = (), model_only: bool = False, trust: bool = False
+) -> Experiment:
     """Return the experiment of a checkpoint or an export, checked again.
 
     Args:
         source: The checkpoint or export.
         overrides: Changes, ``key=value``.
         model_only: Whether only the model is wanted; an export holds no more.
+        trust: Whether Python code that the checkpoint or export names may run.
 
     Raises:
         CheckpointError: if the checkpoint is unreadable or holds no configuration.
@@ -178,11 +192,14 @@ def load_experiment(source: Source, overrides: Sequence[str] = (), model_only: b
     """
     from spectron.experiment.experiment import Experiment
 
-    return Experiment(read_composition(source, overrides), model_only or source.is_export)
+    return Experiment(read_composition(source, overrides, trust), model_only or source.is_export)
 
 
 def load_module(
-    reference: str | Source, tracking: TrackingSettings | None = None, overrides: Sequence[str] = ()
+    reference: str | Source,
+    tracking: TrackingSettings | None = None,
+    overrides: Sequence[str] = (),
+    trust: bool = False,
 ) -> LightningModule:
     """Load the trained task, in eval mode on the CPU.
 
@@ -190,13 +207,14 @@ def load_module(
         reference: A checkpoint, a run (id, name, folder), an exported folder, or a bundled model's name.
         tracking: Store and folder of the runs.
         overrides: Changes, ``key=value``, such as the new place of a file that has moved.
+        trust: Whether Python code that the checkpoint or export names may run.
 
     Raises:
         CheckpointError: if the checkpoint does not cover the model, or has parts left over.
         TrackingError: if there is no such run.
     """
     source = reference if isinstance(reference, Source) else find_source(reference, tracking)
-    return cast("LightningModule", restore(load_experiment(source, overrides, model_only=True), source))
+    return cast("LightningModule", restore(load_experiment(source, overrides, model_only=True, trust=trust), source))
 
 
 def restore(config: ModelConfig, source: Source) -> nn.Module:

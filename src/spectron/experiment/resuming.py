@@ -154,7 +154,7 @@ def find_requeued(experiment: Experiment) -> RunRecord | None:
 
 def changes_since(run: RunRecord, experiment: Experiment) -> list[str]:
     """Return the keys that must stay and have other values than in a run, with both values."""
-    before, now = (flatten(without_observers(c)) for c in (read_config(run.last_checkpoint), experiment.config))
+    before, now = (flatten(without_observers(c)) for c in (read_config(run.last_checkpoint), experiment.stored_config))
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and not is_free(key)]
     return [f"{key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}" for key in changed]
 

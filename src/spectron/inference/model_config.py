@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +84,11 @@ class ModelConfig:
         self.config = self.document.config
 
     @property
+    def stored_config(self) -> dict[str, Any]:
+        """The configuration as it is stored with a run: without values of the environment and without passwords."""
+        return self.document.stored(self.config)
+
+    @property
     def part_classes(self) -> dict[str, str]:
         """The class paths of the model's parts."""
         return {
@@ -142,10 +146,3 @@ def model_of(built: nn.Module) -> nn.Module:
     """Return the model of a task, or the model itself."""
     model = getattr(built, "model", built)
     return model if isinstance(model, nn.Module) else built
-
-
-def add_import_folders(folders: Iterable[Path]) -> None:
-    """Let classes be imported from these folders, after everything installed so that nothing is shadowed."""
-    for folder in folders:
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))

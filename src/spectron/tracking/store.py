@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectron.errors import TrackingError, nearest
+from spectron.errors import TrackingError, nearest, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,7 +58,7 @@ class TrackingSettings:
     @property
     def shown_uri(self) -> str:
         """URI of the MLflow store without user name and password, for messages."""
-        return _without_password(self.store_uri)
+        return without_password(self.store_uri)
 
     @property
     def on_server(self) -> bool:
@@ -133,11 +133,7 @@ def _one_at_a_time(settings: TrackingSettings) -> Iterator[None]:
 
 def reason_of(error: Exception) -> str:
     """Return the first line of an error's message, without any password."""
-    return _without_password((str(error).strip() or type(error).__name__).splitlines()[0])
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"//[^/@\s]+@", "//", text)
+    return without_password((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def list_runs(experiment: str | None = None, settings: TrackingSettings | None = None) -> list[RunRecord]:
