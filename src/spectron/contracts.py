@@ -15,13 +15,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from spectron.audio.mel import MelConfig, padding_mask
+from spectron.audio.mel import MelConfig
+from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets
 from spectron.errors import ConfigError
 from spectron.probing import Probed
 from spectron.randomness import RowRandom
-
-FILLER_TOKENS = 16
 
 
 @dataclass
@@ -36,10 +35,10 @@ class Decoding:
         temperature: 0 takes the most probable token; above 0, tokens are sampled.
         top_k: Sample among the ``top_k`` most probable tokens; 0 means all.
         seed: Seeds each row's sampling together with the row's id.
-        chain: Text between prompt and speech. ``trained``: as in the model's training, usually the text that it writes.
-            ``given``: the prompts' true ``texts``, to compare speech with the reference. ``none``: an empty text, the
-            same sequence as for an empty text in training. ``filler``: ``filler_tokens`` tokens without content.
-        filler_tokens: Length of the ``filler`` chain.
+        text: Text before the speech. ``trained``: as in the model's training (``sequence.text``), usually the text that
+            it writes. ``given``: the prompts' true ``texts``, to compare speech with the reference. ``empty``: the same
+            sequence as for an empty text in training. ``filler``: ``filler_tokens`` tokens without content.
+        filler_tokens: Length of the ``filler`` text.
         length: ``free``: until the stop probability or ``max_seconds``. ``reference``: the prompt's
             ``speech_num_samples``, whatever stop probability and limits say; rows without a reference are free.
 
@@ -55,14 +54,14 @@ class Decoding:
     temperature: float = 0.0
     top_k: int = 0
     seed: int = 0
-    chain: Literal["trained", "given", "none", "filler"] = "trained"
-    filler_tokens: int = FILLER_TOKENS
+    text: Literal["trained", "given", "empty", "filler"] = "trained"
+    filler_tokens: int = 16
     length: Literal["free", "reference"] = "free"
 
     def __post_init__(self) -> None:
         for name in ("max_text_tokens", "filler_tokens"):
             if getattr(self, name) < 1:
-                message = f"must be at least 1 (for no text, set `chain: none`), got {getattr(self, name)}"
+                message = f"must be at least 1 (for no text, set `text: empty`), got {getattr(self, name)}"
                 raise ConfigError(message, key=name)
         if not self.max_seconds > 0:
             raise ConfigError(f"must be above 0, got {self.max_seconds:g}", key="max_seconds")
@@ -118,16 +117,6 @@ class LanguageModel(nn.Module, ABC):
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Tokenize texts without start and end tokens: padded ids (B, N) and token counts (B,), both on the CPU."""
 
-    def text_sequence(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return inputs ``sos, text``, targets ``text, eos`` (padded with eos) and their validity, each (B, N + 1)."""
-        ids, num_tokens = self.tokenize(texts)
-        inputs = torch.nn.functional.pad(ids, (1, 0), value=self.sos_id)
-        targets = torch.nn.functional.pad(ids, (0, 1), value=self.eos_id)
-        targets = targets.masked_fill(padding_mask(num_tokens, targets.shape[1]), self.eos_id)
-        valid = ~padding_mask(num_tokens + 1, inputs.shape[1])
-        device = next(self.parameters()).device
-        return inputs.to(device), targets.to(device), valid.to(device)
-
     @abstractmethod
     def detokenize(self, ids: list[list[int]]) -> list[str]:
         """Convert ids to texts, without special tokens."""
@@ -155,16 +144,16 @@ class SpeechHead(nn.Module, ABC):
     """Speech head: LM states to speech targets, and targets to LM inputs. Built as ``Head(hidden_size, ...)``.
 
     Attributes:
-        mel: Spectrogram settings of its targets; the waveform rate is ``mel.sample_rate_hz``.
-        frames_per_step: Mel frames r of one decoding step.
+        format: What it gives to the vocoder, such as a mel of some settings; it has the rates of waveform and frames.
+        frames_per_step: Frames r of one decoding step.
     """
 
-    mel: MelConfig
+    format: SpeechFormat
     frames_per_step: int
 
     @abstractmethod
     def targets(self, waveform: Tensor, num_samples: Tensor) -> SpeechTargets:
-        """Compute the training targets of speech (B, S) at ``mel.sample_rate_hz`` with (B,) valid samples."""
+        """Compute the training targets of speech (B, S) at ``format.sample_rate_hz`` with (B,) valid samples."""
 
     @abstractmethod
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
@@ -179,22 +168,32 @@ class SpeechHead(nn.Module, ABC):
         """Predict the next step (B, F) and the stop probability (B,) from a hidden state (B, D)."""
 
     @abstractmethod
-    def spectrogram(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Convert steps (B, K, F) with (B,) valid to log-mel (B, T, M) and (B,) valid frames."""
+    def vocoder_input(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Convert steps (B, K, F) with (B,) valid to frames (B, T, ...) of ``format`` and (B,) valid frames."""
 
 
 class Vocoder(nn.Module, ABC):
-    """Vocoder: log-mel to waveform. Built as ``Vocoder(mel, ...)`` with the speech head's spectrogram settings.
+    """Vocoder: frames of speech to waveform. Built as ``Vocoder(format, ...)`` with the speech head's format.
+
+    Attributes:
+        takes: Class of the formats that it takes.
+        format: The format that it takes.
 
     Raises:
-        ConfigError: if it is built for settings that it cannot invert.
+        ConfigError: if it is built for a format that it does not take.
     """
 
-    mel: MelConfig
+    takes: type[SpeechFormat] = MelConfig
+
+    def __init__(self, format: SpeechFormat) -> None:
+        super().__init__()
+        if not isinstance(format, self.takes):
+            raise ConfigError(f"takes {self.takes.__name__}, but the speech head gives {format}. Use another vocoder")
+        self.format = format
 
     @abstractmethod
-    def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Convert log-mel (B, T, M) with (B,) valid frames to a waveform (B, S) and (B,) valid samples."""
+    def forward(self, frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Convert frames (B, T, ...) with (B,) valid frames to a waveform (B, S) and (B,) valid samples."""
 
 
 class SpokenLanguageModel(ABC):
@@ -213,10 +212,10 @@ class SpokenLanguageModel(ABC):
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
         """Answer or continue every prompt of a batch.
 
-        A reference in ``prompts`` is used only if ``decoding.chain`` or ``decoding.length`` asks for it.
+        A reference in ``prompts`` is used only if ``decoding.text`` or ``decoding.length`` asks for it.
 
         Raises:
-            ConfigError: with the key ``decoding.chain`` or ``decoding.length``, if the system cannot do what the key
+            ConfigError: with the key ``decoding.text`` or ``decoding.length``, if the system cannot do what the key
                 asks for (it writes no text before it speaks, for example), or if the prompts lack the reference.
         """
 

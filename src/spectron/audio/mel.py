@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from spectron.audio.speech_format import SpeechFormat
 from spectron.errors import ConfigError
 
 # Slaney's mel scale: linear up to 1 kHz, then logarithmic (Auditory Toolbox, 1998).
@@ -19,7 +20,7 @@ SLANEY_LOG_STEP = math.log(6.4) / 27.0
 
 
 @dataclass
-class MelConfig:
+class MelConfig(SpeechFormat):
     """Spectrogram settings; the defaults are the paper's speech targets.
 
     Args:
@@ -100,6 +101,15 @@ class MelConfig:
     def num_frames(self, num_samples: Tensor) -> Tensor:
         """Return the number of frames: one centred on the first sample and one per hop after it; 0 without samples."""
         return (num_samples - 1).div(self.hop_samples, rounding_mode="floor") + 1
+
+    def example(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log-mel (B, T, M) of recordings (B, S), and (B,) valid frames."""
+        return LogMel(self).to(waveform.device)(waveform, num_samples)
+
+
+def mel_at_rate(settings: MelConfig, sample_rate_hz: int) -> MelConfig:
+    """Return the settings for audio of another sample rate, with the highest frequency at most half the rate."""
+    return replace(settings, sample_rate_hz=sample_rate_hz, high_hz=min(settings.high_hz, sample_rate_hz / 2))
 
 
 def padding_mask(lengths: Tensor, longest: int) -> Tensor:
