@@ -23,7 +23,7 @@ class TextTopline(SpokenLanguageModel):
 
     def __init__(self, system: SpectronModel, questions: dict[str, str]) -> None:
         self.language_model: LanguageModel = system.language_model
-        self.separator = getattr(system.sequence["text"], "separator", " ")
+        self.separator = getattr(system.segments.get("text"), "separator", " ")
         self.format = system.head.format
         self.prompt_rate_hz, self.speech_rate_hz = system.prompt_rate_hz, system.speech_rate_hz
         self.questions = questions

@@ -43,7 +43,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
     never waits for the device.
 
     Args:
-        encoder: Speech encoder of the prompt.
+        encoder: Speech encoder of the prompt; None for a sequence that needs none.
         language_model: Language model that reads the sequence.
         head: Speech head; the model builds it with the language model's ``hidden_size``.
         vocoder: Vocoder; the model builds it with the head's ``format``.
@@ -55,7 +55,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
 
     def __init__(
         self,
-        encoder: SpeechEncoder,
+        encoder: SpeechEncoder | None,
         language_model: LanguageModel,
         head: Callable[[int], SpeechHead],
         vocoder: Callable[[SpeechFormat], Vocoder],
@@ -80,7 +80,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
                 f"{given}. Give the head the vocoder's settings (model.head.init_args.mel), or use another vocoder",
                 key="vocoder",
             )
-        self.prompt_rate_hz = encoder.sample_rate_hz
+        self.prompt_rate_hz = self.parts.prompt_rate_hz
         self.speech_rate_hz = given.sample_rate_hz
 
     @property

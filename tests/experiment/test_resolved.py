@@ -243,7 +243,7 @@ def test_unmatched_weights_or_freeze_refused(file, override, told):
 
 
 def test_freeze_patterns_of_other_parts_accepted(file):
-    freeze = "model.optimisation.freeze=['encoder.*','project.*','*.bias','language_model.lm.*']"
+    freeze = "model.optimisation.freeze=['encoder.*','sequence.*','*.bias','language_model.lm.*']"
     part = named_parts(Experiment.read(file, [freeze]), "encoder")[0].build(0)
     assert not any(parameter.requires_grad for parameter in part.parameters())
 

@@ -36,6 +36,7 @@ FAMILIES = {
 VOCODER = partial(GriffinLimVocoder, iterations=2)
 
 
+CONFORMER = partial(ConformerEncoder, ConformerSettings(width=32, layers=2, heads=2, feedforward=64, kernel=5))
 MEL_HEAD = partial(
     MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=4, pre_net=PreNetSettings(bottleneck=16)
 )
@@ -50,6 +51,7 @@ def tiny_model(
     scheduled_sampling=0.0,
     head=MEL_HEAD,
     sequence=None,
+    encoder=CONFORMER,
     **lm,
 ):
     """Build a tiny model of a language model family; ``lm`` changes keys of the family's configuration."""
@@ -58,7 +60,7 @@ def tiny_model(
     torch.manual_seed(4)
     settings = {"prompt_attention": attention, "text_separator": mark, "scheduled_sampling": scheduled_sampling}
     return SpectronModel(
-        ConformerEncoder(ConformerSettings(width=32, layers=2, heads=2, feedforward=64, kernel=5)),
+        encoder and encoder(),
         CausalLanguageModel(config={**FAMILIES[family], **lm}, tokenizer=TokenizerSettings(str(text), 300)),
         head,
         vocoder,

@@ -128,6 +128,17 @@ def test_sequence_without_text_has_no_text_loss_and_no_score(tmp_path):
     assert not model.writes_text(Decoding())
 
 
+def test_prompt_that_needs_no_encoder_trains_and_speaks(tmp_path):
+    """Prompts then have the sample rate of the speech."""
+    model, batch = tiny_model(tmp_path, encoder=None, sequence=SequenceSettings(prompt=Marker)), ragged_batch()
+    assert model.losses(model(batch))["speech"].total.isfinite()
+    assert model.continue_speech(batch.prompts, DECODING).num_samples.tolist() == [3200] * 3
+    assert (model.prompt_rate_hz, "encoder" in dict(model.named_children())) == (16000, False)
+    with pytest.raises(ConfigError) as raised:
+        tiny_model(tmp_path, encoder=None)
+    assert raised.value.key == "sequence.prompt"
+
+
 def test_sequence_in_which_nothing_speaks_is_refused_in_decoding(tmp_path):
     model = with_sequence(tmp_path, speech=Silent)
     with pytest.raises(ConfigError) as raised:

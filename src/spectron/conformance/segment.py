@@ -156,7 +156,7 @@ def _batch(
 ) -> SpeechBatch:
     """Return utterances of several lengths with prompts and continuations of noise, and texts."""
     parts, device = segment.parts, _device(segment)
-    rates = parts.encoder.sample_rate_hz, parts.head.format.sample_rate_hz
+    rates = parts.prompt_rate_hz, parts.head.format.sample_rate_hz
     prompt, continuation = (noise([round(one * rate) for one in seconds], device) for rate in rates)
     before, after = ([pair[half] for pair in texts] for half in (0, 1))
     words = [[Word(text.split()[0], 0.05, 0.25)] if text else [] for text in after]

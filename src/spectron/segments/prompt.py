@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 from torch import nn
 
 from spectron.audio.mel import padding_mask
 from spectron.batch import Prompts, SpokenLength
-from spectron.contracts import Decoding
+from spectron.contracts import Decoding, SpeechEncoder
 from spectron.errors import ConfigError, errors_of_part
 from spectron.segments.segment import Context, Parts, Positions, Stretch
 
@@ -23,7 +23,8 @@ class PromptFeatures(Context):
             positions before them.
 
     Raises:
-        ConfigError: if bidirectional attention is requested of a language model that cannot attend to later positions.
+        ConfigError: if there is no encoder, or if bidirectional attention is requested of a language model that cannot
+            attend to later positions.
     """
 
     def __init__(self, parts: Parts, attention: Literal["bidirectional", "causal"] = "bidirectional") -> None:
@@ -36,15 +37,22 @@ class PromptFeatures(Context):
                 key="prompt_attention",
                 allowed=["causal"],
             )
+        if parts.encoder is None:
+            raise ConfigError("features need an encoder. Set model.encoder, or choose another prompt", key="prompt")
         with errors_of_part("encoder", parts.encoder):
             self.project = nn.Linear(parts.encoder.output_dim, parts.language_model.hidden_size)
 
+    @property
+    def encoder(self) -> SpeechEncoder:
+        """Speech encoder of the model."""
+        return cast(SpeechEncoder, self.parts.encoder)  # the constructor has refused None
+
     def given(self, prompts: Prompts) -> Stretch:
         """Encode prompts as (B, U, D)."""
-        features, num_steps = self.parts.encoder(prompts.waveform, prompts.num_samples)
+        features, num_steps = self.encoder(prompts.waveform, prompts.num_samples)
         valid = ~padding_mask(num_steps, features.shape[1])
         return Stretch(self.project(features), valid, bidirectional=self.bidirectional)
 
     def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
         """Bound the features of a prompt."""
-        return Positions(math.ceil(length.prompt_seconds * self.parts.encoder.frame_rate_hz) + 1)
+        return Positions(math.ceil(length.prompt_seconds * self.encoder.frame_rate_hz) + 1)

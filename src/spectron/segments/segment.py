@@ -26,12 +26,12 @@ class Parts:
     """Parts of a model that its segments share. The model owns their parameters, so this is no module.
 
     Args:
-        encoder: Speech encoder.
+        encoder: Speech encoder of the prompt; None for a sequence that needs none.
         language_model: Language model that reads the sequence.
         make_head: Builds the speech head with the language model's ``hidden_size``.
     """
 
-    encoder: SpeechEncoder
+    encoder: SpeechEncoder | None
     language_model: LanguageModel
     make_head: Callable[[int], SpeechHead]
 
@@ -39,6 +39,11 @@ class Parts:
     def head(self) -> SpeechHead:
         """Speech head, built when the first segment asks for it."""
         return self.make_head(self.language_model.hidden_size)
+
+    @property
+    def prompt_rate_hz(self) -> int:
+        """Sample rate of the prompts: the encoder's, or without one that of the speech."""
+        return self.head.format.sample_rate_hz if self.encoder is None else self.encoder.sample_rate_hz
 
 
 @dataclass

@@ -82,7 +82,7 @@ class Text(Segment):
 
     def loss_names(self) -> set[str]:
         """Return ``text`` and ``text_accuracy``."""
-        return {"text", "text_accuracy"} if self.trained_losses else set()
+        return set() if self.kind == "none" else {"text", "text_accuracy"}
 
     def scores(self, stretch: Stretch, hidden: Tensor) -> dict[str, Tensor]:
         """Compute the negative log-likelihood of each text and its tokens; other kinds are equal for all candidates."""

@@ -109,7 +109,7 @@ def slow_scores(system, path, context: float, text: str) -> tuple[float, float]:
     with torch.inference_mode():
         heard = system.losses(system(row(waveform, waveform[:0], (text, ""))))["text"]
         speech = system(row(waveform[:cut], waveform[cut:], ("", text)))
-        followed = system.losses(speech)["speech"].total / speech.speech_targets.num_frames[0]
+        followed = system.losses(speech)["speech"].total / speech.stretches["speech"].targets.num_frames[0]
     return -float(heard.total / heard.count), -float(followed)
 
 
