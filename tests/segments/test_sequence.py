@@ -119,13 +119,19 @@ def test_own_loss_is_trained_with_its_weight(tmp_path):
     assert "rare" in net.loss_terms(ragged_batch())
 
 
-def test_sequence_without_text_has_no_text_loss_and_no_score(tmp_path):
-    model, batch = with_sequence(tmp_path, text="none"), ragged_batch()
-    scores = model.score_speech(batch)
+@pytest.mark.parametrize("kind", ["empty", "filler", "none"])
+def test_text_without_words_has_no_score(kind, tmp_path):
+    model = with_sequence(tmp_path, text=kind)
+    scores = model.score_speech(ragged_batch())
     assert scores.text_tokens.tolist() == scores.text_nats.tolist() == [0.0, 0.0, 0.0]
     assert float(scores.speech_loss[0]) > 0
-    assert not {"text", "text_accuracy"} & model.losses(model(batch)).keys()
     assert not model.writes_text(Decoding())
+
+
+def test_sequence_without_text_has_no_text_loss(tmp_path):
+    model = with_sequence(tmp_path, text="none")
+    assert not {"text", "text_accuracy"} & model.losses(model(ragged_batch())).keys()
+    assert model.segments["text"].loss_names() == set()
 
 
 def test_prompt_that_needs_no_encoder_trains_and_speaks(tmp_path):
