@@ -27,6 +27,7 @@ from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel
+from spectron.segments import Positions
 from spectron.training.optimisation import Optimisation
 from spectron.training.spectron import LossWeights, SpectronModule
 from spectron.training.text_lm import TextModule
@@ -55,15 +56,10 @@ def questions(small_corpus, **arguments):
     )
 
 
-def taken(module, batch, monkeypatch):
+def taken(module, batch):
     """Return the positions of every row that the language model reads."""
-    seen = []
-    read = module.model.read
-    monkeypatch.setattr(
-        module.model, "read", lambda inputs, valid, prefix: seen.append(valid.sum(1)) or read(inputs, valid, prefix)
-    )
-    module.model(batch)
-    return seen[0].tolist()
+    stretches = module.model(batch).stretches.values()
+    return sum(stretch.valid.sum(1) for stretch in stretches).tolist()
 
 
 def bound(module, length):
@@ -75,7 +71,7 @@ def bound(module, length):
 
 
 @torch.no_grad()
-def test_bound_is_exact_to_three_positions(module, small_corpus, monkeypatch):
+def test_bound_is_exact_to_three_positions(module, small_corpus):
     data = questions(small_corpus)
     data.rates = module.sample_rates()
     data.setup("validate")
@@ -84,7 +80,7 @@ def test_bound_is_exact_to_three_positions(module, small_corpus, monkeypatch):
     checked = 0
     for loader in data.val_dataloader():
         for batch in loader:
-            for name, positions in zip(batch.ids, taken(module, batch, monkeypatch), strict=True):
+            for name, positions in zip(batch.ids, taken(module, batch), strict=True):
                 assert positions <= bound(module, lengths[name]) <= positions + 3
                 checked += 1
     assert checked == len(lengths) > 3
@@ -140,7 +136,7 @@ def test_only_doubtful_texts_are_tokenized(module, monkeypatch):
     require_lines_fit_context(lm, lines)
     assert asked == []
     lm.max_positions = 40
-    found = longest(lm, [Need(str(n), text=line) for n, line in enumerate(lines)])
+    found = longest(lm, [Need(str(n), {"text": Positions(1, line)}) for n, line in enumerate(lines)])
     assert found.item == "49"
     assert found.positions == int(tokenize(["cow " * 49])[1][0]) + 1
     assert len(asked) == sum(4 * n + 3 > 40 for n in range(50))
@@ -168,13 +164,13 @@ SPEECH = {"max_seconds": math.ceil((2.0 * 80 + 1) / 3), "reference": math.ceil((
 @pytest.mark.parametrize(
     ("switches", "text", "speech", "said"),
     [
-        ({"chain": "none"}, 0, "max_seconds", "prompt 76, text 1, speech 54"),
-        ({"chain": "filler", "filler_tokens": 7}, 7, "max_seconds", "text 8, .* Lower filler_tokens, max_seconds"),
-        ({"chain": "given"}, None, "max_seconds", r"prompt 76, text \d+, speech 54.* Lower max_seconds"),
+        ({"text": "empty"}, 0, "max_seconds", "prompt 76, text 1, speech 54"),
+        ({"text": "filler", "filler_tokens": 7}, 7, "max_seconds", "text 8, .* Lower filler_tokens, max_seconds"),
+        ({"text": "given"}, None, "max_seconds", r"prompt 76, text \d+, speech 54.* Lower max_seconds"),
         ({"length": "reference"}, 20, "reference", r"3\.0 s of speech.* text 21, speech 81.* Lower max_text_tokens"),
     ],
 )
-def test_decoding_counts_its_chain_and_its_length(switches, text, speech, said, module):
+def test_decoding_counts_its_text_and_its_length(switches, text, speech, said, module):
     """The second row has no reference and so needs ``max_seconds``, less than the first row's reference."""
     prompts = [SpokenLength("u", 1.5, 3.0, ("the cow", "says moo")), SpokenLength("v", 1.5, 0.0, ("a", "b"))]
     decoding = Decoding(max_text_tokens=20, max_seconds=2.0, **switches)
@@ -188,11 +184,11 @@ def test_decoding_counts_its_chain_and_its_length(switches, text, speech, said, 
     assert f" {needed} positions" in raised.value.message
 
 
-@pytest.mark.parametrize(("chain", "tokens"), [("none", 0), ("filler", 16)])
-def test_trained_chain_counts_in_training_and_decoding(chain, tokens, module):
-    """A text that is never read takes no position; filler tokens do, also with ``Decoding.chain: trained``."""
+@pytest.mark.parametrize(("kind", "tokens"), [("empty", 0), ("filler", 16), ("none", -1)])
+def test_trained_text_counts_in_training_and_decoding(kind, tokens, module):
+    """A text that is never read takes no position; filler tokens do, also with ``Decoding.text: trained``."""
     model = module.model
-    model.chain = chain
+    model.segments["text"].kind = kind
     length = SpokenLength("u", 1.5, 2.0, ("the cow " * 50, "says moo"))
     needed = math.ceil(1.5 * 50) + 1 + 1 + tokens + SPEECH["max_seconds"]
     model.language_model.max_positions = needed

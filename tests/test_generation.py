@@ -1,4 +1,4 @@
-"""Decoding: batch against single, against teacher forcing, stop rules, chains of thought, lengths of the reference."""
+"""Decoding: batch against single, against teacher forcing, stop rules, kinds of text, lengths of the reference."""
 
 from dataclasses import replace
 
@@ -9,15 +9,16 @@ from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model
 from spectron.contracts import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import split_texts
+from spectron.segments import Stretch, read
 
 SWITCHES = {
     "plain": {},
     "sampled": {"temperature": 1.0},
-    "given": {"chain": "given"},
-    "none": {"chain": "none"},
-    "filler": {"chain": "filler", "filler_tokens": 3},
+    "given": {"text": "given"},
+    "empty": {"text": "empty"},
+    "filler": {"text": "filler", "filler_tokens": 3},
     "reference": {"length": "reference"},
-    "given as long as the reference": {"chain": "given", "length": "reference"},
+    "given as long as the reference": {"text": "given", "length": "reference"},
 }
 
 
@@ -36,19 +37,19 @@ def test_batch_is_decoded_like_its_rows(family, switches, tmp_path):
         torch.testing.assert_close(whole.mel[i, :frames], alone.mel[0, :frames], atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("chain", ["trained", "given", "none", "filler"])
-def test_decoding_agrees_with_teacher_forcing(chain, tmp_path):
+@pytest.mark.parametrize("text", ["trained", "given", "empty", "filler"])
+def test_decoding_agrees_with_teacher_forcing(text, tmp_path):
     """The cached decoder has the states of one pass over its whole output."""
     model, batch = tiny_model(tmp_path), row(ragged_batch(), 0)
     model.head.pre_net.settings.dropout_at_inference = False
-    decoding = Decoding(max_text_tokens=6, max_seconds=0.5, stop_threshold=1.1, chain=chain, filler_tokens=3)
+    decoding = Decoding(max_text_tokens=6, max_seconds=0.5, stop_threshold=1.1, text=text, filler_tokens=3)
     said = model.continue_speech(batch.prompts, decoding)
     lm = model.language_model
     with torch.no_grad():
-        prefix, _ = model.encode(batch.prompt, batch.prompt_num_samples)
+        prefix = model.segments["prompt"](batch).embeddings
         given = lm.tokenize(["what is the capital | of france is paris"])[0][0].tolist()
-        tokens = {"given": given, "none": [], "filler": [lm.sos_id] * 3}.get(chain) or []
-        for _ in range(6 if chain == "trained" else 0):
+        tokens = {"given": given, "empty": [], "filler": [lm.sos_id] * 3}.get(text) or []
+        for _ in range(6 if text == "trained" else 0):
             tokens.append(int(lm.logits(whole_pass(model, prefix, [lm.sos_id, *tokens])[:, -1]).argmax()))
             if tokens[-1] == lm.eos_id:
                 tokens.pop()
@@ -61,51 +62,54 @@ def test_decoding_agrees_with_teacher_forcing(chain, tmp_path):
 
 def whole_pass(model, prefix, tokens, speech=None):
     """Read one row's prefix, tokens and speech at once, and return the hidden states."""
-    inputs = torch.cat(
-        [prefix, model.language_model.embed(torch.tensor([tokens])), *([] if speech is None else [speech])], dim=1
-    )
-    return model.read(inputs, torch.ones(inputs.shape[:2], dtype=torch.bool), prefix.shape[1])
+    rest = torch.cat([model.language_model.embed(torch.tensor([tokens])), *([] if speech is None else [speech])], dim=1)
+    valid = [torch.ones(1, part.shape[1], dtype=torch.bool) for part in (prefix, rest)]
+    stretches = [Stretch(prefix, valid[0], bidirectional=True), Stretch(rest, valid[1])]
+    return torch.cat(read(model.language_model, stretches), dim=1)
 
 
 @torch.no_grad()
 def test_given_text_starts_speech_as_in_training(tmp_path):
     """The first step is the one that training predicts, in a ragged batch; the third row has no speech to train on."""
     model, batch = tiny_model(tmp_path), ragged_batch()
-    said = model.continue_speech(batch.prompts, Decoding(chain="given", max_seconds=0.2))
-    first = model.head.predict(model(batch).speech_hidden[:, 0])
+    said = model.continue_speech(batch.prompts, Decoding(text="given", max_seconds=0.2))
+    first = model.head.predict(model(batch).hidden["speech"][:, 0])
     torch.testing.assert_close(said.mel[:2, :4].flatten(1), first[:2], atol=1e-5, rtol=1e-5)
     assert said.text == ["what is the capital | of france is paris", "paris | ", "is | is is is"]
     assert (said.transcript, said.continuation_text) == (batch.prompt_text, batch.continuation_text)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("chain", ["none", "filler"])
-def test_model_trained_without_text_speaks_as_in_training(chain, tmp_path):
-    """The first step is the one that training predicts; ``Decoding.chain: trained`` is the model's own chain."""
+@pytest.mark.parametrize("kind", ["empty", "filler", "none"])
+def test_model_trained_without_text_speaks_as_in_training(kind, tmp_path):
+    """The first step is the one that training predicts; ``Decoding.text: trained`` is the model's own text."""
     model, batch = tiny_model(tmp_path), ragged_batch()
-    written = model(batch).speech_hidden
-    model.chain = chain
+    written = model(batch).hidden["speech"]
+    model.segments["text"].kind = kind
     predicted = model(batch)
     said = model.continue_speech(batch.prompts, Decoding(max_seconds=0.2))
-    first = model.head.predict(predicted.speech_hidden[:, 0])
+    first = model.head.predict(predicted.hidden["speech"][:, 0])
     torch.testing.assert_close(said.mel[:2, :4].flatten(1), first[:2], atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(predicted.speech_hidden, written, atol=1e-3)
+    assert not torch.allclose(predicted.hidden["speech"], written, atol=1e-3)
     assert said.text == ["", "", ""]
     # An empty text is one token, its end. Filler tokens are given, so that none of them counts.
-    assert int(model.losses(predicted)["text"].count) == {"none": 3, "filler": 0}[chain]
+    losses, counts = model.losses(predicted), {"empty": 3, "filler": 0}
+    assert ("text" in losses) == (kind in counts)
+    assert kind not in counts or int(losses["text"].count) == counts[kind]
+    assert predicted.hidden["text"].shape[1] == {"empty": 1, "filler": 17, "none": 0}[kind]
 
 
-@pytest.mark.parametrize("chain", ["none", "filler"])
-def test_chain_without_words_has_no_text(chain, tmp_path):
-    said = tiny_model(tmp_path).continue_speech(ragged_batch().prompts, Decoding(chain=chain, max_seconds=0.2))
+@pytest.mark.parametrize("text", ["empty", "filler"])
+def test_decoding_without_words_has_no_text(text, tmp_path):
+    said = tiny_model(tmp_path).continue_speech(ragged_batch().prompts, Decoding(text=text, max_seconds=0.2))
     assert (said.text, said.transcript, said.continuation_text) == (["", "", ""], None, None)
 
 
 @pytest.mark.parametrize(
     ("switches", "lacking", "key", "said"),
     [
-        ({"chain": "given"}, {"texts": None}, "decoding.chain", " a, b, c have none"),
-        ({"chain": "given"}, {"texts": [("x", ""), ("", "x"), ("", "")]}, "decoding.chain", " c have none"),
+        ({"text": "given"}, {"texts": None}, "decoding.text", " a, b, c have none"),
+        ({"text": "given"}, {"texts": [("x", ""), ("", "x"), ("", "")]}, "decoding.text", " c have none"),
         ({"length": "reference"}, {"speech_num_samples": None}, "decoding.length", "these prompts have none"),
     ],
 )
@@ -117,7 +121,7 @@ def test_missing_reference_is_refused(switches, lacking, key, said, tmp_path):
 
 def test_decoding_without_filler_tokens_is_refused():
     with pytest.raises(ConfigError) as raised:
-        Decoding(chain="filler", filler_tokens=0)
+        Decoding(text="filler", filler_tokens=0)
     assert raised.value.key == "filler_tokens"
 
 

@@ -5,19 +5,19 @@ from functools import partial
 
 import pytest
 import torch
-from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model
+from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model, with_head
 
 from spectron.audio.mel import MelConfig
 from spectron.errors import ConfigError
 from spectron.heads import LatentSamplingHead, MelRegressionHead, PreNetSettings
 from spectron.language_models.driving import find_driver
 from spectron.losses import ALIGNMENT_LOSSES
+from spectron.segments import Stretch, read
 from spectron.vocoders import GriffinLimVocoder, VocosSettings, VocosVocoder
 
 
 def every_loss(model, batch):
-    predicted = model(batch)
-    return {**model.losses(predicted), **model.alignment_losses(predicted, batch, ALIGNMENT_LOSSES)}
+    return model.losses(model(batch), ALIGNMENT_LOSSES)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -34,11 +34,14 @@ def test_losses_of_batch_are_those_of_its_rows(family, tmp_path):
 def test_names_of_head_losses_are_known_before_any_data(kind, tmp_path):
     """Also in training mode, and without a change of the global random generator."""
     model = tiny_model(tmp_path).train()
-    model.head = kind(model.language_model.hidden_size, mel=MelConfig(n_mels=20), frames_per_step=2)
+    with_head(model, kind(model.language_model.hidden_size, mel=MelConfig(n_mels=20), frames_per_step=2))
     before = torch.get_rng_state()
-    names = model.speech_loss_names()
+    names = model.segments["speech"].loss_names()
     assert torch.equal(torch.get_rng_state(), before)
-    assert {"text", *names} == model.losses(model(ragged_batch())).keys()
+    text = model.segments["text"].loss_names()
+    assert text == {"text", "text_accuracy"}
+    assert text | names == every_loss(model, ragged_batch()).keys()
+    assert text | names - {*ALIGNMENT_LOSSES} == model.losses(model(ragged_batch())).keys()
     assert ("flux" in names) == (kind is LatentSamplingHead)
 
 
@@ -47,10 +50,9 @@ def test_alignment_losses_count_steps_within_known_words(what, tmp_path):
     """Steps of 50 ms whose middles lie in the words of the first row: 0.075 to 0.525, and 0.625 to 0.725."""
     model, batch = tiny_model(tmp_path), ragged_batch()
     with torch.no_grad():
-        predicted = model(batch)
-        assert int(model.alignment_losses(predicted, batch, [what])[what].count) == 10 + 3
+        assert int(model.losses(model(batch), [what])[what].count) == 10 + 3
         batch.continuation_words = []
-        unknown = model.alignment_losses(predicted, batch, [what])[what]
+        unknown = model.losses(model(batch), [what])[what]
     assert (float(unknown.total), int(unknown.count), float(unknown.mean)) == (0.0, 0, 0.0)
 
 
@@ -61,34 +63,36 @@ def test_prefix_attention_switch(attention, sees_the_future, tmp_path):
     changed = inputs.clone()
     changed[0, 4] += 1.0  # the last place of a prefix of 5
     valid = torch.ones(1, 8, dtype=torch.bool)
+    both = model.segments["prompt"].bidirectional
+
+    def read_all(places):
+        stretches = Stretch(places[:, :5], valid[:, :5], bidirectional=both), Stretch(places[:, 5:], valid[:, 5:])
+        return torch.cat(read(model.language_model, stretches), dim=1)
+
     with torch.no_grad():
-        before, after = model.read(inputs, valid, 5), model.read(changed, valid, 5)
+        before, after = read_all(inputs), read_all(changed)
     assert bool((before[0, 0] - after[0, 0]).abs().max() > 1e-4) == sees_the_future
     later = inputs.clone()
     later[0, 6] += 1.0  # text never reaches back
     with torch.no_grad():
-        torch.testing.assert_close(model.read(later, valid, 5)[0, :6], before[0, :6])
+        torch.testing.assert_close(read_all(later)[0, :6], before[0, :6])
 
 
 def spoken_after(model, batch, scheduled_sampling, past=None):
     """Return the hidden states of a training pass without dropout, after ``past`` frames if given."""
-    model.scheduled_sampling, head = scheduled_sampling, model.head
+    model.sequence["speech"].scheduled_sampling, head = scheduled_sampling, model.head
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         true = head.targets(batch.continuation, batch.continuation_num_samples)
         if past is not None:
             patch.setattr(head, "targets", lambda waveform, num_samples: replace(true, steps=past))
-        return model(batch).speech_hidden
+        return model(batch).hidden["speech"]
 
 
 @pytest.mark.parametrize("kind", [MelRegressionHead, LatentSamplingHead])
 def test_scheduled_sampling_replaces_whole_rows_in_training(kind, tmp_path):
     model, batch = tiny_model(tmp_path), ragged_batch()
-    model.head = kind(
-        model.language_model.hidden_size,
-        mel=MelConfig(n_mels=20),
-        frames_per_step=4,
-        pre_net=PreNetSettings(dropout=0.0),
-    )
+    settings = {"mel": MelConfig(n_mels=20), "frames_per_step": 4, "pre_net": PreNetSettings(dropout=0.0)}
+    with_head(model, kind(model.language_model.hidden_size, **settings))
     plain = spoken_after(model, batch, 0.0)
     torch.testing.assert_close(
         spoken_after(model, batch, 1.0), plain, rtol=0, atol=0, msg="validation keeps the true past"
@@ -113,7 +117,7 @@ def test_scheduled_sampling_replaces_whole_rows_in_training(kind, tmp_path):
 
 def test_scheduled_sampling_stops_gradients_of_predictions(tmp_path):
     model, batch = tiny_model(tmp_path).train(), ragged_batch()
-    model.scheduled_sampling = 1.0
+    model.sequence["speech"].scheduled_sampling = 1.0
     kept = []
     step = model.head.step
     model.head.step = lambda hidden, random=None: (kept.append(step(hidden, random)), kept[-1])[1]
@@ -127,7 +131,7 @@ def test_scheduled_sampling_stops_gradients_of_predictions(tmp_path):
 def test_scheduled_sampling_outside_0_to_1_is_refused(fraction, tmp_path):
     with pytest.raises(ConfigError) as raised:
         tiny_model(tmp_path, scheduled_sampling=fraction)
-    assert raised.value.key == "scheduled_sampling"
+    assert raised.value.key == "sequence.scheduled_sampling"
 
 
 def test_bidirectional_prefix_needs_a_model_that_looks_ahead(tmp_path, monkeypatch):
@@ -135,8 +139,8 @@ def test_bidirectional_prefix_needs_a_model_that_looks_ahead(tmp_path, monkeypat
     monkeypatch.setattr("spectron.language_models.causal.find_driver", causal)
     with pytest.raises(ConfigError) as raised:
         tiny_model(tmp_path)
-    assert (raised.value.key, raised.value.allowed) == ("prefix_attention", ("causal",))
-    assert tiny_model(tmp_path, attention="causal").prefix_attention == "causal"
+    assert (raised.value.key, raised.value.allowed) == ("sequence.prompt_attention", ("causal",))
+    assert not tiny_model(tmp_path, attention="causal").segments["prompt"].bidirectional
 
 
 def test_vocoder_is_frozen(tmp_path):
@@ -159,7 +163,7 @@ def test_vocoder_of_another_spectrogram_is_refused(tmp_path):
 def test_forward_reads_no_value_from_the_device(tmp_path):
     """On the meta device there are no values to read: any ``item``, ``tolist`` or branch on a tensor would raise."""
     model, batch = tiny_model(tmp_path).train(), ragged_batch()
-    model.scheduled_sampling = 0.5
+    model.sequence["speech"].scheduled_sampling = 0.5
     model.to("meta")
     for name in ("prompt", "prompt_num_samples", "continuation", "continuation_num_samples"):
         setattr(batch, name, getattr(batch, name).to("meta"))

@@ -15,7 +15,7 @@ from spectron.evaluation.evaluator import Judged, judge_system
 from spectron.evaluation.judges import Judge
 from spectron.evaluation.metrics import SpokenMetric, all_metrics
 from spectron.evaluation.metrics.names import CEILING, VALIDATION
-from spectron.evaluation.systems.baselines import FixedAnswers, head_spectrogram, recordings
+from spectron.evaluation.systems.baselines import as_system, recordings
 from spectron.ranges import Count, CountOrZero, checks_ranges
 from spectron.tracking.measure import MetricValue
 
@@ -83,7 +83,7 @@ class SpeechEvaluation(PanelEvaluation):
         if not isinstance(head, SpeechHead) or not isinstance(vocoder, Vocoder) or not recorded:
             return []
         given = {name: spoken for batch in recorded for name, spoken in recordings(batch).items()}
-        reference = FixedAnswers(given, head_spectrogram(head), head.mel, vocoder, system.prompt_rate_hz)
+        reference = as_system(system, given, pl_module.device, vocoded=True)
         metrics = [metric for metric in self.metrics if metric.judges_speech]
         return judge_system(reference, recorded, self.decoding, self.judges, metrics, pl_module.device).named(CEILING)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from lightning import LightningModule, Trainer
 
@@ -62,11 +63,12 @@ class VocoderEvaluation(PanelEvaluation):
     def evaluate(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Judged]:
         """Evaluate the vocoder and, the first time, the vocoders and recordings that it is compared with."""
         own = model_of(pl_module).vocoder
+        mel = cast(MelConfig, own.format)
         judged = {"": self.judge(own, pl_module, self.metrics)}
         measures = judged[""].named(VALIDATION)
         if not self.compared:
             judged |= {
-                name: self.judge(make(own.mel).to(pl_module.device), pl_module, self.metrics)
+                name: self.judge(make(mel).to(pl_module.device), pl_module, self.metrics)
                 for name, make in self.against.items()
             }
             measures += [measure for name in self.against for measure in judged[name].named(f"{name}/")]
@@ -84,7 +86,9 @@ class VocoderEvaluation(PanelEvaluation):
         """Evaluate the panel after one vocoder, or unprocessed."""
         model = model_of(pl_module)
         given = {name: spoken for batch in self.panel for name, spoken in recordings(batch).items()}
-        system = FixedAnswers(given, model.log_mel, model.vocoder.mel, vocoder, model.vocoder.mel.sample_rate_hz)
+        mel, log_mel = cast(MelConfig, model.vocoder.format), model.log_mel
+        copied = None if vocoder is None else lambda waveform, num_samples: vocoder(*log_mel(waveform, num_samples))
+        system = FixedAnswers(given, log_mel, mel, copied, mel.sample_rate_hz)
         return judge_system(system, self.panel, Decoding(), self.judges, metrics, pl_module.device)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,13 +10,13 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.fabric.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from spectron.audio.mel import LogMel, MelConfig
+from spectron.audio.mel import LogMel, MelConfig, mel_at_rate
 from spectron.batch import Continuation, SpeechBatch, unpadded, with_reference
 from spectron.contracts import Decoding, SpokenLanguageModel
 from spectron.evaluation.sample import SpokenSample
 from spectron.evaluation.systems.transcript_split import split_at_prompt
 
-TeacherForcing = Callable[[SpeechBatch], tuple[Tensor, Tensor]]
+TeacherForcing = Callable[[SpeechBatch], tuple[Tensor, Tensor] | None]
 
 
 @torch.inference_mode()
@@ -37,8 +36,9 @@ def answer(
         batch = move_data_to_device(batch, device)
         rows = samples_of(batch, system.continue_speech(batch.prompts, decoding), front_ends)
         recorded = with_reference(batch)
-        if teacher_forced is not None and recorded.ids:
-            mels = dict(zip(recorded.ids, rows_of(*teacher_forced(recorded)), strict=True))
+        forced = teacher_forced(recorded) if teacher_forced is not None and recorded.ids else None
+        if forced is not None:
+            mels = dict(zip(recorded.ids, rows_of(*forced), strict=True))
             for sample in rows:
                 sample.teacher_forced_mel = mels.get(sample.id)
         samples += rows
@@ -54,29 +54,24 @@ class FrontEnds:
     """Spectrograms of prompts, references and generated speech, in the system's settings or in the default ones.
 
     Args:
-        system: The system. If its speech head, or the system itself, has spectrogram settings ``mel``, they are used,
+        system: The system. If the ``format`` of its speech head, or its own, is a spectrogram, these settings are used,
             and the spectrogram that the system returns is not computed again from its speech.
         device: Device to compute on.
     """
 
     def __init__(self, system: SpokenLanguageModel, device: torch.device) -> None:
-        own = getattr(getattr(system, "head", system), "mel", None)
+        own = getattr(getattr(system, "head", system), "format", None)
         self.has_own = isinstance(own, MelConfig)
         self.prompt_rate_hz, self.speech_rate_hz = system.prompt_rate_hz, system.speech_rate_hz
-        self.settings = own if isinstance(own, MelConfig) else at_rate(MelConfig(), self.speech_rate_hz)
+        self.settings = own if isinstance(own, MelConfig) else mel_at_rate(MelConfig(), self.speech_rate_hz)
         self.speech = LogMel(self.settings).to(device)
-        self.prompt = LogMel(at_rate(self.settings, self.prompt_rate_hz)).to(device)
+        self.prompt = LogMel(mel_at_rate(self.settings, self.prompt_rate_hz)).to(device)
 
     def generated(self, continuation: Continuation) -> list[Tensor]:
         """Return the spectrograms (T, M) of generated speech."""
-        if self.has_own:
+        if self.has_own and continuation.mel is not None and continuation.num_frames is not None:
             return rows_of(continuation.mel, continuation.num_frames)
         return rows_of(*self.speech(continuation.waveform, continuation.num_samples))
-
-
-def at_rate(settings: MelConfig, sample_rate_hz: int) -> MelConfig:
-    """Return the settings for audio of another sample rate, with the highest frequency at most half the rate."""
-    return replace(settings, sample_rate_hz=sample_rate_hz, high_hz=min(settings.high_hz, sample_rate_hz / 2))
 
 
 def rows_of(padded: Tensor, lengths: Tensor) -> list[Tensor]:

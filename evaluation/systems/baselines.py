@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,10 +17,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spectron.audio.mel import MelConfig
 from spectron.batch import Continuation, Prompts, SpeechBatch, unpadded
-from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel
+from spectron.evaluation.systems.answering import FrontEnds
 from spectron.ranges import SampleRate, checks_ranges
 
-Spectrogram = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Transform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -62,40 +64,54 @@ def shuffled_answers(batch: SpeechBatch, other: SpeechBatch) -> dict[str, FixedA
     return given
 
 
-def head_spectrogram(head: SpeechHead) -> Spectrogram:
-    """Return the function from waveforms (B, S) with (B,) valid samples to a head's target spectrograms."""
+def as_system(
+    system: SpokenLanguageModel, answers: dict[str, FixedAnswer], device: torch.device, vocoded: bool = False
+) -> FixedAnswers:
+    """Return fixed answers with the rates and spectrograms of a system, optionally after its head's format and vocoder.
 
-    def spectrogram(waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        targets = head.targets(waveform, num_samples)
-        return targets.mel, targets.num_frames
+    ``vocoded`` needs a system with ``head`` and ``vocoder``.
+    """
+    front_ends = FrontEnds(system, device)
+    head, vocoder = (cast(Any, getattr(system, name, None)) for name in ("head", "vocoder"))
 
-    return spectrogram
+    def targets(waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        found = head.targets(waveform, num_samples)
+        if found.mel is not None:
+            return found.mel, found.num_frames
+        return head.vocoder_input(found.steps, found.num_steps)[0], found.num_frames
+
+    def copied(waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        return vocoder(*targets(waveform, num_samples))
+
+    is_mel = isinstance(head, SpeechHead) and isinstance(head.format, MelConfig)
+    spectrogram = targets if is_mel else front_ends.speech
+    return FixedAnswers(answers, spectrogram, front_ends.settings, copied if vocoded else None, system.prompt_rate_hz)
 
 
 @checks_ranges
 class FixedAnswers(SpokenLanguageModel):
-    """System that returns a fixed answer to every prompt, optionally after a spectrogram and a vocoder.
+    """System that returns a fixed answer to every prompt, optionally after copy synthesis.
 
     Args:
         answers: The answers by the id of their prompt; every prompt needs one.
-        spectrogram: Function from waveform to spectrogram, for the vocoder's input and the returned spectrogram.
+        spectrogram: Function from waveforms (B, S) with (B,) valid samples to the returned spectrograms.
         mel: Settings of the spectrogram.
-        vocoder: The vocoder; None returns the waveforms unchanged.
+        copied: Function from waveforms to their copies by a vocoder; None returns the waveforms unchanged.
         prompt_rate_hz: Sample rate of the prompts.
     """
 
     def __init__(
         self,
         answers: dict[str, FixedAnswer],
-        spectrogram: Spectrogram,
+        spectrogram: Transform,
         mel: MelConfig,
-        vocoder: Vocoder | None,
+        copied: Transform | None,
         prompt_rate_hz: SampleRate,
     ) -> None:
         self.answers = answers
         self.spectrogram = spectrogram
-        self.mel = mel
-        self.vocoder = vocoder
+        self.format = mel
+        self.copied = copied
         self.prompt_rate_hz = prompt_rate_hz
         self.speech_rate_hz = mel.sample_rate_hz
 
@@ -106,8 +122,8 @@ class FixedAnswers(SpokenLanguageModel):
         device = prompts.waveform.device
         waveform = pad_sequence([answer.waveform for answer in answers], batch_first=True).to(device)
         num_samples = torch.tensor([len(answer.waveform) for answer in answers], device=device)
-        if self.vocoder is not None:
-            waveform, num_samples = self.vocoder(*self.spectrogram(waveform, num_samples))
+        if self.copied is not None:
+            waveform, num_samples = self.copied(waveform, num_samples)
         mel, num_frames = self.spectrogram(waveform, num_samples)
         return Continuation(
             ids=prompts.ids,

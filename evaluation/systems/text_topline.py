@@ -6,7 +6,7 @@ import torch
 
 from spectron.batch import Continuation, Prompts
 from spectron.contracts import Decoding, LanguageModel, SpokenLanguageModel
-from spectron.generation import DecodingState, decode_text, split_texts
+from spectron.generation import DecodingState, decode_text, split_texts, text_sequence
 from spectron.model import SpectronModel
 
 
@@ -23,8 +23,8 @@ class TextTopline(SpokenLanguageModel):
 
     def __init__(self, system: SpectronModel, questions: dict[str, str]) -> None:
         self.language_model: LanguageModel = system.language_model
-        self.separator = system.text_separator
-        self.mel = system.head.mel
+        self.separator = getattr(system.segments.get("text"), "separator", " ")
+        self.format = system.head.format
         self.prompt_rate_hz, self.speech_rate_hz = system.prompt_rate_hz, system.speech_rate_hz
         self.questions = questions
 
@@ -34,7 +34,7 @@ class TextTopline(SpokenLanguageModel):
         lm, rows, device = self.language_model, len(prompts.ids), prompts.waveform.device
         asked = [self.questions[name] for name in prompts.ids]
         # The space after the separator belongs to the first token of the answer.
-        inputs, _, valid = lm.text_sequence([question + self.separator.rstrip() for question in asked])
+        inputs, _, valid = text_sequence(lm, [question + self.separator.rstrip() for question in asked])
         last = valid.sum(1) - 1
         every = torch.arange(rows, device=device)
         before = valid.clone()
@@ -54,7 +54,5 @@ class TextTopline(SpokenLanguageModel):
             waveform=torch.zeros(rows, 0, device=device),
             num_samples=none,
             sample_rate_hz=self.speech_rate_hz,
-            mel=torch.zeros(rows, 0, self.mel.n_mels, device=device),
-            num_frames=none,
             stopped=torch.ones(rows, dtype=torch.bool, device=device),
         )

@@ -23,14 +23,8 @@ from spectron.evaluation.metrics import (
 )
 from spectron.evaluation.results.records import Record, record_of
 from spectron.evaluation.sample import SpokenSample
-from spectron.evaluation.systems.answering import FrontEnds, answer
-from spectron.evaluation.systems.baselines import (
-    FixedAnswers,
-    head_spectrogram,
-    recordings,
-    shuffled_answers,
-    silent_answers,
-)
+from spectron.evaluation.systems.answering import answer
+from spectron.evaluation.systems.baselines import as_system, recordings, shuffled_answers, silent_answers
 from spectron.evaluation.systems.text_topline import TextTopline
 from spectron.evaluation.tasks.task import MODEL, Bench, Curve, Task
 from spectron.model import SpectronModel
@@ -103,8 +97,8 @@ class SpeakingTask(Task):
         if own and isinstance(bench.system, SpectronModel):
             require_batch_fits_context(bench.system, batch, self.decoding)
         batch, answering = self.answering(system, batch, place, bench)
-        # Teacher forcing uses the text of training, so it is meaningless for a chain without that text.
-        teacher_forced = bench.teacher_forced if own and self.decoding.chain in ("trained", "given") else None
+        # Teacher forcing uses the text of training, so it is meaningless without that text.
+        teacher_forced = bench.teacher_forced if own and self.decoding.text in ("trained", "given") else None
         samples = answer(answering, [batch], self.decoding, bench.device, teacher_forced)
         as_stored(samples)
         consult(samples, bench.judges, bench.device)
@@ -124,11 +118,7 @@ class SpeakingTask(Task):
             batch = select(batch, [row for row, name in enumerate(batch.ids) if name in answers])
         else:
             answers = silent_answers(batch) if system == "silence" else recordings(batch)
-        vocoder = bench.system.vocoder if system == "vocoded" else None  # type: ignore[attr-defined]
-        front_ends = FrontEnds(bench.system, bench.device)
-        head = _head(bench.system)
-        spectrogram = front_ends.speech if head is None else head_spectrogram(head)
-        return batch, FixedAnswers(answers, spectrogram, front_ends.settings, vocoder, bench.system.prompt_rate_hz)
+        return batch, as_system(bench.system, answers, bench.device, vocoded=system == "vocoded")
 
 
 def _head(system: SpokenLanguageModel) -> SpeechHead | None:

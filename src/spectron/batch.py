@@ -81,43 +81,24 @@ class SpokenLength:
 class SpeechTargets:
     """Training targets of a speech head.
 
-    ``steps`` (B, K, F) holds one vector per decoding step with ``num_steps`` (B,) valid; ``mel`` (B, T, M) and
-    ``num_frames`` (B,) are the same speech as a spectrogram, for pictures and vocoders.
+    ``steps`` (B, K, F) holds one vector per decoding step with ``num_steps`` (B,) valid; ``num_frames`` (B,) counts the
+    frames of the head's format. ``mel`` (B, T, M) is the same speech as a spectrogram, None for another format.
     """
 
     steps: Tensor
     num_steps: Tensor
-    mel: Tensor
     num_frames: Tensor
+    mel: Tensor | None = None
 
 
-@dataclass
-class TeacherForced:
-    """Predictions of the model from the true past.
-
-    ``text_logits`` (B, N + 1, V) predict ``text_targets`` (B, N + 1), valid where ``text_valid``; ``speech_hidden``
-    (B, K, D) predict ``speech_targets``. ``prefix`` (B, U, D) is the projected prompt with ``prefix_steps`` (B,) valid.
-    """
-
-    prefix: Tensor
-    prefix_steps: Tensor
-    text_logits: Tensor
-    text_targets: Tensor
-    text_valid: Tensor
-    speech_hidden: Tensor
-    speech_targets: SpeechTargets
+Targets = TypeVar("Targets", bound=SpeechTargets)
 
 
-Rows = TypeVar("Rows", TeacherForced, SpeechTargets)
-
-
-def row_of(batch: Rows, row: int) -> Rows:
-    """Return one row as a batch of one, with its padding and any fields of a subclass of ``SpeechTargets``."""
-
-    def one(value: Any) -> Any:
-        return row_of(value, row) if isinstance(value, SpeechTargets) else value[row : row + 1]
-
-    return replace(batch, **{column.name: one(getattr(batch, column.name)) for column in fields(batch)})
+def row_of(targets: Targets, row: int) -> Targets:
+    """Return one row as a batch of one, with its padding and the fields of a subclass of ``SpeechTargets``."""
+    columns = {column.name: getattr(targets, column.name) for column in fields(targets)}
+    one: dict[str, Any] = {name: values[row : row + 1] for name, values in columns.items() if values is not None}
+    return replace(targets, **one)
 
 
 @dataclass
@@ -126,7 +107,7 @@ class SpeechScores:
 
     ``text_nats`` is the negative log-likelihood of the whole text, ``text_tokens`` its tokens, end token included.
     ``speech_loss`` is the speech head's weighted loss of the continuation, each step predicted from the true past, and
-    ``speech_frames`` its mel frames.
+    ``speech_frames`` its frames.
 
     They give two scores of a candidate, higher for the more probable one: ``-text_nats / text_tokens`` and
     ``-speech_loss / speech_frames``. The second is a convention of this project, for speech without a likelihood. The
@@ -143,11 +124,11 @@ class SpeechScores:
 class Continuation:
     """Output of a spoken language model for ``Prompts``, row by row.
 
-    ``text`` is the whole text that the model wrote or had to speak (see ``Decoding.chain``). ``transcript`` and
+    ``text`` is the whole text that the model wrote or had to speak (see ``Decoding.text``). ``transcript`` and
     ``continuation_text`` are its two halves, or None if no mark separates them or there is no text. ``waveform`` (B, S)
-    has ``num_samples`` (B,) valid at ``sample_rate_hz``; ``mel`` (B, T, M) has ``num_frames`` (B,). ``stopped`` (B,) is
-    True for rows that were not cut off: the model stopped, or the row has the length of its reference. ``timings`` are
-    seconds per stage of the batch.
+    has ``num_samples`` (B,) valid at ``sample_rate_hz``. ``stopped`` (B,) is True for rows that were not cut off: the
+    model stopped, or the row has the length of its reference. ``mel`` (B, T, M) with ``num_frames`` (B,) is the
+    spectrogram before the vocoder, None for a system without one. ``timings`` are seconds per stage of the batch.
     """
 
     ids: list[str]
@@ -157,9 +138,9 @@ class Continuation:
     waveform: Tensor
     num_samples: Tensor
     sample_rate_hz: int
-    mel: Tensor
-    num_frames: Tensor
     stopped: Tensor
+    mel: Tensor | None = None
+    num_frames: Tensor | None = None
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -174,6 +155,10 @@ class LossTerm:
     def mean(self) -> Tensor:
         """Sum over count; 0 if the count is 0."""
         return self.total / self.count.clamp(min=1)
+
+    def __add__(self, other: LossTerm) -> LossTerm:
+        """Return the loss of both."""
+        return LossTerm(self.total + other.total, self.count + other.count)
 
 
 def select(batch: SpeechBatch, rows: list[int]) -> SpeechBatch:

@@ -5,15 +5,15 @@ The check computes upper bounds, exact to a few positions: it knows seconds and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from spectron.batch import SpeechBatch, SpokenLength
-from spectron.contracts import FILLER_TOKENS, Decoding, LanguageModel
+from spectron.contracts import Decoding, LanguageModel
 from spectron.errors import ConfigError, DataError
 from spectron.model import SpectronModel
+from spectron.segments import Positions
 
 TEXTS_AT_ONCE = 512  # texts to tokenize in one call
 
@@ -44,21 +44,19 @@ class StatesLines(Protocol):
 
 @dataclass
 class Need:
-    """Positions that an item needs: ``prompt`` and ``speech`` steps, its ``text``, and ``tokens`` besides that text."""
+    """Positions that an item needs, by segment."""
 
     item: str
-    prompt: int = 0
-    speech: int = 0
-    text: str = ""
-    tokens: int = 0
+    segments: dict[str, Positions]
 
     @property
     def positions(self) -> int:
-        """Positions without ``text``; one more starts the text."""
-        return self.prompt + 1 + self.tokens + self.speech
+        """Positions of all segments, without those of texts that have not been tokenized."""
+        return sum(segment.count for segment in self.segments.values())
 
     def __str__(self) -> str:
-        return f"{self.positions} positions (prompt {self.prompt}, text {self.tokens + 1}, speech {self.speech})"
+        listed = ", ".join(f"{name} {segment.count}" for name, segment in self.segments.items())
+        return f"{self.positions} positions ({listed})"
 
 
 def longest(language_model: LanguageModel, needs: Iterable[Need]) -> Need | None:
@@ -67,32 +65,29 @@ def longest(language_model: LanguageModel, needs: Iterable[Need]) -> Need | None
     if limit is None:
         return None
     # A byte is at most one token, and some tokenizers put two in front. Only texts that may be too long are tokenized.
-    doubtful = [need for need in needs if need.positions + len(need.text.encode()) + 2 > limit]
-    for start in range(0, len(doubtful), TEXTS_AT_ONCE):
-        some = doubtful[start : start + TEXTS_AT_ONCE]
-        counts = language_model.tokenize([need.text for need in some])[1].tolist()
-        for need, count in zip(some, counts, strict=True):
-            need.tokens += count
+    doubtful = [
+        need
+        for need in needs
+        if need.positions + sum(len(segment.text.encode()) + 2 for segment in need.segments.values()) > limit
+    ]
+    texts = [segment for need in doubtful for segment in need.segments.values() if segment.text]
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        some = texts[start : start + TEXTS_AT_ONCE]
+        counts = language_model.tokenize([segment.text for segment in some])[1].tolist()
+        for segment, count in zip(some, counts, strict=True):
+            segment.count += count
     worst = max(doubtful, key=lambda need: need.positions, default=None)
     return worst if worst is not None and worst.positions > limit else None
 
 
 def need_of(model: SpectronModel, length: SpokenLength, decoding: Decoding | None = None) -> Need:
     """Bound the positions of an utterance in training, or of its prompt and what ``decoding`` adds to it."""
-    seconds, written, fillers = length.continuation_seconds, 0, FILLER_TOKENS
-    if decoding is not None:
-        written, fillers = decoding.max_text_tokens, decoding.filler_tokens
-        if decoding.length == "free" or not seconds:
-            seconds = decoding.max_seconds
-    chain = model.chain if decoding is None else model.chain_of(decoding)
-    frames = math.ceil(seconds * model.head.mel.frame_rate_hz) + 1 if seconds else 0
-    has_text = chain == "given" or (chain == "written" and decoding is None)
+    seconds = length.continuation_seconds
+    if decoding is not None and (decoding.length == "free" or not seconds):
+        seconds = decoding.max_seconds
     return Need(
         f"{length.id} ({length.prompt_seconds:.1f} s of prompt, {seconds:.1f} s of speech)",
-        prompt=math.ceil(length.prompt_seconds * model.encoder.frame_rate_hz) + 1,
-        speech=math.ceil(frames / model.head.frames_per_step),
-        text=model.text_separator.join(length.texts) if has_text else "",
-        tokens={"written": written, "filler": fillers}.get(chain, 0),
+        {name: segment.positions(length, decoding) for name, segment in model.segments.items()},
     )
 
 
@@ -117,8 +112,8 @@ def require_fits_context(
     larger = "use an encoder with fewer steps per second or a language model with more positions"
     if decoding is None:
         raise DataError(f"utterance {said} Lower the data's max_seconds, raise the head's frames_per_step, or {larger}")
-    text = {"written": "max_text_tokens, ", "filler": "filler_tokens, "}.get(model.chain_of(decoding), "")
-    raise ConfigError(f"{said} Lower {text}max_seconds or the length of the prompt, or {larger}", key="decoding")
+    limits = ", ".join(limit for segment in need.segments.values() for limit in segment.limits)
+    raise ConfigError(f"{said} Lower {limits} or the length of the prompt, or {larger}", key="decoding")
 
 
 def require_lines_fit_context(language_model: LanguageModel, lines: Iterable[str]) -> None:
@@ -127,7 +122,8 @@ def require_lines_fit_context(language_model: LanguageModel, lines: Iterable[str
     Raises:
         DataError: naming the longest line by its beginning.
     """
-    need = longest(language_model, (Need(line[:60] + "..." * (len(line) > 60), text=line) for line in lines))
+    named = ((line[:60] + "..." * (len(line) > 60), line) for line in lines)
+    need = longest(language_model, (Need(name, {"text": Positions(1, line)}) for name, line in named))
     if need is not None:
         raise DataError(
             f"the line {need.item!r} needs {need.positions} positions, but the language model has "

@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from spectron.audio.mel import MelConfig, padding_mask
+from spectron.audio.mel import MelConfig
+from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets
+from spectron.errors import ConfigError
 from spectron.probing import Probed
 from spectron.randomness import RowRandom
 from spectron.ranges import Count, CountOrZero, NonNegative, Range, Seconds, Seed, checks_ranges
-
-FILLER_TOKENS = 16
 
 
 @checks_ranges
@@ -37,10 +37,10 @@ class Decoding:
         temperature: 0 takes the most probable token; above 0, tokens are sampled.
         top_k: Sample among the ``top_k`` most probable tokens; 0 means all.
         seed: Seeds each row's sampling together with the row's id.
-        chain: Text between prompt and speech. ``trained``: as in the model's training, usually the text that it writes.
-            ``given``: the prompts' true ``texts``, to compare speech with the reference. ``none``: an empty text, the
-            same sequence as for an empty text in training. ``filler``: ``filler_tokens`` tokens without content.
-        filler_tokens: Length of the ``filler`` chain.
+        text: Text before the speech. ``trained``: as in the model's training (``sequence.text``), usually the text that
+            it writes. ``given``: the prompts' true ``texts``, to compare speech with the reference. ``empty``: the same
+            sequence as for an empty text in training. ``filler``: ``filler_tokens`` tokens without content.
+        filler_tokens: Length of the ``filler`` text.
         length: ``free``: until the stop probability or ``max_seconds``. ``reference``: the prompt's
             ``speech_num_samples``, whatever stop probability and limits say; rows without a reference are free.
     """
@@ -52,8 +52,8 @@ class Decoding:
     temperature: NonNegative = 0.0
     top_k: CountOrZero = 0
     seed: Seed = 0
-    chain: Literal["trained", "given", "none", "filler"] = "trained"
-    filler_tokens: Count = FILLER_TOKENS
+    text: Literal["trained", "given", "empty", "filler"] = "trained"
+    filler_tokens: Count = 16
     length: Literal["free", "reference"] = "free"
 
 
@@ -107,16 +107,6 @@ class LanguageModel(nn.Module, ABC):
         A text is text: one that spells a special token, such as ``</s>``, must not become that token.
         """
 
-    def text_sequence(self, texts: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return inputs ``sos, text``, targets ``text, eos`` (padded with eos) and their validity, each (B, N + 1)."""
-        ids, num_tokens = self.tokenize(texts)
-        inputs = torch.nn.functional.pad(ids, (1, 0), value=self.sos_id)
-        targets = torch.nn.functional.pad(ids, (0, 1), value=self.eos_id)
-        targets = targets.masked_fill(padding_mask(num_tokens, targets.shape[1]), self.eos_id)
-        valid = ~padding_mask(num_tokens + 1, inputs.shape[1])
-        device = next(self.parameters()).device
-        return inputs.to(device), targets.to(device), valid.to(device)
-
     @abstractmethod
     def detokenize(self, ids: list[list[int]]) -> list[str]:
         """Convert ids to texts, without special tokens."""
@@ -144,16 +134,16 @@ class SpeechHead(nn.Module, ABC):
     """Speech head: LM states to speech targets, and targets to LM inputs. Built as ``Head(hidden_size, ...)``.
 
     Attributes:
-        mel: Spectrogram settings of its targets; the waveform rate is ``mel.sample_rate_hz``.
-        frames_per_step: Mel frames r of one decoding step.
+        format: What it gives to the vocoder, such as a mel of some settings; it has the rates of waveform and frames.
+        frames_per_step: Frames r of one decoding step.
     """
 
-    mel: MelConfig
+    format: SpeechFormat
     frames_per_step: int
 
     @abstractmethod
     def targets(self, waveform: Tensor, num_samples: Tensor) -> SpeechTargets:
-        """Compute the training targets of speech (B, S) at ``mel.sample_rate_hz`` with (B,) valid samples."""
+        """Compute the training targets of speech (B, S) at ``format.sample_rate_hz`` with (B,) valid samples."""
 
     @abstractmethod
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
@@ -168,22 +158,32 @@ class SpeechHead(nn.Module, ABC):
         """Predict the next step (B, F) and the stop probability (B,) from a hidden state (B, D)."""
 
     @abstractmethod
-    def spectrogram(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
-        """Convert steps (B, K, F) with (B,) valid to log-mel (B, T, M) and (B,) valid frames."""
+    def vocoder_input(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Convert steps (B, K, F) with (B,) valid to frames (B, T, ...) of ``format`` and (B,) valid frames."""
 
 
 class Vocoder(nn.Module, ABC):
-    """Vocoder: log-mel to waveform. Built as ``Vocoder(mel, ...)`` with the speech head's spectrogram settings.
+    """Vocoder: frames of speech to waveform. Built as ``Vocoder(format, ...)`` with the speech head's format.
+
+    Attributes:
+        takes: Class of the formats that it takes.
+        format: The format that it takes.
 
     Raises:
-        ConfigError: if it is built for settings that it cannot invert.
+        ConfigError: if it is built for a format that it does not take.
     """
 
-    mel: MelConfig
+    takes: type[SpeechFormat] = MelConfig
+
+    def __init__(self, format: SpeechFormat) -> None:
+        super().__init__()
+        if not isinstance(format, self.takes):
+            raise ConfigError(f"takes {self.takes.__name__}, but the speech head gives {format}. Use another vocoder")
+        self.format = format
 
     @abstractmethod
-    def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Convert log-mel (B, T, M) with (B,) valid frames to a waveform (B, S) and (B,) valid samples."""
+    def forward(self, frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Convert frames (B, T, ...) with (B,) valid frames to a waveform (B, S) and (B,) valid samples."""
 
 
 class SpokenLanguageModel(ABC):
@@ -202,10 +202,10 @@ class SpokenLanguageModel(ABC):
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
         """Answer or continue every prompt of a batch.
 
-        A reference in ``prompts`` is used only if ``decoding.chain`` or ``decoding.length`` asks for it.
+        A reference in ``prompts`` is used only if ``decoding.text`` or ``decoding.length`` asks for it.
 
         Raises:
-            ConfigError: with the key ``decoding.chain`` or ``decoding.length``, if the system cannot do what the key
+            ConfigError: with the key ``decoding.text`` or ``decoding.length``, if the system cannot do what the key
                 asks for (it writes no text before it speaks, for example), or if the prompts lack the reference.
         """
 

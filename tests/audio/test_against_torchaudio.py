@@ -52,8 +52,8 @@ def test_spectrogram_equals_torchaudio():
 
 def test_griffin_lim_equals_torchaudio():
     vocoder = GriffinLimVocoder(MelConfig(), iterations=8)
-    magnitude = torch.rand(vocoder.mel.fft_size // 2 + 1, 40, generator=torch.Generator().manual_seed(0))
-    hop, length = vocoder.mel.hop_samples, 39 * vocoder.mel.hop_samples
-    sizes = (vocoder.mel.fft_size, hop, vocoder.mel.window_samples, 1.0, 8, 0.9, length, False)
+    magnitude = torch.rand(vocoder.format.fft_size // 2 + 1, 40, generator=torch.Generator().manual_seed(0))
+    hop, length = vocoder.format.hop_samples, 39 * vocoder.format.hop_samples
+    sizes = (vocoder.format.fft_size, hop, vocoder.format.window_samples, 1.0, 8, 0.9, length, False)
     expected = functional.griffinlim(magnitude, vocoder.window, *sizes)
     torch.testing.assert_close(vocoder._with_phase(magnitude, length), expected, rtol=1e-4, atol=1e-4)

@@ -223,10 +223,10 @@ def test_continue_speaks_and_draws(talker, prompt, tmp_path, capsys):
     assert all(name in printed for name in (str(prompt), str(out), "out.png"))
 
 
-@pytest.mark.parametrize("chain", ["none", "filler"])
-def test_continue_speaks_without_writing_first(chain, talker, prompt, tmp_path, capsys):
+@pytest.mark.parametrize("text", ["empty", "filler"])
+def test_continue_speaks_without_writing_first(text, talker, prompt, tmp_path, capsys):
     out = tmp_path / "out.wav"
-    assert main(["continue", str(talker), str(prompt), "-o", str(out), "--max-seconds", "0.2", "--chain", chain]) == 0
+    assert main(["continue", str(talker), str(prompt), "-o", str(out), "--max-seconds", "0.2", "--text", text]) == 0
     assert "Text:         (none)\n" in capsys.readouterr().out
     assert out.is_file()
 
@@ -330,7 +330,7 @@ def test_what_is_for_a_suite_is_refused_without_one(option, runs, capsys):
 
 def test_overrides_alone_are_no_recording(capsys):
     with pytest.raises(SystemExit):
-        main(["continue", "mini", "model.text_separator=x"])
+        main(["continue", "mini", "model.sequence.text_separator=x"])
     assert "name a recording to continue" in capsys.readouterr().err
 
 

@@ -18,6 +18,7 @@ EXPERIMENT_OF = {
     "add_a_language_model": "bytes",
     "add_a_speech_head": "linear_head",
     "add_a_vocoder": "even_loudness",
+    "add_a_segment": "loudness",
     "add_a_metric": "rate",
 }
 

@@ -20,7 +20,7 @@ from spectron.evaluation.metrics import (
 )
 from spectron.evaluation.sample import TRANSCRIPT
 from spectron.evaluation.systems.answering import answer
-from spectron.evaluation.systems.baselines import FixedAnswers, head_spectrogram, recordings
+from spectron.evaluation.systems.baselines import as_system, recordings
 from spectron.heads import MelRegressionHead
 from spectron.vocoders import GriffinLimVocoder
 
@@ -51,10 +51,19 @@ class Echo(SpokenLanguageModel):
             waveform,
             num_samples,
             self.speech_rate_hz,
+            num_samples > 3000,
             torch.zeros(len(rows), 3, 2),
             torch.full((len(rows),), 3),
-            num_samples > 3000,
         )
+
+
+class Recorder(Echo):
+    """System with a speech head and a vocoder."""
+
+    speech_rate_hz = 16000
+
+    def __init__(self, head, vocoder):
+        self.head, self.vocoder = head, vocoder
 
 
 class Mute(Echo):
@@ -357,7 +366,7 @@ def test_recorded_answers_with_vocoder_resemble_recording():
     recorded[0].continuation[0] = 0.3 * torch.sin(2 * torch.pi * (300 + 500 * time) * time)
     recorded[1].continuation[0] = 0.3 * torch.sin(2 * torch.pi * 1500 * time[:8000])
     given = {name: spoken for batch in recorded for name, spoken in recordings(batch).items()}
-    system = FixedAnswers(given, head_spectrogram(head), mel, GriffinLimVocoder(mel), 16000)
+    system = as_system(Recorder(head, GriffinLimVocoder(mel)), given, CPU, vocoded=True)
     a, c = answer(system, recorded, Decoding(), CPU)
     assert (a.transcript, a.continuation_text, a.stopped) == (None, "me", True), "it hears nothing"
     true, frames = LogMel(mel)(recorded[0].continuation, torch.tensor([9000]))

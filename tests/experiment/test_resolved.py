@@ -79,8 +79,8 @@ def test_stored_config_holds_resolved_values(run, file):
         "vocabulary": 300,
         "max_positions": 2048,
     }
-    assert (found["head"]["frames_per_step"], found["head"]["mel"]["n_mels"]) == (2, 20)
-    assert found["vocoder"]["mel"] == found["head"]["mel"]
+    assert (found["head"]["frames_per_step"], found["head"]["format"]["n_mels"]) == (2, 20)
+    assert found["vocoder"]["format"] == found["head"]["format"]
     assert read_config(run.folder / "checkpoints" / "last.ckpt")["resolved"] == found
     assert find_run(run.run_id).params["resolved.encoder.output_dim"] == "24"
     assert stored["model"]["encoder"]["class_path"] == f"{file.parent}/my_encoder.py:Chunks"
@@ -211,7 +211,7 @@ def test_part_built_alone_names_its_key(file, part):
     assert (raised.value.key, raised.value.origin) == (f"model.{part}", "the command line")
 
 
-@pytest.mark.parametrize(("part", "given"), [("head", "int"), ("vocoder", "MelConfig")])
+@pytest.mark.parametrize(("part", "given"), [("head", "int"), ("vocoder", "SpeechFormat")])
 def test_part_without_supplied_argument_refused(file, part, given):
     (file.parent / "bare.py").write_text(
         "from spectron.heads import MelRegressionHead\nfrom spectron.vocoders import GriffinLimVocoder\n\n\n"
@@ -246,7 +246,7 @@ def test_unmatched_weights_or_freeze_refused(file, override, told):
 
 
 def test_freeze_patterns_of_other_parts_accepted(file):
-    freeze = "model.optimisation.freeze=['encoder.*','project.*','*.bias','language_model.lm.*']"
+    freeze = "model.optimisation.freeze=['encoder.*','sequence.*','*.bias','language_model.lm.*']"
     part = named_parts(Experiment.read(file, [freeze]), "encoder")[0].build(0)
     assert not any(parameter.requires_grad for parameter in part.parameters())
 

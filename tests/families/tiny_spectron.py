@@ -10,6 +10,7 @@ from spectron.encoders import ConformerEncoder, ConformerSettings
 from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.model import SpectronModel
+from spectron.segments import SequenceSettings
 from spectron.vocoders import GriffinLimVocoder
 
 FAMILIES = {
@@ -35,22 +36,42 @@ FAMILIES = {
 VOCODER = partial(GriffinLimVocoder, iterations=2)
 
 
+CONFORMER = partial(ConformerEncoder, ConformerSettings(width=32, layers=2, heads=2, feedforward=64, kernel=5))
+MEL_HEAD = partial(
+    MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=4, pre_net=PreNetSettings(bottleneck=16)
+)
+
+
 def tiny_model(
-    folder, family="llama", mark=" | ", attention="bidirectional", vocoder=VOCODER, scheduled_sampling=0.0, **lm
+    folder,
+    family="llama",
+    mark=" | ",
+    attention="bidirectional",
+    vocoder=VOCODER,
+    scheduled_sampling=0.0,
+    head=MEL_HEAD,
+    sequence=None,
+    encoder=CONFORMER,
+    **lm,
 ):
     """Build a tiny model of a language model family; ``lm`` changes keys of the family's configuration."""
     text = folder / "text.txt"
     text.write_text("what is the capital of france\nthe capital of france is paris\n")
     torch.manual_seed(4)
+    settings = {"prompt_attention": attention, "text_separator": mark, "scheduled_sampling": scheduled_sampling}
     return SpectronModel(
-        ConformerEncoder(ConformerSettings(width=32, layers=2, heads=2, feedforward=64, kernel=5)),
+        encoder and encoder(),
         CausalLanguageModel(config={**FAMILIES[family], **lm}, tokenizer=TokenizerSettings(str(text), 300)),
-        partial(MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=4, pre_net=PreNetSettings(bottleneck=16)),
+        head,
         vocoder,
-        attention,
-        mark,
-        scheduled_sampling=scheduled_sampling,
+        sequence or SequenceSettings(**settings),
     ).eval()
+
+
+def with_head(model, head):
+    """Give a model another speech head, and return the model."""
+    model.head = model.parts.head = head
+    return model
 
 
 def ragged_batch() -> SpeechBatch:

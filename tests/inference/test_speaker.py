@@ -34,10 +34,10 @@ class Echo(nn.Module, SpokenLanguageModel):
 
     def __init__(self):
         super().__init__()
-        self.head = SimpleNamespace(mel=MelConfig(n_mels=20))
+        self.head = SimpleNamespace(format=MelConfig(n_mels=20))
 
     def continue_speech(self, prompts, decoding):
-        mel, num_frames = LogMel(self.head.mel)(prompts.waveform, prompts.num_samples)
+        mel, num_frames = LogMel(self.head.format)(prompts.waveform, prompts.num_samples)
         said = [f"{row}\x07{decoding.seed}" for row in prompts.ids]
         stopped = torch.tensor([True, False])
         return Continuation(
@@ -48,9 +48,9 @@ class Echo(nn.Module, SpokenLanguageModel):
             prompts.waveform,
             prompts.num_samples,
             self.speech_rate_hz,
+            stopped,
             mel,
             num_frames,
-            stopped,
         )
 
 

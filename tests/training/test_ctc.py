@@ -10,6 +10,7 @@ from spectron.batch import SpeechBatch, SpokenLength
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
+from spectron.segments import SequenceSettings
 from spectron.training.ctc import CTCModel, CTCModule
 from spectron.training.spectron import SpectronModule
 from spectron.training.text_lm import TextModule
@@ -137,13 +138,13 @@ def test_character_error_rate_ignores_case():
 
 
 @pytest.mark.parametrize(
-    ("separator", "chain", "refused"), [(" | ", "written", True), (" | ", "none", False), (" ", "written", False)]
+    ("separator", "text", "refused"), [(" | ", "before", True), (" | ", "empty", False), (" ", "before", False)]
 )
-def test_text_with_mark_between_halves_is_refused(tmp_path, separator, chain, refused):
+def test_text_with_mark_between_halves_is_refused(tmp_path, separator, text, refused):
     module = SpectronModule.__new__(SpectronModule)
     torch.nn.Module.__init__(module)
     module.model = tiny_model(tmp_path)
-    module.model.text_separator, module.model.chain = separator, chain
+    module.model.settings = SequenceSettings(text=text, text_separator=separator)
     with pytest.raises(DataError, match="u1") if refused else nullcontext():
         module.require_usable_texts(Transcripts("the cow", "says|moo"))
     module.require_usable_texts(Transcripts("the cow", "says moo"))

@@ -74,7 +74,7 @@ def spectrogram(frames: int = 30, mel: MelConfig = MEL) -> torch.Tensor:
 def vocode(vocoder: HiFiGANVocoder, mel: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         waveform, num_samples = vocoder(mel, torch.tensor([mel.shape[1]]))
-    assert num_samples.tolist() == [mel.shape[1] * vocoder.mel.hop_samples]
+    assert num_samples.tolist() == [mel.shape[1] * vocoder.format.hop_samples]
     assert waveform.shape == (1, num_samples[0])
     return waveform[0]
 

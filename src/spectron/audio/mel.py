@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
+from spectron.audio.speech_format import SpeechFormat
 from spectron.errors import ConfigError
 from spectron.ranges import NonNegative, Positive, Range, SampleRate, checks_ranges
 
@@ -22,7 +23,7 @@ Milliseconds = Annotated[float, Range(0, 10_000, open_low=True)]
 
 @checks_ranges
 @dataclass
-class MelConfig:
+class MelConfig(SpeechFormat):
     """Spectrogram settings; the defaults are the paper's speech targets.
 
     Args:
@@ -110,6 +111,15 @@ class MelConfig:
     def num_frames(self, num_samples: Tensor) -> Tensor:
         """Return the number of frames: one centred on the first sample and one per hop after it; 0 without samples."""
         return (num_samples - 1).div(self.hop_samples, rounding_mode="floor") + 1
+
+    def example(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log-mel (B, T, M) of recordings (B, S), and (B,) valid frames."""
+        return LogMel(self).to(waveform.device)(waveform, num_samples)
+
+
+def mel_at_rate(settings: MelConfig, sample_rate_hz: int) -> MelConfig:
+    """Return the settings for audio of another sample rate, with the highest frequency at most half the rate."""
+    return replace(settings, sample_rate_hz=sample_rate_hz, high_hz=min(settings.high_hz, sample_rate_hz / 2))
 
 
 def padding_mask(lengths: Tensor, longest: int) -> Tensor:

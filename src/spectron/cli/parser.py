@@ -16,7 +16,7 @@ from spectron.cli import verbs
 from spectron.errors import EndedByAnother, Interrupted, SpectronError
 from spectron.processes.children import end_with_parent, environment_rank, interrupted_by_sigterm
 
-PARTS = ("encoder", "language_model", "head", "vocoder", "metric", "judge")
+PARTS = ("encoder", "language_model", "head", "vocoder", "segment", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
 TRAINED = (
     "a checkpoint file, a run (its id, the first characters of its id, its name, its "
@@ -281,7 +281,7 @@ def _add_the_rest(kinds: Any) -> None:
     added.add_argument(
         "--part",
         choices=PARTS,
-        help="build only this part, or all metrics or judges, and check it against its contract",
+        help="build only this part, or all segments, metrics or judges, and check it against its contract",
     )
     _overridable(added, "model.head.init_args.frames_per_step=2")
     added = _verb(kinds, "prepare", verbs.prepare, "write the manifest of a corpus")
@@ -308,12 +308,12 @@ def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str
         help="0 takes the likeliest text, a value above 0 samples it (default 0)",
     )
     added.add_argument(
-        "--chain",
-        choices=("trained", "none", "filler"),
+        "--text",
+        choices=("trained", "empty", "filler"),
         default="trained",
         help=(
             "text before the speech: as in training, usually the text that the model writes "
-            "(default), none, or filler tokens"
+            "(default), an empty text, or filler tokens"
         ),
     )
     added.add_argument(

@@ -157,6 +157,9 @@ class Checker:
             raise self.error(path, f"expects the keys and values of {shown(hint)}, got {value!r}")
         if value is None and type(None) not in options and hint not in (Any, object, inspect.Parameter.empty):
             raise self.error(path, f"expects {shown(hint)}, got null")
+        words = [option for option in options if get_origin(option) is Literal]
+        if parts and words and isinstance(value, str) and value.isidentifier():  # a word, and no path of a class
+            return self._leaf(value, words[0], path)
         if parts and value is not None and not (isinstance(value, str) and str in options):
             if isinstance(value, str | dict):
                 return self.part(value, parts, path)

@@ -8,7 +8,7 @@ from torch import Tensor
 from spectron.conformance.result import FINITE, Check, Trial, require, require_close
 from spectron.contracts import LanguageModel
 from spectron.errors import DataError
-from spectron.generation import DecodingState, visibility
+from spectron.generation import DecodingState, text_sequence, visibility
 
 TEXTS = ["the cow says moo", "paris", ""]
 SPECIAL = ["</s>", "<s>", "<eos>", "<bos>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "[SEP]"]
@@ -125,7 +125,7 @@ def bidirectional(trial: Trial) -> str:
     require(
         attended > 1e-6,
         "no position attends to a later one that is visible: obey `attention_mask`, or set "
-        "model.prefix_attention=causal",
+        "model.sequence.prompt_attention=causal",
     )
     return f"a later position changes earlier ones by {attended:.1e} if visible, {causal:.1e} if not"
 
@@ -146,7 +146,7 @@ def cache(trial: Trial) -> str:
 
 def output(model: LanguageModel, device: torch.device) -> Tensor:
     """Return the valid logits (N, V) of three fixed texts."""
-    inputs, _, valid = model.text_sequence(TEXTS)
+    inputs, _, valid = text_sequence(model, TEXTS)
     positions = torch.arange(inputs.shape[1], device=device).expand_as(inputs)
     hidden, _ = model(model.embed(inputs), visibility(valid, inputs.shape[1]), positions)
     return model.logits(hidden)[valid]

@@ -70,7 +70,7 @@ def require_close(found: Tensor, wanted: Tensor, seen: str) -> float:
     require(found.shape == wanted.shape, f"{seen}: {tuple(found.shape)} against {tuple(wanted.shape)}")
     if not wanted.numel():
         return 0.0
-    half = min(torch.finfo(tensor.dtype).bits for tensor in (found, wanted)) < 32
+    half = any(tensor.is_floating_point() and torch.finfo(tensor.dtype).bits < 32 for tensor in (found, wanted))
     found, wanted = found.detach().float(), wanted.detach().float()
     size = max(1.0, float(wanted.square().mean().sqrt()))
     difference = float((found - wanted).abs().max())

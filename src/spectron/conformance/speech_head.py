@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from spectron.audio.mel import MelConfig
+from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import SpeechTargets
 from spectron.conformance.inputs import garbled, noise, ragged
 from spectron.conformance.result import FINITE, Check, Trial, require, require_close
@@ -14,16 +15,18 @@ from spectron.randomness import RowRandom
 
 ROWS = ["a", "b", "c"]
 LENGTH_CURE = (
-    "Count num_frames from each row's num_samples, and let self.mel be the settings that the targets are made with"
+    "Count num_frames from each row's num_samples, and let self.format be the format that the targets are made in"
 )
-INVERSE_CURE = "let spectrogram undo what targets does to the frames"
+INVERSE_CURE = "let vocoder_input undo what targets does to the frames"
 
 
 def shapes(trial: Trial) -> str:
     """Check that targets, LM inputs, steps and losses fit each other."""
     head: SpeechHead = trial.part
-    has_mel = isinstance(getattr(head, "mel", None), MelConfig)
-    require(has_mel, "it sets no `mel`: set self.mel in its constructor, the MelConfig of its targets")
+    has_format = isinstance(getattr(head, "format", None), SpeechFormat)
+    require(
+        has_format, "it sets no `format`: set self.format in its constructor, for example the MelConfig of its targets"
+    )
     targets = _targets(trial)
     r = head.frames_per_step
     wanted = -(-targets.num_frames // r)
@@ -58,41 +61,48 @@ def shapes(trial: Trial) -> str:
         "add that key",
     )
     steps = " x ".join(map(str, targets.steps.shape))
-    return f"{head.mel.sample_rate_hz} Hz -> {steps} steps of {r} frames -> LM inputs {inputs.shape[-1]} wide"
+    return f"{head.format.sample_rate_hz} Hz -> {steps} steps of {r} frames -> LM inputs {inputs.shape[-1]} wide"
 
 
 def lengths(trial: Trial) -> str:
     """Check that targets are as long as the speech, to a frame."""
-    mel = trial.part.mel
-    _, num_samples = ragged(mel.sample_rate_hz, trial.device)
+    given = trial.part.format
+    _, num_samples = ragged(given.sample_rate_hz, trial.device)
     targets = _targets(trial)
-    expected = num_samples / mel.sample_rate_hz * mel.frame_rate_hz
+    expected = num_samples / given.sample_rate_hz * given.frame_rate_hz
     pairs = zip(targets.num_frames.tolist(), expected.tolist(), strict=True)
     seen = ", ".join(f"{frames} ({wanted:.1f})" for frames, wanted in pairs)
     require(
         bool(((targets.num_frames - expected).abs() <= 1.5).all()),
-        f"frames of the rows, with the count expected from mel in brackets: {seen}. {LENGTH_CURE}",
+        f"frames of the rows, with the count expected from format in brackets: {seen}. {LENGTH_CURE}",
     )
     return f"frames of the rows, expected count in brackets: {seen}"
 
 
-def spectrogram(trial: Trial) -> str:
-    """Check that the steps of recorded speech give its spectrogram back."""
+def vocoder_input(trial: Trial) -> str:
+    """Check that the steps of recorded speech give all of its frames, and its spectrogram if the format is one."""
     targets = _targets(trial)
-    mel, num_frames = trial.part.spectrogram(targets.steps, targets.num_steps)
+    given, num_frames = trial.part.vocoder_input(targets.steps, targets.num_steps)
+    is_mel = isinstance(trial.part.format, MelConfig)
+    require(
+        is_mel == (targets.mel is not None),
+        "its format is a MelConfig, but its targets have no mel, or the reverse: give SpeechTargets.mel exactly for a "
+        "mel",
+    )
     largest = 0.0
     for row, frames in enumerate(targets.num_frames.tolist()):
         count = int(num_frames[row])
-        require(count >= frames, f"row {row}: spectrogram returns {count} frames of {frames}: {INVERSE_CURE}")
-        seen = f"row {row}: spectrogram returns another spectrogram: {INVERSE_CURE}"
-        largest = max(largest, require_close(mel[row, :frames], targets.mel[row, :frames], seen))
-    return f"spectrograms differ by {largest:.1e}"
+        require(count >= frames, f"row {row}: vocoder_input returns {count} frames of {frames}: {INVERSE_CURE}")
+        if targets.mel is not None:
+            seen = f"row {row}: vocoder_input returns another spectrogram: {INVERSE_CURE}"
+            largest = max(largest, require_close(given[row, :frames], targets.mel[row, :frames], seen))
+    return f"spectrograms differ by {largest:.1e}" if is_mel else f"frames of the rows: {num_frames.tolist()}"
 
 
 def padding(trial: Trial) -> str:
     """Check that noise in the padding changes neither targets nor losses."""
     head: SpeechHead = trial.part
-    waveform, num_samples = ragged(head.mel.sample_rate_hz, trial.device)
+    waveform, num_samples = ragged(head.format.sample_rate_hz, trial.device)
     targets, again = head.targets(waveform, num_samples), head.targets(garbled(waveform, num_samples), num_samples)
     for row, steps in enumerate(targets.num_steps.tolist()):
         seen = (
@@ -110,7 +120,7 @@ def padding(trial: Trial) -> str:
 def batch_against_single(trial: Trial) -> str:
     """Check that a row has its targets in every batch, and that the losses of the rows add up to the batch's."""
     head: SpeechHead = trial.part
-    waveform, num_samples = ragged(head.mel.sample_rate_hz, trial.device)
+    waveform, num_samples = ragged(head.format.sample_rate_hz, trial.device)
     targets = head.targets(waveform, num_samples)
     hidden = _hidden(trial, targets)
     total = torch.zeros((), device=trial.device)
@@ -137,7 +147,7 @@ def random_rows(trial: Trial) -> str:
 def short_audio(trial: Trial) -> str:
     """Check that rows of no sample and of one sample have finite targets and losses."""
     head: SpeechHead = trial.part
-    waveform, num_samples = noise([head.mel.sample_rate_hz // 2, 0, 1], trial.device)
+    waveform, num_samples = noise([head.format.sample_rate_hz // 2, 0, 1], trial.device)
     targets = head.targets(waveform, num_samples)
     empty = int(targets.num_steps[1])
     require(empty == 0, f"an empty row has {empty} steps instead of 0: count from num_samples")
@@ -149,7 +159,7 @@ def short_audio(trial: Trial) -> str:
 
 def output(head: SpeechHead, device: torch.device) -> Tensor:
     """Return LM inputs, next step and loss of fixed speech, concatenated."""
-    targets = head.targets(*ragged(head.mel.sample_rate_hz, device))
+    targets = head.targets(*ragged(head.format.sample_rate_hz, device))
     inputs = head.embed(targets.steps)
     loss = head.loss(inputs, targets)["speech"].mean
     return torch.cat([inputs.flatten(), head.step(inputs[:, 0])[0].flatten(), loss[None]])
@@ -157,11 +167,11 @@ def output(head: SpeechHead, device: torch.device) -> Tensor:
 
 def work(head: SpeechHead, device: torch.device, seconds: float) -> tuple[Tensor, Tensor]:
     """Return four recordings of equal length, for measuring speed."""
-    return noise([round(seconds * head.mel.sample_rate_hz)] * 4, device)
+    return noise([round(seconds * head.format.sample_rate_hz)] * 4, device)
 
 
 def _targets(trial: Trial) -> SpeechTargets:
-    return trial.part.targets(*ragged(trial.part.mel.sample_rate_hz, trial.device))
+    return trial.part.targets(*ragged(trial.part.format.sample_rate_hz, trial.device))
 
 
 def _hidden(trial: Trial, targets: SpeechTargets) -> Tensor:
@@ -174,4 +184,4 @@ def _total(head: SpeechHead, hidden: Tensor, targets: SpeechTargets) -> Tensor:
     return head.loss(hidden, targets)["speech"].total.detach()
 
 
-CHECKS: tuple[Check, ...] = (shapes, lengths, spectrogram, padding, batch_against_single, random_rows, short_audio)
+CHECKS: tuple[Check, ...] = (shapes, lengths, vocoder_input, padding, batch_against_single, random_rows, short_audio)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spectron.audio.mel import LogMel, MelConfig
 from spectron.conformance.inputs import garbled, noise, ragged
 from spectron.conformance.result import FINITE, Check, Trial, require, require_close
 from spectron.contracts import Vocoder
@@ -14,15 +13,13 @@ from spectron.probing import shown
 PADDING_CURE = (
     "mask frames beyond num_frames before every layer that mixes neighbours (convolution, attention, normalisation)"
 )
-COUNT_CURE = "return mel.hop_samples samples for each valid frame, and count num_samples from num_frames"
+COUNT_CURE = "return one hop of samples for each valid frame, and count num_samples from num_frames"
 
 
 def shapes(trial: Trial) -> str:
-    """Check that log-mel (B, T, M) becomes a finite waveform (B, S) with (B,) valid samples."""
+    """Check that frames (B, T, ...) become a finite waveform (B, S) with (B,) valid samples."""
     vocoder: Vocoder = trial.part
-    has_mel = isinstance(getattr(vocoder, "mel", None), MelConfig)
-    require(has_mel, "it sets no `mel`: set self.mel = mel in its constructor, the MelConfig that it is built with")
-    mel, num_frames = _spectrograms(trial)
+    mel, num_frames = _frames(trial)
     result = vocoder(mel, num_frames)
     pair = isinstance(result, tuple) and len(result) == 2 and all(isinstance(tensor, Tensor) for tensor in result)
     require(pair, f"forward returns {shown(result)}. Return the pair waveform (B, S), num_samples (B,)")
@@ -39,26 +36,27 @@ def shapes(trial: Trial) -> str:
     require(longest <= audio.shape[1], f"{longest} valid samples of {audio.shape[1]}: {COUNT_CURE}")
     require(bool(torch.isfinite(audio).all()), f"the waveform is NaN or infinite: {FINITE}")
     sizes = f"{' x '.join(map(str, mel.shape))} log-mel -> {' x '.join(map(str, audio.shape))} samples"
-    return f"{sizes} at {vocoder.mel.sample_rate_hz} Hz"
+    return f"{sizes} at {vocoder.format.sample_rate_hz} Hz"
 
 
 def lengths(trial: Trial) -> str:
     """Check that the waveform is as long as its frames, to two hops."""
-    config = trial.part.mel
-    _, wanted = ragged(config.sample_rate_hz, trial.device)
-    num_samples = trial.part(*_spectrograms(trial))[1]
+    given = trial.part.format
+    _, wanted = ragged(given.sample_rate_hz, trial.device)
+    hop = round(given.sample_rate_hz / given.frame_rate_hz)
+    num_samples = trial.part(*_frames(trial))[1]
     seen = ", ".join(f"{n} ({samples})" for n, samples in zip(num_samples.tolist(), wanted.tolist(), strict=True))
     require(
-        bool(((num_samples - wanted).abs() <= 2 * config.hop_samples).all()),
+        bool(((num_samples - wanted).abs() <= 2 * hop).all()),
         f"samples of the rows, with the expected count (to two hops) in brackets: {seen}: {COUNT_CURE} "
-        f"(mel.hop_samples is {config.hop_samples}), or set the speech head's mel to the frames of this vocoder",
+        f"(a hop of the format is {hop} samples), or give the speech head the format of this vocoder",
     )
     return f"samples of the rows, those of the recordings in brackets: {seen}"
 
 
 def padding(trial: Trial) -> str:
     """Check that noise in padded frames does not change a valid sample."""
-    mel, num_frames = _spectrograms(trial)
+    mel, num_frames = _frames(trial)
     audio, num_samples = trial.part(mel, num_frames)
     again, _ = trial.part(garbled(mel, num_frames), num_frames)
     seen = f"noise in padded frames changes valid samples: {PADDING_CURE}"
@@ -67,7 +65,7 @@ def padding(trial: Trial) -> str:
 
 def batch_against_single(trial: Trial) -> str:
     """Check that each row of a batch gives what it gives alone."""
-    mel, num_frames = _spectrograms(trial)
+    mel, num_frames = _frames(trial)
     audio, num_samples = trial.part(mel, num_frames)
     largest = 0.0
     for row, frames in enumerate(num_frames.tolist()):
@@ -81,7 +79,7 @@ def batch_against_single(trial: Trial) -> str:
 
 def short_speech(trial: Trial) -> str:
     """Check that rows of no frame, one frame and two frames become finite waveforms, in a batch and alone."""
-    mel, _ = _spectrograms(trial)
+    mel, _ = _frames(trial)
     frames = torch.tensor([0, 1, 2], device=trial.device)
     audio, num_samples = trial.part(mel, frames)
     require(bool((num_samples >= 0).all()), f"0, 1 and 2 frames become {num_samples.tolist()} samples: clamp them at 0")
@@ -96,22 +94,16 @@ def short_speech(trial: Trial) -> str:
 
 def output(vocoder: Vocoder, device: torch.device) -> Tensor:
     """Return the valid samples of three fixed recordings, concatenated (S,)."""
-    return _valid(*vocoder(*_log_mel(vocoder, device)(*ragged(vocoder.mel.sample_rate_hz, device))))
+    return _valid(*vocoder(*vocoder.format.example(*ragged(vocoder.format.sample_rate_hz, device))))
 
 
 def work(vocoder: Vocoder, device: torch.device, seconds: float) -> tuple[Tensor, Tensor]:
-    """Return spectrograms of four recordings of equal length, for measuring speed."""
-    mel, num_frames = _log_mel(vocoder, device)(*noise([round(seconds * vocoder.mel.sample_rate_hz)] * 4, device))
-    return mel, num_frames
+    """Return the frames of four recordings of equal length, for measuring speed."""
+    return vocoder.format.example(*noise([round(seconds * vocoder.format.sample_rate_hz)] * 4, device))
 
 
-def _log_mel(vocoder: Vocoder, device: torch.device) -> LogMel:
-    return LogMel(vocoder.mel).to(device)
-
-
-def _spectrograms(trial: Trial) -> tuple[Tensor, Tensor]:
-    mel, num_frames = _log_mel(trial.part, trial.device)(*ragged(trial.part.mel.sample_rate_hz, trial.device))
-    return mel, num_frames
+def _frames(trial: Trial) -> tuple[Tensor, Tensor]:
+    return trial.part.format.example(*ragged(trial.part.format.sample_rate_hz, trial.device))
 
 
 def _valid(audio: Tensor, num_samples: Tensor) -> Tensor:

@@ -18,6 +18,8 @@ from spectron.conformance import CheckResult, examine, suite_of
 from spectron.devices import device_called
 from spectron.errors import ConfigError
 from spectron.experiment.experiment import Experiment
+from spectron.inference.model_config import model_of
+from spectron.model import SpectronModel
 from spectron.training.optimisation import freeze
 
 # Kinds of parts below `callbacks`, with a key that may name one; any other name is a key below `model`.
@@ -48,11 +50,13 @@ class NamedPart:
 
 
 def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
-    """Find the part of the model with this name, or all metrics or judges of the callbacks.
+    """Find the part of the model with this name, all segments, or all metrics or judges of the callbacks.
 
     Raises:
         ConfigError: if there is none, or a key of ``weights`` or a pattern of ``freeze`` matches no part.
     """
+    if name == "segment":
+        return _segments(experiment)
     if name not in IN_CALLBACKS:
         class_path = experiment.part_class(name)
         _require_owners(experiment)
@@ -72,6 +76,26 @@ def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
             key="callbacks",
         )
     return found[name]
+
+
+def _segments(experiment: Experiment) -> list[NamedPart]:
+    """Return the segments of the model's sequence, which share the other parts.
+
+    Raises:
+        ConfigError: if the task has no sequence.
+    """
+    model = model_of(experiment.module()).to(device_called()).eval()
+    if not isinstance(model, SpectronModel):
+        raise ConfigError(f"{experiment.task.__name__} has no sequence", key="model.sequence")
+
+    def build(name: str, seed_offset: int) -> nn.Module:
+        seed_everything(experiment.config["seed"] + seed_offset, workers=True, verbose=False)
+        return model.settings.build(model.parts)[name]
+
+    return [
+        NamedPart(f"model.sequence.{name}", public_path(type(segment)), partial(build, name))
+        for name, segment in model.segments.items()
+    ]
 
 
 def _build_alone(experiment: Experiment, part: Part, seed_offset: int) -> Any:
@@ -125,5 +149,5 @@ def _built(experiment: Experiment, name: str) -> Any:
     if name == "head":
         return part.build()(_built(experiment, "language_model").hidden_size)
     if "head" in parameters(experiment.task):
-        return part.build()(_built(experiment, "head").mel)
+        return part.build()(_built(experiment, "head").format)
     return part.build()(MelConfig(**experiment.config["model"]["mel"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -52,8 +52,13 @@ def _described(part: nn.Module) -> dict[str, Any]:
             "max_positions": part.max_positions,
         }
     if isinstance(part, SpeechHead):
-        return {"frames_per_step": part.frames_per_step, "mel": asdict(part.mel)}
-    return {"sample_rate_hz": part.mel.sample_rate_hz, "mel": asdict(part.mel)} if isinstance(part, Vocoder) else {}
+        return {"frames_per_step": part.frames_per_step, "format": _format(part)}
+    return {"sample_rate_hz": part.format.sample_rate_hz, "format": _format(part)} if isinstance(part, Vocoder) else {}
+
+
+def _format(part: SpeechHead | Vocoder) -> dict[str, Any]:
+    """Return the format that a head gives or a vocoder takes."""
+    return {"kind": type(part.format).__name__, **asdict(cast(Any, part.format))}
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ class LatentSamplingHead(MelRegressionHead):
     ) -> None:
         super().__init__(hidden_size, post_net_width=post_net_width, **others)
         self.latent = latent
-        step_width, inner = self.frames_per_step * self.mel.n_mels, post_net_width
+        step_width, inner = self.frames_per_step * self.format.n_mels, post_net_width
         self.log_variance = nn.Linear(hidden_size, step_width)
         self.refine = nn.Sequential(nn.Linear(step_width, inner), nn.GELU(), nn.Linear(inner, step_width))
 
@@ -80,7 +80,7 @@ class LatentSamplingHead(MelRegressionHead):
         flux[:, 0] = 0
         # By frames, not by steps: the last step may contain frames beyond the recording.
         valid = ~padding_mask(targets.num_frames, kl.shape[1])[..., None]
-        bands, count = self.mel.n_mels, targets.num_frames.sum()
+        bands, count = self.format.n_mels, targets.num_frames.sum()
         terms["kl"] = LossTerm((kl * valid).sum() / bands, count)
         terms["flux"] = LossTerm((flux * valid).sum() / bands, count)
         weighted = self.latent.kl_weight * terms["kl"].total + self.latent.flux_weight * terms["flux"].total

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +109,8 @@ class MelRegressionHead(SpeechHead):
         ConfigError: if ``pre_net.last_frames`` is above ``frames_per_step``.
     """
 
+    format: MelConfig
+
     def __init__(
         self,
         hidden_size: Size,
@@ -122,7 +124,7 @@ class MelRegressionHead(SpeechHead):
         log_mel_std: Positive = 2.5,
     ) -> None:
         super().__init__()
-        self.mel = mel
+        self.format = mel
         self.frames_per_step = frames_per_step
         self.stop = stop
         self.mean, self.std = log_mel_mean, log_mel_std
@@ -146,9 +148,9 @@ class MelRegressionHead(SpeechHead):
         mel, num_frames = self.log_mel(waveform, num_samples)
         short = -mel.shape[1] % self.frames_per_step
         frames = functional.pad(mel, (0, 0, 0, short))
-        frames = frames.masked_fill(padding_mask(num_frames, frames.shape[1])[..., None], math.log(self.mel.floor))
+        frames = frames.masked_fill(padding_mask(num_frames, frames.shape[1])[..., None], math.log(self.format.floor))
         steps = frames.unflatten(1, (-1, self.frames_per_step)).flatten(2)
-        return SpeechTargets(steps, -(-num_frames // self.frames_per_step), mel, num_frames)
+        return SpeechTargets(steps, -(-num_frames // self.frames_per_step), num_frames, mel)
 
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
         """Embed past frames (B, K, r * M) as LM inputs (B, K, D)."""
@@ -170,9 +172,8 @@ class MelRegressionHead(SpeechHead):
 
     def compare(self, predicted: Tensor, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """Compute the ``loss`` of steps (B, K, r * M) that were predicted from hidden states (B, K, D)."""
-        predicted, _ = self.spectrogram(predicted.float(), targets.num_steps)
-        frames = targets.mel.shape[1]
-        terms = self.loss_function(predicted[:, :frames], targets.mel, targets.num_frames)
+        mel = cast(Tensor, targets.mel)  # the targets of this head have one
+        terms = self.loss_function(self.by_frame(predicted.float())[:, : mel.shape[1]], mel, targets.num_frames)
         steps = torch.arange(hidden.shape[1], device=hidden.device)
         is_last = (steps == targets.num_steps[:, None] - 1).float()
         weight = torch.tensor(self.stop.positive_weight, device=hidden.device)
@@ -191,7 +192,7 @@ class MelRegressionHead(SpeechHead):
         """Predict the next frames (B, r * M) and the stop probability (B,) from a hidden state (B, D)."""
         return self.predict(hidden).float(), self.stop_net(hidden)[:, 0].float().sigmoid()
 
-    def spectrogram(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
+    def vocoder_input(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:
         """Convert steps (B, K, r * M) to log-mel (B, K * r, M); every frame of a valid step is valid."""
         return self.by_frame(steps), num_steps * self.frames_per_step
 

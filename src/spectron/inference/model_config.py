@@ -19,6 +19,7 @@ from spectron.errors import CheckpointError, did_you_mean
 from spectron.model import SpectronModel
 from spectron.randomness import seed_everything
 from spectron.ranges import Seed
+from spectron.segments import Segment
 from spectron.weights.state_dicts import load_part
 
 MODEL_SECTIONS: dict[str, Parameter] = {
@@ -139,7 +140,8 @@ class ModelConfig:
 
 def _malformed(built: Any) -> str | None:
     """Return what is wrong with the output of a part of a model, or None."""
-    return malformed(built) if isinstance(built, SpeechEncoder | LanguageModel | SpeechHead | Vocoder) else None
+    parts = SpeechEncoder | LanguageModel | SpeechHead | Vocoder | Segment
+    return malformed(built) if isinstance(built, parts) else None
 
 
 def model_of(built: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from spectron.audio.io import read_audio, require_plausible, to_16_bits, write_wav
-from spectron.audio.mel import LogMel, MelConfig
+from spectron.audio.mel import LogMel, MelConfig, mel_at_rate
 from spectron.audio.picture import MelPanel, mel_picture, printable
 from spectron.audio.resampling import resample
 from spectron.audio.speech_presence import speech_missing
@@ -207,18 +207,27 @@ class Speaker:
 
     def _answer(self, prompt: Recording, answers: Continuation, row: int) -> Answer:
         """Return one row of a batch of answers, without padding."""
-        mel_settings: MelConfig = self.model.head.mel  # type: ignore[attr-defined]
+        waveform = answers.waveform[row, : int(answers.num_samples[row])].cpu()
+        settings, mel = self._spectrogram(waveform, answers, row)
         return Answer(
             prompt,
             printable(answers.text[row]),
             printable(answers.transcript[row]) if answers.transcript else None,
             printable(answers.continuation_text[row]) if answers.continuation_text else None,
-            answers.waveform[row, : int(answers.num_samples[row])].cpu(),
+            waveform,
             answers.sample_rate_hz,
             bool(answers.stopped[row]),
-            answers.mel[row, : int(answers.num_frames[row])].cpu(),
-            mel_settings,
+            mel,
+            settings,
         )
+
+    def _spectrogram(self, waveform: Tensor, answers: Continuation, row: int) -> tuple[MelConfig, Tensor]:
+        """Return settings and log-mel (T, M) of an answer: the model's own, or the default of the waveform (S,)."""
+        own = getattr(getattr(self.model, "head", None), "format", None)
+        if isinstance(own, MelConfig) and answers.mel is not None and answers.num_frames is not None:
+            return own, answers.mel[row, : int(answers.num_frames[row])].cpu()
+        settings = mel_at_rate(MelConfig(), answers.sample_rate_hz)
+        return settings, LogMel(settings)(waveform[None], torch.tensor([len(waveform)]))[0][0]
 
 
 def require_speech(prompts: Sequence[Recording]) -> None:

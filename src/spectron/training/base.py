@@ -120,8 +120,7 @@ class TrainingModule(LightningModule, ABC):
         if not self.batch_ids(batch):
             return
         for name, term in self.loss_terms(batch).items():
-            old = self.sums.get(name)
-            self.sums[name] = term if old is None else LossTerm(old.total + term.total, old.count + term.count)
+            self.sums[name] = self.sums[name] + term if name in self.sums else term
 
     def on_validation_epoch_end(self) -> None:
         """Divide sums by counts once, over all batches and processes."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
 
 from spectron.audio.resampling import SampleRates
-from spectron.batch import LossTerm, SpeechBatch, TeacherForced
+from spectron.batch import LossTerm, SpeechBatch
 from spectron.context_length import StatesLengths, StatesLines, require_fits_context, require_lines_fit_context
 from spectron.contracts import Decoding
 from spectron.errors import DataError
-from spectron.losses import ALIGNMENT_LOSSES
-from spectron.model import SpectronModel, text_alone
+from spectron.model import SpectronModel
 from spectron.ranges import NonNegative, checks_ranges
+from spectron.segments.text import text_alone
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 
@@ -30,6 +30,7 @@ class LossWeights:
         text_only: Of batches of text without speech, if the data have any.
         alignment: Of the prediction of the spoken word at each frame; 0 skips it. Needs word times; not in the paper.
         spelling: Of the prediction of the spoken letter at each frame; as ``alignment``.
+        others: Of the losses of your own segments, by name; 1 for a loss that is not listed.
     """
 
     text: NonNegative = 1.0
@@ -37,8 +38,14 @@ class LossWeights:
     text_only: NonNegative = 1.0
     alignment: NonNegative = 0.0
     spelling: NonNegative = 0.0
+    others: dict[str, NonNegative] = field(default_factory=dict)
+
+    def of(self, name: str) -> float:
+        """Return the weight of a loss."""
+        return float(getattr(self, name)) if name in KNOWN_LOSSES else self.others.get(name, 1.0)
 
 
+KNOWN_LOSSES = {known.name for known in fields(LossWeights)} - {"others"}
 WEIGHTS = LossWeights()
 
 
@@ -66,8 +73,8 @@ class SpectronModule(TrainingModule):
 
     def measure_names(self) -> set[str]:
         """Return the validation losses that this task logs."""
-        names = {"loss", "text", "text_accuracy", "text_only", *ALIGNMENT_LOSSES} | self.model.speech_loss_names()
-        return {f"val/{name}" for name in names}
+        losses = set[str]().union(*(segment.loss_names() for segment in self.model.segments.values()))
+        return {f"val/{name}" for name in ("loss", "text_only", *losses)}
 
     def require_fits_context(self, data: Any, decodings: list[Decoding]) -> None:
         """See ``ChecksContext``."""
@@ -84,56 +91,47 @@ class SpectronModule(TrainingModule):
         Raises:
             DataError: naming the first such utterance.
         """
-        mark = self.model.text_separator.strip()
-        if not mark or self.model.chain != "written" or not isinstance(data, StatesLengths):
+        sequence = self.model.settings
+        mark = sequence.text_separator.strip()
+        if not mark or sequence.text != "before" or not isinstance(data, StatesLengths):
             return
         marked = list(dict.fromkeys(item.id for item in data.lengths() if any(mark in text for text in item.texts)))
         if marked:
             raise DataError(
                 f"the text of {marked[0]!r} contains {mark!r}, the text_separator of the model ({len(marked)} such "
-                "utterances): remove it from the texts, or choose another model.text_separator"
+                "utterances): remove it from the texts, or choose another model.sequence.text_separator"
             )
 
     def loss_terms(self, batch: SpeechBatch | list[str]) -> dict[str, LossTerm]:
-        """Compute the losses of text and speech and the accuracy of text tokens; of lines of text, their loss alone."""
+        """Compute the losses of all segments, without optional ones of weight 0; of lines of text, their loss alone."""
         if isinstance(batch, list):
             return {"text_only": text_alone(self.model.language_model, batch)}
-        predicted = self.model(batch)
-        right = (predicted.text_logits.argmax(-1) == predicted.text_targets) & predicted.text_valid
-        accuracy = LossTerm(right.sum().float(), predicted.text_valid.sum())
-        named = [name for name in ALIGNMENT_LOSSES if getattr(self.loss_weights, name) > 0]
-        return {
-            **self.model.losses(predicted),
-            "text_accuracy": accuracy,
-            **self.model.alignment_losses(predicted, batch, named),
-        }
+        optional = [name for segment in self.model.segments.values() for name in segment.optional_losses]
+        return self.model.losses(self.model(batch), [name for name in optional if self.loss_weights.of(name) > 0])
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
         """Compute the weighted sum of the losses.
 
         A training batch of lines of text has its own weighted loss; validation logs that loss apart from the total.
         """
-        if "text" not in means:
-            return self.loss_weights.text_only * means["text_only"]
-        loss = self.loss_weights.text * means["text"] + self.loss_weights.speech * means["speech"]
-        return loss + sum(getattr(self.loss_weights, what) * means[what] for what in ALIGNMENT_LOSSES if what in means)
+        trained = {name: None for segment in self.model.segments.values() for name in segment.trained_losses}
+        weighted = [self.loss_weights.of(name) * means[name] for name in trained if name in means]
+        return sum(weighted[1:], weighted[0]) if weighted else self.loss_weights.text_only * means["text_only"]
 
-    def teacher_forced_mel(self, batch: SpeechBatch) -> tuple[Tensor, Tensor]:
-        """Predict the spectrogram (B, T, M) from the true past frames, and its (B,) valid frames."""
-        predicted: TeacherForced = self.model(batch)
-        steps = self.model.predicted_steps(predicted.speech_hidden)
-        mel, _ = self.model.head.spectrogram(steps, predicted.speech_targets.num_steps)
-        return mel, predicted.speech_targets.num_frames
+    def teacher_forced_mel(self, batch: SpeechBatch) -> tuple[Tensor, Tensor] | None:
+        """Predict the spectrogram (B, T, M) from the true past frames, and its (B,) valid frames; None without one."""
+        predicted = self.model(batch)
+        found = (
+            segment.spectrogram(predicted.stretches[name], predicted.hidden[name])
+            for name, segment in self.model.segments.items()
+        )
+        return next((spectrogram for spectrogram in found if spectrogram is not None), None)
 
     def shapes(self, batch: SpeechBatch) -> dict[str, tuple[int, ...]]:
         """Return tensor shapes through the model, in order, with named axes."""
-        p = self.model(batch)
+        hidden = self.model(batch).hidden
         return {
             "prompt (B, S)": tuple(batch.prompt.shape),
-            "prefix (B, U, D)": tuple(p.prefix.shape),
-            "text logits (B, N + 1, V)": tuple(p.text_logits.shape),
             "continuation (B, S')": tuple(batch.continuation.shape),
-            "mel (B, T, M)": tuple(p.speech_targets.mel.shape),
-            "speech steps (B, K, F)": tuple(p.speech_targets.steps.shape),
-            "speech hidden (B, K, D)": tuple(p.speech_hidden.shape),
+            **{f"{name} (B, L, D)": tuple(states.shape) for name, states in hidden.items()},
         }

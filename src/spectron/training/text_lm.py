@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from spectron.batch import LossTerm
 from spectron.context_length import StatesLines, require_lines_fit_context
 from spectron.contracts import Decoding, LanguageModel
-from spectron.model import text_alone
+from spectron.segments.text import text_alone
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class VocoderModel(nn.Module):
         super().__init__()
         self.vocoder = vocoder
         self.discriminators = Discriminators(discriminators)
-        self.log_mel = LogMel(vocoder.mel)
+        self.log_mel = LogMel(cast(MelConfig, vocoder.format))
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Convert recordings (B, S) to a spectrogram (B, T, M), (B,) valid frames, and vocoded speech (B, S)."""
@@ -97,7 +98,7 @@ class VocoderModule(TrainingModule):
 
     def sample_rates(self) -> SampleRates:
         """Return the rate of the spectrogram; there is no prompt."""
-        rate = self.model.vocoder.mel.sample_rate_hz
+        rate = self.model.vocoder.format.sample_rate_hz
         return SampleRates(rate, rate)
 
     def measure_names(self) -> set[str]:

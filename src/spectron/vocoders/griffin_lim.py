@@ -27,12 +27,12 @@ class GriffinLimVocoder(Vocoder):
         momentum: Momentum of the fast variant (Perraudin et al. 2013), below 1.
     """
 
+    format: MelConfig
     inverse: Tensor
     window: Tensor
 
     def __init__(self, mel: MelConfig, iterations: Iterations = 32, momentum: BelowOne = 0.9) -> None:
-        super().__init__()
-        self.mel = mel
+        super().__init__(mel)
         self.iterations = iterations
         self.momentum = momentum
         # The pseudo-inverse is least squares for every frame at once.
@@ -43,14 +43,14 @@ class GriffinLimVocoder(Vocoder):
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Convert log-mel (B, T, M) with (B,) valid frames to a waveform (B, S) and (B,) samples, a hop per frame."""
         rows = [self.invert(row[:frames]) for row, frames in zip(mel.float(), num_frames.tolist(), strict=True)]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), num_frames * self.mel.hop_samples
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), num_frames * self.format.hop_samples
 
     def invert(self, mel: Tensor) -> Tensor:
         """Convert one spectrogram (T, M) to its waveform (T * hop,).
 
         Rows are converted one by one, because the phase of a row must not depend on its batch.
         """
-        c = self.mel
+        c = self.format
         if not len(mel):
             return mel.new_zeros(0)
         magnitude = (mel.exp() @ self.inverse).clamp(min=0.0).T  # (F, T)
@@ -63,7 +63,7 @@ class GriffinLimVocoder(Vocoder):
 
     def _with_phase(self, magnitude: Tensor, length: int) -> Tensor:
         """Estimate the phase of magnitudes (F, T); returns the waveform (length,)."""
-        c = self.mel
+        c = self.format
         sizes = (c.fft_size, c.hop_samples, c.window_samples, self.window)
         # Of the fast variant: part of the last estimate is subtracted.
         momentum = self.momentum / (1 + self.momentum)

@@ -46,6 +46,8 @@ class HiFiGANVocoder(Vocoder):
         ConfigError: if the source cannot be read, or was trained on another spectrogram than the speech head's.
     """
 
+    format: MelConfig
+
     def __init__(
         self,
         mel: MelConfig,
@@ -56,8 +58,7 @@ class HiFiGANVocoder(Vocoder):
         mel_format: MelFormat | None = None,
         dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     ) -> None:
-        super().__init__()
-        self.mel = mel
+        super().__init__(mel)
         self.generator = read_generator(locate(source, revision), source)
         # As given, for an export: whatever the folder states is in the exported folder again.
         self.arguments = {"bridge": bridge, "trained_on": trained_on, "mel_format": mel_format, "dtype": dtype}
@@ -75,11 +76,11 @@ class HiFiGANVocoder(Vocoder):
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Convert log-mel (B, T, M) with (B,) valid frames to a waveform (B, S) and (B,) samples, a hop per frame."""
         rows = [self.speak(row[:frames]) for row, frames in zip(mel, num_frames.tolist(), strict=True)]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), num_frames * self.mel.hop_samples
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), num_frames * self.format.hop_samples
 
     def speak(self, mel: Tensor) -> Tensor:
         """Convert one spectrogram (T, M) to its waveform (T * hop,)."""
-        lag, num_samples = self.bridge.lag_samples, len(mel) * self.mel.hop_samples
+        lag, num_samples = self.bridge.lag_samples, len(mel) * self.format.hop_samples
         if num_samples == 0:
             return mel.new_zeros(0, dtype=torch.float32)
         frames = self.bridge(mel.float())

@@ -46,6 +46,8 @@ class VocosVocoder(Vocoder):
         ConfigError: if the source cannot be read, or was trained on another spectrogram than the speech head's.
     """
 
+    format: MelConfig
+
     def __init__(
         self,
         mel: MelConfig,
@@ -54,8 +56,7 @@ class VocosVocoder(Vocoder):
         vocos: VocosSettings = VOCOS,
         bridge: Bridging = "none",
     ) -> None:
-        super().__init__()
-        self.mel = mel
+        super().__init__(mel)
         self.settings, tensors = (
             (Settings(mel, vocos), {}) if source is None else read_vocos(locate(source, revision), source)
         )
@@ -72,7 +73,7 @@ class VocosVocoder(Vocoder):
 
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Convert log-mel (B, T, M) with (B,) valid frames to a waveform (B, S) and (B,) samples, a hop per frame."""
-        num_samples = num_frames * self.mel.hop_samples
+        num_samples = num_frames * self.format.hop_samples
         if mel.shape[1] == 0:
             return mel.new_zeros(len(mel), 0), num_samples
         padding = padding_mask(num_frames, mel.shape[1])  # (B, T)
@@ -89,7 +90,7 @@ class VocosVocoder(Vocoder):
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         save_file({name: value.half() if half else value for name, value in tensors.items()}, folder / WEIGHTS_FILE)
         (folder / SETTINGS_FILE).write_text(json.dumps(asdict(self.settings), indent=2) + "\n", encoding="utf-8")
-        return {"bridge": "exact"} if self.mel != self.settings.mel else {}
+        return {"bridge": "exact"} if self.format != self.settings.mel else {}
 
 
 @dataclass

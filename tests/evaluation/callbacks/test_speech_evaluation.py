@@ -21,6 +21,7 @@ from spectron.evaluation.judges import QualityPredictor, ResemblyzerEmbedder, Tr
 from spectron.evaluation.metrics import SpeechWordErrorRate
 from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
+from spectron.segments import SequenceSettings
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.store import TrackingSettings
 from spectron.training.checkpoints import Checkpoints, CheckpointSettings
@@ -110,7 +111,7 @@ def module(tmp_path) -> SpectronModule:
             post_net_width=16,
         ),
         vocoder=partial(GriffinLimVocoder, iterations=2),
-        text_separator=" | ",
+        sequence=SequenceSettings(text_separator=" | "),
     )
 
 

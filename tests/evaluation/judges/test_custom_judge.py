@@ -52,8 +52,7 @@ class Parrot(SpokenLanguageModel):
     def continue_speech(self, prompts, decoding):
         rows = len(prompts.ids)
         return Continuation(prompts.ids, ["so"] * rows, ["so"] * rows, ["so"] * rows, prompts.waveform,
-                            prompts.num_samples, 16000, torch.zeros(rows, 1, 80), torch.ones(rows, dtype=torch.long),
-                            torch.ones(rows, dtype=torch.bool))
+                            prompts.num_samples, 16000, torch.ones(rows, dtype=torch.bool))
 """
 SUITE = """
 name: NAME

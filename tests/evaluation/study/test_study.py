@@ -67,7 +67,7 @@ STUDY = {
     "columns": ["questions/qa_text_accuracy", "questions/length_ratio"],
     "rows": {
         "full": {"title": "whole"},
-        "silent": {"title": "no text", "train": {"model": {"chain": "none"}}, "published": 3.5},
+        "silent": {"title": "no text", "train": {"model": {"sequence": {"text": "empty"}}}, "published": 3.5},
         "short": {
             "title": "cut short",
             "trained_as": "full",
@@ -150,7 +150,7 @@ def test_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
     assert "small: 3 jobs, 3 done" in capsys.readouterr().out
     assert len(evaluations()) == 3, "no job runs twice"
 
-    silent = {"title": "filler tokens", "train": {"model": {"chain": "filler"}}}
+    silent = {"title": "filler tokens", "train": {"model": {"sequence": {"text": "filler"}}}}
     short = STUDY["rows"]["short"] | {
         "title": "fewer",
         "evaluate": {"tasks": {"questions": {"init_args": {"num_items": 3}}}},
@@ -166,7 +166,7 @@ def test_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
     run = jobs.trained_run(Experiment.read(job.experiment))
     assert run.run_id == noted["silent"]["run"], "a run with these settings exists"
     stored = yaml.safe_load((run.folder / "config.yaml").read_text())
-    del stored["model"]["scheduled_sampling"]
+    del stored["model"]["sequence"]["scheduled_sampling"]
     (run.folder / "config.yaml").write_text(yaml.safe_dump(stored))
     assert jobs.trained_run(Experiment.read(job.experiment)).run_id == run.run_id, (
         "a run from before a setting existed, with its default now"
@@ -175,7 +175,12 @@ def test_study_trains_and_evaluates_each_row_once(place, capsys, monkeypatch):
         STUDY
         | {
             "rows": STUDY["rows"]
-            | {"silent": {"title": "no text", "train": {"model": {"chain": "none", "text_separator": " | "}}}}
+            | {
+                "silent": {
+                    "title": "no text",
+                    "train": {"model": {"sequence": {"text": "empty", "text_separator": " | "}}},
+                }
+            }
         }
     )
     job = Study(Path("study.yaml")).jobs()[1]
@@ -313,9 +318,11 @@ def test_invalid_study_refused(change, said, place):
 
 
 def test_invalid_row_refused_before_training(place, capsys):
-    write(STUDY | {"rows": {"full": {"title": "whole", "train": {"model": {"chan": "none"}}}}, "claims": []})
+    write(
+        STUDY | {"rows": {"full": {"title": "whole", "train": {"model": {"sequence": {"txt": "empty"}}}}}, "claims": []}
+    )
     assert main(["study", "study.yaml"]) == 1
-    assert "model.chan: SpectronModule takes no `chan`. Did you mean `chain`?" in capsys.readouterr().err
+    assert "model.sequence.txt: SequenceSettings takes no `txt`. Did you mean `text`?" in capsys.readouterr().err
     with pytest.raises(TrackingError, match="small-full"):
         list_runs("small-full")
 

@@ -42,8 +42,7 @@ class Parrot(SpokenLanguageModel):
         said = [f"word {'word ' * (int(n) // 16000)}".strip() for n in half]
         rows = len(said)
         return Continuation(
-            prompts.ids, said, ["what"] * rows, said, waveform, half, 16000, torch.zeros(rows, 1, 80),
-            torch.ones(rows, dtype=torch.long), torch.ones(rows, dtype=torch.bool),
+            prompts.ids, said, ["what"] * rows, said, waveform, half, 16000, torch.ones(rows, dtype=torch.bool),
         )
 
 

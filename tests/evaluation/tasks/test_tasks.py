@@ -23,6 +23,7 @@ from spectron.generation import DecodingState
 from spectron.heads import MelRegressionHead
 from spectron.language_models import CausalLanguageModel, TokenizerSettings
 from spectron.model import SpectronModel
+from spectron.segments import SequenceSettings
 from spectron.vocoders import GriffinLimVocoder
 
 LLAMA = {
@@ -48,7 +49,7 @@ def system(tmp_path_factory):
         lm,
         lambda width: MelRegressionHead(width, MEL, frames_per_step=2, post_net_width=8),
         lambda mel: GriffinLimVocoder(mel, iterations=2),
-        text_separator=" | ",
+        sequence=SequenceSettings(text_separator=" | "),
     )
     with torch.no_grad():
         for parameter in lm.parameters():
@@ -108,7 +109,7 @@ def slow_scores(system, path, context: float, text: str) -> tuple[float, float]:
     with torch.inference_mode():
         heard = system.losses(system(row(waveform, waveform[:0], (text, ""))))["text"]
         speech = system(row(waveform[:cut], waveform[cut:], ("", text)))
-        followed = system.losses(speech)["speech"].total / speech.speech_targets.num_frames[0]
+        followed = system.losses(speech)["speech"].total / speech.stretches["speech"].targets.num_frames[0]
     return -float(heard.total / heard.count), -float(followed)
 
 
@@ -203,14 +204,14 @@ def test_systems_are_model_and_possible_baselines(arguments, expected, system):
     assert Continuation(OneBatch(), **arguments).systems(bench) == ["model", *without_toplines]
 
 
-@pytest.mark.parametrize(("chain", "counted"), [("trained", True), ("given", True), ("none", False), ("filler", False)])
-def test_teacher_forcing_skipped_for_chain_without_text(chain, counted, system):
+@pytest.mark.parametrize(("text", "counted"), [("trained", True), ("given", True), ("empty", False), ("filler", False)])
+def test_teacher_forcing_skipped_for_other_text(text, counted, system):
     def teacher_forced(batch):
         mel, num_frames = system.head.log_mel(batch.continuation, batch.continuation_num_samples)
         return mel + 1.0, num_frames
 
     task = SpokenQuestions(
-        OneBatch(), Decoding(max_text_tokens=3, max_seconds=0.2, chain=chain), [TeacherForcedMelError()]
+        OneBatch(), Decoding(max_text_tokens=3, max_seconds=0.2, text=text), [TeacherForcedMelError()]
     )
     bench = Bench(system, Judges(), CPU, teacher_forced)
     task.batches = task.data.item_batches(None)

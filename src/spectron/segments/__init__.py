@@ -1,0 +1,20 @@
+"""Segments of the sequence that a spoken language model reads and writes: prompt, text, speech, or a user's own."""
+
+from spectron.segments.prompt import PromptFeatures
+from spectron.segments.segment import Context, Parts, Positions, Segment, Stretch, read
+from spectron.segments.sequence import SequenceSettings
+from spectron.segments.speech import Speech
+from spectron.segments.text import Text
+
+__all__ = [
+    "Context",
+    "Parts",
+    "Positions",
+    "PromptFeatures",
+    "Segment",
+    "SequenceSettings",
+    "Speech",
+    "Stretch",
+    "Text",
+    "read",
+]

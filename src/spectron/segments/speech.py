@@ -1,0 +1,211 @@
+"""Segment of the speech: the steps of the speech head, with scheduled sampling and alignment losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from spectron.audio.mel import MelConfig, padding_mask
+from spectron.batch import LossTerm, Prompts, SpeechBatch, SpeechTargets, SpokenLength, Word, row_of
+from spectron.contracts import Decoding, SpeechHead
+from spectron.errors import ConfigError
+from spectron.generation import DecodingState, Spoken
+from spectron.losses import ALIGNMENT_LOSSES, frame_level_targets, text_cross_entropy
+from spectron.randomness import RowRandom
+from spectron.ranges import Proportion, checks_ranges
+from spectron.segments.segment import Parts, Positions, Segment, Stretch
+
+
+@dataclass
+class SpeechStretch(Stretch):
+    """Inputs of speech; the hidden states predict ``targets``, in which ``words`` are spoken."""
+
+    targets: SpeechTargets
+    words: list[list[Word]]
+
+
+@checks_ranges
+class Speech(Segment):
+    """Speech steps of the head: ``eos, steps``, which predict the steps.
+
+    Args:
+        parts: Parts of the model (supplied by the platform).
+        scheduled_sampling: Fraction of the utterances that read the model's own predictions of the past frames in
+            training. Such frames are blurred, like those that it reads at inference. Costs a second pass without
+            gradients (Mihaylova and Martins 2019, arXiv:1906.07651).
+    """
+
+    trained_losses = ("speech", *ALIGNMENT_LOSSES)
+    optional_losses = tuple(ALIGNMENT_LOSSES)
+
+    def __init__(self, parts: Parts, scheduled_sampling: Proportion = 0.0) -> None:
+        super().__init__(parts)
+        self.scheduled_sampling = scheduled_sampling
+        self.parts.head  # noqa: B018 - built here, so that random weights are drawn in the order of the sequence
+
+    @property
+    def head(self) -> SpeechHead:
+        """Speech head of the model."""
+        return self.parts.head
+
+    @property
+    def steps_per_second(self) -> float:
+        """Steps in a second of speech."""
+        return self.head.format.frame_rate_hz / self.head.frames_per_step
+
+    @property
+    def reads_twice(self) -> bool:  # type: ignore[override]
+        """Two readings in training if some utterances follow predicted frames."""
+        return self.scheduled_sampling > 0
+
+    def forward(self, batch: SpeechBatch) -> SpeechStretch:
+        """Return the true past of the continuation."""
+        with torch.no_grad():
+            targets = self.head.targets(batch.continuation, batch.continuation_num_samples)
+        words = batch.continuation_words or [[] for _ in batch.ids]
+        valid = ~padding_mask(targets.num_steps, targets.steps.shape[1])
+        return SpeechStretch(self.embedded(targets.steps), valid, targets, words)
+
+    def embedded(self, past: Tensor) -> Tensor:
+        """Embed the start of the speech and the past steps (B, K, F), without the last one, as (B, K, D)."""
+        lm = self.parts.language_model
+        start = torch.full((len(past), 1), lm.eos_id, device=past.device)
+        return torch.cat([lm.embed(start), self.head.embed(past[:, :-1])], dim=1)
+
+    def second_reading(self, stretch: Stretch, hidden: Tensor) -> SpeechStretch:
+        """Replace the past steps of some rows by the predicted ones."""
+        known = cast(SpeechStretch, stretch)
+        with torch.no_grad():
+            true, own = known.targets.steps, self.predicted_steps(hidden)
+            past = torch.where(torch.rand(len(true), 1, 1, device=true.device) < self.scheduled_sampling, own, true)
+        return replace(known, embeddings=self.embedded(past))
+
+    def predicted_steps(self, hidden: Tensor) -> Tensor:
+        """Predict speech steps (B, K, F) from hidden states (B, K, D), each from its own state."""
+        return self.head.step(hidden.flatten(0, 1))[0].unflatten(0, hidden.shape[:2])
+
+    def losses(self, stretch: Stretch, hidden: Tensor, optional: Collection[str] = ()) -> dict[str, LossTerm]:
+        """Compute the head's losses, of which ``speech`` is the weighted total, and alignment losses.
+
+        The ``optional`` losses (see ``losses/alignment.py``), in nats per step, are the cross-entropy of the language
+        model's guess, at every step, of the token being spoken. Only steps within words of known times count.
+        """
+        known = cast(SpeechStretch, stretch)
+        terms = self.head.loss(hidden, known.targets)
+        names = [name for name in ALIGNMENT_LOSSES if name in optional]
+        if names:
+            lm = self.parts.language_model
+            logits, length = lm.logits(hidden), (hidden.shape[1], self.steps_per_second)
+            for name in names:
+                ids, said = frame_level_targets(lm, known.words, *length, ALIGNMENT_LOSSES[name])
+                terms[name] = text_cross_entropy(logits, ids.to(hidden.device), said.to(hidden.device) & known.valid)
+        return terms
+
+    @torch.no_grad()
+    def loss_names(self) -> set[str]:
+        """Return the names of all losses; the head's are read from its losses of half a second of silence."""
+        head, device = self.head, next(self.parts.language_model.parameters()).device
+        silence = torch.zeros(1, head.format.sample_rate_hz // 2, device=device)
+        with torch.random.fork_rng(devices=[]):
+            targets = head.targets(silence, torch.tensor([silence.shape[1]], device=device))
+            hidden = torch.zeros(*targets.steps.shape[:2], self.parts.language_model.hidden_size, device=device)
+            return {*head.loss(hidden, targets), *ALIGNMENT_LOSSES}
+
+    def scores(self, stretch: Stretch, hidden: Tensor) -> dict[str, Tensor]:
+        """Compute the loss ``speech`` of each row, and its frames."""
+        # One row at a time through the loss itself: in every head, a batch's loss is a sum over its rows.
+        targets = cast(SpeechStretch, stretch).targets
+        rows = [self.head.loss(hidden[row : row + 1], row_of(targets, row)) for row in range(len(hidden))]
+        return {
+            "speech_loss": torch.stack([terms["speech"].total for terms in rows]),
+            "speech_frames": targets.num_frames,
+        }
+
+    def spectrogram(self, stretch: Stretch, hidden: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Predict the log-mel (B, T, M) from the true past, if the head's format is one."""
+        if not isinstance(self.head.format, MelConfig):
+            return None
+        targets = cast(SpeechStretch, stretch).targets
+        return self.head.vocoder_input(self.predicted_steps(hidden), targets.num_steps)[0], targets.num_frames
+
+    def decode(self, state: DecodingState, prompts: Prompts, decoding: Decoding) -> None:
+        """Speak until the stop probability or ``max_seconds``, or as long as the reference.
+
+        A row that follows its reference has exactly its number of samples, and ignores the stop probability.
+        """
+        reference = reference_samples(prompts, decoding)
+        frames = self.head.format.num_frames(reference)
+        steps, num_steps, stopped = self.decode_steps(state, prompts.ids, decoding, frames)
+        content, num_frames = self.head.vocoder_input(steps, num_steps)
+        state.speech = Spoken(content, held_to(frames, num_frames), stopped, reference)
+
+    def decode_steps(
+        self, state: DecodingState, ids: list[str], decoding: Decoding, reference_frames: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decode speech steps.
+
+        A row with ``reference_frames`` (B,) above 0 speaks as many steps as contain them. The other rows speak until
+        their stop probability or the longest duration.
+
+        Returns:
+            Steps (B, K, F), valid steps (B,), and which rows (B,) were not cut off: those with a reference never are.
+        """
+        head, lm, rows, device = self.head, self.parts.language_model, len(ids), state.keys.device
+        random = RowRandom(decoding.seed, [f"speech:{row}" for row in ids])
+        held = reference_frames > 0
+        most = max(round(decoding.max_seconds * self.steps_per_second), 1)
+        longest = torch.where(held, -(-reference_frames // head.frames_per_step), most)
+        shortest = round(decoding.min_seconds * self.steps_per_second)
+        alive = torch.ones(rows, dtype=torch.bool, device=device)
+        stopped = held.clone()
+        num_steps = torch.zeros(rows, dtype=torch.long, device=device)
+        # The end-of-text token starts the speech: its hidden state predicts the first step.
+        inputs = lm.embed(torch.full((rows, 1), lm.eos_id, device=device))
+        spoken: list[Tensor] = []
+        while True:
+            hidden = state.extend(inputs, alive[:, None])
+            values, stop = head.step(hidden[:, 0], random)
+            spoken.append(values)
+            num_steps += alive
+            if len(spoken) >= shortest:
+                stopped = stopped | (alive & ~(stop < decoding.stop_threshold))
+            alive = alive & (held | ~stopped) & (num_steps < longest)
+            if not alive.any():  # the one wait for the device in a step: only the rows know when to stop
+                return torch.stack(spoken, dim=1), num_steps, stopped
+            inputs = head.embed(values[:, None], random)
+
+    def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
+        """Bound the speech steps."""
+        seconds = length.continuation_seconds
+        if decoding is not None and (decoding.length == "free" or not seconds):
+            seconds = decoding.max_seconds
+        frames = math.ceil(seconds * self.head.format.frame_rate_hz) + 1 if seconds else 0
+        return Positions(math.ceil(frames / self.head.frames_per_step), limits=("max_seconds",))
+
+
+def reference_samples(prompts: Prompts, decoding: Decoding) -> Tensor:
+    """Return the number of samples that each row has to speak, (B,); 0 for a free row.
+
+    Raises:
+        ConfigError: if ``decoding.length`` asks for a reference that the prompts lack.
+    """
+    if decoding.length == "free":
+        return torch.zeros_like(prompts.num_samples)
+    if prompts.speech_num_samples is None:
+        raise ConfigError(
+            "reference needs the lengths of true continuations, and these prompts have none. Give "
+            "Prompts.speech_num_samples, or set length to free",
+            key="decoding.length",
+            allowed=["free"],
+        )
+    return prompts.speech_num_samples
+
+
+def held_to(reference: Tensor, lengths: Tensor) -> Tensor:
+    """Cut lengths (B,) to those of the reference, if a row has one: a last step or frame may reach beyond it."""
+    return torch.where(reference > 0, torch.minimum(lengths, reference), lengths)
