@@ -25,7 +25,7 @@ def test_bad_arguments_are_refused():
         CausalLanguageModel(config={"model_type": "llama"})
     with pytest.raises(ConfigError, match="no/such/folder"):
         CausalLanguageModel(source="no/such/folder/at/all")
-    with pytest.raises(DataError, match=r"^tokenizer\.text: cannot read the text file missing\.txt"):
+    with pytest.raises(DataError, match=r"^tokenizer\.text: there is no file .*missing\.txt"):
         CausalLanguageModel(config={"model_type": "llama"}, tokenizer=TokenizerSettings("missing.txt"))
 
 

@@ -49,6 +49,8 @@ def plain_ids(tokenizer: Any, texts: list[str]) -> list[list[int]]:
     Raises:
         DataError: if the tokenizer can only write a part of a text as a special token.
     """
+    if not texts:  # the library needs at least one
+        return []
     rows = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
     marked = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     control = {*marked, *tokenizer.all_special_ids} - {tokenizer.unk_token_id}
