@@ -88,6 +88,8 @@ def code_outside_packages(class_path: str, folders: Iterable[Path] = ()) -> Path
     if found := REFERENCE.fullmatch(class_path):
         return Path(found["file"]).expanduser().resolve()
     name = class_path.partition(".")[0]
+    if not name.isidentifier():
+        return None
     own = {str(Path.cwd()), *_import_folders, *map(str, folders)}
     installed = [entry for entry in sys.path if entry and entry not in own]  # an empty entry is the current folder
     # Finders of packages that are installed in editable form; a finder may also look into folders of sys.path.

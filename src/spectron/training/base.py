@@ -35,7 +35,7 @@ class TrainingModule(LightningModule, ABC):
         self.model = model
         self.optimisation = optimisation
         self.sums: dict[str, LossTerm] = {}
-        self.read_anything = True  # in any process since the last step of the optimiser, perhaps before a resume
+        self.read_anything = False  # in any process since the last step of the optimiser
         self.first_loss: Tensor | None = None
         self.last_loss: Tensor | None = None
         freeze(model, optimisation.freeze)
@@ -95,6 +95,7 @@ class TrainingModule(LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the loss of the first step."""
+        self.read_anything = True  # perhaps: the checkpoint may hold gradients of an incomplete accumulation
         first = checkpoint.get("first_loss")
         self.first_loss = None if first is None else torch.tensor(first)
 
