@@ -127,7 +127,10 @@ class PanelEvaluation(Callback, ABC):
         ):
             self.panel = self.panel or panel_source(trainer).panel(self.panel_size)
             judged = self.evaluate(trainer, pl_module)
-        self.write(judged, logger_of(trainer), trainer.global_step)
+        try:
+            self.write(judged, logger_of(trainer), trainer.global_step)
+        except Exception as error:  # files that people look at do not stop a training
+            rank_zero_warn(f"the files of this validation are incomplete: {type(error).__name__}: {error}")
 
     def is_last(self, trainer: Trainer) -> bool:
         """Return whether this is the last validation: fewer steps remain than there were since the previous one."""

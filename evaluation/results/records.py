@@ -23,8 +23,6 @@ from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
 from spectron.files import written_whole
 from spectron.tracking.store import file_name
 
-LONGEST_NAME = 150  # characters; file systems allow 255
-
 
 class Stopwatch:
     """Start and duration of an evaluation, summed over all its resumed runs.
@@ -120,9 +118,7 @@ def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str,
 def audio_name(name: str) -> str:
     """Return a unique file name for an id: the id itself if possible, otherwise a readable part of it with a hash."""
     plain = file_name(name)
-    if plain == name and len(name) <= LONGEST_NAME:
-        return name
-    return f"{plain[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:12]}"
+    return name if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:12]}"
 
 
 def write_waveforms(record: Record, folder: Path, task: str, system: str) -> dict[str, str]:

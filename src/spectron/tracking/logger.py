@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import time
@@ -16,17 +17,20 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from spectron.errors import LockedError, TrackingError
-from spectron.files import Lock, remove_abandoned
+from spectron.files import Lock, remove_abandoned, written_whole
 from spectron.processes.ranks import of_first
 from spectron.tracking.measure import MetricValue, flatten
+from spectron.tracking.mlflow_names import unescape
 from spectron.tracking.outbox import Outbox
 from spectron.tracking.store import (
     CHANGED_TAG,
     FOLDER_TAG,
-    MEASURES_TAG,
+    HEARTBEAT_TAG,
+    MEASURES,
     RunRecord,
     TrackingSettings,
     changed_params,
+    directions_of,
     open_store,
     reason_of,
     run_folder,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
 LOCK = "written_by"  # file in a run's folder, which names the process that trains
 LONGEST_PARAM = 6000  # characters, MLflow's own limit
+HEARTBEAT_S = 60.0  # shortest time between two heartbeats
 PARAMS_PER_RECORD = 100  # MLflow's own limit
 
 
@@ -86,6 +91,7 @@ class RunLogger(Logger):
         self._params: dict[str, str] = {}
         self._directions: dict[str, list[Any]] = {}
         self._lock: Lock | None = None
+        self._beat = -math.inf  # seconds, of the last heartbeat
 
         def start() -> tuple[str, Path]:
             if getattr(rank_zero_only, "rank", 0) == 0:
@@ -130,6 +136,9 @@ class RunLogger(Logger):
         self._send(
             "metrics", values={name: float(value) for name, value in metrics.items()}, step=step or 0, time_ms=_now_ms()
         )
+        if self.training and time.monotonic() - self._beat > HEARTBEAT_S:
+            self._beat = time.monotonic()
+            self.set_tags({HEARTBEAT_TAG: str(_now_ms())})
 
     def log_measures(self, measures: list[MetricValue], step: int) -> None:
         """Log metrics with counts and intervals; a NaN is left out and its count is logged."""
@@ -139,7 +148,10 @@ class RunLogger(Logger):
         directions = {measure.name: [measure.unit, measure.higher_is_better] for measure in measures}
         if not directions.items() <= self._directions.items():
             self._directions |= directions
-            self.set_tags({MEASURES_TAG: json.dumps(self._directions, separators=(",", ":"))})
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with written_whole(self.folder / MEASURES) as part:
+                part.write_text(json.dumps(self._directions, indent=0), encoding="utf-8")
+            self.log_artifact(self.folder / MEASURES)
         self.log_metrics({name: value for measure in measures for name, value in measure.values().items()}, step)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -185,7 +197,8 @@ class RunLogger(Logger):
         if left := self._outbox.flush():
             rank_zero_warn(
                 f"{left} records could not be sent to {self.settings.shown_uri}; they are kept in {self._outbox.file}. "
-                f"Send them when the store answers again: python -m spectron.tracking.outbox {self.folder}"
+                f"Send them when the store answers again: python -m spectron.tracking.outbox "
+                f"{self.folder.resolve()} {self.settings.shown_uri}"
             )
         self._release()
 
@@ -226,8 +239,9 @@ class RunLogger(Logger):
                 f"the MLflow store {self.settings.shown_uri} accepts no run: {reason_of(error)}"
             ) from error
         self.run_name, self.experiment_id = run.info.run_name, run.info.experiment_id
-        self._params = dict(run.data.params) | changed_params(run.data.tags)
-        self._directions = json.loads(run.data.tags.get(MEASURES_TAG, "{}"))
+        tags = {unescape(name): value for name, value in run.data.tags.items()}
+        self._params = {unescape(name): value for name, value in run.data.params.items()} | changed_params(tags)
+        self._directions = directions_of(self.folder, self.run_id, self.settings)
 
     def _only_writer(self) -> Lock:
         """Lock the run: two processes that train it would overwrite each other's checkpoints."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectron.errors import SpectronError, TrackingError
 from spectron.files import written_whole
+from spectron.tracking.mlflow_names import escape
 from spectron.tracking.store import TrackingSettings, open_store, reason_of
 
 if TYPE_CHECKING:
@@ -95,7 +96,13 @@ class Outbox:
         except MlflowException as error:
             if error.error_code not in _NEVER_ACCEPTED:
                 raise
-            log.warning("MLflow refused a record of kind '%s': %s", record["kind"], reason_of(error))
+            values = record.get("values", {})
+            if len(values) > 1:  # MLflow refuses a batch as a whole: the others are sent without the refused ones
+                for name, value in values.items():
+                    self._deliver(record | {"values": {name: value}})
+                return
+            what = f"`{next(iter(values))}`" if values else f"a record of kind '{record['kind']}'"
+            log.warning("MLflow refused %s: %s", what, reason_of(error))
         except FileNotFoundError as error:
             log.warning("not sent to MLflow, as the file no longer exists: %s", error)
 
@@ -142,12 +149,12 @@ def _deliver(client: MlflowClient, run_id: str, record: dict[str, Any]) -> None:
 
     kind = record["kind"]
     if kind == "metrics":
-        entries = [Metric(name, value, record["time_ms"], record["step"]) for name, value in record["values"].items()]
-        client.log_batch(run_id, metrics=entries)
+        when = (record["time_ms"], record["step"])
+        client.log_batch(run_id, [Metric(escape(name), value, *when) for name, value in record["values"].items()])
     elif kind == "params":
-        client.log_batch(run_id, params=[Param(name, value) for name, value in record["values"].items()])
+        client.log_batch(run_id, params=[Param(escape(name), value) for name, value in record["values"].items()])
     elif kind == "tags":
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in record["values"].items()])
+        client.log_batch(run_id, tags=[RunTag(escape(name), value) for name, value in record["values"].items()])
     elif kind == "status":
         client.set_terminated(run_id, status=record["status"], end_time=record["time_ms"])
     elif kind == "artifact":
@@ -180,8 +187,8 @@ def send_outbox(folder: Path, uri: str | None = None) -> int:
 
 if __name__ == "__main__":
     try:
-        print(f"{send_outbox(Path(sys.argv[1]))} records sent")
+        print(f"{send_outbox(Path(sys.argv[1]), *sys.argv[2:3])} records sent")
     except IndexError:
-        sys.exit("usage: python -m spectron.tracking.outbox RUN_FOLDER")
+        sys.exit("usage: python -m spectron.tracking.outbox RUN_FOLDER [STORE_URI]")
     except SpectronError as error:
         sys.exit(str(error))

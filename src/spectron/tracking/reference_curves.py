@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 from spectron.errors import ConfigError, TrackingError
 from spectron.tracking.measure import number
+from spectron.tracking.mlflow_names import escape
 from spectron.tracking.store import RunRecord, TrackingSettings, find_run, open_store
 
 STRETCH = 100  # smallest number of steps over which a training loss is averaged, as one batch is noisy
@@ -247,7 +248,7 @@ def curves_of(run: RunRecord, tracking: TrackingSettings, stretch: int = STRETCH
             continue
         history = [
             (point.step, point.value)
-            for point in client.get_metric_history(run.run_id, name)
+            for point in client.get_metric_history(run.run_id, escape(name))
             if math.isfinite(point.value)
         ]
         if kind == "val":

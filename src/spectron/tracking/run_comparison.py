@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group
 from rich.table import Column, Table
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from spectron.errors import TrackingError
 from spectron.tracking.measure import COUNTED, SKIPPED, number, text_table
-from spectron.tracking.store import MEASURES_TAG, RunRecord, TrackingSettings, find_run, list_runs
+from spectron.tracking.store import RunRecord, TrackingSettings, directions_of, find_run, list_runs
 
 MOST_RUNS = 6
 EVALUATION = "results.json"  # file of a finished evaluation in its folder
@@ -67,8 +67,12 @@ def compare(references: list[str], settings: TrackingSettings | None = None) -> 
     Raises:
         TrackingError: if a name is unknown, or the names stand for fewer than two runs.
     """
-    runs, left_out = _runs(references, settings or TrackingSettings())
-    return Comparison(runs, _differences(runs), _rows(runs), left_out)
+    settings = settings or TrackingSettings()
+    runs, left_out = _runs(references, settings)
+    directions: dict[str, list[Any]] = {}
+    for run in runs:
+        directions |= directions_of(run.folder, run.run_id, settings)
+    return Comparison(runs, _differences(runs), _rows(runs, directions), left_out)
 
 
 def evaluation_folders(references: list[str], settings: TrackingSettings | None = None) -> list[Path]:
@@ -142,10 +146,7 @@ def _differences(runs: list[RunRecord]) -> dict[str, list[str | None]]:
     return {name: row for name, row in differing.items() if name not in holds or {*row} - EMPTY}
 
 
-def _rows(runs: list[RunRecord]) -> list[Row]:
-    directions: dict[str, list] = {}
-    for run in runs:
-        directions |= json.loads(run.tags.get(MEASURES_TAG, "{}"))
+def _rows(runs: list[RunRecord], directions: dict[str, list[Any]]) -> list[Row]:
     logged = {name for run in runs for name in run.metrics} - {"epoch"}
     # A metric without a value still has a count: nothing could be measured.
     bases = {name for name in logged if not name.endswith(_PARTS)} | set(directions)
@@ -210,6 +211,6 @@ def render(comparison: Comparison) -> Group:
 def _table(title: str, first: str, runs: list[RunRecord], rows: Iterable[Sequence[str | Text]]) -> Table:
     columns = [Column(first, overflow="fold")]
     for run in runs:
-        status = "" if run.status == "FINISHED" else f"\n{run.status.lower()}"
+        status = "" if run.status == "FINISHED" else f"\n{run.shown_status}"
         columns.append(Column(Text(f"{run.name}\n{run.run_id[:8]}{status}"), overflow="fold"))
     return text_table(title, columns, rows, min_width=None)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectron.errors import TrackingError, nearest, without_password
+from spectron.tracking.mlflow_names import unescape
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+LONGEST_FILE_NAME = 150  # bytes; file systems accept 255, and suffixes follow
 FOLDER_TAG = "spectron.folder"
-MEASURES_TAG = "spectron.measures"
+HEARTBEAT_TAG = "spectron.heartbeat"  # of a running training: the time of one of its last records, in ms
+SILENT_S = 1800  # a running training without a heartbeat for so long is taken for dead
+MEASURES = "measures.json"  # file of a run: unit and direction of its metrics. A tag has at most 8,000 characters
 CHANGED_TAG = "spectron.changed."
 SHORTEST_PREFIX = 4  # characters of a run id
 SQLITE = "sqlite:///"
@@ -84,6 +91,15 @@ class RunRecord:
     params: dict[str, str]
     metrics: dict[str, float]
     tags: dict[str, str]
+
+    @property
+    def shown_status(self) -> str:
+        """The status; of a run that is marked as running but has been silent for long, that it seems dead."""
+        seen_ms = int(self.tags.get(HEARTBEAT_TAG, self.started_ms))
+        silent_s = time.time() - seen_ms / 1000
+        if self.status != "RUNNING" or silent_s < SILENT_S:
+            return self.status.lower()
+        return f"dead? silent for {silent_s / 3600:.1f} h"
 
     @property
     def last_checkpoint(self) -> Path:
@@ -190,15 +206,36 @@ def _search(client: MlflowClient, experiment_ids: list[str]) -> Iterator[Any]:
 
 
 def _record(run: Any, experiment: str, settings: TrackingSettings) -> RunRecord:
-    info, tags = run.info, dict(run.data.tags)
+    info, tags = run.info, {unescape(name): value for name, value in run.data.tags.items()}
     folder = Path(tags.get(FOLDER_TAG, ""))
     if FOLDER_TAG not in tags or not folder.is_dir():
         # The runs folder may have been moved since.
         folder = run_folder(settings, experiment, info.run_id)
-    params, metrics = dict(run.data.params) | changed_params(tags), dict(run.data.metrics)
+    params = {unescape(name): value for name, value in run.data.params.items()} | changed_params(tags)
+    metrics = {unescape(name): value for name, value in run.data.metrics.items()}
     return RunRecord(
         info.run_id, info.run_name or "", experiment, info.status, info.start_time, folder, params, metrics, tags
     )
+
+
+def directions_of(folder: Path, run_id: str, settings: TrackingSettings) -> dict[str, list[Any]]:
+    """Return unit and direction of a run's metrics by name; empty if the run has stored none.
+
+    Args:
+        folder: Local folder of the run. If it is on another machine, the file comes from the store.
+        run_id: Id of the run.
+        settings: The store.
+    """
+    file = folder / MEASURES
+    if not folder.is_dir():
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        try:
+            file = Path(MlflowClient(tracking_uri=settings.store_uri).download_artifacts(run_id, MEASURES))
+        except (MlflowException, OSError):  # there is none
+            return {}
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def changed_params(tags: Mapping[str, str]) -> dict[str, str]:
@@ -212,8 +249,12 @@ def run_folder(settings: TrackingSettings, experiment: str, run_id: str) -> Path
 
 
 def file_name(name: str) -> str:
-    """Turn a name or an id into a part of a path."""
-    return re.sub(r"[^\w.-]+", "_", name)
+    """Turn a name or an id into a part of a path; of a long one, a readable beginning and a hash."""
+    plain = re.sub(r"[^\w.-]+", "_", name)
+    if len(plain.encode()) <= LONGEST_FILE_NAME:
+        return plain
+    beginning = plain.encode()[: LONGEST_FILE_NAME - 13].decode(errors="ignore")
+    return f"{beginning}-{sha256(name.encode()).hexdigest()[:12]}"
 
 
 def _shown(runs: list[RunRecord]) -> str:
