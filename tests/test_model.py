@@ -131,7 +131,7 @@ def test_scheduled_sampling_stops_gradients_of_predictions(tmp_path):
 def test_scheduled_sampling_outside_0_to_1_is_refused(fraction, tmp_path):
     with pytest.raises(ConfigError) as raised:
         tiny_model(tmp_path, scheduled_sampling=fraction)
-    assert raised.value.key == "sequence.scheduled_sampling"
+    assert raised.value.key == "scheduled_sampling"
 
 
 def test_bidirectional_prefix_needs_a_model_that_looks_ahead(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from prompts import syllables
 from tiny_spectron import ragged_batch, tiny_model
 from torch import nn
 
@@ -112,7 +113,7 @@ def test_model_of_another_format_trains_and_speaks(model):
 def test_speech_of_another_format_has_a_default_spectrogram(model, tmp_path):
     batch = ragged_batch()
     decoding = Decoding(max_text_tokens=2, max_seconds=0.25, min_seconds=0.25, stop_threshold=1.1)
-    spoken = Speaker(model).continue_speech(Recording(batch.prompt[0], 16000), decoding=decoding)
+    spoken = Speaker(model).continue_speech(Recording(syllables(1.0, 16000), 16000), decoding=decoding)
     assert spoken.mel_settings == MelConfig()
     assert len(spoken.mel) == 20
     assert spoken.draw(tmp_path / "answer.png").is_file()

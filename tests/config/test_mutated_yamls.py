@@ -59,7 +59,7 @@ STUDY = {
     "columns": ["questions/qa_text_accuracy", "questions/length_ratio"],
     "rows": {
         "full": {"title": "whole"},
-        "silent": {"title": "no text", "train": {"model": {"chain": "none"}}, "published": 3.5},
+        "silent": {"title": "no text", "train": {"model": {"sequence": {"text": "empty"}}}, "published": 3.5},
         "short": {
             "title": "cut short",
             "trained_as": "full",

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from spectron.errors import ConfigError, DataError
 from spectron.evaluation.judges.text_scorers import TransformersTextScorer
+from spectron.generation import text_sequence
 from spectron.language_models import CausalLanguageModel, LlamaLanguageModel
 
 LINES = TEXT.splitlines()
@@ -176,7 +177,7 @@ def test_text_sequence_ends_only_at_its_end(family, tiny_language_model):
     folder = str(tiny_language_model(family))
     kinds = [CausalLanguageModel] + [LlamaLanguageModel] * (family == "llama")
     for model in (kind(source=folder) for kind in kinds):
-        inputs, targets, valid = model.text_sequence(["the cow </s> says <s> moo", "</s>"])
+        inputs, targets, valid = text_sequence(model, ["the cow </s> says <s> moo", "</s>"])
         assert (targets == model.eos_id)[valid].sum() == 2
         assert (inputs == model.sos_id)[valid].sum() == 2
         assert model.detokenize([row[:-1].tolist() for row in targets[:1]]) == ["the cow </s> says <s> moo"]
