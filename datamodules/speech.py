@@ -22,7 +22,7 @@ from spectron.datamodules.lines import Interleaved, LineBatches, LineSource, Tex
 from spectron.datamodules.manifest import choose, fingerprint, read_manifest, repeated
 from spectron.datamodules.streaming import Batching, BucketedEpochs, EndlessDataModule
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
-from spectron.errors import DataError, TrainingError, about_file
+from spectron.errors import ConfigError, DataError, TrainingError, about_file
 from spectron.processes.ranks import everyone, known_to_all, rank, world
 from spectron.ranges import CountOrZero, Range, checks_ranges
 
@@ -74,6 +74,9 @@ class SpeechDataModule(EndlessDataModule):
         text: TextMix | None = None,
     ) -> None:
         super().__init__(batching.seed, batching.num_workers, corpus)
+        twice = [source.split for number, source in enumerate(val) if source in val[:number]]
+        if twice:
+            raise ConfigError(f"`{twice[0]}` is named twice: its items would count twice", key="val_splits")
         self.text = text
         self.makers = makers
         self.train_sources, self.val_sources = train, val

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from spectron.errors import ConfigError
 from spectron.evaluation.judges.grouping import generated_speech, grouped, prompts
+from spectron.evaluation.metrics.normalizer import normalize
 from spectron.evaluation.sample import QUALITY, TEXT_SCORE, TRANSCRIPT, VOICE, SpokenSample, TextScore, Voices
 from spectron.tracking.provenance import weights_sha256
 
@@ -197,10 +198,14 @@ class TextScorer(Judge):
         """
 
     def assess(self, samples: list[SpokenSample]) -> list[dict[str, Any]]:
-        """Score the transcripts in groups of similar length; a sample without a transcript has no score."""
+        """Score the transcripts in groups of similar length; a sample without a transcript has no score.
+
+        The transcripts are normalised: a recogniser that writes capitals and punctuation gives the same values as one
+        that does not.
+        """
         found: list[dict[str, Any]] = [{} for _ in samples]
         texts = {
-            place: text
+            place: normalize(text)
             for place, sample in enumerate(samples)
             if (text := sample.evidence_of(TRANSCRIPT, self.judge)) is not None
         }

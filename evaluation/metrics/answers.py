@@ -8,7 +8,7 @@ from typing import Literal
 from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import RatioMetric
 from spectron.evaluation.metrics.names import QA_ACCURACY, QA_TEXT_ACCURACY
-from spectron.evaluation.metrics.normalizer import normalize
+from spectron.evaluation.metrics.normalizer import normalize, with_digits
 from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
 from spectron.tracking.measure import MetricValue
 
@@ -18,12 +18,17 @@ Matcher = Literal["tokens", "substring"]
 def holds_answer(text: str, answers: list[str], matcher: Matcher = "tokens") -> bool:
     """Return whether one of the accepted answers occurs in the text; both are normalised.
 
-    ``tokens`` compares whole words in sequence ("cat" is not in "category"); ``substring`` is the paper's matcher,
-    which compares any sequence of characters. An answer that is empty after normalisation never occurs.
+    ``tokens`` compares whole words in sequence ("cat" is not in "category"), and numbers in digits with numbers in
+    words ("7" is "seven"). ``substring`` is the paper's matcher, which compares any sequence of characters. An answer
+    that is empty after normalisation never occurs.
     """
-    edge = " " if matcher == "tokens" else ""
-    padded = edge + normalize(text) + edge
-    return any(edge + wanted + edge in padded for wanted in map(normalize, answers) if wanted)
+    said, wanted = normalize(text), [answer for answer in map(normalize, answers) if answer]
+    if matcher == "substring":
+        return any(answer in said for answer in wanted)
+    if any(f" {answer} " in f" {said} " for answer in wanted):
+        return True
+    in_digits = f" {with_digits(said)} "
+    return any(f" {with_digits(answer)} " in in_digits for answer in wanted)
 
 
 class AnswerMetric(RatioMetric):

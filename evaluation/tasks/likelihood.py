@@ -20,7 +20,12 @@ from spectron.errors import ConfigError
 from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.results.records import Record
 from spectron.evaluation.results.summary import finite
-from spectron.evaluation.tasks.pair_accuracy import SpectrogramPairAccuracy, TextPairAccuracy
+from spectron.evaluation.tasks.pair_accuracy import (
+    SpectrogramPairAccuracy,
+    SpectrogramPairTies,
+    TextPairAccuracy,
+    TextPairTies,
+)
 from spectron.evaluation.tasks.task import MODEL, Bench, Task
 from spectron.model import SpectronModel
 from spectron.ranges import Count, checks_ranges
@@ -50,7 +55,9 @@ class LikelihoodPairs(Task):
     """
 
     def __init__(self, data: LightningDataModule, num_items: Count | None = None) -> None:
-        super().__init__(data, [TextPairAccuracy(), SpectrogramPairAccuracy()], num_items)
+        super().__init__(
+            data, [TextPairAccuracy(), SpectrogramPairAccuracy(), TextPairTies(), SpectrogramPairTies()], num_items
+        )
 
     def prepare(self, bench: Bench) -> None:
         """Read the manifest of pairs.
@@ -84,7 +91,12 @@ class LikelihoodPairs(Task):
         for row, name in enumerate(sides[0].ids):
             text = (float(right.text[row]), float(wrong.text[row]))
             spectrogram = (float(right.spectrogram[row]), float(wrong.spectrogram[row]))
-            parts = {"pair_accuracy_text": part_of(text), "pair_accuracy_spectrogram": part_of(spectrogram)}
+            parts = {
+                "pair_accuracy_text": part_of(text),
+                "pair_accuracy_spectrogram": part_of(spectrogram),
+                "pair_ties_text": tie_of(text),
+                "pair_ties_spectrogram": tie_of(spectrogram),
+            }
             facts = {
                 **{f"{side}_text": batch.continuation_text[row] for side, batch in zip(SIDES, sides, strict=True)},
                 "scores": {f"text_{side}": finite(value) for side, value in zip(SIDES, text, strict=True)}
@@ -115,9 +127,15 @@ class LikelihoodPairs(Task):
 
 
 def part_of(scores: tuple[float, float]) -> NumeratorAndDenominator:
-    """Return 1 or 0 (whether the right score is higher) over 1; None if a score is missing."""
+    """Return 1 if the right score is higher, 1/2 for a tie, else 0, over 1; None if a score is missing."""
     right, wrong = scores
-    return None if math.isnan(right) or math.isnan(wrong) else (float(right > wrong), 1.0)
+    return None if math.isnan(right) or math.isnan(wrong) else ((right > wrong) + 0.5 * (right == wrong), 1.0)
+
+
+def tie_of(scores: tuple[float, float]) -> NumeratorAndDenominator:
+    """Return 1 or 0 (whether the scores are equal) over 1; None if a score is missing."""
+    right, wrong = scores
+    return None if math.isnan(right) or math.isnan(wrong) else (float(right == wrong), 1.0)
 
 
 def whole_as_prompt(side: SpeechBatch, prompt_rate_hz: int, speech_rate_hz: int) -> SpeechBatch:

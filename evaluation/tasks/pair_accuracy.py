@@ -8,7 +8,7 @@ from spectron.evaluation.sample import SpokenSample
 
 
 class PairAccuracy(RatioMetric):
-    """Fraction of pairs whose right recording has strictly the higher score; chance is one half."""
+    """Fraction of pairs whose right recording has the higher score; a tie counts one half, which is chance."""
 
     by_split = True
 
@@ -29,3 +29,17 @@ class SpectrogramPairAccuracy(PairAccuracy):
 
     label = MetricSpec("pair_accuracy_spectrogram", "share", True)
     skips = "nothing follows the beginning that both share"
+
+
+class TextPairTies(PairAccuracy):
+    """Fraction of pairs with equal text scores: a scorer that cannot tell them apart has an accuracy of one half."""
+
+    label = MetricSpec("pair_ties_text", "share", False)
+    skips = TextPairAccuracy.skips
+
+
+class SpectrogramPairTies(PairAccuracy):
+    """Fraction of pairs with equal spectrogram scores."""
+
+    label = MetricSpec("pair_ties_spectrogram", "share", False)
+    skips = SpectrogramPairAccuracy.skips

@@ -3,12 +3,15 @@
 import json
 import math
 import random
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 import torch
 from signals import harmonics
 
+from spectron.evaluation.judges import TextScorer
+from spectron.evaluation.made_up_samples import usable_samples
 from spectron.evaluation.metrics import (
     CorpusMetric,
     FreeRunningMelError,
@@ -39,7 +42,7 @@ from spectron.evaluation.metrics import (
     voice_similarity,
     word_errors,
 )
-from spectron.evaluation.sample import VOICE, TextScore, Voices
+from spectron.evaluation.sample import TRANSCRIPT, VOICE, TextScore, Voices
 
 
 def by_name(metric, samples) -> dict:
@@ -70,6 +73,13 @@ def test_normalizer(text, expected):
         ("new york city", ["York City", "boston"], True, True),
         ("york the city", ["york city"], False, False),
         ("anything", ["!", ""], False, False),
+        ("it has seven legs", ["7"], True, False),
+        ("it has 7 legs", ["seven"], True, False),
+        ("in nineteen sixty nine", ["1969"], True, False),
+        ("in 1969", ["nineteen sixty-nine"], True, False),
+        ("seventeen", ["7"], False, False),
+        ("twenty one cows", ["twenty"], True, True),
+        ("the year 2069", ["1969"], False, False),
         ("", ["moo"], False, False),
     ],
 )
@@ -308,3 +318,23 @@ def test_sample_order_does_not_change_value(order, three):
         metric.reset()
         metric.update([three[place] for place in order])
         assert metric.measures()[0].value == pytest.approx(value)
+
+
+def test_text_scorer_reads_normalised_transcripts():
+    class Lengths(TextScorer):
+        title = "lengths"
+
+        def load(self):
+            pass
+
+        def score(self, texts):
+            read.extend(texts)
+            return [(float(len(text)), 1) for text in texts]
+
+    read: list[str] = []
+    samples = [replace(sample, evidence={}) for sample in usable_samples()[:2]]
+    for sample, heard in zip(samples, ("THE COW, SAYS: MOO!", "the cow says moo"), strict=True):
+        sample.evidence["ear"] = {TRANSCRIPT: heard}
+    found = Lengths().assess(samples)
+    assert read == ["the cow says moo"] * 2
+    assert found[0] == found[1]

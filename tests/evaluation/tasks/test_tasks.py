@@ -18,6 +18,7 @@ from spectron.evaluation.metrics import TeacherForcedMelError
 from spectron.evaluation.systems.baselines import shuffled_answers, silent_answers
 from spectron.evaluation.systems.text_topline import TextTopline
 from spectron.evaluation.tasks import Bench, Continuation, LikelihoodPairs, SpokenQuestions
+from spectron.evaluation.tasks.likelihood import part_of, tie_of
 from spectron.evaluation.tasks.speaking import require_batch_fits_context
 from spectron.generation import DecodingState
 from spectron.heads import MelRegressionHead
@@ -141,6 +142,20 @@ def test_pair_scores_equal_scores_of_single_recordings(system, pairs):
     assert alone[0].facts["scores"]["spectrogram_positive"] == pytest.approx(
         records[alone[0].id].facts["scores"]["spectrogram_positive"], rel=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("scores", "accuracy", "tie"),
+    [
+        ((2.0, 1.0), (1.0, 1.0), (0.0, 1.0)),
+        ((1.0, 2.0), (0.0, 1.0), (0.0, 1.0)),
+        ((1.0, 1.0), (0.5, 1.0), (1.0, 1.0)),
+        ((float("nan"), 1.0), None, None),
+        ((1.0, float("nan")), None, None),
+    ],
+)
+def test_tie_counts_half_and_missing_score_nothing(scores, accuracy, tie):
+    assert (part_of(scores), tie_of(scores)) == (accuracy, tie)
 
 
 def test_likelihood_pairs_refuse_system_without_scores(pairs):
