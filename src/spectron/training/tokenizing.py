@@ -165,8 +165,11 @@ def partial_fit(
     """
     from sklearn.cluster import MiniBatchKMeans
 
-    kmeans = MiniBatchKMeans(len(centroids), random_state=seed, n_init=3)
-    if counts.any():
+    started = bool(counts.any())
+    kmeans = MiniBatchKMeans(
+        len(centroids), init=centroids if started else "k-means++", n_init=1, random_state=seed, compute_labels=False
+    )
+    if started:
         kmeans.partial_fit(centroids)  # sets up the object, whose state is replaced now
         kmeans.cluster_centers_, kmeans._counts = centroids.copy(), counts.copy()
     kmeans.partial_fit(rows)
