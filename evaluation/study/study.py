@@ -37,8 +37,8 @@ class Row:
 
     Args:
         title: Name in the table.
-        train: Changes to the experiment, in the form of a delta file; ``extends`` in it names another experiment than the
-            study's, relative to the study.
+        train: Changes to the experiment, in the form of a delta file; ``extends`` in it names another experiment than
+            the study's, relative to the study.
         evaluate: Changes to the suite.
         trained_as: Another row, whose trained models this row evaluates instead of training.
         published: A paper's value, which is shown next to ours and never combined with it.

@@ -22,7 +22,7 @@ from spectron.inference.model_config import model_of
 from spectron.model import SpectronModel
 from spectron.training.optimisation import freeze
 
-# Kinds of parts inside others: the section that holds them, and a key that may name one. Other names are keys of `model`.
+# Kinds of parts inside others: the section that holds them, and a key that may name one. Others are keys of `model`.
 INNER = {
     "metric": ("callbacks", "callbacks.speech.init_args.metrics"),
     "judge": ("callbacks", "callbacks.speech.init_args.judges"),
