@@ -28,6 +28,8 @@ class Prompts:
     The reference is for decoding that has to follow it: ``texts`` are the true transcript and continuation of each row,
     and ``speech_num_samples`` (B,) is the length of the true continuation at the system's ``speech_rate_hz``, 0 for a
     row without one.
+
+    ``stages`` holds what earlier stages of a chain have spoken, by their names: codes (B, T, Q) and (B,) valid frames.
     """
 
     ids: list[str]
@@ -35,6 +37,7 @@ class Prompts:
     num_samples: Tensor
     texts: list[tuple[str, str]] | None = None
     speech_num_samples: Tensor | None = None
+    stages: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 @dataclass

@@ -129,10 +129,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             ConfigError: if ``decoding`` asks for a reference that the prompts lack, or no segment speaks.
         """
         clock = {"": time.perf_counter()}
-        state = DecodingState(self.language_model, len(prompts.ids), prompts.waveform.device)
-        for name, segment in self.segments.items():
-            segment.decode(state, prompts, decoding)
-            clock[name] = time.perf_counter()
+        state = self.decode(prompts, decoding, clock)
         spoken = state.speech
         if spoken is None:
             raise ConfigError("no segment of this sequence speaks: none of them sets `state.speech`", key="sequence")
@@ -151,6 +148,14 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             num_frames=spoken.num_frames,
             timings={name: clock[name] - before for name, before in zip(list(clock)[1:], clock.values(), strict=False)},
         )
+
+    def decode(self, prompts: Prompts, decoding: Decoding, clock: dict[str, float]) -> DecodingState:
+        """Decode the sequence of every prompt, segment by segment; ``clock`` gets the time at the end of each."""
+        state = DecodingState(self.language_model, len(prompts.ids), prompts.waveform.device)
+        for name, segment in self.segments.items():
+            segment.decode(state, prompts, decoding)
+            clock[name] = time.perf_counter()
+        return state
 
     def writes_text(self, decoding: Decoding) -> bool:
         """Return whether a segment gives text."""

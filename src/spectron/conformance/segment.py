@@ -10,8 +10,9 @@ from torch import Tensor
 
 from spectron.batch import LossTerm, SpeechBatch, SpokenLength, Word, select
 from spectron.conformance.inputs import garbled, noise
-from spectron.conformance.result import FINITE, Check, Trial, require, require_close
+from spectron.conformance.result import FINITE, Check, DoesNotApply, Trial, require, require_close
 from spectron.contracts import Decoding
+from spectron.errors import ConfigError
 from spectron.generation import DecodingState
 from spectron.segments import Segment, Stretch, read
 
@@ -184,7 +185,12 @@ def _decoded(segment: Segment, batch: SpeechBatch, first: int = 0) -> DecodingSt
     state = DecodingState(lm, len(batch.ids), device)
     rows = before[first : first + len(batch.ids)].to(lm.embed(torch.full((1, 1), lm.eos_id, device=device)).dtype)
     state.extend(rows, torch.ones(rows.shape[:2], dtype=torch.bool, device=device))
-    segment.decode(state, batch.prompts, DECODING)
+    try:
+        segment.decode(state, batch.prompts, DECODING)
+    except ConfigError as error:
+        if error.key != "stage":
+            raise
+        raise DoesNotApply(error.message) from error
     return state
 
 

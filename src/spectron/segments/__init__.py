@@ -1,5 +1,6 @@
 """Segments of the sequence that a spoken language model reads and writes: prompt, text, speech, or a user's own."""
 
+from spectron.segments.codes import CodeContext
 from spectron.segments.prompt import PromptFeatures, PromptSteps
 from spectron.segments.segment import Context, Parts, Positions, Segment, Stretch, read
 from spectron.segments.sequence import SequenceSettings
@@ -7,6 +8,7 @@ from spectron.segments.speech import Speech
 from spectron.segments.text import Text
 
 __all__ = [
+    "CodeContext",
     "Context",
     "Parts",
     "Positions",

@@ -9,13 +9,15 @@ A generated segment begins with the token that starts it, so the hidden states a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
+from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpokenLength
 from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead
 from spectron.generation import DecodingState, visibility
@@ -81,11 +83,13 @@ class Segment(nn.Module, ABC):
         trained_losses: Names of the losses that training minimises, each with its weight; others are only logged.
         optional_losses: Names of the losses that are computed only if they are asked for.
         reads_twice: Whether training reads the sequence a second time, after ``second_reading``.
+        reads: Formats of the codes of other stages that it needs in decoding, by stage.
     """
 
     trained_losses: tuple[str, ...] = ()
     optional_losses: tuple[str, ...] = ()
     reads_twice: bool = False
+    reads: Mapping[str, SpeechFormat] = MappingProxyType({})
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
