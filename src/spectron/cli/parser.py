@@ -302,6 +302,13 @@ def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str
     added.add_argument("-o", "--output", type=Path, default=Path(output), help=f"{help} (default {output})")
     added.add_argument("--max-seconds", type=float, default=10.0, help="longest speech (default 10)")
     added.add_argument(
+        "--max-text-tokens",
+        type=int,
+        metavar="N",
+        default=64,
+        help="most text tokens, end token included (default 64)",
+    )
+    added.add_argument(
         "--temperature",
         type=float,
         default=0.0,

@@ -126,7 +126,11 @@ def _decoding(options: argparse.Namespace) -> Decoding:
 
     try:
         return Decoding(
-            max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, text=options.text
+            max_text_tokens=options.max_text_tokens,
+            max_seconds=options.max_seconds,
+            seed=options.seed,
+            temperature=options.temperature,
+            text=options.text,
         )
     except ConfigError as error:
         raise error.within("decoding") from error
