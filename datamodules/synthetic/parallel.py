@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 
 from spectron.processes.children import watch_parent
+from spectron.terminal import visible
 
 Progress = Callable[[int, int], None]
 Utterance = TypeVar("Utterance")
@@ -65,7 +66,7 @@ def progress_bar(what: str) -> Iterator[Progress]:
     from tqdm.auto import tqdm
 
     pause = 1.0 if sys.stderr.isatty() else 10.0  # in a file every update adds a line
-    with tqdm(desc=what, unit=" utterances", mininterval=pause, delay=1.0) as bar:
+    with tqdm(desc=visible(what), unit=" utterances", mininterval=pause, delay=1.0) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
