@@ -20,10 +20,15 @@ from spectron.evaluation.study.study import Job, Study
 from spectron.evaluation.study.study_files import log_table, write_table
 from spectron.evaluation.study.table import StudyTable, table_of
 from spectron.processes.children import environment_of_child
+from spectron.processes.workers import ended_by_system
 from spectron.terminal import say
 
 LOG = "log.txt"
 PAUSE_SECONDS = 0.5
+KILLED = (
+    "spectron: error: the operating system ended this job, probably because memory was short. Lower --jobs, "
+    "data.init_args.batching.num_workers or batch_seconds, and repeat the command\n"
+)
 
 
 @dataclass
@@ -120,6 +125,8 @@ def _run_jobs(
             time.sleep(PAUSE_SECONDS)
             for ended in [one for one in running if one.process.poll() is not None]:
                 running.remove(ended)
+                if ended_by_system(ended.process.returncode):
+                    ended.log.write(KILLED.encode())
                 ended.log.close()
                 free.append(ended.device)
                 job, success = ended.job, ended.process.returncode == 0

@@ -354,7 +354,8 @@ def _add_sources(sources: Any) -> None:
 
     source("librispeech", "LibriSpeech's folders", "folder", "the LibriSpeech folder")
     source("folder", "audio files, each with a text file of the same name", "folder")
-    source("synthetic", "the synthetic world, spoken by espeak-ng", "folder", "folder to write")
+    added = source("synthetic", "the synthetic world, spoken by espeak-ng", "folder", "folder to write")
+    _add_workers(added)
     source(
         "llama_questions",
         "LLaMA-Questions: 300 spoken questions",
@@ -378,6 +379,13 @@ def _add_sources(sources: Any) -> None:
         help="recordings <id>.wav, .flac, ...; by default espeak-ng speaks them",
     )
     added.add_argument("--limit", type=int, metavar="N", help="take the first N questions only")
+    _add_workers(added)
+
+
+def _add_workers(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--workers", type=int, metavar="N", help="processes that speak; 0 speaks in one (default one per CPU core)"
+    )
 
 
 def _is_override(item: str) -> bool:

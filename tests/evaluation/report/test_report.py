@@ -167,7 +167,7 @@ def test_figure_formats_number(value, shown):
 
 def test_page_escapes_names(make_evaluation):
     evil = "<script>document.title='x'</script>\"><img src=x onerror=alert(1)>"
-    folder = make_evaluation(items=2, suite=evil, system={"reference": evil, "class": evil})
+    folder = make_evaluation(items=2, suite=evil, system={"reference": evil, "class": evil, "weights_sha256": evil})
     results = json.loads((folder / "results.json").read_text())
     task = results["tasks"].pop("long")
     task["systems"] = {name if name == "model" else evil + name: value for name, value in task["systems"].items()}
