@@ -35,7 +35,8 @@ def watched_context() -> BaseContext:
 def naming_killed_workers(how_to_continue: str) -> Iterator[None]:
     """Replace the error that torch raises for a killed worker of a loader.
 
-    torch raises a plain ``RuntimeError`` at any place of the main process; the exit codes of the workers identify it.
+    torch raises a plain ``RuntimeError`` at any place of the main process, or an error of the broken connection. The
+    exit codes of the workers identify it.
 
     Args:
         how_to_continue: Sentence about what to do after the cure.
@@ -46,7 +47,7 @@ def naming_killed_workers(how_to_continue: str) -> Iterator[None]:
     _workers.clear()
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, OSError, EOFError) as error:
         killed = [worker for worker in _workers if ended_by_system(worker.exitcode)]
         if not killed:
             raise
