@@ -8,6 +8,7 @@ Two rules apply to every part: padding never changes a valid output, and each ro
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
@@ -135,15 +136,30 @@ class SpeechHead(nn.Module, ABC):
 
     Attributes:
         format: What it gives to the vocoder, such as a mel of some settings; it has the rates of waveform and frames.
-        frames_per_step: Frames r of one decoding step.
+        frames_per_step: Frames r of one decoding step, if each step has as many.
+        likelihood: Name of the loss that is a negative log-likelihood in nats, None if there is none.
     """
 
     format: SpeechFormat
-    frames_per_step: int
+    frames_per_step: int = 1
+    likelihood: str | None = None
+
+    @property
+    def steps_per_second(self) -> float | None:
+        """Steps in a second of speech; None if they are not equally long."""
+        return self.format.frame_rate_hz / self.frames_per_step
 
     @abstractmethod
     def targets(self, waveform: Tensor, num_samples: Tensor) -> SpeechTargets:
-        """Compute the training targets of speech (B, S) at ``format.sample_rate_hz`` with (B,) valid samples."""
+        """Compute the training targets of speech (B, S) at ``format.sample_rate_hz`` with (B,) valid samples.
+
+        A stop that is a code of its own is the last step.
+        """
+
+    def history(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Return steps (B, K, F) of speech that goes on, such as a prompt, without a stop, and (B,) valid steps."""
+        targets = self.targets(waveform, num_samples)
+        return targets.steps, targets.num_steps
 
     @abstractmethod
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
@@ -154,8 +170,30 @@ class SpeechHead(nn.Module, ABC):
         """Compute named losses of hidden states (B, K, D); ``speech`` is the weighted total that training minimises."""
 
     @abstractmethod
-    def step(self, hidden: Tensor, random: RowRandom | None = None) -> tuple[Tensor, Tensor]:
-        """Predict the next step (B, F) and the stop probability (B,) from a hidden state (B, D)."""
+    def step(
+        self,
+        hidden: Tensor,
+        random: RowRandom | None = None,
+        past: Sequence[Tensor] = (),
+        may_stop: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict the next step (B, F) and the stop probability (B,) from a hidden state (B, D).
+
+        ``past`` holds the steps so far. Rows where ``may_stop`` (B,) is False go on: a head whose stop is a code of its
+        own must not choose it there. Such a head returns 1 where it has chosen the stop.
+        """
+
+    def predicted_steps(self, hidden: Tensor, targets: SpeechTargets) -> Tensor:
+        """Predict steps (B, K, F) from hidden states (B, K, D), each from its own state and the true past."""
+        return self.step(hidden.flatten(0, 1))[0].unflatten(0, hidden.shape[:2])
+
+    def frames_in(self, step: Tensor, index: int) -> Tensor | int:
+        """Return how many frames (B,) are complete with step (B, F) number ``index``; 0 for a stop."""
+        return self.frames_per_step
+
+    def most_steps(self, frames: int) -> int:
+        """Return the largest number of steps that so many frames can take, stop included."""
+        return -(-frames // self.frames_per_step)
 
     @abstractmethod
     def vocoder_input(self, steps: Tensor, num_steps: Tensor) -> tuple[Tensor, Tensor]:

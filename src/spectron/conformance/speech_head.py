@@ -28,13 +28,13 @@ def shapes(trial: Trial) -> str:
         has_format, "it sets no `format`: set self.format in its constructor, for example the MelConfig of its targets"
     )
     targets = _targets(trial)
-    r = head.frames_per_step
-    wanted = -(-targets.num_frames // r)
-    require(
-        bool((targets.num_steps == wanted).all()),
-        f"{targets.num_frames.tolist()} frames at {r} per step are {wanted.tolist()} steps, but num_steps of the "
-        f"targets is {targets.num_steps.tolist()}: round up, because a last step may be partly padding",
-    )
+    for row, (count, frames) in enumerate(zip(targets.num_steps.tolist(), targets.num_frames.tolist(), strict=True)):
+        contained = sum(int(torch.as_tensor(head.frames_in(targets.steps[row : row + 1, k], k))) for k in range(count))
+        require(
+            frames <= contained and count <= head.most_steps(frames),
+            f"row {row} has {frames} frames, but its {count} steps contain {contained} by frames_in, and most_steps "
+            f"allows {head.most_steps(frames)} steps: round up, because a last step may be partly padding",
+        )
     inputs = head.embed(targets.steps)
     require(
         inputs.shape[:2] == targets.steps.shape[:2] and inputs.ndim == 3,
@@ -61,7 +61,7 @@ def shapes(trial: Trial) -> str:
         "add that key",
     )
     steps = " x ".join(map(str, targets.steps.shape))
-    return f"{head.format.sample_rate_hz} Hz -> {steps} steps of {r} frames -> LM inputs {inputs.shape[-1]} wide"
+    return f"{head.format.sample_rate_hz} Hz -> {steps} steps -> LM inputs {inputs.shape[-1]} wide"
 
 
 def lengths(trial: Trial) -> str:

@@ -1,6 +1,17 @@
 """Speech heads: LM states to speech targets, and speech targets to LM inputs."""
 
+from spectron.heads.code import CodeHead, Sampling
 from spectron.heads.latent_sampling import LatentSamplingHead, LatentSettings
 from spectron.heads.mel_regression import MelRegressionHead, PreNetSettings, StopSettings
+from spectron.heads.unit import UnitHead
 
-__all__ = ["LatentSamplingHead", "LatentSettings", "MelRegressionHead", "PreNetSettings", "StopSettings"]
+__all__ = [
+    "CodeHead",
+    "LatentSamplingHead",
+    "LatentSettings",
+    "MelRegressionHead",
+    "PreNetSettings",
+    "Sampling",
+    "StopSettings",
+    "UnitHead",
+]

@@ -6,6 +6,7 @@ utterance; here, like the spectrogram's, they are means over valid frames and ba
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +88,13 @@ class LatentSamplingHead(MelRegressionHead):
         terms["speech"] = LossTerm(terms["speech"].total + weighted, terms["speech"].count)
         return terms
 
-    def step(self, hidden: Tensor, random: RowRandom | None = None) -> tuple[Tensor, Tensor]:
+    def step(
+        self,
+        hidden: Tensor,
+        random: RowRandom | None = None,
+        past: Sequence[Tensor] = (),
+        may_stop: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Predict frames (B, r * M) and stop probability (B,) from a hidden state (B, D).
 
         The frames come from a sampled latent, or from its mean without ``random``.

@@ -7,6 +7,7 @@ that paper (Tacotron 2, arXiv:1712.05884; MELLE, arXiv:2407.08551).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -188,7 +189,13 @@ class MelRegressionHead(SpeechHead):
         )
         return terms
 
-    def step(self, hidden: Tensor, random: RowRandom | None = None) -> tuple[Tensor, Tensor]:
+    def step(
+        self,
+        hidden: Tensor,
+        random: RowRandom | None = None,
+        past: Sequence[Tensor] = (),
+        may_stop: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Predict the next frames (B, r * M) and the stop probability (B,) from a hidden state (B, D)."""
         return self.predict(hidden).float(), self.stop_net(hidden)[:, 0].float().sigmoid()
 

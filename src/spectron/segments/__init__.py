@@ -1,6 +1,6 @@
 """Segments of the sequence that a spoken language model reads and writes: prompt, text, speech, or a user's own."""
 
-from spectron.segments.prompt import PromptFeatures
+from spectron.segments.prompt import PromptFeatures, PromptSteps
 from spectron.segments.segment import Context, Parts, Positions, Segment, Stretch, read
 from spectron.segments.sequence import SequenceSettings
 from spectron.segments.speech import Speech
@@ -11,6 +11,7 @@ __all__ = [
     "Parts",
     "Positions",
     "PromptFeatures",
+    "PromptSteps",
     "Segment",
     "SequenceSettings",
     "Speech",

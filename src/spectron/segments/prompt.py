@@ -1,4 +1,4 @@
-"""Segment of the spoken prompt: the encoder's features, projected to the width of the language model."""
+"""Segments of the spoken prompt: features of the encoder, or the same steps as the speech."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 from spectron.audio.mel import padding_mask
 from spectron.batch import Prompts, SpokenLength
 from spectron.contracts import Decoding, SpeechEncoder
-from spectron.errors import ConfigError, errors_of_part
+from spectron.errors import ConfigError, DataError, errors_of_part
+from spectron.generation import DecodingState
 from spectron.segments.segment import Context, Parts, Positions, Stretch
 
 
@@ -56,3 +57,53 @@ class PromptFeatures(Context):
     def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
         """Bound the features of a prompt."""
         return Positions(math.ceil(length.prompt_seconds * self.encoder.frame_rate_hz) + 1)
+
+
+class PromptSteps(Context):
+    """Steps of the prompt, as the speech head makes and embeds them: units before units, codes before codes.
+
+    Positions see those before them only, as in the speech.
+
+    Args:
+        parts: Parts of the model (supplied by the platform).
+
+    Raises:
+        ConfigError: if there is an encoder, which nothing would read.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        if parts.encoder is not None:
+            raise ConfigError(
+                "steps are made by the speech head, so nothing reads the encoder. Set model.encoder to null, or prompt "
+                "to features",
+                key="prompt",
+            )
+        self.parts.head  # noqa: B018 - built here, so that random weights are drawn in the order of the sequence
+
+    def given(self, prompts: Prompts) -> Stretch:
+        """Embed the steps of prompts as (B, K, D)."""
+        steps, num_steps = self.parts.head.history(prompts.waveform, prompts.num_samples)
+        return Stretch(self.parts.head.embed(steps), ~padding_mask(num_steps, steps.shape[1]))
+
+    def decode(self, state: DecodingState, prompts: Prompts, decoding: Decoding) -> None:
+        """Append the steps of the prompts.
+
+        Raises:
+            DataError: naming the prompts that are too short for a step.
+        """
+        stretch = self.given(prompts)
+        steps = stretch.valid.sum(1).tolist()
+        empty = [name for name, count in zip(prompts.ids, steps, strict=True) if not count]
+        if empty:
+            shortest = 1 / self.parts.head.format.frame_rate_hz
+            raise DataError(
+                f"prompt {', '.join(empty[:5])}{', ...' * (len(empty) > 5)} is too short for one step of speech, "
+                f"about {shortest:.2g} s. Give a longer recording"
+            )
+        state.extend(stretch.embeddings, stretch.valid)
+
+    def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
+        """Bound the steps of a prompt."""
+        frames = math.ceil(length.prompt_seconds * self.parts.head.format.frame_rate_hz) + 1
+        return Positions(self.parts.head.most_steps(frames))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from spectron.errors import ConfigError
 from spectron.ranges import Proportion, checks_ranges
-from spectron.segments.prompt import PromptFeatures
+from spectron.segments.prompt import PromptFeatures, PromptSteps
 from spectron.segments.segment import Parts, Segment
 from spectron.segments.speech import Speech
 from spectron.segments.text import Text
@@ -22,7 +22,8 @@ class SequenceSettings:
     """Segments of the sequence, in their order; each of them can be a class, with ``class_path`` and ``init_args``.
 
     Args:
-        prompt: ``features``: the features of the encoder (``PromptFeatures``).
+        prompt: ``features``: the features of the encoder (``PromptFeatures``). ``steps``: the prompt as the speech head
+            makes it, such as units (``PromptSteps``).
         prompt_attention: Whether the ``features`` see each other in both directions (``bidirectional``, a prefix LM as
             in the paper) or only those before them (``causal``).
         context: Further segments between prompt and text, by name.
@@ -34,7 +35,7 @@ class SequenceSettings:
         scheduled_sampling: Fraction of the training utterances whose ``steps`` follow predicted ones.
     """
 
-    prompt: Literal["features"] | Callable[[Parts], Segment] = "features"
+    prompt: Literal["features", "steps"] | Callable[[Parts], Segment] = "features"
     prompt_attention: Literal["bidirectional", "causal"] = "bidirectional"
     context: dict[str, Callable[[Parts], Segment]] = field(default_factory=dict)
     text: Literal["before", "empty", "filler", "none"] | Callable[[Parts], Segment] = "before"
@@ -64,7 +65,9 @@ class SequenceSettings:
             raise (error.within("sequence") if own else error) from error
 
     def _prompt(self, parts: Parts) -> Segment:
-        return PromptFeatures(parts, self.prompt_attention) if self.prompt == "features" else self.prompt(parts)
+        if callable(self.prompt):
+            return self.prompt(parts)
+        return PromptFeatures(parts, self.prompt_attention) if self.prompt == "features" else PromptSteps(parts)
 
     def _text(self, parts: Parts) -> Segment:
         return self.text(parts) if callable(self.text) else Text(parts, self.text, self.text_separator)

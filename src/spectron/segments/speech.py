@@ -40,9 +40,6 @@ class Speech(Segment):
             gradients (Mihaylova and Martins 2019, arXiv:1906.07651).
     """
 
-    trained_losses = ("speech", *ALIGNMENT_LOSSES)
-    optional_losses = tuple(ALIGNMENT_LOSSES)
-
     def __init__(self, parts: Parts, scheduled_sampling: Proportion = 0.0) -> None:
         super().__init__(parts)
         self.scheduled_sampling = scheduled_sampling
@@ -54,9 +51,14 @@ class Speech(Segment):
         return self.parts.head
 
     @property
-    def steps_per_second(self) -> float:
-        """Steps in a second of speech."""
-        return self.head.format.frame_rate_hz / self.head.frames_per_step
+    def trained_losses(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Loss of the head and the alignment losses."""
+        return ("speech", *self.optional_losses)
+
+    @property
+    def optional_losses(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Alignment losses, for steps of equal length."""
+        return () if self.head.steps_per_second is None else tuple(ALIGNMENT_LOSSES)
 
     @property
     def reads_twice(self) -> bool:  # type: ignore[override]
@@ -81,13 +83,9 @@ class Speech(Segment):
         """Replace the past steps of some rows by the predicted ones."""
         known = cast(SpeechStretch, stretch)
         with torch.no_grad():
-            true, own = known.targets.steps, self.predicted_steps(hidden)
+            true, own = known.targets.steps, self.head.predicted_steps(hidden, known.targets)
             past = torch.where(torch.rand(len(true), 1, 1, device=true.device) < self.scheduled_sampling, own, true)
         return replace(known, embeddings=self.embedded(past))
-
-    def predicted_steps(self, hidden: Tensor) -> Tensor:
-        """Predict speech steps (B, K, F) from hidden states (B, K, D), each from its own state."""
-        return self.head.step(hidden.flatten(0, 1))[0].unflatten(0, hidden.shape[:2])
 
     def losses(self, stretch: Stretch, hidden: Tensor, optional: Collection[str] = ()) -> dict[str, LossTerm]:
         """Compute the head's losses, of which ``speech`` is the weighted total, and alignment losses.
@@ -97,10 +95,10 @@ class Speech(Segment):
         """
         known = cast(SpeechStretch, stretch)
         terms = self.head.loss(hidden, known.targets)
-        names = [name for name in ALIGNMENT_LOSSES if name in optional]
-        if names:
+        names, rate = [name for name in self.optional_losses if name in optional], self.head.steps_per_second
+        if names and rate is not None:
             lm = self.parts.language_model
-            logits, length = lm.logits(hidden), (hidden.shape[1], self.steps_per_second)
+            logits, length = lm.logits(hidden), (hidden.shape[1], rate)
             for name in names:
                 ids, said = frame_level_targets(lm, known.words, *length, ALIGNMENT_LOSSES[name])
                 terms[name] = text_cross_entropy(logits, ids.to(hidden.device), said.to(hidden.device) & known.valid)
@@ -114,15 +112,15 @@ class Speech(Segment):
         with torch.random.fork_rng(devices=[]):
             targets = head.targets(silence, torch.tensor([silence.shape[1]], device=device))
             hidden = torch.zeros(*targets.steps.shape[:2], self.parts.language_model.hidden_size, device=device)
-            return {*head.loss(hidden, targets), *ALIGNMENT_LOSSES}
+            return {*head.loss(hidden, targets), *self.optional_losses}
 
     def scores(self, stretch: Stretch, hidden: Tensor) -> dict[str, Tensor]:
-        """Compute the loss ``speech`` of each row, and its frames."""
+        """Compute each row's negative log-likelihood, or the loss ``speech`` without one, and its frames."""
         # One row at a time through the loss itself: in every head, a batch's loss is a sum over its rows.
-        targets = cast(SpeechStretch, stretch).targets
+        targets, name = cast(SpeechStretch, stretch).targets, self.head.likelihood or "speech"
         rows = [self.head.loss(hidden[row : row + 1], row_of(targets, row)) for row in range(len(hidden))]
         return {
-            "speech_loss": torch.stack([terms["speech"].total for terms in rows]),
+            "speech_loss": torch.stack([terms[name].total for terms in rows]),
             "speech_frames": targets.num_frames,
         }
 
@@ -131,53 +129,24 @@ class Speech(Segment):
         if not isinstance(self.head.format, MelConfig):
             return None
         targets = cast(SpeechStretch, stretch).targets
-        return self.head.vocoder_input(self.predicted_steps(hidden), targets.num_steps)[0], targets.num_frames
+        return self.head.vocoder_input(self.head.predicted_steps(hidden, targets), targets.num_steps)[
+            0
+        ], targets.num_frames
 
     def decode(self, state: DecodingState, prompts: Prompts, decoding: Decoding) -> None:
         """Speak until the stop probability or ``max_seconds``, or as long as the reference.
 
         A row that follows its reference has exactly its number of samples, and ignores the stop probability.
         """
-        reference = reference_samples(prompts, decoding)
-        frames = self.head.format.num_frames(reference)
-        steps, num_steps, stopped = self.decode_steps(state, prompts.ids, decoding, frames)
-        content, num_frames = self.head.vocoder_input(steps, num_steps)
-        state.speech = Spoken(content, held_to(frames, num_frames), stopped, reference)
-
-    def decode_steps(
-        self, state: DecodingState, ids: list[str], decoding: Decoding, reference_frames: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Decode speech steps.
-
-        A row with ``reference_frames`` (B,) above 0 speaks as many steps as contain them. The other rows speak until
-        their stop probability or the longest duration.
-
-        Returns:
-            Steps (B, K, F), valid steps (B,), and which rows (B,) were not cut off: those with a reference never are.
-        """
-        head, lm, rows, device = self.head, self.parts.language_model, len(ids), state.keys.device
-        random = RowRandom(decoding.seed, [f"speech:{row}" for row in ids])
-        held = reference_frames > 0
-        most = max(round(decoding.max_seconds * self.steps_per_second), 1)
-        longest = torch.where(held, -(-reference_frames // head.frames_per_step), most)
-        shortest = round(decoding.min_seconds * self.steps_per_second)
-        alive = torch.ones(rows, dtype=torch.bool, device=device)
-        stopped = held.clone()
-        num_steps = torch.zeros(rows, dtype=torch.long, device=device)
+        speaking = Speaking(self.head, prompts, decoding)
         # The end-of-text token starts the speech: its hidden state predicts the first step.
-        inputs = lm.embed(torch.full((rows, 1), lm.eos_id, device=device))
-        spoken: list[Tensor] = []
+        lm = self.parts.language_model
+        inputs = lm.embed(torch.full((len(prompts.ids), 1), lm.eos_id, device=state.keys.device))
         while True:
-            hidden = state.extend(inputs, alive[:, None])
-            values, stop = head.step(hidden[:, 0], random)
-            spoken.append(values)
-            num_steps += alive
-            if len(spoken) >= shortest:
-                stopped = stopped | (alive & ~(stop < decoding.stop_threshold))
-            alive = alive & (held | ~stopped) & (num_steps < longest)
-            if not alive.any():  # the one wait for the device in a step: only the rows know when to stop
-                return torch.stack(spoken, dim=1), num_steps, stopped
-            inputs = head.embed(values[:, None], random)
+            inputs = speaking.step(state.extend(inputs, speaking.alive[:, None])[:, 0])
+            if not speaking.alive.any():  # the one wait for the device in a step: only the rows know when to stop
+                break
+        state.speech = speaking.spoken()
 
     def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
         """Bound the speech steps."""
@@ -185,7 +154,52 @@ class Speech(Segment):
         if decoding is not None and (decoding.length == "free" or not seconds):
             seconds = decoding.max_seconds
         frames = math.ceil(seconds * self.head.format.frame_rate_hz) + 1 if seconds else 0
-        return Positions(math.ceil(frames / self.head.frames_per_step), limits=("max_seconds",))
+        return Positions(self.head.most_steps(frames), limits=("max_seconds",))
+
+
+class Speaking:
+    """Speech of a batch in decoding, step by step.
+
+    A row with a reference speaks until its steps contain it. The other rows speak until their stop probability or the
+    longest duration.
+
+    Attributes:
+        alive: Rows (B,) that go on.
+
+    Raises:
+        ConfigError: if ``decoding.length`` asks for a reference that the prompts lack.
+    """
+
+    def __init__(self, head: SpeechHead, prompts: Prompts, decoding: Decoding) -> None:
+        self.head, self.stop_threshold, rate = head, decoding.stop_threshold, head.format.frame_rate_hz
+        self.random = RowRandom(decoding.seed, [f"speech:{row}" for row in prompts.ids])
+        self.reference = reference_samples(prompts, decoding)
+        reference_frames = head.format.num_frames(self.reference)
+        self.held = reference_frames > 0
+        most = max(round(decoding.max_seconds * rate), 1)
+        self.longest = torch.where(self.held, reference_frames, most)
+        self.shortest = round(decoding.min_seconds * rate)
+        self.alive = torch.ones_like(self.held)
+        self.stopped = self.held.clone()
+        self.num_steps = torch.zeros_like(self.reference)
+        self.num_frames = torch.zeros_like(self.reference)
+        self.past: list[Tensor] = []
+
+    def step(self, hidden: Tensor) -> Tensor:
+        """Predict the next step of all rows from hidden states (B, D), and return it as LM inputs (B, 1, D)."""
+        may_stop = ~self.held & (self.num_frames >= self.shortest)
+        values, stop = self.head.step(hidden, self.random, self.past, may_stop)
+        self.num_frames = self.num_frames + self.alive * self.head.frames_in(values, len(self.past))
+        self.num_steps = self.num_steps + self.alive
+        self.past.append(values)
+        self.stopped = self.stopped | (self.alive & (self.num_frames >= self.shortest) & ~(stop < self.stop_threshold))
+        self.alive = self.alive & (self.held | ~self.stopped) & (self.num_frames < self.longest)
+        return self.head.embed(values[:, None], self.random)
+
+    def spoken(self) -> Spoken:
+        """Return the speech, at most as long as its reference or the longest duration: a last step may reach beyond."""
+        content, num_frames = self.head.vocoder_input(torch.stack(self.past, dim=1), self.num_steps)
+        return Spoken(content, torch.minimum(num_frames, self.longest), self.stopped, self.reference)
 
 
 def reference_samples(prompts: Prompts, decoding: Decoding) -> Tensor:

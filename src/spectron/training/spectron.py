@@ -11,7 +11,8 @@ from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.context_length import StatesLengths, StatesLines, require_fits_context, require_lines_fit_context
 from spectron.contracts import Decoding
-from spectron.errors import DataError
+from spectron.errors import ConfigError, DataError
+from spectron.losses import ALIGNMENT_LOSSES
 from spectron.model import SpectronModel
 from spectron.ranges import NonNegative, checks_ranges
 from spectron.segments.text import text_alone
@@ -66,6 +67,13 @@ class SpectronModule(TrainingModule):
         super().__init__()
         self.loss_weights = loss_weights
         self.set_up(SpectronModel(**model), optimisation)  # jsonargparse follows ``**model`` into this constructor
+        computed = {name for segment in self.model.segments.values() for name in segment.optional_losses}
+        for name in ALIGNMENT_LOSSES:
+            if loss_weights.of(name) > 0 and name not in computed:
+                raise ConfigError(
+                    "this sequence has no steps of equal length, at which a word could be predicted. Set it to 0",
+                    key=f"loss_weights.{name}",
+                )
 
     def sample_rates(self) -> SampleRates:
         """Return the sample rates of prompts and continuations that the model expects from the data module."""
