@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, cast
 
 from spectron.errors import WorkerError
 
@@ -19,16 +19,16 @@ _workers: list[BaseProcess] = []  # of the loaders, since the last `naming_kille
 
 def watched_context() -> BaseContext:
     """Return the usual way to start processes; the processes that it starts are watched."""
-    usual = multiprocessing.get_context()
-    watched = copy.copy(usual)
+    usual: Any = multiprocessing.get_context()
+    watched: Any = copy.copy(usual)
 
     def start(*arguments: Any, **settings: Any) -> BaseProcess:
-        process = usual.Process(*arguments, **settings)  # type: ignore[attr-defined]
+        process: BaseProcess = usual.Process(*arguments, **settings)
         _workers.append(process)
         return process
 
-    watched.Process = start  # type: ignore[attr-defined]
-    return watched
+    watched.Process = start
+    return cast(BaseContext, watched)
 
 
 @contextmanager
