@@ -62,6 +62,7 @@ class StoredItem:
     reference_text: str = ""
     answers: list[str] = field(default_factory=list)
     stopped: bool = True
+    text_stopped: bool | None = None
     prompt_seconds: float = 0.0
     generated_seconds: float = 0.0
     reference_seconds: float = 0.0

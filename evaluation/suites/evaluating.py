@@ -26,6 +26,7 @@ from spectron.evaluation.systems.under_test import SystemUnderTest, find_system
 from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
 from spectron.processes.ranks import all_or_none, everyone, known_to_all, of_first, rank, world
+from spectron.terminal import visible
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import console, flatten
 
@@ -33,7 +34,7 @@ __all__ = ["EvaluationOutcome", "evaluate_suite", "tables_of"]
 
 WORK = "work"
 PROGRESS = (
-    TextColumn("{task.description}"),
+    TextColumn("{task.description}", markup=False),
     BarColumn(),
     MofNCompleteColumn(),
     TextColumn("batches"),
@@ -192,7 +193,8 @@ def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress) -> Iterator[
     """Yield all batches of all tasks. All systems answer a batch before the next one: its audio is read once."""
     for name, task in tasks.items():
         bars = {
-            system: progress.add_task(f"{name}: {system}", total=len(task.batches)) for system in task.systems(bench)
+            system: progress.add_task(visible(f"{name}: {system}"), total=len(task.batches))
+            for system in task.systems(bench)
         }
         for place in range(len(task.batches)):
             for system, bar in bars.items():

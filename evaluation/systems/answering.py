@@ -98,6 +98,7 @@ def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: Front
         "transcript": continuation.transcript or nothing,
         "continuation_text": continuation.continuation_text or nothing,
         "stopped": continuation.stopped.tolist(),
+        "text_stopped": nothing if continuation.text_stopped is None else continuation.text_stopped.tolist(),
         "prompt_mel": rows_of(*front_ends.prompt(batch.prompt, batch.prompt_num_samples)),
         "reference_mel": rows_of(*front_ends.speech(batch.continuation, batch.continuation_num_samples)),
         "generated_mel": front_ends.generated(continuation),

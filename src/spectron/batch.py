@@ -132,6 +132,8 @@ class Continuation:
     has ``num_samples`` (B,) valid at ``sample_rate_hz``. ``stopped`` (B,) is True for rows that were not cut off: the
     model stopped, or the row has the length of its reference. ``mel`` (B, T, M) with ``num_frames`` (B,) is the
     spectrogram before the vocoder, None for a system without one. ``timings`` are seconds per stage of the batch.
+    ``text_stopped`` (B,) is True for texts that the model ended itself, before ``Decoding.max_text_tokens``; None for a
+    system that writes no text.
     """
 
     ids: list[str]
@@ -145,6 +147,7 @@ class Continuation:
     mel: Tensor | None = None
     num_frames: Tensor | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    text_stopped: Tensor | None = None
 
 
 @dataclass

@@ -96,6 +96,10 @@ class TrainingError(SpectronError):
     """Training cannot continue: a loss that is not finite, or too many broken audio files."""
 
 
+class WorkerError(SpectronError):
+    """The operating system ended a worker process, probably because memory was short; ``key`` lowers the need."""
+
+
 class LockedError(SpectronError):
     """Another process writes the same thing; ``file`` is the file of its lock."""
 

@@ -37,11 +37,15 @@ def visibility(keys: Tensor, new: int, bidirectional: bool = False) -> Tensor:
 
 @dataclass
 class Texts:
-    """Texts of a batch, and their two halves or None; see ``Continuation``."""
+    """Texts of a batch, and their two halves or None; see ``Continuation``.
+
+    ``stopped`` (B,) is True for texts that the model ended itself, and None if the model wrote no text.
+    """
 
     whole: list[str]
     transcript: list[str] | None
     continuation: list[str] | None
+    stopped: Tensor | None = None
 
 
 @dataclass
@@ -91,10 +95,13 @@ def text_sequence(language_model: LanguageModel, texts: list[str]) -> tuple[Tens
 
 def decode_text(
     state: DecodingState, decoding: Decoding, ids: list[str], first: Tensor | None = None
-) -> list[list[int]]:
-    """Write text after the prefix until each row's end token, and return the rows' token ids without it.
+) -> tuple[list[list[int]], Tensor]:
+    """Write text after the prefix until each row's end token or ``decoding.max_text_tokens``.
 
     ``first`` (B,) is the first input token of each row, by default the one that starts a text.
+
+    Returns:
+        The rows' token ids without the end token, and which rows (B,) wrote one and were not cut off.
     """
     lm = state.language_model
     random = RowRandom(decoding.seed, [f"text:{row}" for row in ids])
@@ -113,7 +120,7 @@ def decode_text(
         # The last token has been written but not read yet: the speech must attend to it.
         state.extend(lm.embed(token[:, None]), alive[:, None])
     table = torch.stack(written, dim=1).tolist()
-    return [row[: row.index(lm.eos_id)] if lm.eos_id in row else row for row in table]
+    return [row[: row.index(lm.eos_id)] if lm.eos_id in row else row for row in table], ~alive
 
 
 def choose_token(logits: Tensor, decoding: Decoding, random: RowRandom) -> Tensor:

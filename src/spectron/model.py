@@ -144,6 +144,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             num_samples=held_to(spoken.reference, num_samples),
             sample_rate_hz=self.speech_rate_hz,
             stopped=spoken.stopped,
+            text_stopped=state.texts.stopped,
             mel=spoken.content if isinstance(self.head.format, MelConfig) else None,
             num_frames=spoken.num_frames,
             timings={name: clock[name] - before for name, before in zip(list(clock)[1:], clock.values(), strict=False)},

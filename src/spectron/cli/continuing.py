@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from spectron.audio.io import AUDIO_SUFFIXES
 from spectron.errors import ConfigError
+from spectron.terminal import say
 
 if TYPE_CHECKING:
     from spectron.inference.speaker import Answer
@@ -57,16 +58,17 @@ def write_answer(prompt: Path, answer: Answer, wav: Path, question: str = "") ->
     """
     answer.save(wav)
     picture = answer.draw(wav.with_suffix(".png"))
-    print(f"\nPrompt:       {prompt}")
+    say("", f"Prompt:       {prompt}")
+    text_cut = " (cut off at --max-text-tokens)" if answer.text_stopped is False else ""
     if answer.transcript is None or answer.continuation is None:
-        print(f"Text:         {answer.text or '(none)'}")
+        say(f"Text:         {answer.text or '(none)'}{text_cut}")
     else:
-        print(f"Transcript:   {answer.transcript or '(none)'}")
+        say(f"Transcript:   {answer.transcript or '(none)'}")
         if question and words(question) != words(answer.transcript):
-            print(f"Asked:        {question} (the model recognises only questions worded as in its training data)")
-        print(f"Continuation: {answer.continuation or '(none)'}")
+            say(f"Asked:        {question} (the model recognises only questions worded as in its training data)")
+        say(f"Continuation: {answer.continuation or '(none)'}{text_cut}")
     cut = "" if answer.stopped else ", cut off at --max-seconds"
-    print(f"Speech:       {wav} ({answer.seconds:.2f} s{cut})\nPicture:      {picture}")
+    say(f"Speech:       {wav} ({answer.seconds:.2f} s{cut})", f"Picture:      {picture}")
 
 
 def words(text: str) -> list[str]:

@@ -9,12 +9,13 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from spectron import __version__
 from spectron.cli import verbs
 from spectron.errors import EndedByAnother, Interrupted, SpectronError
 from spectron.processes.children import end_with_parent, environment_rank, interrupted_by_sigterm
+from spectron.terminal import protect_terminal, say, visible
 
 PARTS = ("encoder", "language_model", "head", "vocoder", "segment", "tokenizer", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     Of several processes, only the first one reports an error that ends all of them.
     """
     end_with_parent()
+    protect_terminal()
     try:
         _quiet()
         with interrupted_by_sigterm():
@@ -63,13 +65,13 @@ def run(options: argparse.Namespace) -> int:
     except SpectronError as error:
         if options.debug:
             raise
-        print(f"spectron: error: {error}", file=sys.stderr)
+        say(*f"spectron: error: {error}".split("\n"), error=True)
         return USER_ERROR
     except Interrupted as stop:
-        print(f"\n{stop}", file=sys.stderr)
+        say("", *str(stop).split("\n"), error=True)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
+        say("", "Stopped.", error=True)
         return INTERRUPTED
     return SUCCESS
 
@@ -98,7 +100,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     about = "Experiments with spoken language models."
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="spectron", description=about, epilog="spectron VERB --help describes a verb.", allow_abbrev=False
     )
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
@@ -109,6 +111,14 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (_add_training, _add_speaking, _add_comparing, _add_recipes, _add_the_rest):
         add(kinds)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser whose errors show arguments with visible control characters; its verbs are such parsers, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the error, and exit."""
+        super().error(visible(message))
 
 
 def _verb(kinds: Any, name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:
@@ -302,6 +312,13 @@ def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str
     added.add_argument("-o", "--output", type=Path, default=Path(output), help=f"{help} (default {output})")
     added.add_argument("--max-seconds", type=float, default=10.0, help="longest speech (default 10)")
     added.add_argument(
+        "--max-text-tokens",
+        type=int,
+        metavar="N",
+        default=64,
+        help="most text tokens, end token included (default 64)",
+    )
+    added.add_argument(
         "--temperature",
         type=float,
         default=0.0,
@@ -337,7 +354,8 @@ def _add_sources(sources: Any) -> None:
 
     source("librispeech", "LibriSpeech's folders", "folder", "the LibriSpeech folder")
     source("folder", "audio files, each with a text file of the same name", "folder")
-    source("synthetic", "the synthetic world, spoken by espeak-ng", "folder", "folder to write")
+    added = source("synthetic", "the synthetic world, spoken by espeak-ng", "folder", "folder to write")
+    _add_workers(added)
     source(
         "llama_questions",
         "LLaMA-Questions: 300 spoken questions",
@@ -361,6 +379,13 @@ def _add_sources(sources: Any) -> None:
         help="recordings <id>.wav, .flac, ...; by default espeak-ng speaks them",
     )
     added.add_argument("--limit", type=int, metavar="N", help="take the first N questions only")
+    _add_workers(added)
+
+
+def _add_workers(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--workers", type=int, metavar="N", help="processes that speak; 0 speaks in one (default one per CPU core)"
+    )
 
 
 def _is_override(item: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectron.errors import ConfigError
+from spectron.terminal import say
 
 if TYPE_CHECKING:
     from torch import device
@@ -34,7 +35,7 @@ def fit(options: argparse.Namespace) -> None:
     outcome = fit(Experiment.read(find_recipe(options.file), options.overrides, trust=options.trust), options.resume)
     _print_outcome(outcome)
     if not outcome.measures and rank() == 0:
-        print(f"Nothing was validated: `spectron evaluate {outcome.run_id}` measures the model as it is")
+        say(f"Nothing was validated: `spectron evaluate {outcome.run_id}` measures the model as it is")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -80,7 +81,10 @@ def _evaluate_on_suite(options: argparse.Namespace) -> None:
     if outcome is None:
         return
     for shown in tables_of(outcome.results):
-        console().print(shown, markup=False, highlight=False, soft_wrap=isinstance(shown, str))
+        if isinstance(shown, str):
+            say(shown)
+        else:
+            console().print(shown, highlight=False)
     _print_outcome(outcome)
 
 
@@ -98,7 +102,7 @@ def continue_speech(options: argparse.Namespace) -> None:
     )
     for path, answer, file in zip(options.prompts, answers, files, strict=True):
         write_answer(path, answer, file)
-    print(f"\nModel:        {source.path}")
+    say("", f"Model:        {source.path}")
 
 
 def ask(options: argparse.Namespace) -> None:
@@ -118,7 +122,7 @@ def ask(options: argparse.Namespace) -> None:
         load_speaker(source, options.overrides, options.trust).to(device).continue_speech(question, decoding=decoding)
     )
     write_answer(question, answer, file, options.question)
-    print(f"\nModel:        {source.path}")
+    say("", f"Model:        {source.path}")
 
 
 def _decoding(options: argparse.Namespace) -> Decoding:
@@ -126,7 +130,11 @@ def _decoding(options: argparse.Namespace) -> Decoding:
 
     try:
         return Decoding(
-            max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, text=options.text
+            max_text_tokens=options.max_text_tokens,
+            max_seconds=options.max_seconds,
+            seed=options.seed,
+            temperature=options.temperature,
+            text=options.text,
         )
     except ConfigError as error:
         raise error.within("decoding") from error
@@ -160,7 +168,7 @@ def _compare_evaluations(folders: list[Path], options: argparse.Namespace) -> No
     compared = compare_evaluations(folders, options.anyway)
     console().print(render(compared))
     for path in write_comparison(compared, options.output) if options.output else []:
-        print(path)
+        say(path)
 
 
 def study(options: argparse.Namespace) -> None:
@@ -172,9 +180,9 @@ def study(options: argparse.Namespace) -> None:
     outcome = run_study(find_recipe(options.file), options.overrides, options.jobs, options.row, options.trust)
     console().print(render(outcome.table))
     for line in verdict_lines(outcome.table):
-        print(line)
+        say(line)
     for path in outcome.files:
-        print(path)
+        say(path)
 
 
 def recipes(options: argparse.Namespace) -> None:
@@ -190,7 +198,7 @@ def copy(options: argparse.Namespace) -> None:
     """Copy a recipe to start an experiment from."""
     from spectron.config.recipes import copy_recipe
 
-    print(copy_recipe(options.recipe, options.folder))
+    say(copy_recipe(options.recipe, options.folder))
 
 
 def check(options: argparse.Namespace) -> None:
@@ -207,7 +215,7 @@ def check(options: argparse.Namespace) -> None:
         return
     counts, shapes = inspect_experiment(experiment)
     console().print(parts_table(counts), resolved_table(experiment.config["resolved"]), shapes_table(shapes))
-    print(f"{options.file} is ready: spectron fit {options.file}")
+    say(f"{options.file} is ready: spectron fit {options.file}")
 
 
 def _check_part(experiment: Experiment, name: str) -> None:
@@ -223,7 +231,7 @@ def _check_part(experiment: Experiment, name: str) -> None:
     failures = []
     for part in named_parts(experiment, name):
         class_path = part.class_path.removeprefix(f"{Path.cwd()}/")
-        console().print(f"{part.key.removeprefix('model.')}: {class_path}", markup=False, highlight=False)
+        say(f"{part.key.removeprefix('model.')}: {class_path}")
         failed = []
         for verdict in part.verdicts():
             console().print(verdict_line(verdict), highlight=False)
@@ -235,19 +243,18 @@ def _check_part(experiment: Experiment, name: str) -> None:
 
 def prepare(options: argparse.Namespace) -> None:
     """Write the manifest of a corpus."""
-    from spectron.audio.picture import printable
     from spectron.datamodules import prepare
 
     given = {name: value for name, value in vars(options).items() if name not in ("verb", "source", "debug")}
     done = getattr(prepare, f"prepare_{options.source}")(**given)
     for manifest in done.manifests:
-        print(f"Manifest: {manifest}")
+        say(f"Manifest: {manifest}")
     splits = ", ".join(f"{name} {count}" for name, count in done.splits.items())
-    print(f"{done.items} {done.unit}, {done.hours:.2f} hours ({splits})")
+    say(f"{done.items} {done.unit}, {done.hours:.2f} hours ({splits})")
     for name, reason in list(done.skipped.items())[:LEFT_OUT_SHOWN]:
-        print(printable(f"Left out: {name}: {reason}"))
+        say(f"Left out: {name}: {reason}")
     if done.skipped:
-        print(
+        say(
             f"{len(done.skipped)} left out"
             + (f", the first {LEFT_OUT_SHOWN} shown" if len(done.skipped) > LEFT_OUT_SHOWN else "")
         )
@@ -257,7 +264,7 @@ def reference_curve(options: argparse.Namespace) -> None:
     """Write the reference curves of an experiment."""
     from spectron.tracking.reference_curves import write_reference_curve
 
-    print(write_reference_curve(options.references, options.output, _tracking(options)))
+    say(write_reference_curve(options.references, options.output, _tracking(options)))
 
 
 def export(options: argparse.Namespace) -> None:
@@ -270,7 +277,7 @@ def export(options: argparse.Namespace) -> None:
     experiment = load_experiment(source, options.overrides, model_only=True, trust=options.trust)
     model = model_of(restore(experiment, source))
     for path in export_parts(model, experiment.stored_config, options.folder, half=options.half):
-        print(path)
+        say(path)
 
 
 def _tracking(options: argparse.Namespace) -> TrackingSettings:
@@ -296,5 +303,5 @@ def _print_outcome(outcome: Outcome) -> None:
     if outcome.measures:
         console().print(measures_table(outcome.measures))
     for path in outcome.headlines:
-        print(f"{WORTH.get(path.suffix, 'File')}: {path}")
-    print(f"Run {outcome.run_id} in {outcome.folder}\nMLflow: {outcome.ui_command}")
+        say(f"{WORTH.get(path.suffix, 'File')}: {path}")
+    say(f"Run {outcome.run_id} in {outcome.folder}", f"MLflow: {outcome.ui_command}")

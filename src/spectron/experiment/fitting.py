@@ -31,6 +31,7 @@ from spectron.experiment.resuming import (
     run_to_resume,
 )
 from spectron.processes.ranks import all_or_none, everyone, known_to_all, of_first, rank
+from spectron.processes.workers import naming_killed_workers
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.provenance import (
@@ -173,10 +174,12 @@ def ending(trainer: Trainer, logger: RunLogger, how_to_continue: str) -> Iterato
 
     Raises:
         Interrupted: if the user or SLURM stopped it.
-        EndedByAnother: instead, in all processes except the first.
+        WorkerError: if the operating system ended a worker process that reads data.
+        EndedByAnother: instead of ``Interrupted``, in all processes except the first.
     """
     try:
-        yield
+        with naming_killed_workers(how_to_continue):
+            yield
     except BaseException as stop:
         if trainer.state.status != TrainerStatus.INTERRUPTED:  # Lightning has not yet marked the run as ended
             logger.finalize("failed")
@@ -207,7 +210,8 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
     trainer = experiment.trainer(callbacks)
     require_ready(experiment, module, callbacks)
     set_up_data(experiment, trainer, module, data, "fit")
-    batch = next(iter(data.train_dataloader()))
+    with naming_killed_workers("Then repeat the command"):
+        batch = next(iter(data.train_dataloader()))
     module.eval()
     with torch.inference_mode():
         shapes = module.shapes(batch) if isinstance(module, Describable) else {}

@@ -70,6 +70,8 @@ class Answer:
         stopped: Whether the speech ended before the longest length allowed, ``Decoding.max_seconds``.
         mel: Log-mel spectrogram (T, M) of the speech.
         mel_settings: Its settings.
+        text_stopped: Whether the text ended before the most tokens allowed, ``Decoding.max_text_tokens``; None for a
+            model that wrote no text.
     """
 
     prompt: Recording
@@ -81,6 +83,7 @@ class Answer:
     stopped: bool
     mel: Tensor
     mel_settings: MelConfig
+    text_stopped: bool | None = None
 
     @property
     def seconds(self) -> float:
@@ -219,6 +222,7 @@ class Speaker:
             bool(answers.stopped[row]),
             mel,
             settings,
+            None if answers.text_stopped is None else bool(answers.text_stopped[row]),
         )
 
     def _spectrogram(self, waveform: Tensor, answers: Continuation, row: int) -> tuple[MelConfig, Tensor]:

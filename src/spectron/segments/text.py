@@ -101,8 +101,9 @@ class Text(Segment):
         """Write the text, or append the one that ``decoding.text`` asks for, up to the token that starts the speech."""
         kind = self.kind_of(decoding)
         if kind == "before":
-            texts = self.parts.language_model.detokenize(decode_text(state, decoding, prompts.ids))
-            state.texts = Texts(texts, *split_texts(texts, self.separator))
+            tokens, stopped = decode_text(state, decoding, prompts.ids)
+            texts = self.parts.language_model.detokenize(tokens)
+            state.texts = Texts(texts, *split_texts(texts, self.separator), stopped)
             return
         texts = [""] * len(prompts.ids)
         if kind == "given":

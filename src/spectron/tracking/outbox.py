@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spectron.errors import SpectronError, TrackingError
 from spectron.files import written_whole
+from spectron.terminal import say, visible_lines
 from spectron.tracking.mlflow_names import escape
 from spectron.tracking.store import TrackingSettings, open_store, reason_of
 
@@ -187,8 +188,8 @@ def send_outbox(folder: Path, uri: str | None = None) -> int:
 
 if __name__ == "__main__":
     try:
-        print(f"{send_outbox(Path(sys.argv[1]), *sys.argv[2:3])} records sent")
+        say(f"{send_outbox(Path(sys.argv[1]), *sys.argv[2:3])} records sent")
     except IndexError:
         sys.exit("usage: python -m spectron.tracking.outbox RUN_FOLDER [STORE_URI]")
     except SpectronError as error:
-        sys.exit(str(error))
+        sys.exit(visible_lines(str(error)))

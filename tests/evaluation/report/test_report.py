@@ -1,6 +1,7 @@
 """Report of an evaluation, read as HTML and opened in a real browser."""
 
 import html
+import json
 import re
 import shutil
 
@@ -162,3 +163,24 @@ def test_plot_positions_follow_axis():
 )
 def test_figure_formats_number(value, shown):
     assert figure(value) == shown
+
+
+def test_page_escapes_names(make_evaluation):
+    evil = "<script>document.title='x'</script>\"><img src=x onerror=alert(1)>"
+    folder = make_evaluation(items=2, suite=evil, system={"reference": evil, "class": evil, "weights_sha256": evil})
+    results = json.loads((folder / "results.json").read_text())
+    task = results["tasks"].pop("long")
+    task["systems"] = {name if name == "model" else evil + name: value for name, value in task["systems"].items()}
+    for system in task["systems"].values():
+        system["measures"][evil] = system["measures"]["speech_wer"]
+    (folder / "results.json").write_text(json.dumps(results | {"tasks": {evil: task}}))
+    lines = []
+    for number, line in enumerate(map(json.loads, (folder / "items.jsonl").read_text().splitlines())):
+        line |= {"task": evil, "id": f"{evil}{number}", "split": evil, "speaker": evil}
+        line |= {"parts": {evil: [1.0, 1.0]}} | ({} if line["system"] == "model" else {"system": evil + line["system"]})
+        lines.append(json.dumps(line) + "\n")
+    (folder / "items.jsonl").write_text("".join(lines))
+    page = report_of(folder).read_text()
+    assert "<script>document" not in page
+    assert "<img src=x" not in page
+    assert page.count("&lt;script&gt;document") > 8

@@ -196,6 +196,7 @@ def test_text_topline_equals_slow_greedy_decoding(system):
     assert len(set(answered.continuation_text)) > 1, "answers depend on the questions"
     assert answered.transcript == list(questions.values())
     assert answered.waveform.shape == (3, 0)
+    assert answered.text_stopped.tolist() == [len(tokens) < 6 for tokens in expected]
 
 
 class OneBatch(LightningDataModule):
