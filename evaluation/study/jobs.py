@@ -16,7 +16,7 @@ from spectron.evaluation.suites.evaluating import evaluate_suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
 from spectron.experiment.preflight import join_processes
-from spectron.files import Lock, remove_abandoned
+from spectron.files import Lock, machine_error, remove_abandoned
 from spectron.processes.children import end_with_parent, interrupted_by_sigterm
 from spectron.processes.ranks import known_to_all, of_first
 from spectron.tracking.store import RunRecord, list_runs
@@ -116,8 +116,11 @@ def main(arguments: list[str]) -> int:
             work(job, described["fingerprint"])
     except EndedByAnother:
         return 0
-    except SpectronError as error:
-        print(f"spectron: error: {error}", file=sys.stderr)
+    except Exception as error:
+        known = error if isinstance(error, SpectronError) else machine_error(error)
+        if known is None:
+            raise
+        print(f"spectron: error: {known}", file=sys.stderr)
         return 1
     except (Interrupted, KeyboardInterrupt) as stop:
         print(stop or "Stopped.", file=sys.stderr)

@@ -14,6 +14,7 @@ from typing import Any
 from spectron import __version__
 from spectron.cli import verbs
 from spectron.errors import EndedByAnother, Interrupted, SpectronError
+from spectron.files import machine_error
 from spectron.processes.children import end_with_parent, environment_rank, interrupted_by_sigterm
 
 PARTS = ("encoder", "language_model", "head", "vocoder", "segment", "metric", "judge")
@@ -60,17 +61,18 @@ def run(options: argparse.Namespace) -> int:
     except EndedByAnother:
         # A failure here would let Lightning kill the first process, which still has to report its error.
         return SUCCESS
-    except SpectronError as error:
-        if options.debug:
-            raise
-        print(f"spectron: error: {error}", file=sys.stderr)
-        return USER_ERROR
     except Interrupted as stop:
         print(f"\n{stop}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        known = error if isinstance(error, SpectronError) else machine_error(error)
+        if options.debug or known is None:
+            raise
+        print(f"spectron: error: {known}", file=sys.stderr)
+        return USER_ERROR
     return SUCCESS
 
 

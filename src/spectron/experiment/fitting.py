@@ -30,6 +30,7 @@ from spectron.experiment.resuming import (
     require_same_data,
     run_to_resume,
 )
+from spectron.files import write_text
 from spectron.processes.ranks import all_or_none, everyone, known_to_all, of_first, rank
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import MetricValue, flatten
@@ -246,8 +247,7 @@ def record(
     logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
     for name, text in files.items():
         path = logger.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         logger.log_artifact(path, CODE if path.parent.name == CODE else "")
 
 

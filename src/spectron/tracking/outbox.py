@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectron.errors import SpectronError, TrackingError
-from spectron.files import written_whole
+from spectron.files import writing, written_whole
 from spectron.tracking.mlflow_names import escape
 from spectron.tracking.store import TrackingSettings, open_store, reason_of
 
@@ -53,7 +53,11 @@ class Outbox:
         self.next_try = 0.0
 
     def send(self, record: dict[str, Any]) -> None:
-        """Send a record, or keep it if the store does not accept it now; never raises because of the store."""
+        """Send a record, or keep it if the store does not accept it now; never raises because of the store.
+
+        Raises:
+            WriteError: if it is to be kept, and the disk is full.
+        """
         if self.file.exists():
             self._keep(record)
             if time.monotonic() >= self.next_try:
@@ -107,10 +111,11 @@ class Outbox:
             log.warning("not sent to MLflow, as the file no longer exists: %s", error)
 
     def _keep(self, record: dict[str, Any]) -> None:
-        if record["kind"] == "artifact":
-            record = record | {"path": str(self._own_copy(Path(record["path"])))}
-        with self.file.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        with writing(self.folder):
+            if record["kind"] == "artifact":
+                record = record | {"path": str(self._own_copy(Path(record["path"])))}
+            with self.file.open("a") as file:
+                file.write(json.dumps(record) + "\n")
 
     def _own_copy(self, path: Path) -> Path:
         """Return a path that will still exist later: files outside the run's folder may be temporary."""

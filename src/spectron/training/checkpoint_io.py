@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from spectron.errors import CheckpointError
+from spectron.errors import CheckpointError, WriteError
 from spectron.files import written_whole
 from spectron.weights.checkpoint_files import read_checkpoint
 
@@ -33,7 +33,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 file.flush()
                 # Without it the rename may reach the disk before the content does.
                 os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:
+        except (OSError, WriteError, RuntimeError) as error:
             raise CheckpointError(
                 f"checkpoint {path} cannot be written: {error}. Cure: make room, or choose another folder."
             ) from error
