@@ -32,7 +32,7 @@ MEASURE = fields(
         "high": or_null(number),
         "skipped": count,
         "skipped_because": text,
-        "weight": mapping(or_null(not_negative)),
+        "weight": mapping(not_negative),
         "among_all": flag,
     },
 )

@@ -17,7 +17,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from spectron.config.user_classes import code_files
-from spectron.errors import EndedByAnother, Interrupted, TrackingError
+from spectron.errors import CheckpointError, EndedByAnother, Interrupted, TrackingError
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.loading import CONFIG_KEY, YAML_FOLDER_TAG, Source, restore
 from spectron.experiment.preflight import join_processes, prepare_data, require_ready, require_sources, set_up_data
@@ -161,11 +161,26 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
             with all_or_none():
                 record(experiment, module, hashes, trainer, logger)
                 logger.set_tags({"spectron.evaluates": str(source.path)})
-        # The metrics are logged at the step at which the checkpoint was written.
-        trainer.fit_loop.load_state_dict(read_checkpoint(source.path, mmap=True)["loops"]["fit_loop"])
+        restore_counters(trainer, source.path)
         trainer.validate(module, datamodule=data, verbose=False)
         logger.finalize("success")
     return outcome_of(trainer, module, logger)
+
+
+def restore_counters(trainer: Trainer, checkpoint: Path) -> None:
+    """Set the steps of a trainer to those of a checkpoint, so that metrics are logged at its step.
+
+    Raises:
+        CheckpointError: if the checkpoint holds no counters of a training.
+    """
+    stored = read_checkpoint(checkpoint, mmap=True)
+    try:
+        trainer.fit_loop.load_state_dict(stored["loops"]["fit_loop"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint} holds no counters of a training (loops.fit_loop: {error!r}). Use another checkpoint",
+            file=checkpoint,
+        ) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from spectron.errors import CheckpointError, WriteError
 from spectron.files import written_whole
-from spectron.weights.checkpoint_files import read_checkpoint
+from spectron.weights.checkpoint_files import read_checkpoint, with_digest
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -29,7 +29,7 @@ class AtomicCheckpointIO(CheckpointIO):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(path) as part, part.open("wb") as file:
-                torch.save(checkpoint, file)
+                torch.save(with_digest(checkpoint), file)
                 file.flush()
                 # Without it the rename may reach the disk before the content does.
                 os.fsync(file.fileno())
