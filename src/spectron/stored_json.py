@@ -147,11 +147,11 @@ def fields(required: Mapping[str, Schema], optional: Mapping[str, Schema] = NOTH
         if not isinstance(value, dict):
             yield Wrong((), value, "an object")
             return
-        for key in required:
-            if key not in value:
-                yield Wrong((key,), MISSING, "there")
         for key, schema in {**required, **optional}.items():
-            yield from _within(key, schema(value[key])) if key in value else ()
+            if key in value:
+                yield from _within(key, schema(value[key]))
+            elif key in required:
+                yield Wrong((key,), MISSING, "there")
 
     return check
 

@@ -146,7 +146,15 @@ def test_damaged_checkpoint_is_loaded_or_refused(run, tmp_path):
 
 
 def test_damaged_checkpoint_is_resumed_or_refused(run, tmp_path):
-    assert RESUMED / 3 < damage_resumed(run, tmp_path, SEED, RESUMED) < RESUMED
+    assert RESUMED / 3 < damage_resumed(run, tmp_path, SEED, RESUMED) <= RESUMED
+
+
+def test_sound_checkpoint_and_export_are_used(run, tmp_path):
+    experiment = Experiment.read(run.parent / "train.yaml", ["trainer.max_steps=2"])
+    path = run / "checkpoints" / "last.ckpt"
+    use_checkpoint(path, experiment)
+    assert resume(experiment, tmp_path / "run", path).global_step == 2
+    load_speaker(find_source(str(run.parent / "export")))
 
 
 def test_damaged_export_is_loaded_or_refused(run, tmp_path):
