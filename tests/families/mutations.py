@@ -65,7 +65,7 @@ def _change(document: dict, draw: random.Random) -> None:
     elif kind == "remove":
         del holder[key]
     elif kind == "rename" and isinstance(holder, dict):
-        holder[draw.choice([f"{key}x", key[1:], "class_path", "init_args", "extends", "", "a.b", "🎵"])] = holder.pop(
+        holder[draw.choice([f"{key}x", str(key)[1:], "class_path", "init_args", "extends", "", "a.b", "🎵"])] = holder.pop(
             key
         )
     elif kind == "wrap":
