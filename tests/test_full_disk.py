@@ -14,6 +14,8 @@ from spectron.audio.picture import MelPanel, mel_picture
 from spectron.cli.continuing import write_answer
 from spectron.cli.parser import main
 from spectron.datamodules.prepare.manifests import write_lines
+from spectron.datamodules.synthetic.corpus import write_corpus
+from spectron.datamodules.synthetic.corpus_plan import CorpusSettings
 from spectron.errors import CheckpointError, MemoryExhaustedError, WriteError
 from spectron.evaluation.results.records import DoneBatches, Record, Stopwatch, write_waveforms
 from spectron.evaluation.suites.evaluating import judged
@@ -54,10 +56,18 @@ def write_record(folder):
     return lambda: write_waveforms(record, folder, "long", "model")
 
 
+def speak_corpus(folder):
+    settings = CorpusSettings(
+        2, 6, 3, 8, wordings_per_voice=1, text_lines=300, judge_text_lines=400, only=["carriers/dev"]
+    )
+    return lambda: write_corpus(folder / "corpus", settings, workers=0)
+
+
 WRITERS = {
     "wav": write_record,
     "picture": lambda folder: lambda: mel_picture(folder / "a.png", [MelPanel("x", NOISE[:800].reshape(40, 20), 80.0)]),
     "export": export,
+    "corpus": speak_corpus,
     "batch": add_batch,
     "manifest": lambda folder: lambda: write_lines(folder / "m.jsonl", [{"id": "a" * 20_000}]),
     "text": lambda folder: lambda: write_text(folder / "a" / "b.txt", "x" * 20_000),
@@ -73,7 +83,7 @@ def test_file_cut_by_full_disk_is_named(kind, tmp_path):
             write()
         assert caught.value.file.is_relative_to(tmp_path)
         assert not list(tmp_path.rglob("*.part"))
-    write()
+    write()  # again, with room
 
 
 def test_batch_cut_by_full_disk_is_judged_again(tmp_path):

@@ -56,7 +56,7 @@ def write_corpus(
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        with writing(folder, soundfile.LibsndfileError):
+        with writing(folder):
             _fill(aside, settings, plan, progress, workers)
         aside.chmod(0o755)
         try:
@@ -136,7 +136,8 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 def _speak_one(folder: Path, utterance: Utterance) -> dict:
     """Speak an utterance into its file, and return its manifest entry without the split."""
     speech = speak(utterance.text, utterance.voice, utterance.prosody)
-    soundfile.write(str(folder / utterance.file), speech.waveform.numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
+    with writing(folder / utterance.file, soundfile.LibsndfileError) as file:
+        soundfile.write(str(file), speech.waveform.numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
     return {
         "id": utterance.id,
         "audio_filepath": utterance.file,

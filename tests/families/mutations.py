@@ -65,9 +65,8 @@ def _change(document: dict, draw: random.Random) -> None:
     elif kind == "remove":
         del holder[key]
     elif kind == "rename" and isinstance(holder, dict):
-        holder[draw.choice([f"{key}x", str(key)[1:], "class_path", "init_args", "extends", "", "a.b", "🎵"])] = holder.pop(
-            key
-        )
+        name = draw.choice([f"{key}x", str(key)[1:], "class_path", "init_args", "extends", "", "a.b", "🎵"])
+        holder[name] = holder.pop(key)
     elif kind == "wrap":
         holder[key] = draw.choice([[value], {key if isinstance(key, str) else "x": value}, str(value)])
     elif kind == "swap":
