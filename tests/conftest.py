@@ -1,7 +1,9 @@
 """Fixtures of all tests: stores of runs, a small synthetic corpus, and tiny models by family."""
 
+import atexit
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,6 +12,9 @@ import pytest
 
 # Set before torch starts its threads: two test processes on two cores are faster with one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What can be computed again is kept away from the user's own cache.
+os.environ["SPECTRON_CACHE"] = tempfile.mkdtemp(prefix="spectron-tests-")
+atexit.register(shutil.rmtree, os.environ["SPECTRON_CACHE"], ignore_errors=True)
 
 # Modules that train, speak a corpus, start processes or run judges: `make test-fast` leaves them out.
 SLOW = [

@@ -68,7 +68,7 @@ class LevelHead(SpeechHead):
         stops = self.out(hidden)[..., -1].square()
         return {"speech": LossTerm(((losses + stops) * valid).sum(), valid.sum())}
 
-    def step(self, hidden, random=None):
+    def step(self, hidden, random=None, past=(), may_stop=None):
         logits = self.out(hidden)
         return logits[:, :-1].argmax(-1)[:, None], logits[:, -1].sigmoid()
 

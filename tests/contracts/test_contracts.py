@@ -15,7 +15,7 @@ from speechbrain_folders import write_speechbrain_folder
 from torch import nn
 from vocoders import write_authors_hifigan
 
-from spectron import encoders, heads, language_models, segments, vocoders
+from spectron import encoders, heads, language_models, segments, tokenizers, vocoders
 from spectron.audio.mel import MelConfig
 from spectron.conformance import examine, suite_of
 from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
@@ -47,15 +47,17 @@ from spectron.evaluation.metrics import (
     StftDistance,
     all_metrics,
 )
-from spectron.heads import LatentSamplingHead, MelRegressionHead
+from spectron.heads import LatentSamplingHead, MelRegressionHead, UnitHead
 from spectron.language_models import CausalLanguageModel, LlamaLanguageModel, TokenizerSettings
-from spectron.segments import Parts, PromptFeatures, Segment, Speech, Text
+from spectron.segments import Parts, PromptFeatures, PromptSteps, Segment, Speech, Text
+from spectron.tokenizers import SpeechTokenizer, UnitTokenizer
+from spectron.tokenizers.codebooks import write_codebooks
 from spectron.training.ctc import CTCModel
-from spectron.vocoders import GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
+from spectron.vocoders import CentroidMel, CodeVocoder, GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
 from spectron.weights.exporting import export_parts
 
-CONTRACTS = (SpeechEncoder, LanguageModel, SpeechHead, Vocoder, Segment, SpokenMetric, Judge)
-PACKAGES = (encoders, language_models, heads, vocoders, segments, metrics, judges)
+CONTRACTS = (SpeechEncoder, LanguageModel, SpeechHead, SpeechTokenizer, Vocoder, Segment, SpokenMetric, Judge)
+PACKAGES = (encoders, language_models, heads, tokenizers, vocoders, segments, metrics, judges)
 OURS = tuple(f"{package.__name__}." for package in PACKAGES)
 WIDTH = 32
 MEL = MelConfig(n_mels=20)
@@ -85,6 +87,29 @@ def tiny_parts(folder):
         return Parts(
             FrameStackEncoder(WIDTH).eval(), tiny_language_model(folder).eval(), lambda size: head(size).eval()
         )
+
+
+def tiny_tokenizer(folder, levels=1, codes=16):
+    """Return a tokenizer of random centroids of log-mel frames, always the same."""
+    generator = torch.Generator().manual_seed(7)
+    codebooks = 3 * torch.randn(levels, codes, 4 * MEL.n_mels, generator=generator)
+    encoder = FrameStackEncoder(stack=4, mel=MEL)
+    return UnitTokenizer(encoder, str(write_codebooks(codebooks, folder / f"codebooks_{levels}")))
+
+
+def tiny_code_vocoder(folder):
+    tokenizer = tiny_tokenizer(folder, levels=2)
+    vocoder = partial(GriffinLimVocoder, iterations=4)
+    return CodeVocoder(tokenizer.format, partial(CentroidMel, tokenizer=tokenizer), vocoder)
+
+
+@cache
+def unit_parts(folder):
+    """Return the parts of a unit language model without an encoder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        tokenizer, lm = tiny_tokenizer(folder), tiny_language_model(folder).eval()
+        return Parts(None, lm, lambda size: UnitHead(size, tokenizer).eval())
 
 
 def tiny_export(folder):
@@ -137,6 +162,10 @@ TINY: dict[type, Callable] = {
     LlamaLanguageModel: lambda folder: LlamaLanguageModel(str(write_language_model("llama", folder / "llama"))),
     MelRegressionHead: lambda folder: MelRegressionHead(WIDTH, MEL, frames_per_step=3),
     LatentSamplingHead: lambda folder: LatentSamplingHead(WIDTH, mel=MEL, frames_per_step=3),
+    UnitHead: lambda folder: UnitHead(WIDTH, tiny_tokenizer(folder)),
+    UnitTokenizer: tiny_tokenizer,
+    CodeVocoder: tiny_code_vocoder,
+    PromptSteps: lambda folder: PromptSteps(unit_parts(folder)),
     PromptFeatures: lambda folder: PromptFeatures(tiny_parts(folder)),
     Text: lambda folder: Text(tiny_parts(folder), separator=" | "),
     Speech: lambda folder: Speech(tiny_parts(folder)),

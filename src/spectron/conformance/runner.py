@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from spectron.config.user_classes import file_and_line
-from spectron.conformance import encoder, language_model, segment, speech_head, vocoder
+from spectron.conformance import encoder, language_model, segment, speech_head, tokenizer, vocoder
 from spectron.conformance.common import Output, determinism_in_eval, gradient_or_frozen, state_dict_round_trip, timed
 from spectron.conformance.result import Check, CheckResult, ContractViolation, DoesNotApply, Trial
 from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
 from spectron.errors import SpectronError
 from spectron.probing import in_eval
 from spectron.segments import Segment
+from spectron.tokenizers import SpeechTokenizer
 
 
 @dataclass
@@ -146,12 +147,16 @@ def _of_module(kind: str, checks: Iterable[Check], output: Output, speed: Check,
 
 
 _called = partial(_audio_speed, run=lambda part, *batch: part(*batch))
+_encode_speed = partial(
+    _audio_speed, work=tokenizer.work, run=lambda part, waveform, lengths: [part.encode(row) for row in waveform]
+)
 _head_speed = partial(_audio_speed, work=speech_head.work, run=lambda part, *batch: part.targets(*batch))
 SUITES: dict[type, Suite] = {
     SpeechEncoder: _of_module("encoder", encoder.CHECKS, encoder.output, partial(_called, work=encoder.work)),
     LanguageModel: _of_module("language_model", language_model.CHECKS, language_model.output, _text_speed),
     SpeechHead: _of_module("head", speech_head.CHECKS, speech_head.output, _head_speed),
     Segment: _of_module("segment", segment.CHECKS, segment.output, partial(_called, work=segment.work)),
-    # No loss of a spoken language model reaches its vocoder.
+    # No loss of a spoken language model reaches its tokenizer or its vocoder.
+    SpeechTokenizer: _of_module("tokenizer", tokenizer.CHECKS, tokenizer.output, _encode_speed, trained=False),
     Vocoder: _of_module("vocoder", vocoder.CHECKS, vocoder.output, partial(_called, work=vocoder.work), trained=False),
 }

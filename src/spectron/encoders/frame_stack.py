@@ -21,20 +21,22 @@ class FrameStackEncoder(SpeechEncoder):
     """Log-mel frames, stacked ``stack`` at a time, then projected.
 
     Args:
-        output_dim: Width D of each output vector.
+        output_dim: Width D of each output vector; None gives the stacked frames themselves, which a residual quantiser
+            can name and turn back into a spectrogram.
         stack: Mel frames per output vector.
         mel: Spectrogram settings.
     """
 
-    def __init__(self, output_dim: Size, stack: Size = 4, mel: MelConfig | None = None) -> None:
+    def __init__(self, output_dim: Size | None = None, stack: Size = 4, mel: MelConfig | None = None) -> None:
         super().__init__()
         mel = mel or MelConfig(frame_shift_ms=10.0, window_ms=25.0, n_mels=80)
         self.sample_rate_hz = mel.sample_rate_hz
         self.frame_rate_hz = mel.frame_rate_hz / stack
-        self.output_dim = output_dim
+        self.output_dim = output_dim or stack * mel.n_mels
         self.stack = stack
+        self.mel = mel
         self.log_mel = LogMel(mel)
-        self.project = nn.Linear(stack * mel.n_mels, output_dim)
+        self.project = nn.Linear(stack * mel.n_mels, output_dim) if output_dim else nn.Identity()
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Encode (B, S) audio with (B,) valid samples into (B, U, D) and (B,)."""

@@ -174,13 +174,11 @@ class Speaking:
         self.head, self.stop_threshold, rate = head, decoding.stop_threshold, head.format.frame_rate_hz
         self.random = RowRandom(decoding.seed, [f"speech:{row}" for row in prompts.ids])
         self.reference = reference_samples(prompts, decoding)
-        self.reference_frames = head.format.num_frames(self.reference)
-        self.held = self.reference_frames > 0
+        reference_frames = head.format.num_frames(self.reference)
+        self.held = reference_frames > 0
         most = max(round(decoding.max_seconds * rate), 1)
-        self.longest, self.shortest = (
-            torch.where(self.held, self.reference_frames, most),
-            round(decoding.min_seconds * rate),
-        )
+        self.longest = torch.where(self.held, reference_frames, most)
+        self.shortest = round(decoding.min_seconds * rate)
         self.alive = torch.ones_like(self.held)
         self.stopped = self.held.clone()
         self.num_steps = torch.zeros_like(self.reference)
@@ -199,9 +197,9 @@ class Speaking:
         return self.head.embed(values[:, None], self.random)
 
     def spoken(self) -> Spoken:
-        """Return the speech. A row with a reference is not cut off, and has its length."""
+        """Return the speech, at most as long as its reference or the longest duration: a last step may reach beyond."""
         content, num_frames = self.head.vocoder_input(torch.stack(self.past, dim=1), self.num_steps)
-        return Spoken(content, held_to(self.reference_frames, num_frames), self.stopped, self.reference)
+        return Spoken(content, torch.minimum(num_frames, self.longest), self.stopped, self.reference)
 
 
 def reference_samples(prompts: Prompts, decoding: Decoding) -> Tensor:

@@ -46,7 +46,11 @@ class SpeechTokenizer(nn.Module, ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of class, version, settings and weights: what codes and checkpoints are known by."""
+        """What codes and checkpoints are known by, computed once: weights never change after the constructor."""
+        return self.digest()
+
+    def digest(self) -> str:
+        """Hash class, version, settings and weights."""
         digest = hashlib.sha256()
         digest.update(repr((self.VERSION, self.sample_rate_hz, self.rate_hz, tuple(self.sizes))).encode())
         for name, module in self.named_modules():

@@ -1,9 +1,20 @@
-"""Vocoders: log-mel to waveform."""
+"""Vocoders: frames of speech, spectrograms or codes, to waveform."""
 
+from spectron.vocoders.code_mel import CentroidMel, CodesToMel, CodeVocoder, UnitToMel
 from spectron.vocoders.griffin_lim import GriffinLimVocoder
 from spectron.vocoders.hifigan import HiFiGANVocoder
 from spectron.vocoders.mel_bridge import MelFormat
 from spectron.vocoders.vocos import VocosVocoder
 from spectron.vocoders.vocos_network import VocosSettings
 
-__all__ = ["GriffinLimVocoder", "HiFiGANVocoder", "MelFormat", "VocosSettings", "VocosVocoder"]
+__all__ = [
+    "CentroidMel",
+    "CodeVocoder",
+    "CodesToMel",
+    "GriffinLimVocoder",
+    "HiFiGANVocoder",
+    "MelFormat",
+    "UnitToMel",
+    "VocosSettings",
+    "VocosVocoder",
+]
