@@ -79,11 +79,12 @@ def writing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     Raises:
         WriteError: with the file that the system names, otherwise with ``path``.
     """
+    kinds: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         yield path
     except SpectronError:
         raise
-    except (OSError, *errors) as error:
+    except kinds as error:
         named = error.filename if isinstance(error, OSError) and path.is_dir() else None
         raise write_error(error, named or path) from error
 
