@@ -15,6 +15,7 @@ from torch import Tensor
 from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
+from spectron.files import is_file
 
 PICTURE_MEL = MelConfig(n_mels=64, frame_shift_ms=25.0)  # the resolution that is visible at this size
 # One scale for all pictures, in log-mel of a waveform between -1 and 1, so that brightness can be compared.
@@ -46,7 +47,7 @@ class Media:
             DataError: if the file is broken.
         """
         if path not in self._clips:
-            self._clips[path] = clip = _make_clip(path) if path.is_file() else None
+            self._clips[path] = clip = _make_clip(path) if is_file(path) else None
             self.spent += len(clip.sound) + len(clip.picture) if clip else 0
         return self._clips[path]
 

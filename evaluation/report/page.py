@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spectron.errors import DataError
 from spectron.evaluation.report.listening import Listening
 from spectron.evaluation.report.metric_tables import MeasureTable
 from spectron.evaluation.report.plots import Histogram, IntervalPlot
+from spectron.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -55,7 +55,7 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
         The path.
 
     Raises:
-        DataError: if the file cannot be written.
+        WriteError: if the file cannot be written.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -69,11 +69,7 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
         f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     )
     text = pages.get_template(template).render(style=style, script=script, policy=policy, **content)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")  # a model may write half a surrogate pair
-    except OSError as error:
-        raise DataError(f"cannot write {path} ({error}): choose a writable folder") from error
+    write_text(path, text)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spectron.evaluation.study.table import StudyTable
+from spectron.files import written_whole
 from spectron.tracking.measure import ARROWS
 
 ACROSS, PANEL_INCHES, LINE_INCHES, MARGIN_INCHES = 3, 3.2, 0.28, 1.0
@@ -42,5 +43,6 @@ def draw_table(table: StudyTable, path: Path) -> Path:
             panel.plot(value.value, place, "o", color=COLOURS[entry.better], markersize=5)
     panels[0].set_yticks(range(len(rows)), [table.rows[name].title for name in rows], fontsize=8, parse_math=False)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.savefig(path, dpi=110)
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=110, format="png")
     return path

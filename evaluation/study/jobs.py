@@ -16,7 +16,7 @@ from spectron.evaluation.suites.evaluating import evaluate_suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
 from spectron.experiment.preflight import join_processes
-from spectron.files import Lock, remove_abandoned
+from spectron.files import Lock, machine_error, remove_abandoned
 from spectron.processes.children import end_with_parent, interrupted_by_sigterm
 from spectron.processes.ranks import known_to_all, of_first
 from spectron.terminal import protect_terminal, say
@@ -118,8 +118,11 @@ def main(arguments: list[str]) -> int:
             work(job, described["fingerprint"])
     except EndedByAnother:
         return 0
-    except SpectronError as error:
-        say(*f"spectron: error: {error}".split("\n"), error=True)
+    except Exception as error:
+        known = error if isinstance(error, SpectronError) else machine_error(error)
+        if known is None:
+            raise
+        say(*f"spectron: error: {known}".split("\n"), error=True)
         return 1
     except (Interrupted, KeyboardInterrupt) as stop:
         say(*(str(stop) or "Stopped.").split("\n"), error=True)

@@ -16,9 +16,11 @@ from typing import IO
 import torch
 
 from spectron.errors import ConfigError, Interrupted, TrainingError
+from spectron.evaluation.results.summary import RESULTS
 from spectron.evaluation.study.study import Job, Study
 from spectron.evaluation.study.study_files import log_table, write_table
 from spectron.evaluation.study.table import StudyTable, table_of
+from spectron.files import is_file
 from spectron.processes.children import environment_of_child
 from spectron.processes.workers import ended_by_system
 from spectron.terminal import say
@@ -151,7 +153,7 @@ def table_so_far(study: Study, jobs: list[Job], finished: list[Job]) -> StudyTab
 def is_done(job: Job, fingerprint: str) -> bool:
     """Return whether a job has a result of its current settings."""
     noted = job.noted()
-    return noted.get("fingerprint") == fingerprint and Path(noted.get("evaluation", "-"), "results.json").is_file()
+    return noted.get("fingerprint") == fingerprint and is_file(Path(noted["evaluation"], RESULTS))
 
 
 def is_ready(job: Job, study: Study, finished: list[Job]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from spectron import __version__
 from spectron.cli import verbs
 from spectron.errors import EndedByAnother, Interrupted, SpectronError
+from spectron.files import machine_error
 from spectron.processes.children import end_with_parent, environment_rank, interrupted_by_sigterm
 from spectron.terminal import protect_terminal, say, visible
 
@@ -62,17 +63,18 @@ def run(options: argparse.Namespace) -> int:
     except EndedByAnother:
         # A failure here would let Lightning kill the first process, which still has to report its error.
         return SUCCESS
-    except SpectronError as error:
-        if options.debug:
-            raise
-        say(*f"spectron: error: {error}".split("\n"), error=True)
-        return USER_ERROR
     except Interrupted as stop:
         say("", *str(stop).split("\n"), error=True)
         return INTERRUPTED
     except KeyboardInterrupt:
         say("", "Stopped.", error=True)
         return INTERRUPTED
+    except Exception as error:
+        known = error if isinstance(error, SpectronError) else machine_error(error)
+        if options.debug or known is None:
+            raise
+        say(*f"spectron: error: {known}".split("\n"), error=True)
+        return USER_ERROR
     return SUCCESS
 
 

@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, WriteError
 from spectron.terminal import say
 
 if TYPE_CHECKING:
@@ -100,8 +100,14 @@ def continue_speech(options: argparse.Namespace) -> None:
     answers = (
         load_speaker(source, options.overrides, options.trust).to(device).continue_speech(prompts, decoding=decoding)
     )
+    failed: WriteError | None = None
     for path, answer, file in zip(options.prompts, answers, files, strict=True):
-        write_answer(path, answer, file)
+        try:
+            write_answer(path, answer, file)
+        except WriteError as error:  # the other answers are given all the same
+            failed = failed or error
+    if failed is not None:
+        raise failed
     say("", f"Model:        {source.path}")
 
 

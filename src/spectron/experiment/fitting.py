@@ -17,7 +17,7 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from spectron.config.user_classes import code_files
-from spectron.errors import EndedByAnother, Interrupted, TrackingError
+from spectron.errors import CheckpointError, EndedByAnother, Interrupted, TrackingError
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.loading import CONFIG_KEY, YAML_FOLDER_TAG, Source, restore
 from spectron.experiment.preflight import join_processes, prepare_data, require_ready, require_sources, set_up_data
@@ -30,6 +30,7 @@ from spectron.experiment.resuming import (
     require_same_data,
     run_to_resume,
 )
+from spectron.files import write_text
 from spectron.processes.ranks import all_or_none, everyone, known_to_all, of_first, rank
 from spectron.processes.workers import naming_killed_workers
 from spectron.tracking.logger import RunLogger
@@ -161,11 +162,26 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
             with all_or_none():
                 record(experiment, module, hashes, trainer, logger)
                 logger.set_tags({"spectron.evaluates": str(source.path)})
-        # The metrics are logged at the step at which the checkpoint was written.
-        trainer.fit_loop.load_state_dict(read_checkpoint(source.path, mmap=True)["loops"]["fit_loop"])
+        restore_counters(trainer, source.path)
         trainer.validate(module, datamodule=data, verbose=False)
         logger.finalize("success")
     return outcome_of(trainer, module, logger)
+
+
+def restore_counters(trainer: Trainer, checkpoint: Path) -> None:
+    """Set the steps of a trainer to those of a checkpoint, so that metrics are logged at its step.
+
+    Raises:
+        CheckpointError: if the checkpoint holds no counters of a training.
+    """
+    stored = read_checkpoint(checkpoint, mmap=True)
+    try:
+        trainer.fit_loop.load_state_dict(stored["loops"]["fit_loop"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint} holds no counters of a training (loops.fit_loop: {error!r}). Use another checkpoint",
+            file=checkpoint,
+        ) from error
 
 
 @contextmanager
@@ -250,8 +266,7 @@ def record(
     logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
     for name, text in files.items():
         path = logger.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         logger.log_artifact(path, CODE if path.parent.name == CODE else "")
 
 

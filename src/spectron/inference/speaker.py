@@ -94,13 +94,17 @@ class Answer:
         """Write the speech as 16-bit WAV, making its folder; returns the file.
 
         Raises:
-            DataError: if the file cannot be written.
+            WriteError: if the file cannot be written.
         """
         write_wav(path, self.waveform, self.sample_rate_hz)
         return Path(path)
 
     def draw(self, path: str | Path) -> Path:
-        """Draw the spectrograms of prompt and speech, with the texts, as a PNG; returns the file."""
+        """Draw the spectrograms of prompt and speech, with the texts, as a PNG; returns the file.
+
+        Raises:
+            WriteError: if the file cannot be written.
+        """
         mel = self.mel_settings
         prompt = resample(self.prompt.waveform, self.prompt.sample_rate_hz, mel.sample_rate_hz)[None]  # (1, S)
         prompt_mel, _ = LogMel(mel)(prompt, torch.tensor([prompt.shape[1]]))

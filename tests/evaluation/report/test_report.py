@@ -6,8 +6,10 @@ import re
 import shutil
 
 import pytest
+from full_disk import files_of_at_most
 
-from spectron.errors import DataError
+from spectron.errors import DataError, WriteError
+from spectron.evaluation.comparison import compare_evaluations, write_comparison
 from spectron.evaluation.report import read_evaluation, write_report
 from spectron.evaluation.report.figures import figure
 from spectron.evaluation.report.listening import MEDIA_CHARACTERS
@@ -95,25 +97,41 @@ def test_missing_audio_shown_outside_audio_refused(make_evaluation):
         report_of(folder)
 
 
+def test_report_and_comparison_cut_by_full_disk_keep_old_files(make_evaluation, tmp_path):
+    first, second = make_evaluation("first", items=2), make_evaluation("second", items=2)
+    compared = compare_evaluations([first, second])
+    writers = {
+        first / "report.html": lambda: write_report(read_evaluation(first), 0),
+        tmp_path / "out" / "comparison.csv": lambda: write_comparison(compared, tmp_path / "out", 0),
+    }
+    for file, write in writers.items():
+        write()
+        before = file.read_bytes()
+        with files_of_at_most(100), pytest.raises(WriteError) as caught:
+            write()
+        assert (caught.value.file, file.read_bytes()) == (file, before)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("results.json", None, "contains no results.json"),
-        ("results.json", "{", r"results.json is not valid JSON"),
+        ("results.json", "{", r"results.json is not JSON"),
         (
             "results.json",
             '{"format": "other"}',
-            "format 'other', but this version reads 'spectron-evaluation/1'",
+            "format is 'other', but should be 'spectron-evaluation/1'",
         ),
         ("items.jsonl", None, "contains results.json but no items.jsonl"),
-        ("items.jsonl", '{"task": "long"}\n', "items.jsonl line 1 has no system and no id"),
+        ("items.jsonl", '{"task": "long"}\n', "items.jsonl:1 has no system"),
     ],
 )
 def test_broken_folder_refused_with_reason(make_evaluation, file, content, message):
     folder = make_evaluation(items=1)
     (folder / file).unlink() if content is None else (folder / file).write_text(content)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as error:
         read_evaluation(folder)
+    assert error.value.file == folder / file
 
 
 @pytest.mark.parametrize(
