@@ -56,7 +56,17 @@ from spectron.heads import (
     UnitHead,
 )
 from spectron.language_models import CausalLanguageModel, LlamaLanguageModel, TokenizerSettings
-from spectron.segments import CodeContext, Parts, PromptFeatures, PromptSteps, Segment, Speech, Text
+from spectron.segments import (
+    CodeContext,
+    Interleaved,
+    Parts,
+    PromptFeatures,
+    PromptSteps,
+    Schedule,
+    Segment,
+    Speech,
+    Text,
+)
 from spectron.tokenizers import SpeechTokenizer, UnitTokenizer
 from spectron.tokenizers.codebooks import write_codebooks
 from spectron.training.ctc import CTCModel
@@ -180,6 +190,7 @@ TINY: dict[type, Callable] = {
     PromptFeatures: lambda folder: PromptFeatures(tiny_parts(folder)),
     Text: lambda folder: Text(tiny_parts(folder), separator=" | "),
     Speech: lambda folder: Speech(tiny_parts(folder)),
+    Interleaved: lambda folder: Interleaved(tiny_parts(folder), Schedule(2, 3), separator=" | "),
     GriffinLimVocoder: lambda folder: GriffinLimVocoder(MEL, iterations=4),
     VocosVocoder: lambda folder: VocosVocoder(
         MEL, vocos=VocosSettings(width=16, layers=2, feedforward=32, draft_rounds=2)

@@ -101,7 +101,7 @@ class SpectronModule(TrainingModule):
         """
         sequence = self.model.settings
         mark = sequence.text_separator.strip()
-        if not mark or sequence.text != "before" or not isinstance(data, StatesLengths):
+        if not mark or sequence.text not in ("before", "interleaved") or not isinstance(data, StatesLengths):
             return
         marked = list(dict.fromkeys(item.id for item in data.lengths() if any(mark in text for text in item.texts)))
         if marked:
