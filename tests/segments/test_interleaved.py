@@ -15,7 +15,6 @@ from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.segments import Schedule, SequenceSettings, Stretch
 from spectron.segments.interleaved import Interleaved
 
-
 # Without dropout in decoding, which teacher forcing does not have.
 STEADY = partial(
     MelRegressionHead, mel=MelConfig(n_mels=20), frames_per_step=4, pre_net=PreNetSettings(bottleneck=16, dropout=0.0)
