@@ -50,7 +50,27 @@ def shapes(trial: Trial) -> str:
     )
     unknown = {*segment.trained_losses, *segment.optional_losses} - set(losses)
     require(not unknown, f"trained_losses or optional_losses names {_listed(unknown)}, which losses does not compute")
+    _require_places(segment, stretch)
     return f"{' x '.join(map(str, embeddings.shape))} inputs, losses: {_listed(losses)}"
+
+
+def _require_places(segment: Segment, stretch: Stretch) -> None:
+    """Check that the places are those of the stretch, and that their losses add up to the segment's."""
+    hidden, rows = _hidden(segment, stretch), stretch.valid.shape
+    losses = segment.losses(stretch, hidden, segment.optional_losses)
+    found = segment.places(stretch, hidden, segment.optional_losses)
+    counts = [len(row) for row in found.rows]
+    require(
+        counts in ([], [rows[1]] * rows[0]),
+        f"places describes {counts} positions of the rows: return {rows[0]} lists of {rows[1]}, padding included",
+    )
+    for name, values in found.losses.items():
+        require(
+            name in losses and values.shape == rows,
+            f"places returns a loss {name} {tuple(values.shape)}: return {tuple(rows)}, and only names of losses",
+        )
+        seen = f"the loss {name} of all places is not its total: leave out a loss that is no sum over positions"
+        require_close(values.sum().float(), losses[name].total.float(), seen)
 
 
 def positions(trial: Trial) -> str:

@@ -60,6 +60,13 @@ def shapes(trial: Trial) -> str:
         f"loss returns {', '.join(losses) or 'nothing'} and no `speech`, the weighted total that training minimises: "
         "add that key",
     )
+    for name, values in head.step_losses(hidden, targets).items():
+        require(
+            name in losses and values.shape == hidden.shape[:2],
+            f"step_losses returns {name} {tuple(values.shape)}: return losses of the names of loss, each (B, K)",
+        )
+        seen = f"the sum of step_losses of {name} is not its total: leave out a loss that is no sum over steps"
+        require_close(values.sum().float(), losses[name].total.float(), seen)
     steps = " x ".join(map(str, targets.steps.shape))
     return f"{head.format.sample_rate_hz} Hz -> {steps} steps -> LM inputs {inputs.shape[-1]} wide"
 

@@ -199,19 +199,35 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
     Raises:
         SpectronError: for an error that the user can mend.
     """
-    require_sources(experiment)
-    callbacks = experiment.callbacks()
-    data = prepare_data(experiment)
-    module = experiment.module()
-    experiment.require_monitored(module, callbacks)
-    trainer = experiment.trainer(callbacks)
-    require_ready(experiment, module, callbacks)
-    set_up_data(experiment, trainer, module, data, "fit")
+    module, data = assemble(experiment)
     batch = next(iter(data.train_dataloader()))
-    module.eval()
     with torch.inference_mode():
         shapes = module.shapes(batch) if isinstance(module, Describable) else {}
     return parameter_counts(getattr(module, "model", module)), shapes
+
+
+def assemble(
+    experiment: Experiment, source: Source | None = None, stage: str = "fit"
+) -> tuple[LightningModule, LightningDataModule]:
+    """Build every object of an experiment, and return its task in eval mode and its data, whose loaders can be read.
+
+    Args:
+        experiment: What to build.
+        source: Checkpoint that fills the task; None builds it as training starts from it.
+        stage: ``fit`` reads all data, ``validate`` the validation data only.
+
+    Raises:
+        SpectronError: for an error that the user can mend.
+    """
+    require_sources(experiment, weights=source is None)
+    callbacks = experiment.callbacks()
+    data = prepare_data(experiment)
+    module = experiment.module() if source is None else cast(LightningModule, restore(experiment, source))
+    experiment.require_monitored(module, callbacks)
+    trainer = experiment.trainer(callbacks)
+    require_ready(experiment, module, callbacks)
+    set_up_data(experiment, trainer, module, data, stage)
+    return module.eval(), data
 
 
 @rank_zero_only

@@ -1,5 +1,6 @@
 """Segments of the sequence that a spoken language model reads and writes: prompt, text, speech, or a user's own."""
 
+from spectron.segments.places import Place, Places
 from spectron.segments.prompt import PromptFeatures, PromptSteps
 from spectron.segments.segment import Context, Parts, Positions, Segment, Stretch, read
 from spectron.segments.sequence import SequenceSettings
@@ -9,6 +10,8 @@ from spectron.segments.text import Text
 __all__ = [
     "Context",
     "Parts",
+    "Place",
+    "Places",
     "Positions",
     "PromptFeatures",
     "PromptSteps",
