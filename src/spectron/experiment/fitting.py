@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import yaml
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
