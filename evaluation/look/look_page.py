@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spectron.audio.picture import printable
-from spectron.batch import LossTerm
+from spectron.batch import LossTerm, Word
 from spectron.evaluation.look.looking import Look, LookedItem, LookedSegment
 from spectron.evaluation.report.figures import figure
 from spectron.evaluation.report.media import Clip, clip_of
@@ -15,14 +15,15 @@ from spectron.evaluation.report.plots import COLOURS
 from spectron.segments import Place
 
 SPACE = "\N{OPEN BOX}"  # makes the space of a token visible
+CHARACTER = 0.55  # width of a character below a recording, in percent of the widest page
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Loss of a place: height in percent of the largest loss of this name on the page."""
+    """Loss of a place: height in percent of the highest bar of this loss on the page, and the value."""
 
     height: float
-    colour: int
+    value: str
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Mark:
     token: str
     predicted: str
     about: str
-    bars: list[float]
+    bars: list[Bar]
     recording: str
     left: float
     width: float
@@ -65,11 +66,13 @@ class Stripe:
 
 @dataclass(frozen=True)
 class SpokenWord:
-    """Word over a recording: place in percent of its duration."""
+    """Word below a recording: line, place and room in percent of the recording, and its duration in percent."""
 
     text: str
     about: str
+    line: int
     left: float
+    room: float
     width: float
 
 
@@ -172,15 +175,7 @@ def card(item: LookedItem, looked: Look, heights: dict[str, float]) -> Card:
     about += [f"{whole:.2f} s, cut at {prompt:.2f} s"]
     about += [f"{item.positions} positions" + ("" if limit is None else f", {item.positions / limit:.0%} of {limit}")]
     about += [] if item.loss is None else [f"loss {figure(item.loss)}"]
-    words = [
-        SpokenWord(
-            word.text,
-            f"{word.text}, {word.begin:.2f} to {word.end:.2f} s of the continuation",
-            100 * word.begin / continuation,
-            100 * (word.end - word.begin) / continuation,
-        )
-        for word in item.words
-    ]
+    words = spoken_words(item.words, continuation, whole)
     sounds = [
         Sound(name, seconds, 100 * seconds / whole, clip_of(waveform, rate), text, spoken)
         for name, seconds, waveform, rate, text, spoken in (
@@ -192,6 +187,20 @@ def card(item: LookedItem, looked: Look, heights: dict[str, float]) -> Card:
     lengths = {"prompt": prompt, "continuation": continuation}
     stripes = [stripe(segment, place, lengths, heights) for place, segment in enumerate(item.segments)]
     return Card(printable(item.id), " · ".join(about), sounds, stripes)
+
+
+def spoken_words(words: list[Word], seconds: float, page_seconds: float) -> list[SpokenWord]:
+    """Return words in as many lines as they need; ``page_seconds`` take the whole width of the page."""
+    ends: list[float] = []  # of the last word of each line
+    placed = []
+    for word in words:
+        left = 100 * word.begin / seconds
+        needed = CHARACTER * (len(word.text) + 1) * page_seconds / seconds
+        line = next((number for number, end in enumerate(ends) if end <= left), len(ends))
+        ends[line : line + 1] = [left + needed]
+        about = f"{word.text} · {word.begin:.2f} to {word.end:.2f} s of the continuation"
+        placed.append(SpokenWord(word.text, about, line, left, needed, 100 * (word.end - word.begin) / seconds))
+    return placed
 
 
 def stripe(segment: LookedSegment, number: int, lengths: dict[str, float], heights: dict[str, float]) -> Stripe:
@@ -211,7 +220,7 @@ def mark(
 ) -> Mark:
     """Return one place of a segment."""
     found, losses = segment.places[place], {name: values[place] for name, values in segment.by_place.items()}
-    bars = [100 * max(losses[name], 0.0) / (heights[name] or 1.0) for name in shown]
+    bars = [Bar(100 * max(losses[name], 0.0) / (heights[name] or 1.0), figure(losses[name])) for name in shown]
     whole = lengths.get(found.recording, 0.0)
     left, width = (100 * found.begin / whole, 100 * (found.end - found.begin) / whole) if whole else (0.0, 0.0)
     # A place in a recording is drawn narrow, like a frame; any other place shows its token.

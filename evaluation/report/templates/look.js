@@ -1,7 +1,7 @@
-// Shows the values of the place under the pointer, and its part of the recording.
+// Shows the values of the place or word under the pointer, and its part of the recording.
 const readout = document.querySelector(".readout");
 document.addEventListener("pointerover", event => {
-  const place = event.target.closest(".place");
+  const place = event.target.closest("[data-about]");
   for (const spot of document.querySelectorAll(".spot.seen")) spot.classList.remove("seen");
   readout.hidden = !place;
   if (!place) return;

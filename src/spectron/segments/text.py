@@ -193,10 +193,10 @@ def text_alone(language_model: LanguageModel, texts: list[str]) -> LossTerm:
 
 
 def token_texts(language_model: LanguageModel, ids: list[int]) -> list[str]:
-    """Return the text that each token adds to the tokens before it, with its spaces."""
+    """Return the text that each token adds to the tokens before it, with its spaces; ``(part)`` if it adds none yet."""
     texts = language_model.detokenize([ids[:count] for count in range(len(ids) + 1)])
     # A letter of several tokens changes with its last token, so a text need not begin with the one before it.
     shared = [
         len(list(takewhile(lambda pair: pair[0] == pair[1], zip(*pair, strict=False)))) for pair in pairwise(texts)
     ]
-    return [text[count:] for text, count in zip(texts[1:], shared, strict=True)]
+    return [text[count:] or "(part)" for text, count in zip(texts[1:], shared, strict=True)]
