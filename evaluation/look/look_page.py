@@ -15,7 +15,7 @@ from spectron.evaluation.report.plots import COLOURS
 from spectron.segments import Place
 
 SPACE = "\N{OPEN BOX}"  # makes the space of a token visible
-CHARACTER = 0.55  # width of a character below a recording, in percent of the widest page
+CHARACTER = 0.62  # width of a character below a recording, in percent of the widest page
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def mark(
 ) -> Mark:
     """Return one place of a segment."""
     found, losses = segment.places[place], {name: values[place] for name, values in segment.by_place.items()}
-    bars = [Bar(100 * max(losses[name], 0.0) / (heights[name] or 1.0), figure(losses[name])) for name in shown]
+    bars = [Bar(100 * max(losses[name], 0.0) / (heights[name] or 1.0), figure(losses[name], 2)) for name in shown]
     whole = lengths.get(found.recording, 0.0)
     left, width = (100 * found.begin / whole, 100 * (found.end - found.begin) / whole) if whole else (0.0, 0.0)
     # A place in a recording is drawn narrow, like a frame; any other place shows its token.
