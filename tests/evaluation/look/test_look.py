@@ -151,6 +151,9 @@ def test_places_name_tokens_and_times(looked):
     assert times[0][0] == 0
     assert times[-1][0] < seconds <= times[-1][1] + 0.02
     assert all(one[1] == other[0] for one, other in pairwise(times))
+    for place, nats in zip(speech.places, speech.by_place["alignment"], strict=True):
+        middle = (place.begin + place.end) / 2
+        assert (nats > 0) == any(word.begin <= middle < word.end for word in item.words)
     begins = [segment.begin for segment in item.segments]
     assert begins == [0, *np.cumsum([len(segment.places) for segment in item.segments])[:-1]]
 
