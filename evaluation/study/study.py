@@ -37,7 +37,8 @@ class Row:
 
     Args:
         title: Name in the table.
-        train: Changes to the experiment, in the form of a delta file.
+        train: Changes to the experiment, in the form of a delta file; ``extends`` in it names another experiment than
+            the study's, relative to the study.
         evaluate: Changes to the suite.
         trained_as: Another row, whose trained models this row evaluates instead of training.
         published: A paper's value, which is shown next to ours and never combined with it.
@@ -150,6 +151,12 @@ class Study:
         self.claims: list[Claim] = config["claims"]
         self.tracking: TrackingSettings = config["tracking"]
         self.train, self.suite_file = (_file(path.parent, key, config[key]) for key in ("train", "suite"))
+        self.extended = {
+            name: _file(path.parent, f"rows.{name}.train.extends", row.train["extends"])
+            if "extends" in row.train
+            else self.train
+            for name, row in self.rows.items()
+        }
         self._check()
 
     @property
@@ -231,8 +238,8 @@ class Study:
         folder = self.folder / f"{name}-{seed}"
         folder.mkdir(parents=True, exist_ok=True)
         trained = row.trained_as or name
-        delta = {"extends": str(self.train.absolute()), "name": f"{self.name}-{trained}", "seed": seed}
-        delta |= self.rows[trained].train
+        delta = {**self.rows[trained].train, "extends": str(self.extended[trained].absolute())}
+        delta |= {"name": f"{self.name}-{trained}", "seed": seed}
         delta["tracking"] = {key: value for key, value in vars(self.tracking).items() if value is not None}
         job = Job(name, seed, folder, self.suite_file, _overrides(row), row.trained_as is None, self.trust)
         job.experiment.write_text(yaml.safe_dump(delta, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -47,7 +47,14 @@ from spectron.evaluation.metrics import (
     StftDistance,
     all_metrics,
 )
-from spectron.heads import LatentSamplingHead, MelRegressionHead, UnitHead
+from spectron.heads import (
+    DelayCodeHead,
+    DepthCodeHead,
+    FlatCodeHead,
+    LatentSamplingHead,
+    MelRegressionHead,
+    UnitHead,
+)
 from spectron.language_models import CausalLanguageModel, LlamaLanguageModel, TokenizerSettings
 from spectron.segments import Parts, PromptFeatures, PromptSteps, Segment, Speech, Text
 from spectron.tokenizers import SpeechTokenizer, UnitTokenizer
@@ -163,6 +170,9 @@ TINY: dict[type, Callable] = {
     MelRegressionHead: lambda folder: MelRegressionHead(WIDTH, MEL, frames_per_step=3),
     LatentSamplingHead: lambda folder: LatentSamplingHead(WIDTH, mel=MEL, frames_per_step=3),
     UnitHead: lambda folder: UnitHead(WIDTH, tiny_tokenizer(folder)),
+    FlatCodeHead: lambda folder: FlatCodeHead(WIDTH, tiny_tokenizer(folder, levels=3)),
+    DelayCodeHead: lambda folder: DelayCodeHead(WIDTH, tiny_tokenizer(folder, levels=3)),
+    DepthCodeHead: lambda folder: DepthCodeHead(WIDTH, tiny_tokenizer(folder, levels=3), depth_width=16),
     UnitTokenizer: tiny_tokenizer,
     CodeVocoder: tiny_code_vocoder,
     PromptSteps: lambda folder: PromptSteps(unit_parts(folder)),

@@ -19,6 +19,7 @@ EXPERIMENT_OF = {
     "add_a_speech_head": "linear_head",
     "add_a_vocoder": "even_loudness",
     "add_a_segment": "loudness",
+    "add_a_tokenizer": "loudness_units",
     "add_a_metric": "rate",
 }
 

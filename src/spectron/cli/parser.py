@@ -16,7 +16,7 @@ from spectron.cli import verbs
 from spectron.errors import EndedByAnother, Interrupted, SpectronError
 from spectron.processes.children import end_with_parent, environment_rank, interrupted_by_sigterm
 
-PARTS = ("encoder", "language_model", "head", "vocoder", "segment", "metric", "judge")
+PARTS = ("encoder", "language_model", "head", "vocoder", "segment", "tokenizer", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
 TRAINED = (
     "a checkpoint file, a run (its id, the first characters of its id, its name, its "
@@ -283,7 +283,7 @@ def _add_the_rest(kinds: Any) -> None:
     added.add_argument(
         "--part",
         choices=PARTS,
-        help="build only this part, or all segments, metrics or judges, and check it against its contract",
+        help="build only this part, or all segments, tokenizers, metrics or judges, and check it against its contract",
     )
     _overridable(added, "model.head.init_args.frames_per_step=2")
     added = _verb(

@@ -22,8 +22,12 @@ from spectron.inference.model_config import model_of
 from spectron.model import SpectronModel
 from spectron.training.optimisation import freeze
 
-# Kinds of parts below `callbacks`, with a key that may name one; any other name is a key below `model`.
-IN_CALLBACKS = {"metric": "metrics", "judge": "judges"}
+# Kinds of parts inside others: the section that holds them, and a key that may name one. Others are keys of `model`.
+INNER = {
+    "metric": ("callbacks", "callbacks.speech.init_args.metrics"),
+    "judge": ("callbacks", "callbacks.speech.init_args.judges"),
+    "tokenizer": ("model", "model.head.init_args.tokenizer"),
+}
 
 
 @dataclass
@@ -50,30 +54,31 @@ class NamedPart:
 
 
 def named_parts(experiment: Experiment, name: str) -> list[NamedPart]:
-    """Find the part of the model with this name, all segments, or all metrics or judges of the callbacks.
+    """Find the part of the model with this name, all segments, or all metrics, judges or tokenizers.
 
     Raises:
         ConfigError: if there is none, or a key of ``weights`` or a pattern of ``freeze`` matches no part.
     """
     if name == "segment":
         return _segments(experiment)
-    if name not in IN_CALLBACKS:
+    if name not in INNER:
         class_path = experiment.part_class(name)
         _require_owners(experiment)
         return [NamedPart(f"model.{name}", class_path, partial(_build_model_part, experiment, name))]
-    found: dict[str, list[NamedPart]] = {kind: [] for kind in IN_CALLBACKS}
-    for checked in experiment.document.parts("callbacks"):
+    found: dict[str, list[NamedPart]] = {kind: [] for kind in INNER}
+    section, key = INNER[name]
+    for checked in experiment.document.parts(section):
         suite = suite_of(checked.cls)
         if suite is not None and suite.kind in found:
             build = partial(_build_alone, experiment, checked)
             found[suite.kind].append(NamedPart(".".join(checked.path), public_path(checked.cls), build))
     if not found[name]:
         others = [named.key for parts in found.values() for named in parts]
-        cure = f"Name one by its class_path, at callbacks.speech.init_args.{IN_CALLBACKS[name]} for example"
+        cure = f"Name one by its class_path, at {key} for example"
         found_instead = f"; named are {', '.join(others)}" if others else ""
         raise ConfigError(
             f"no {name} is named in this experiment, and defaults are not examined{found_instead}. {cure}",
-            key="callbacks",
+            key=section,
         )
     return found[name]
 

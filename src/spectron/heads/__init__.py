@@ -1,12 +1,16 @@
 """Speech heads: LM states to speech targets, and speech targets to LM inputs."""
 
 from spectron.heads.code import CodeHead, Sampling
+from spectron.heads.codec import DelayCodeHead, DepthCodeHead, FlatCodeHead
 from spectron.heads.latent_sampling import LatentSamplingHead, LatentSettings
 from spectron.heads.mel_regression import MelRegressionHead, PreNetSettings, StopSettings
 from spectron.heads.unit import UnitHead
 
 __all__ = [
     "CodeHead",
+    "DelayCodeHead",
+    "DepthCodeHead",
+    "FlatCodeHead",
     "LatentSamplingHead",
     "LatentSettings",
     "MelRegressionHead",

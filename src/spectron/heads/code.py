@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from spectron.audio.codes import CodeFormat
 from spectron.contracts import SpeechHead
@@ -29,6 +30,7 @@ class Sampling:
 
 
 SAMPLING = Sampling()
+NEVER = float("-inf")
 
 
 class CodeHead(SpeechHead):
@@ -69,3 +71,18 @@ class CodeHead(SpeechHead):
             logits = logits.masked_fill(logits < least, float("-inf"))
         noise = -torch.log(-torch.log(random.uniform(logits.shape[-1], like=logits).clamp(1e-10, 1 - 1e-7)))
         return (logits / settings.temperature + noise).argmax(-1)
+
+
+def small_table(rows: int, width: int) -> nn.Embedding:
+    """Return an embedding of small random vectors, as language models have them."""
+    table = nn.Embedding(rows, width)
+    nn.init.normal_(table.weight, std=0.02)
+    return table
+
+
+def unless_stopping(logits: Tensor, stop: int, may_stop: Tensor | None) -> Tensor:
+    """Return logits (B, V) in which rows (B,) that may not stop cannot choose the stop."""
+    if may_stop is None:
+        return logits
+    is_stop = functional.one_hot(torch.tensor(stop, device=logits.device), logits.shape[1]).bool()
+    return logits.masked_fill(is_stop & ~may_stop[:, None], NEVER)

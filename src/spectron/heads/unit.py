@@ -17,7 +17,7 @@ from spectron.audio.codes import PADDING
 from spectron.audio.mel import padding_mask
 from spectron.batch import LossTerm, SpeechTargets, unpadded
 from spectron.errors import ConfigError
-from spectron.heads.code import SAMPLING, CodeHead, Sampling
+from spectron.heads.code import SAMPLING, CodeHead, Sampling, small_table, unless_stopping
 from spectron.randomness import RowRandom
 from spectron.ranges import NonNegative, Size, checks_ranges
 from spectron.tokenizers.tokenizer import SpeechTokenizer
@@ -62,8 +62,7 @@ class UnitHead(CodeHead):
             )
         self.dedup, self.run_weight, self.longest_run = dedup, run_weight, longest_run
         self.stop_unit = self.format.sizes[0]
-        self.inputs = nn.Embedding(self.stop_unit + 1, hidden_size)
-        nn.init.normal_(self.inputs.weight, std=0.02)
+        self.inputs = small_table(self.stop_unit + 1, hidden_size)
         self.outputs = nn.Linear(hidden_size, self.stop_unit + 1)
         if tied:
             self.outputs.weight = self.inputs.weight
@@ -138,10 +137,7 @@ class UnitHead(CodeHead):
         may_stop: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Choose the next unit and its frames (B, 2) after a hidden state (B, D); the stop is chosen or not, 1 or 0."""
-        logits = self.outputs(hidden).float()
-        if may_stop is not None:
-            logits[:, self.stop_unit] = logits[:, self.stop_unit].masked_fill(~may_stop, float("-inf"))
-        units = self.chosen(logits, random)
+        units = self.chosen(unless_stopping(self.outputs(hidden).float(), self.stop_unit, may_stop), random)
         stopped = units == self.stop_unit
         frames = self.log_run(hidden, units).float().exp().round().clamp(1, self.longest_run).long()
         return torch.stack([units, frames.masked_fill(stopped, 0)], dim=1), stopped.float()
