@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from spectron.cli.parser import parse
+from spectron.cli.parser import main, parse
 from spectron.cli.verbs import look as look_verb
 from spectron.errors import ConfigError, DataError
 from spectron.evaluation.look import look, write_look
@@ -240,6 +240,19 @@ def test_unreadable_items_are_named(file):
     finally:
         for name in ("u0", "u1", "u2"):
             (file.parent / f"{name}.away").rename(file.parent / f"{name}.flac")
+
+
+def test_command_writes_pages_of_a_yaml_and_of_a_checkpoint(file, tmp_path, capsys):
+    experiment, page = Experiment.read(file), tmp_path / "pages" / "look.html"
+    path = tmp_path / "some.ckpt"
+    torch.save({"state_dict": experiment.module().state_dict(), CONFIG_KEY: experiment.stored_config}, path)
+    options = ["--items", "1", "-o", str(page), "--device", "cpu", "model.loss_weights.alignment=0"]
+    for reference in ([str(file)], [str(path), "--trust", "--split", "val"]):
+        assert main(["look", *reference, *options]) == 0
+        assert capsys.readouterr().out.endswith(f"{page}\n")
+        text = page.read_text()
+        assert f"<dd>{reference[0]}</dd>" in text
+        assert "alignment" not in text.partition("Settings")[0].partition("<body>")[2]
 
 
 def test_export_is_refused_as_it_has_no_data(tmp_path):
