@@ -54,7 +54,11 @@ class Media:
 
 def _make_clip(path: Path) -> Clip | None:
     """Return the clip of an existing file; None if it is too short."""
-    waveform, rate_hz = read_audio(path)
+    return clip_of(*read_audio(path))
+
+
+def clip_of(waveform: Tensor, rate_hz: int) -> Clip | None:
+    """Return the clip of a waveform (S,); None if it is too short."""
     if len(waveform) < LEAST_SAMPLES:
         return None
     return Clip(sound_url(waveform, rate_hz), picture_url(waveform, rate_hz), len(waveform) / rate_hz)

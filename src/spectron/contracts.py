@@ -169,6 +169,13 @@ class SpeechHead(nn.Module, ABC):
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """Compute named losses of hidden states (B, K, D); ``speech`` is the weighted total that training minimises."""
 
+    def step_losses(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, Tensor]:
+        """Return losses at each step (B, K), 0 at padding, whose sums are the totals of ``loss``.
+
+        A loss that is no sum over steps is left out, so by default all of them are.
+        """
+        return {}
+
     @abstractmethod
     def step(
         self,

@@ -83,6 +83,9 @@ def test_codes_loss_is_the_negative_log_likelihood():
     terms = units.loss(hidden, targets)
     assert float(terms["codes"].total) == pytest.approx(nats, rel=1e-5)
     assert int(terms["codes"].count) == 3
+    assert float(units.step_losses(hidden, targets)["codes"][0, 2]) == pytest.approx(
+        -float(units.outputs(hidden[0, 2]).log_softmax(-1)[CODES]), rel=1e-5
+    )
     predicted = units.log_run(hidden, targets.steps[..., 0])[0]
     run = float((predicted[0] - torch.tensor(2.0).log()).square() + predicted[1].square())
     assert float(terms["run"].total) == pytest.approx(run, rel=1e-5)

@@ -123,7 +123,9 @@ class _Parser(argparse.ArgumentParser):
         super().error(visible(message))
 
 
-def _verb(kinds: Any, name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:
+def _verb(
+    kinds: Any, name: str, function: Any, help: str, reference: str = "", metavar: str = "MODEL"
+) -> argparse.ArgumentParser:
     """Add a verb, with the options that many of them share."""
     added = kinds.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)
     # The default of a verb's own --debug would overwrite one given before the verb.
@@ -132,7 +134,7 @@ def _verb(kinds: Any, name: str, function: Any, help: str, reference: str = "") 
     )
     added.set_defaults(verb=function)
     if reference:
-        added.add_argument("reference", metavar="MODEL", help=reference)
+        added.add_argument("reference", metavar=metavar, help=reference)
     if reference or name in ("compare", "reference-curve"):
         added.add_argument("--runs", metavar="FOLDER", help="folder of the runs; by default $SPECTRON_RUNS, or runs")
     return added
@@ -296,6 +298,21 @@ def _add_the_rest(kinds: Any) -> None:
         help="build only this part, or all segments, tokenizers, metrics or judges, and check it against its contract",
     )
     _overridable(added, "model.head.init_args.frames_per_step=2")
+    added = _verb(
+        kinds,
+        "look",
+        verbs.look,
+        "write a page of the first items of the data: sound, words, sequence, and the loss at each position",
+        reference=f"a YAML file, {RECIPE} mini/demo or demo: its model before training; or {TRAINED}",
+        metavar="EXPERIMENT",
+    )
+    added.add_argument("--items", type=int, default=4, metavar="N", help="number of items (default 4)")
+    added.add_argument(
+        "--split", choices=("train", "val"), default="train", help="training (default) or validation data"
+    )
+    added.add_argument("-o", "--output", type=Path, default=Path("look.html"), help="page to write (default look.html)")
+    added.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU, if any")
+    _overridable(added, "model.sequence.text=empty")
     added = _verb(kinds, "prepare", verbs.prepare, "write the manifest of a corpus")
     _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
     added = _verb(

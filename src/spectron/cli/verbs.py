@@ -247,6 +247,35 @@ def _check_part(experiment: Experiment, name: str) -> None:
         raise ConfigError("; ".join(failures))
 
 
+def look(options: argparse.Namespace) -> None:
+    """Write a page of the first items of an experiment's data as its model reads them."""
+    from spectron.evaluation.look import look, write_look
+
+    if options.output.is_dir():
+        raise ConfigError(f"-o {options.output}: this is a folder. Name a file in it, such as look.html")
+    device, (experiment, source) = _device(options), _experiment(options)
+    looked = look(experiment, options.items, options.split, source, device)
+    print(write_look(looked, options.output, options.reference))
+
+
+def _experiment(options: argparse.Namespace) -> tuple[Experiment, Source | None]:
+    """Return the experiment of a YAML or a recipe, or that of a checkpoint or a run together with the checkpoint."""
+    from spectron.config.recipes import find_recipe, is_experiment_recipe
+    from spectron.experiment.experiment import Experiment
+    from spectron.experiment.loading import load_experiment
+
+    path = Path(options.reference)
+    if path.suffix in (".yaml", ".yml") or (not path.exists() and is_experiment_recipe(options.reference)):
+        return Experiment.read(find_recipe(path), options.overrides, trust=options.trust), None
+    source = _source(options)
+    if source.is_export:
+        raise ConfigError(
+            f"{source.path} describes a model without data to look at. Name a checkpoint, or a YAML with data that "
+            "starts from this model"
+        )
+    return load_experiment(source, options.overrides, trust=options.trust), source
+
+
 def prepare(options: argparse.Namespace) -> None:
     """Write the manifest of a corpus."""
     from spectron.datamodules import prepare

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import yaml
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
@@ -218,20 +218,36 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
     Raises:
         SpectronError: for an error that the user can mend.
     """
-    require_sources(experiment)
-    callbacks = experiment.callbacks()
-    data = prepare_data(experiment)
-    module = experiment.module()
-    experiment.require_monitored(module, callbacks)
-    trainer = experiment.trainer(callbacks)
-    require_ready(experiment, module, callbacks)
-    set_up_data(experiment, trainer, module, data, "fit")
+    module, data = assemble(experiment)
     with naming_killed_workers("Then repeat the command"):
         batch = next(iter(data.train_dataloader()))
-    module.eval()
     with torch.inference_mode():
         shapes = module.shapes(batch) if isinstance(module, Describable) else {}
     return parameter_counts(getattr(module, "model", module)), shapes
+
+
+def assemble(
+    experiment: Experiment, source: Source | None = None, stage: str = "fit"
+) -> tuple[LightningModule, LightningDataModule]:
+    """Build every object of an experiment, and return its task in eval mode and its data, whose loaders can be read.
+
+    Args:
+        experiment: What to build.
+        source: Checkpoint that fills the task; None builds it as training starts from it.
+        stage: ``fit`` reads all data, ``validate`` the validation data only.
+
+    Raises:
+        SpectronError: for an error that the user can mend.
+    """
+    require_sources(experiment, weights=source is None)
+    callbacks = experiment.callbacks()
+    data = prepare_data(experiment)
+    module = experiment.module() if source is None else cast(LightningModule, restore(experiment, source))
+    experiment.require_monitored(module, callbacks)
+    trainer = experiment.trainer(callbacks)
+    require_ready(experiment, module, callbacks)
+    set_up_data(experiment, trainer, module, data, stage)
+    return module.eval(), data
 
 
 @rank_zero_only

@@ -2,6 +2,7 @@
 
 from spectron.segments.codes import CodeContext
 from spectron.segments.interleaved import Interleaved, Schedule
+from spectron.segments.places import Place, Places
 from spectron.segments.prompt import PromptFeatures, PromptSteps
 from spectron.segments.segment import Context, Parts, Positions, Segment, Stretch, read
 from spectron.segments.sequence import SequenceSettings
@@ -13,6 +14,8 @@ __all__ = [
     "Context",
     "Interleaved",
     "Parts",
+    "Place",
+    "Places",
     "Positions",
     "PromptFeatures",
     "PromptSteps",

@@ -21,6 +21,7 @@ from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpokenLength
 from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead
 from spectron.generation import DecodingState, visibility
+from spectron.segments.places import Places
 
 
 @dataclass
@@ -122,6 +123,10 @@ class Segment(nn.Module, ABC):
     def scores(self, stretch: Stretch, hidden: Tensor) -> dict[str, Tensor]:
         """Compute fields of ``SpeechScores``, each (B,)."""
         return {}
+
+    def places(self, stretch: Stretch, hidden: Tensor, optional: Collection[str] = ()) -> Places:
+        """Describe the positions of ``stretch``, with those losses of ``losses`` that are sums over positions."""
+        return Places()
 
     def second_reading(self, stretch: Stretch, hidden: Tensor) -> Stretch:
         """Return the inputs of the second reading in training, given the hidden states (B, L, D) of the first one."""

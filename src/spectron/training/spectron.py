@@ -114,8 +114,12 @@ class SpectronModule(TrainingModule):
         """Compute the losses of all segments, without optional ones of weight 0; of lines of text, their loss alone."""
         if isinstance(batch, list):
             return {"text_only": text_alone(self.model.language_model, batch)}
-        optional = [name for segment in self.model.segments.values() for name in segment.optional_losses]
-        return self.model.losses(self.model(batch), [name for name in optional if self.loss_weights.of(name) > 0])
+        return self.model.losses(self.model(batch), self.wanted_losses())
+
+    def wanted_losses(self) -> list[str]:
+        """Return the optional losses whose weight is not 0."""
+        optional = (name for segment in self.model.segments.values() for name in segment.optional_losses)
+        return [name for name in optional if self.loss_weights.of(name) > 0]
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
         """Compute the weighted sum of the losses.
