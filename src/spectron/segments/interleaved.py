@@ -15,12 +15,14 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpokenLength
 from spectron.contracts import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import DecodingState, Texts, Writing, split_texts
 from spectron.ranges import Count, Proportion, checks_ranges
+from spectron.segments.places import Places
 from spectron.segments.segment import Parts, Positions, Segment, Stretch
 from spectron.segments.speech import Speaking, Speech
 from spectron.segments.text import Text, true_texts
@@ -124,6 +126,18 @@ class Interleaved(Segment):
         """Compute the losses of the text and of the speech."""
         text, written, speech, spoken = self.apart(stretch, hidden)
         return self.text.losses(text, written) | self.speech.losses(speech, spoken, optional)
+
+    def places(self, stretch: Stretch, hidden: Tensor, optional: Collection[str] = ()) -> Places:
+        """Describe the positions of both streams, in turn."""
+        order = cast(InterleavedStretch, stretch).order[0]
+        text, written, speech, spoken = self.apart(stretch, hidden)
+        streams = [self.text.places(text, written, optional), self.speech.places(speech, spoken, optional)]
+        rows = [[*tokens, *steps] for tokens, steps in zip(*(stream.rows for stream in streams), strict=True)]
+        losses = {}
+        for stream, others in zip(streams, ((0, spoken.shape[1]), (written.shape[1], 0)), strict=True):
+            for name, values in stream.losses.items():
+                losses[name] = functional.pad(values, (others[0], others[1]))[:, order]
+        return Places([[row[place] for place in order.tolist()] for row in rows], losses)
 
     def loss_names(self) -> set[str]:
         """Return the names of the losses of both streams."""
