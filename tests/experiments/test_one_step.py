@@ -121,6 +121,11 @@ def overrides_for(workplace, tiny_encoder, tiny_language_model):
         if OmegaConf.select(config, "shared.units") is not None:
             width = PretrainedEncoder(str(tiny_encoder("hubert"))).output_dim
             chosen.append(f"shared.units={write_codebooks(torch.randn(1, 8, width), workplace / 'units')}")
+            if "language_model" in config.model:  # units need more positions than the tiny GPT-2 has
+                chosen += [
+                    f"model.language_model.init_args.source={tiny_language_model('llama')}",
+                    "callbacks.speech=null",
+                ]
         return chosen + (OVERRIDES_OF_LIBRISPEECH if recipe.parent.name == "librispeech" else [])
 
     return overrides
