@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model
 
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import split_texts
 from spectron.segments import Stretch, read

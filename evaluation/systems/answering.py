@@ -12,7 +12,8 @@ from torch import Tensor
 
 from spectron.audio.mel import LogMel, MelConfig, mel_at_rate
 from spectron.batch import Continuation, SpeechBatch, unpadded, with_reference
-from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.contracts import SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.evaluation.sample import SpokenSample
 from spectron.evaluation.systems.transcript_split import split_at_prompt
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import Continuation, Prompts, SpeechBatch, SpeechScores
-from spectron.contracts import Decoding, SpokenLanguageModel, Vocoder
+from spectron.contracts import SpokenLanguageModel, Vocoder
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.experiment.loading import load_module
 from spectron.generation import Spoken

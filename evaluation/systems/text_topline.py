@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from spectron.batch import Continuation, Prompts
-from spectron.contracts import Decoding, LanguageModel, SpokenLanguageModel
+from spectron.contracts import LanguageModel, SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.generation import DecodingState, decode_text, split_texts, text_sequence
 from spectron.model import SpectronModel
 

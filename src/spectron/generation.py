@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from spectron.audio.mel import padding_mask
-from spectron.contracts import Decoding, LanguageModel
+from spectron.contracts import LanguageModel
+from spectron.decoding import Decoding
 from spectron.randomness import RowRandom
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from spectron.audio.mel import MelConfig
 from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores
-from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import DecodingState
 from spectron.ranges import checks_ranges

@@ -8,7 +8,7 @@ from tiny_spectron import ragged_batch, tiny_model
 
 from spectron.audio.codes import PADDING
 from spectron.audio.mel import MelConfig
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.heads import DelayCodeHead, DepthCodeHead, FlatCodeHead, Sampling, UnitHead
 from spectron.randomness import RowRandom

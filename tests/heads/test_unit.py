@@ -10,7 +10,7 @@ from tiny_spectron import ragged_batch, tiny_model
 from spectron.audio.codes import PADDING, CodeFormat
 from spectron.audio.mel import MelConfig
 from spectron.batch import SpeechTargets
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.heads import Sampling, UnitHead

@@ -20,7 +20,8 @@ from spectron.audio.io import read_audio, write_wav
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.speech_presence import speech_missing
 from spectron.batch import Continuation
-from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.contracts import SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.inference.speaker import Recording, Speaker
 

@@ -14,7 +14,7 @@ from spectron.terminal import say
 if TYPE_CHECKING:
     from torch import device
 
-    from spectron.contracts import Decoding
+    from spectron.decoding import Decoding
     from spectron.experiment.experiment import Experiment
     from spectron.experiment.fitting import Outcome
     from spectron.experiment.loading import Source
@@ -132,7 +132,7 @@ def ask(options: argparse.Namespace) -> None:
 
 
 def _decoding(options: argparse.Namespace) -> Decoding:
-    from spectron.contracts import Decoding
+    from spectron.decoding import Decoding
 
     try:
         return Decoding(

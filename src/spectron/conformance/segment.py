@@ -11,7 +11,7 @@ from torch import Tensor
 from spectron.batch import LossTerm, SpeechBatch, SpokenLength, Word, select
 from spectron.conformance.inputs import garbled, noise
 from spectron.conformance.result import FINITE, Check, DoesNotApply, Trial, require, require_close
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import DecodingState
 from spectron.segments import Segment, Stretch, read

@@ -22,7 +22,8 @@ from spectron.audio.resampling import resample
 from spectron.audio.speech_presence import speech_missing
 from spectron.batch import Continuation, Prompts, SpokenLength
 from spectron.context_length import require_fits_context
-from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.contracts import SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.errors import DataError
 from spectron.model import SpectronModel
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.batch import Prompts, SpeechBatch, SpokenLength
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.segments.segment import Context, Parts, Positions, Stretch
 from spectron.tokenizers.tokenizer import SpeechTokenizer, keep_fingerprint

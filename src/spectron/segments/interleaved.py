@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpokenLength
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import DecodingState, Texts, Writing, split_texts
 from spectron.ranges import Count, Proportion, checks_ranges

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.batch import Prompts, SpokenLength
-from spectron.contracts import Decoding, SpeechEncoder
+from spectron.contracts import SpeechEncoder
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError, DataError, errors_of_part
 from spectron.generation import DecodingState
 from spectron.segments.places import Place, Places

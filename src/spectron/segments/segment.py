@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpokenLength
-from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead
+from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead
+from spectron.decoding import Decoding
 from spectron.generation import DecodingState, visibility
 from spectron.segments.places import Places
 

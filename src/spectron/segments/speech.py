@@ -12,7 +12,8 @@ from torch import Tensor
 
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpeechTargets, SpokenLength, Word, row_of
-from spectron.contracts import Decoding, SpeechHead
+from spectron.contracts import SpeechHead
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import DecodingState, Spoken
 from spectron.losses import ALIGNMENT_LOSSES, frame_level_targets, token_cross_entropy

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpokenLength
-from spectron.contracts import Decoding, LanguageModel
+from spectron.contracts import LanguageModel
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError, DataError
 from spectron.generation import DecodingState, Texts, decode_text, split_texts, text_sequence
 from spectron.losses import text_cross_entropy, token_cross_entropy

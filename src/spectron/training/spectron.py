@@ -10,7 +10,7 @@ from torch import Tensor
 from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.context_length import StatesLengths, StatesLines, require_fits_context, require_lines_fit_context
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError, DataError
 from spectron.losses import ALIGNMENT_LOSSES
 from spectron.model import SpectronModel

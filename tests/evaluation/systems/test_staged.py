@@ -9,7 +9,7 @@ from tiny_spectron import ragged_batch, tiny_model
 
 from spectron.audio.mel import MelConfig
 from spectron.batch import select
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError
 from spectron.evaluation.systems import Stage, StagedSpeech, staged

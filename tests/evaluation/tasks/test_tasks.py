@@ -9,8 +9,8 @@ from lightning import LightningDataModule
 from spectron.audio.io import read_audio, to_16_bits, write_wav
 from spectron.audio.mel import MelConfig
 from spectron.batch import Prompts, SpeechBatch
-from spectron.contracts import Decoding
 from spectron.datamodules import PairsDataModule
+from spectron.decoding import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
 from spectron.evaluation.judges import Judges
