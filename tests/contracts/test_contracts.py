@@ -9,6 +9,7 @@ from functools import cache, partial
 import pytest
 import torch
 from language_models import write_language_model
+from speech_codecs import write_speech_codec
 from speech_encoders import write_speech_encoder
 from speech_judges import write_speech_judge
 from speechbrain_folders import write_speechbrain_folder
@@ -57,10 +58,18 @@ from spectron.heads import (
 )
 from spectron.language_models import CausalLanguageModel, LlamaLanguageModel, TokenizerSettings
 from spectron.segments import Parts, PromptFeatures, PromptSteps, Segment, Speech, Text
-from spectron.tokenizers import SpeechTokenizer, UnitTokenizer
+from spectron.tokenizers import CodecTokenizer, SpeechTokenizer, UnitTokenizer
 from spectron.tokenizers.codebooks import write_codebooks
 from spectron.training.ctc import CTCModel
-from spectron.vocoders import CentroidMel, CodeVocoder, GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
+from spectron.vocoders import (
+    CentroidMel,
+    CodecVocoder,
+    CodeVocoder,
+    GriffinLimVocoder,
+    HiFiGANVocoder,
+    VocosSettings,
+    VocosVocoder,
+)
 from spectron.weights.exporting import export_parts
 
 CONTRACTS = (SpeechEncoder, LanguageModel, SpeechHead, SpeechTokenizer, Vocoder, Segment, SpokenMetric, Judge)
@@ -108,6 +117,10 @@ def tiny_code_vocoder(folder):
     tokenizer = tiny_tokenizer(folder, levels=2)
     vocoder = partial(GriffinLimVocoder, iterations=4)
     return CodeVocoder(tokenizer.format, partial(CentroidMel, tokenizer=tokenizer), vocoder)
+
+
+def tiny_codec(folder):
+    return CodecTokenizer(str(write_speech_codec("encodec", folder / "codec")))
 
 
 @cache
@@ -174,7 +187,9 @@ TINY: dict[type, Callable] = {
     DelayCodeHead: lambda folder: DelayCodeHead(WIDTH, tiny_tokenizer(folder, levels=3)),
     DepthCodeHead: lambda folder: DepthCodeHead(WIDTH, tiny_tokenizer(folder, levels=3), depth_width=16),
     UnitTokenizer: tiny_tokenizer,
+    CodecTokenizer: tiny_codec,
     CodeVocoder: tiny_code_vocoder,
+    CodecVocoder: lambda folder: CodecVocoder(tiny_codec(folder).format, tiny_codec(folder)),
     PromptSteps: lambda folder: PromptSteps(unit_parts(folder)),
     PromptFeatures: lambda folder: PromptFeatures(tiny_parts(folder)),
     Text: lambda folder: Text(tiny_parts(folder), separator=" | "),

@@ -1,6 +1,7 @@
 """Vocoders: frames of speech, spectrograms or codes, to waveform."""
 
 from spectron.vocoders.code_mel import CentroidMel, CodesToMel, CodeVocoder, UnitToMel
+from spectron.vocoders.codec import CodecVocoder
 from spectron.vocoders.griffin_lim import GriffinLimVocoder
 from spectron.vocoders.hifigan import HiFiGANVocoder
 from spectron.vocoders.mel_bridge import MelFormat
@@ -10,6 +11,7 @@ from spectron.vocoders.vocos_network import VocosSettings
 __all__ = [
     "CentroidMel",
     "CodeVocoder",
+    "CodecVocoder",
     "CodesToMel",
     "GriffinLimVocoder",
     "HiFiGANVocoder",
