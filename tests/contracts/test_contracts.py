@@ -14,9 +14,10 @@ from speech_encoders import write_speech_encoder
 from speech_judges import write_speech_judge
 from speechbrain_folders import write_speechbrain_folder
 from torch import nn
-from vocoders import write_authors_hifigan
+from vocoders import write_authors_hifigan, write_unit_hifigan
 
 from spectron import encoders, heads, language_models, segments, tokenizers, vocoders
+from spectron.audio.codes import CodeFormat
 from spectron.audio.mel import MelConfig
 from spectron.conformance import examine, suite_of
 from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
@@ -67,6 +68,7 @@ from spectron.vocoders import (
     CodeVocoder,
     GriffinLimVocoder,
     HiFiGANVocoder,
+    UnitHiFiGANVocoder,
     VocosSettings,
     VocosVocoder,
 )
@@ -197,6 +199,9 @@ TINY: dict[type, Callable] = {
     GriffinLimVocoder: lambda folder: GriffinLimVocoder(MEL, iterations=4),
     VocosVocoder: lambda folder: VocosVocoder(
         MEL, vocos=VocosSettings(width=16, layers=2, feedforward=32, draft_rounds=2)
+    ),
+    UnitHiFiGANVocoder: lambda folder: UnitHiFiGANVocoder(
+        CodeFormat(16000, 50.0, (10,), "0" * 64), str(write_unit_hifigan(folder / "units", 10))
     ),
     HiFiGANVocoder: lambda folder: HiFiGANVocoder(HIFIGAN_MEL, str(write_authors_hifigan(folder / "hifigan"))),
 }

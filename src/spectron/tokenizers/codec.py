@@ -93,8 +93,8 @@ class CodecTokenizer(SpeechTokenizer):
             size > 1 for size in codes.shape[:-2]
         ):
             raise ConfigError(
-                f"{self.source!r} cuts recordings into pieces or stores their loudness beside the codes, so codes alone are "
-                "no speech. Use another codec, for example facebook/encodec_24khz",
+                f"{self.source!r} cuts recordings into pieces or stores their loudness beside the codes, and codes "
+                "alone are no speech. Use another codec, for example facebook/encodec_24khz",
                 key="source",
             )
         return codes

@@ -5,6 +5,7 @@ from spectron.vocoders.codec import CodecVocoder
 from spectron.vocoders.griffin_lim import GriffinLimVocoder
 from spectron.vocoders.hifigan import HiFiGANVocoder
 from spectron.vocoders.mel_bridge import MelFormat
+from spectron.vocoders.unit_hifigan import UnitHiFiGANVocoder
 from spectron.vocoders.vocos import VocosVocoder
 from spectron.vocoders.vocos_network import VocosSettings
 
@@ -16,6 +17,7 @@ __all__ = [
     "GriffinLimVocoder",
     "HiFiGANVocoder",
     "MelFormat",
+    "UnitHiFiGANVocoder",
     "UnitToMel",
     "VocosSettings",
     "VocosVocoder",
