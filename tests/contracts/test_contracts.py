@@ -9,13 +9,15 @@ from functools import cache, partial
 import pytest
 import torch
 from language_models import write_language_model
+from speech_codecs import write_speech_codec
 from speech_encoders import write_speech_encoder
 from speech_judges import write_speech_judge
 from speechbrain_folders import write_speechbrain_folder
 from torch import nn
-from vocoders import write_authors_hifigan
+from vocoders import write_authors_hifigan, write_unit_hifigan
 
 from spectron import encoders, heads, language_models, segments, tokenizers, vocoders
+from spectron.audio.codes import CodeFormat
 from spectron.audio.mel import MelConfig
 from spectron.conformance import examine, suite_of
 from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, Vocoder
@@ -67,10 +69,19 @@ from spectron.segments import (
     Speech,
     Text,
 )
-from spectron.tokenizers import SpeechTokenizer, UnitTokenizer
+from spectron.tokenizers import CodecTokenizer, SpeechTokenizer, UnitTokenizer
 from spectron.tokenizers.codebooks import write_codebooks
 from spectron.training.ctc import CTCModel
-from spectron.vocoders import CentroidMel, CodeVocoder, GriffinLimVocoder, HiFiGANVocoder, VocosSettings, VocosVocoder
+from spectron.vocoders import (
+    CentroidMel,
+    CodecVocoder,
+    CodeVocoder,
+    GriffinLimVocoder,
+    HiFiGANVocoder,
+    UnitHiFiGANVocoder,
+    VocosSettings,
+    VocosVocoder,
+)
 from spectron.weights.exporting import export_parts
 
 CONTRACTS = (SpeechEncoder, LanguageModel, SpeechHead, SpeechTokenizer, Vocoder, Segment, SpokenMetric, Judge)
@@ -118,6 +129,10 @@ def tiny_code_vocoder(folder):
     tokenizer = tiny_tokenizer(folder, levels=2)
     vocoder = partial(GriffinLimVocoder, iterations=4)
     return CodeVocoder(tokenizer.format, partial(CentroidMel, tokenizer=tokenizer), vocoder)
+
+
+def tiny_codec(folder):
+    return CodecTokenizer(str(write_speech_codec("encodec", folder / "codec")))
 
 
 @cache
@@ -184,8 +199,10 @@ TINY: dict[type, Callable] = {
     DelayCodeHead: lambda folder: DelayCodeHead(WIDTH, tiny_tokenizer(folder, levels=3)),
     DepthCodeHead: lambda folder: DepthCodeHead(WIDTH, tiny_tokenizer(folder, levels=3), depth_width=16),
     UnitTokenizer: tiny_tokenizer,
+    CodecTokenizer: tiny_codec,
     CodeVocoder: tiny_code_vocoder,
     CodeContext: lambda folder: CodeContext(unit_parts(folder), tiny_tokenizer(folder, levels=2), "semantic"),
+    CodecVocoder: lambda folder: CodecVocoder(tiny_codec(folder).format, tiny_codec(folder)),
     PromptSteps: lambda folder: PromptSteps(unit_parts(folder)),
     PromptFeatures: lambda folder: PromptFeatures(tiny_parts(folder)),
     Text: lambda folder: Text(tiny_parts(folder), separator=" | "),
@@ -194,6 +211,9 @@ TINY: dict[type, Callable] = {
     GriffinLimVocoder: lambda folder: GriffinLimVocoder(MEL, iterations=4),
     VocosVocoder: lambda folder: VocosVocoder(
         MEL, vocos=VocosSettings(width=16, layers=2, feedforward=32, draft_rounds=2)
+    ),
+    UnitHiFiGANVocoder: lambda folder: UnitHiFiGANVocoder(
+        CodeFormat(16000, 50.0, (10,), "0" * 64), str(write_unit_hifigan(folder / "units", 10))
     ),
     HiFiGANVocoder: lambda folder: HiFiGANVocoder(HIFIGAN_MEL, str(write_authors_hifigan(folder / "hifigan"))),
 }

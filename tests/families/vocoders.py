@@ -139,3 +139,43 @@ def write_speechbrain_hifigan(folder: Path, normalized: str = "null") -> Path:
     torch.save(generator.state_dict(), folder / "generator.ckpt")
     (folder / "hyperparams.yaml").write_text(HYPERPARAMS.format(trap=folder / "trap", normalized=normalized))
     return folder
+
+
+UNIT_HYPERPARAMS = """
+sample_rate: 16000
+num_clusters: {units}
+vocab_size: !ref <num_clusters> + 1
+generator: !new:speechbrain.lobes.models.HifiGAN.UnitHifiganGenerator
+    in_channels: 12
+    out_channels: 1
+    resblock_type: "1"
+    resblock_dilation_sizes: [[1, 3, 5], [1, 3, 5]]
+    resblock_kernel_sizes: [3, 11]
+    upsample_kernel_sizes: [11, 8, 8, 4, 4]
+    upsample_initial_channel: 64
+    upsample_factors: [5, 4, 4, 2, 2]
+    vocab_size: !ref <vocab_size>
+    embedding_dim: 12
+    duration_predictor: True
+    multi_speaker: {multi_speaker}
+"""
+
+
+def unit_generator(units: int):
+    """Return speechbrain's generator of so many units, always the same."""
+    from speechbrain.lobes.models.HifiGAN import UnitHifiganGenerator
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sizes = {"upsample_kernel_sizes": [11, 8, 8, 4, 4], "upsample_factors": [5, 4, 4, 2, 2]}
+        residual = {"resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5]], "resblock_kernel_sizes": [3, 11]}
+        table = {"vocab_size": units + 1, "embedding_dim": 12, "attn_dim": 4, "duration_predictor": True}
+        return UnitHifiganGenerator(12, 1, "1", upsample_initial_channel=64, **sizes, **residual, **table).eval()
+
+
+def write_unit_hifigan(folder: Path, units: int, multi_speaker: bool = False) -> Path:
+    """Write speechbrain's generator of so many units at 50 Hz."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(unit_generator(units).state_dict(), folder / "generator.ckpt")
+    (folder / "hyperparams.yaml").write_text(UNIT_HYPERPARAMS.format(units=units, multi_speaker=multi_speaker))
+    return folder

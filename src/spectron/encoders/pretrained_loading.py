@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from spectron.encoders.config_files import Reading, read_config
 from spectron.encoders.discovery import Unfit, find_encoder, refusal
 from spectron.encoders.front_ends import FilterBankFrontEnd, FrontEnd, WaveformFrontEnd, WindowedFrontEnd
 from spectron.errors import ConfigError
-from spectron.weights.hub import reading, require_float_parameters, require_safetensors
+from spectron.weights.hub import quiet, reading, require_float_parameters, require_safetensors
 
 # Families by transformers' model type, each with the feature extractor that it is trained with.
 FRONT_ENDS: dict[str, tuple[str, type[FrontEnd]]] = {
@@ -247,17 +245,3 @@ def depends_on_padding(config: Any) -> bool:
         or getattr(config, "add_adapter", False)
         or getattr(config, "conv_pos_batch_norm", False)
     )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the library's report of weights: dropped heads are expected, and missing weights are an error here."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # it counts tensors, which is no use to a user; downloads have their own bar
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)

@@ -90,13 +90,32 @@ class SpeechTokenizer(nn.Module, ABC):
         key = hashlib.sha256(samples.tobytes()).digest()
         known = self.store.get(key)
         if known is None:
-            known = self.encode(waveform).cpu().numpy().astype(numpy.int32)
+            # The trainer's precision must not change the codes.
+            with torch.autocast(waveform.device.type, enabled=False):
+                known = self.encode(waveform).cpu().numpy().astype(numpy.int32)
             self.store.put(key, known)
         return torch.from_numpy(known.astype(numpy.int64))
 
     def train(self, mode: bool = True) -> SpeechTokenizer:
         """Stay in eval mode: codes never depend on dropout."""
         return super().train(False)
+
+
+def chosen_levels(levels: int, skip_levels: int, held: int, source: str) -> int:
+    """Return the last codebook in use, counted from 1, of a source that holds so many; 0 ``levels`` means all.
+
+    Raises:
+        ConfigError: if there are fewer codebooks, or none is left.
+    """
+    chosen = levels or held
+    if chosen > held:
+        raise ConfigError(f"{source!r} has {held} codebooks, not {levels}. Use fewer levels", key="levels")
+    if skip_levels >= chosen:
+        raise ConfigError(
+            f"{source!r} without the first {skip_levels} of {chosen} codebooks has no codes. Skip fewer levels",
+            key="skip_levels",
+        )
+    return chosen
 
 
 def settings_of(module: nn.Module) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from spectron.errors import ConfigError
 from spectron.probing import in_eval
 from spectron.ranges import CountOrZero, checks_ranges
 from spectron.tokenizers.codebooks import read_codebooks
-from spectron.tokenizers.tokenizer import SpeechTokenizer
+from spectron.tokenizers.tokenizer import SpeechTokenizer, chosen_levels
 
 
 @checks_ranges
@@ -54,13 +54,8 @@ class UnitTokenizer(SpeechTokenizer):
                 f"{encoder.output_dim} wide. Use the encoder and layer that they were fitted on",
                 key="codebooks",
             )
-        self.levels = levels or fitted
-        if self.levels > fitted or skip_levels >= self.levels:
-            raise ConfigError(
-                f"{codebooks!r} has {fitted} codebooks; levels {levels} without the first {skip_levels} leave none",
-                key="levels" if self.levels > fitted else "skip_levels",
-            )
-        self.skip_levels, self.padding_samples = skip_levels, padding_samples
+        self.levels, self.skip_levels = chosen_levels(levels, skip_levels, fitted, codebooks), skip_levels
+        self.padding_samples = padding_samples
         self.sizes = (self.codebooks.shape[1],) * (self.levels - skip_levels)
         self.eval()
 

@@ -156,6 +156,20 @@ def reading(source: str, what: str, argument: str = "source") -> Iterator[None]:
         raise ConfigError(message, key=argument) from error
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the library's report of weights: dropped heads are expected, and missing weights are an error of ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # it counts tensors, which is no use to a user; downloads have their own bar
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
     """Return the folder of a hub model in the cache; download it if it is missing."""
     from huggingface_hub import constants, snapshot_download
