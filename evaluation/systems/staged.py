@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from spectron.audio.resampling import resample_rows
 from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import Continuation, Prompts, SpeechBatch, SpeechScores
 from spectron.contracts import SpokenLanguageModel, Vocoder
@@ -21,7 +22,7 @@ from spectron.generation import Spoken
 from spectron.heads import CodeHead
 from spectron.inference.model_config import model_of
 from spectron.model import SpectronModel
-from spectron.segments.speech import held_to
+from spectron.segments.speech import held_to, reference_samples
 from spectron.tokenizers import SpeechTokenizer
 from spectron.tracking.provenance import weights_sha256
 
@@ -78,7 +79,8 @@ class StagedSpeech(nn.Module, SpokenLanguageModel):
         if tokenizer is not None:
             self._require_joined(tokenizer)
         self.vocoder = self.models[-1].vocoder if vocoder is None else vocoder(given)
-        self.prompt_rate_hz, self.speech_rate_hz = self.models[0].prompt_rate_hz, given.sample_rate_hz
+        self.prompt_rate_hz = max(model.prompt_rate_hz for model in self.models)
+        self.speech_rate_hz = given.sample_rate_hz
 
     @property
     def models(self) -> list[SpectronModel]:
@@ -89,17 +91,18 @@ class StagedSpeech(nn.Module, SpokenLanguageModel):
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
         """Continue every prompt: the first stage decides what is said and for how long, the others how it sounds."""
         clock = {"": time.perf_counter()}
-        state = self.models[0].decode(prompts, decoding, {})
+        state = self.models[0].decode(self.heard_by(self.models[0], prompts), decoding, {})
         first = cast(Spoken, state.speech)
         clock[next(iter(self.stages))] = time.perf_counter()
         spoken = {next(iter(self.stages)): (first.content, first.num_frames)}
-        rates = self.models[0].head.format
-        seconds = first.num_frames / rates.frame_rate_hz
-        wanted = torch.where(first.reference > 0, first.reference, (seconds * self.speech_rate_hz).long())
+        seconds = first.num_frames / self.models[0].head.format.frame_rate_hz
+        reference = reference_samples(prompts, decoding)
+        wanted = torch.where(reference > 0, reference, (seconds * self.speech_rate_hz).long())
         follow = replace(decoding, length="reference")
         for name, model in list(self.stages.items())[1:]:
             given = replace(prompts, speech_num_samples=wanted, stages=dict(spoken))
-            said = cast(Spoken, cast(SpectronModel, model).decode(given, follow, {}).speech)
+            stage = cast(SpectronModel, model)
+            said = cast(Spoken, stage.decode(self.heard_by(stage, given), follow, {}).speech)
             spoken[name] = (said.content, said.num_frames)
             clock[name] = time.perf_counter()
         codes, num_frames = _joined([spoken[name] for name in list(self.stages)[1:]])
@@ -113,12 +116,22 @@ class StagedSpeech(nn.Module, SpokenLanguageModel):
             transcript=state.texts.transcript,
             continuation_text=state.texts.continuation,
             waveform=waveform,
-            num_samples=held_to(first.reference, num_samples),
+            num_samples=held_to(reference, num_samples),
             sample_rate_hz=self.speech_rate_hz,
             stopped=first.stopped,
             num_frames=num_frames,
             timings={after: clock[after] - clock[before] for before, after in pairwise(clock)},
         )
+
+    def heard_by(self, model: SpectronModel, prompts: Prompts) -> Prompts:
+        """Return prompts, and the lengths of their references, at the sample rates of a stage."""
+        waveform, num_samples = resample_rows(
+            prompts.waveform, prompts.num_samples, self.prompt_rate_hz, model.prompt_rate_hz
+        )
+        lengths = prompts.speech_num_samples
+        if lengths is not None:
+            lengths = (lengths * (model.speech_rate_hz / self.speech_rate_hz)).ceil().long()
+        return replace(prompts, waveform=waveform, num_samples=num_samples, speech_num_samples=lengths)
 
     def writes_text(self, decoding: Decoding) -> bool:
         """Return whether the first stage writes text."""
@@ -131,9 +144,6 @@ class StagedSpeech(nn.Module, SpokenLanguageModel):
     def _require_chain(self) -> None:
         """Check that each stage gets the codes that it was trained for."""
         known: dict[str, SpeechFormat] = {}
-        rates = {(model.prompt_rate_hz, model.speech_rate_hz) for model in self.models}
-        if len(rates) > 1:
-            raise ConfigError(f"stages have several sample rates: {sorted(rates)}", key="stages")
         for name, model in self.stages.items():
             reads = [
                 entry for segment in cast(SpectronModel, model).segments.values() for entry in segment.reads.items()

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from places import EXPERIMENTS
 from project_yamls import BASES, RECIPES, name_of
 from short_runs import ONE_STEP, SHORT_PANEL
+from speech_codecs import write_speech_codec
 from speechbrain_folders import write_speechbrain_folder
 from vocoders import LJ_SPEECH, write_authors_hifigan
 
@@ -126,6 +127,10 @@ def overrides_for(workplace, tiny_encoder, tiny_language_model):
                     f"model.language_model.init_args.source={tiny_language_model('llama')}",
                     "callbacks.speech=null",
                 ]
+        if OmegaConf.select(config, "shared.codec") is not None:  # the tiny codec has four codebooks
+            skipped = 2 if config.shared.skip_levels else 0
+            chosen.append(f"shared.codec={write_speech_codec('mimi', workplace / 'mimi')}")
+            chosen += [f"shared.levels={2 + skipped}", f"shared.skip_levels={skipped}"]
         return chosen + (OVERRIDES_OF_LIBRISPEECH if recipe.parent.name == "librispeech" else [])
 
     return overrides

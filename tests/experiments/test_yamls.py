@@ -30,6 +30,7 @@ def header(file):
 
 def test_every_yaml_has_the_expected_kind():
     assert [name_of(file) for file in BASES] == [
+        "baselines/audiolm_acoustic.yaml",
         "baselines/units.yaml",
         "mini/base.yaml",
         "mini/baselines/audiolm_acoustic.yaml",
@@ -46,8 +47,8 @@ def test_every_yaml_has_the_expected_kind():
         "mini/claims.yaml",
         "mini/speaking.yaml",
     ]
-    assert [name_of(file) for file in SYSTEMS] == ["mini/baselines/audiolm.yaml"]
-    assert len(RECIPES) == 56
+    assert [name_of(file) for file in SYSTEMS] == ["baselines/audiolm.yaml", "mini/baselines/audiolm.yaml"]
+    assert len(RECIPES) == 59
     assert len(SUITES) == 11
     assert len(REFERENCE_CURVES) == 15
 

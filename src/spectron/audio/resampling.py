@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from spectron.errors import DataError
 
@@ -73,3 +74,12 @@ def resample(waveform: Tensor, from_hz: int, to_hz: int) -> Tensor:
     phases = functional.conv1d(rows[:, None], filters.to(rows.device), stride=before)  # (B, after, samples)
     resampled = phases.transpose(1, 2).flatten(1)[:, : math.ceil(after * waveform.shape[-1] / before)]
     return resampled.view(*waveform.shape[:-1], -1)
+
+
+def resample_rows(waveform: Tensor, num_samples: Tensor, from_hz: int, to_hz: int) -> tuple[Tensor, Tensor]:
+    """Resample recordings (B, S) with (B,) valid samples, each as it would be alone."""
+    if from_hz == to_hz:
+        return waveform, num_samples
+    rows = [resample(row[:count], from_hz, to_hz) for row, count in zip(waveform, num_samples.tolist(), strict=True)]
+    lengths = torch.tensor([len(row) for row in rows], device=waveform.device)
+    return pad_sequence(rows, batch_first=True), lengths

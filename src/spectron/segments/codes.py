@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
+from spectron.audio.resampling import resample_rows
 from spectron.batch import Prompts, SpeechBatch, SpokenLength
 from spectron.decoding import Decoding
 from spectron.errors import ConfigError
@@ -25,18 +26,10 @@ class CodeContext(Context):
         parts: Parts of the model (supplied by the platform).
         tokenizer: Tokenizer of that stage.
         stage: Name of that stage in the chain.
-
-    Raises:
-        ConfigError: if the tokenizer has another sample rate than the model's recordings.
     """
 
     def __init__(self, parts: Parts, tokenizer: SpeechTokenizer, stage: str) -> None:
         super().__init__(parts)
-        rates = {parts.prompt_rate_hz, parts.head.format.sample_rate_hz}
-        if rates != {tokenizer.sample_rate_hz}:
-            of_model = " and ".join(map(str, sorted(rates)))
-            message = f"hears {tokenizer.sample_rate_hz} Hz, but the model's recordings have {of_model} Hz"
-            raise ConfigError(message, key="tokenizer")
         self._tokenizer = [tokenizer]  # a list, so that its weights are not the segment's
         self.stage, self.format, self.reads = stage, tokenizer.format, {stage: tokenizer.format}
         self.codes = nn.ModuleList(
@@ -49,7 +42,8 @@ class CodeContext(Context):
 
     def forward(self, batch: SpeechBatch) -> Stretch:
         """Embed the codes of prompts and true continuations."""
-        return self.embedded(batch.prompts, *self.tokenized(batch.continuation, batch.continuation_num_samples))
+        rate = self.parts.head.format.sample_rate_hz
+        return self.embedded(batch.prompts, *self.tokenized(batch.continuation, batch.continuation_num_samples, rate))
 
     def given(self, prompts: Prompts) -> Stretch:
         """Embed the codes of prompts and of what the other stage has spoken.
@@ -64,13 +58,15 @@ class CodeContext(Context):
             )
         return self.embedded(prompts, *prompts.stages[self.stage])
 
-    def tokenized(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokenize recordings (B, S) as codes (B, T, Q) and (B,) valid frames."""
-        return self._tokenizer[0].to(waveform.device)(waveform, num_samples)
+    def tokenized(self, waveform: Tensor, num_samples: Tensor, rate_hz: int) -> tuple[Tensor, Tensor]:
+        """Tokenize recordings (B, S) of this sample rate as codes (B, T, Q) and (B,) valid frames."""
+        tokenizer = self._tokenizer[0].to(waveform.device)
+        return tokenizer(*resample_rows(waveform, num_samples, rate_hz, tokenizer.sample_rate_hz))
 
     def embedded(self, prompts: Prompts, codes: Tensor, num_frames: Tensor) -> Stretch:
         """Embed the codes of prompts, and then these codes (B, T, Q) with (B,) valid frames."""
-        stretches = [self.tokenized(prompts.waveform, prompts.num_samples), (codes, num_frames)]
+        prompt = self.tokenized(prompts.waveform, prompts.num_samples, self.parts.prompt_rate_hz)
+        stretches = [prompt, (codes, num_frames)]
         embeddings = [
             torch.stack([table(each[..., book].clamp(min=0)) for book, table in enumerate(self.codes)]).sum(0)
             + self.part.weight[number]

@@ -52,6 +52,9 @@ class CodeVocoder(Vocoder):
         format: Format of the speech head (supplied by the platform).
         to_mel: Makes a spectrogram of the codes.
         vocoder: Makes a waveform of the spectrogram.
+
+    Raises:
+        ConfigError: if the spectrogram has another sample rate than the codes.
     """
 
     takes = CodeFormat
@@ -65,6 +68,12 @@ class CodeVocoder(Vocoder):
     ) -> None:
         super().__init__(format)
         self.to_mel = to_mel(format)
+        if self.to_mel.mel.sample_rate_hz != format.sample_rate_hz:
+            raise ConfigError(
+                f"the spectrogram has a sample rate of {self.to_mel.mel.sample_rate_hz} Hz, but the codes are of "
+                f"{format.sample_rate_hz} Hz. Give both the same rate",
+                key="to_mel",
+            )
         self.vocoder = vocoder(self.to_mel.mel)
 
     def forward(self, codes: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,10 +27,10 @@ DECODING = Decoding(max_seconds=0.5, min_seconds=0.2)
 def codes(tmp_path):
     """Return a function that makes a tokenizer of some levels; ``stack`` frames of 12.5 ms are one frame of codes."""
 
-    def make(stack=4, seed=7, **levels):
-        books = 3 * torch.randn(3, 8, stack * MEL.n_mels, generator=torch.Generator().manual_seed(seed))
+    def make(stack=4, seed=7, mel=MEL, **levels):
+        books = 3 * torch.randn(3, 8, stack * mel.n_mels, generator=torch.Generator().manual_seed(seed))
         file = write_codebooks(books, tmp_path / f"books{stack}-{seed}")
-        return UnitTokenizer(FrameStackEncoder(stack=stack, mel=MEL), str(file), **levels)
+        return UnitTokenizer(FrameStackEncoder(stack=stack, mel=mel), str(file), **levels)
 
     return make
 
@@ -93,6 +93,24 @@ def test_chain_speaks_as_long_as_its_first_stage_and_rows_as_alone(chain, stages
         torch.testing.assert_close(alone.waveform[0, :count], spoken.waveform[row, :count], atol=1e-3, rtol=1e-3)
 
 
+def test_stages_may_hear_other_sample_rates(chain, stages, codes, tmp_path):
+    """A semantic stage at 8 kHz, whose units the coarse stage makes of its own recordings at 16 kHz."""
+    low = codes(levels=1, mel=MelConfig(sample_rate_hz=8000, high_hz=4000.0, n_mels=20))
+    changed = {
+        "semantic": stage_of(tmp_path, UnitHead, low),
+        "coarse": stage_of(tmp_path, FlatCodeHead, codes(8, levels=1), semantic=low),
+    }
+    system, batch = chain("semantic", "coarse", changed=changed), ragged_batch()
+    assert (system.prompt_rate_hz, system.speech_rate_hz) == (16000, 16000)
+    losses = changed["coarse"].losses(changed["coarse"](batch))
+    assert losses["speech"].total.isfinite()
+    spoken = system.continue_speech(batch.prompts, replace(DECODING, length="reference"))
+    held = batch.continuation_num_samples > 0
+    assert torch.equal(spoken.num_samples[held], batch.continuation_num_samples[held])
+    heard = system.heard_by(changed["semantic"], batch.prompts)
+    assert heard.num_samples.tolist() == [-(-count // 2) for count in batch.prompt_num_samples.tolist()]
+
+
 def test_chain_follows_a_reference(chain):
     batch = ragged_batch()
     spoken = chain("semantic", "coarse").continue_speech(batch.prompts, replace(DECODING, length="reference"))
@@ -104,7 +122,7 @@ def test_prompt_and_earlier_codes_change_what_the_next_stage_predicts(stages):
     """The voice is in the prompt's acoustic codes, and the words are in the semantic ones: both must be read."""
     coarse, batch = stages["coarse"], ragged_batch()
     segment = coarse.segments["semantic"]
-    known = segment.tokenized(batch.continuation, batch.continuation_num_samples)
+    known = segment.tokenized(batch.continuation, batch.continuation_num_samples, 16000)
 
     def states(prompts, codes):
         given = replace(prompts, stages={"semantic": (codes, known[1])})
