@@ -25,6 +25,7 @@ from spectron.datamodules.lines import Interleaved
 from spectron.datamodules.synthetic.corpus import SyntheticCorpus
 from spectron.errors import ConfigError, DataError
 from spectron.processes.ranks import rank, world
+from spectron.processes.workers import watched_context
 from spectron.randomness import seed_of
 from spectron.ranges import Count, Range, Seconds, Seed, checks_ranges
 from spectron.text_files import missing_file
@@ -247,6 +248,7 @@ class EndlessDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            multiprocessing_context=watched_context() if self.num_workers else None,
         )
 
     def share(self, batches: list[tuple[Any, Sequence[Any]]]) -> list[tuple[Any, Sequence[Any]]]:

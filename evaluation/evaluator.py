@@ -9,7 +9,8 @@ from typing import TypeVar
 import torch
 
 from spectron.batch import SpeechBatch
-from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.contracts import SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.evaluation.judges import Judges
 from spectron.evaluation.metrics import SpokenMetric, SummedMetric

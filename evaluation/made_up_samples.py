@@ -41,7 +41,7 @@ def incomplete_samples(examples: Examples | None = None) -> dict[str, SpokenSamp
     silent: dict[str, Any] = {"evidence": {JUDGE: found}, "generated": torch.zeros(8000)}
     speechless = silent | {"generated": nothing, "generated_mel": no_mel}
     unrecorded = {"reference": nothing, "reference_text": "", "reference_mel": no_mel, "teacher_forced_mel": None}
-    textless = {"text": "", "transcript": None, "continuation_text": None}
+    textless = {"text": "", "transcript": None, "continuation_text": None, "text_stopped": None}
     changes: dict[str, dict[str, Any]] = {
         "one of silent speech": silent,
         "one without speech": speechless,
@@ -84,6 +84,7 @@ def _sample(number: int, transcript: str, examples: Examples) -> SpokenSample:
         transcript="what does the cow say" if number % 2 else "what does a cow say",
         continuation_text=" ".join(["the cow says moo", "or so"][: 1 + number % 2]),
         stopped=number != 1,
+        text_stopped=number != 2,
         prompt_mel=noise(40, N_MELS),
         reference_mel=noise(48, N_MELS),
         generated_mel=noise(frames, N_MELS),

@@ -64,6 +64,8 @@ class SpokenSample:
         generated_mel: Log-mel (T'', M) of the generated speech.
         frame_rate_hz: Frame rate of the three log-mels.
         teacher_forced_mel: Log-mel (T', M) predicted from the true past; None if the system has no teacher forcing.
+        text_stopped: Whether the system ended its text itself, and not the maximum number of tokens; None for a system
+            that writes no text.
         evidence: Evidence of the judges: by name of the judge, then by kind. Read it with ``evidence_of``.
     """
 
@@ -87,6 +89,7 @@ class SpokenSample:
     generated_mel: Tensor = field(repr=False)
     frame_rate_hz: float
     teacher_forced_mel: Tensor | None = field(default=None, repr=False)
+    text_stopped: bool | None = None
     evidence: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def evidence_of(self, kind: str, judge: str | None = None) -> Any:

@@ -44,6 +44,7 @@ SLOW = [
     "experiments/test_one_step",
     "golden/test_loss_curve",
     "inference/test_speaker",
+    "processes/test_workers",
     "tracking/test_logger",
     "tracking/test_reference_curves",
     "tracking/test_run_comparison",

@@ -19,10 +19,10 @@ from spectron.context_length import (
     require_fits_context,
     require_lines_fit_context,
 )
-from spectron.contracts import Decoding
 from spectron.datamodules import ContinuationDataModule, SpokenQADataModule, TextDataModule, TextMix
 from spectron.datamodules.splitting import Splitting
 from spectron.datamodules.streaming import Batching
+from spectron.decoding import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
 from spectron.heads import MelRegressionHead

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_spectron import FAMILIES, ragged_batch, row, tiny_model
 
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import split_texts
 from spectron.segments import Stretch, read
@@ -150,6 +150,26 @@ def test_stop_threshold_and_limits(tmp_path):
     assert at_once.stopped.all()
     assert at_once.num_frames.tolist() == [16, 16, 16]
     assert at_once.num_samples.tolist() == [3200, 3200, 3200]
+
+
+def test_text_stopped_is_false_for_rows_cut_at_the_limit(tmp_path, monkeypatch):
+    """The first row ends its text with the second token, the second with the third and last one, the third never."""
+    model, prompts = tiny_model(tmp_path), ragged_batch().prompts
+    lm, given = model.language_model, iter([[9, 9, 9], [None, 9, 9], [9, None, 9]])
+    ids = torch.arange(lm.logits(torch.zeros(1, lm.hidden_size)).shape[-1])
+
+    def logits(hidden):
+        return torch.stack([(ids == (lm.eos_id if token is None else token)).float() for token in next(given)])
+
+    monkeypatch.setattr(lm, "logits", logits)
+    said = model.continue_speech(prompts, Decoding(max_text_tokens=3, max_seconds=0.2))
+    assert said.text_stopped.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("text", ["given", "empty", "filler"])
+def test_text_stopped_is_none_if_model_writes_no_text(text, tmp_path):
+    said = tiny_model(tmp_path).continue_speech(ragged_batch().prompts, Decoding(text=text, max_seconds=0.2))
+    assert said.text_stopped is None
 
 
 def test_sampling_depends_only_on_seed_and_id(tmp_path):

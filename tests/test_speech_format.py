@@ -13,7 +13,8 @@ from spectron.audio.mel import MelConfig, padding_mask
 from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import LossTerm, SpeechTargets, with_reference
 from spectron.conformance import examine
-from spectron.contracts import Decoding, SpeechHead, Vocoder
+from spectron.contracts import SpeechHead, Vocoder
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.evaluation.systems.answering import answer
 from spectron.evaluation.systems.baselines import as_system, recordings

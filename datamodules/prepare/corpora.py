@@ -19,15 +19,25 @@ from spectron.text_files import read_text
 
 
 def prepare_synthetic(
-    folder: Path, settings: CorpusSettings | None = None, progress: Progress | None = None
+    folder: Path,
+    settings: CorpusSettings | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Prepared:
     """Write the synthetic corpus into a folder, unless it already contains the same corpus.
 
+    Args:
+        folder: The folder.
+        settings: Settings of the corpus.
+        progress: Function that receives the number of finished utterances and of all.
+        workers: Number of processes; 0 speaks in this process. By default one per CPU core.
+
     Raises:
+        WorkerError: if a process ended before its work was done.
         DataError: if the folder contains anything else.
     """
     folder = Path(folder)
-    write_corpus(folder, settings or CorpusSettings(), progress)
+    write_corpus(folder, settings or CorpusSettings(), progress, workers)
     manifests = [folder / "carriers.jsonl", folder / "questions.jsonl"]
     return summary(manifests, {})
 

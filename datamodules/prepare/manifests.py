@@ -15,7 +15,7 @@ from spectron.audio.io import examine_audio
 from spectron.datamodules.manifest import repeated
 from spectron.datamodules.schema import UTTERANCE, problem_of, words_beyond
 from spectron.errors import DataError
-from spectron.files import remove_abandoned, written_whole
+from spectron.files import remove_abandoned, write_text
 from spectron.text_files import read_json_lines
 
 
@@ -81,20 +81,16 @@ def write_lines(output: Path, entries: Iterable[dict[str, Any]]) -> None:
     """Write JSON lines into a temporary file and rename it, so that an existing manifest is always complete.
 
     Raises:
-        DataError: if the file cannot be written, or two lines have the same id.
+        DataError: if two lines have the same id.
+        WriteError: if the file cannot be written.
     """
     entries = list(entries)
     if twice := repeated(entry["id"] for entry in entries):
         raise DataError(
             f"several recordings would have the id {twice[0]!r} ({len(twice)} repeated ids): rename a file or folder"
         )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(output.parent, escape(output.name))
-        with written_whole(output) as aside:
-            aside.write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write the manifest {output} ({error}): choose a writable folder") from error
+    remove_abandoned(output.parent, escape(output.name))
+    write_text(output, "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def summary(manifests: list[Path], skipped: dict[str, str]) -> Prepared:

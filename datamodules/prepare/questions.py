@@ -19,7 +19,7 @@ from spectron.datamodules.synthetic.corpus_plan import Utterance, draw_prosody
 from spectron.datamodules.synthetic.parallel import in_processes, progress_bar
 from spectron.datamodules.synthetic.voices import SAMPLE_RATE_HZ, UNSEEN_SPEAKERS, Voice, speak
 from spectron.errors import DataError
-from spectron.files import remove_abandoned, written_whole
+from spectron.files import remove_abandoned, writing, written_whole
 from spectron.randomness import seed_of
 
 
@@ -109,12 +109,8 @@ def _spoken(questions: list[WrittenQuestion], folder: Path, workers: int | None)
     """Speak the questions that have no recording yet, and return all questions."""
     planned = [_utterance(question) for question in questions]
     files = [folder / f"{utterance.id}.flac" for utterance in planned]
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"cannot make the folder {folder} for the spoken questions ({error}): choose a writable folder"
-        ) from error
     remove_abandoned(folder)
     missing = [utterance for utterance, file in zip(planned, files, strict=True) if not file.is_file()]
     with progress_bar(f"speaking questions into {folder}") as show:
@@ -139,7 +135,8 @@ def _speak(folder: Path, utterance: Utterance) -> tuple[str, str] | None:
         speech = speak(utterance.text, utterance.voice, utterance.prosody)
     except DataError as error:
         return utterance.id, str(error)
-    with written_whole(folder / f"{utterance.id}.flac") as part:  # the next run regards an existing file as complete
+    file = folder / f"{utterance.id}.flac"
+    with written_whole(file, soundfile.LibsndfileError) as part:  # the next run regards an existing file as complete
         soundfile.write(str(part), speech.waveform.numpy(), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
     return None
 

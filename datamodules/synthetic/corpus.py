@@ -23,6 +23,7 @@ from spectron.datamodules.synthetic.corpus_plan import CorpusSettings, Plan, Que
 from spectron.datamodules.synthetic.parallel import Progress, in_processes, progress_bar
 from spectron.datamodules.synthetic.voices import SAMPLE_RATE_HZ, speak
 from spectron.errors import DataError
+from spectron.files import writing
 from spectron.text_files import read_json
 
 MANIFESTS = ("carriers.jsonl", "questions.jsonl")
@@ -44,16 +45,19 @@ def write_corpus(
 
     Raises:
         DataError: if the folder contains a corpus with other settings, or anything else.
+        WriteError: if the corpus cannot be written; nothing of it stays.
     """
     folder = Path(folder)
     plan = plan_corpus(settings)
     if folder.exists():
         _check_same(folder, settings, plan)
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _fill(aside, settings, plan, progress, workers)
+        with writing(folder):
+            _fill(aside, settings, plan, progress, workers)
         aside.chmod(0o755)
         try:
             aside.rename(folder)
@@ -132,7 +136,8 @@ def _write_lines(path: Path, lines: list[str]) -> None:
 def _speak_one(folder: Path, utterance: Utterance) -> dict:
     """Speak an utterance into its file, and return its manifest entry without the split."""
     speech = speak(utterance.text, utterance.voice, utterance.prosody)
-    soundfile.write(str(folder / utterance.file), speech.waveform.numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
+    with writing(folder / utterance.file, soundfile.LibsndfileError) as file:
+        soundfile.write(str(file), speech.waveform.numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
     return {
         "id": utterance.id,
         "audio_filepath": utterance.file,

@@ -13,7 +13,10 @@ from typing import TypeVar
 
 import torch
 
+from spectron.errors import ConfigError
 from spectron.processes.children import watch_parent
+from spectron.processes.workers import naming_broken_pool
+from spectron.terminal import visible
 
 Progress = Callable[[int, int], None]
 Utterance = TypeVar("Utterance")
@@ -33,6 +36,10 @@ def in_processes(
         utterances: The utterances.
         progress: Function that receives the number of finished utterances and of all.
         workers: Number of processes; 0 speaks in this process. By default one per CPU core.
+
+    Raises:
+        ConfigError: if ``workers`` is negative.
+        WorkerError: if a process ended before its work was done.
     """
     for done, spoken in enumerate(_each(speak, utterances, workers), 1):
         yield spoken
@@ -44,12 +51,15 @@ def _each(
     speak: Callable[[Utterance], Spoken], utterances: Sequence[Utterance], workers: int | None
 ) -> Iterator[Spoken]:
     workers = (os.cpu_count() or 1) if workers is None else workers
+    if workers < 0:
+        raise ConfigError(f"must be at least 0, got {workers}", key="--workers")
     if workers == 0:
         yield from map(speak, utterances)
         return
     # Processes, because the synthesizer is not thread-safe; spawned, because a fork with torch threads can hang.
     spawned = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawned, initializer=_begin, initargs=(os.getpid(),)) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=spawned, initializer=_begin, initargs=(os.getpid(),))
+    with naming_broken_pool(workers), pool:
         yield from pool.map(speak, utterances, chunksize=16)
 
 
@@ -65,7 +75,7 @@ def progress_bar(what: str) -> Iterator[Progress]:
     from tqdm.auto import tqdm
 
     pause = 1.0 if sys.stderr.isatty() else 10.0  # in a file every update adds a line
-    with tqdm(desc=what, unit=" utterances", mininterval=pause, delay=1.0) as bar:
+    with tqdm(desc=visible(what), unit=" utterances", mininterval=pause, delay=1.0) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

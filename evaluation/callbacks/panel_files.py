@@ -79,7 +79,8 @@ def panels_of(sample: SpokenSample) -> list[MelPanel]:
     prompt = f"said: “{sample.prompt_text}”" + (
         "" if sample.transcript is None else f" — transcribed: “{sample.transcript}”"
     )
-    said = [] if sample.continuation_text is None else [f"written: “{sample.continuation_text}”"]
+    cut = " (text cut at the most tokens allowed)" if sample.text_stopped is False else ""
+    said = [] if sample.continuation_text is None else [f"written: “{sample.continuation_text}”{cut}"]
     transcript = sample.evidence_of(TRANSCRIPT)
     recognised = [] if transcript is None else [f"recognised: “{transcript}”"]
     reference = (

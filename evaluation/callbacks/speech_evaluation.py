@@ -8,7 +8,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 
 from spectron.batch import with_reference
-from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.contracts import SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
 from spectron.evaluation.evaluator import Judged, judge_system

@@ -8,7 +8,8 @@ from typing import cast
 from lightning import LightningModule, Trainer
 
 from spectron.audio.mel import MelConfig
-from spectron.contracts import Decoding, Vocoder
+from spectron.contracts import Vocoder
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.evaluation.callbacks.panel_evaluation import PanelEvaluation, logger_of
 from spectron.evaluation.evaluator import Judged, judge_system

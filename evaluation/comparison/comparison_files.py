@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spectron.errors import DataError
 from spectron.evaluation.comparison.comparing import EvaluationComparison
 from spectron.evaluation.comparison.comparison_table import about, as_csv, as_markdown, as_measure_table
 from spectron.evaluation.report.listening import LISTENING_ITEMS, Column, Listening, listen
@@ -12,6 +11,7 @@ from spectron.evaluation.report.media import Media
 from spectron.evaluation.report.page import TaskPage, write_page
 from spectron.evaluation.report.plots import Histogram, IntervalPlot, Point, interval_plot
 from spectron.evaluation.report.stored import MODEL
+from spectron.files import write_text
 
 
 def write_comparison(
@@ -28,15 +28,12 @@ def write_comparison(
         The paths of the files.
 
     Raises:
-        DataError: if they cannot be written.
+        DataError: if an audio file is broken.
+        WriteError: if the files cannot be written.
     """
     tables = {"comparison.csv": as_csv(comparison), "comparison.md": as_markdown(comparison)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in tables.items():
-            (folder / name).write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise DataError(f"cannot write to {folder} ({error}): choose a writable folder") from error
+    for name, text in tables.items():
+        write_text(folder / name, text)
     named = list(zip(comparison.letters, comparison.evaluations, strict=True))
     columns = {
         task.name: [Column(letter, evaluation, MODEL) for letter, evaluation in named] for task in comparison.tasks

@@ -22,6 +22,7 @@ from spectron.evaluation.report.metric_tables import (
     markdown_text,
     measure_table,
 )
+from spectron.terminal import visible
 from spectron.tracking.measure import text_table
 
 MEASURED = ("value", "low", "high", "count", "skipped")
@@ -35,16 +36,16 @@ def render(comparison: EvaluationComparison) -> Group:
     Clear differences are green if they are better and red if they are worse.
     """
     tables: list[Table | Text] = [
-        Text(f"different conditions: {difference}", style="yellow") for difference in comparison.different
+        Text(visible(f"different conditions: {difference}"), style="yellow") for difference in comparison.different
     ]
     tables.append(Text("Values [95 % interval] n items; below them differences to A on the same items [95 % interval]"))
     for task in comparison.tasks:
         columns = [Column("metric", overflow="fold")]
         for letter, reference in zip(comparison.letters, comparison.references, strict=True):
-            columns.append(Column(Text(f"{letter}\n{reference}"), overflow="fold"))
+            columns.append(Column(f"{letter}\n{visible(reference)}", overflow="fold"))
         measured = as_measure_table(comparison, task).rows
-        rows = [[Text(row.label), *(cell.terminal() for cell in row.cells)] for row in measured]
-        tables.append(text_table(Text(f"{task.name}: {about(task)}"), columns, rows))
+        rows: list[list[str | Text]] = [[row.label, *(cell.terminal() for cell in row.cells)] for row in measured]
+        tables.append(text_table(f"{task.name}: {about(task)}", columns, rows))
     return Group(*tables)
 
 

@@ -8,6 +8,7 @@ from spectron.evaluation.metrics.behaviour import (
     SpeakingRate,
     StoppedShare,
     TeacherForcedMelError,
+    TextStoppedShare,
     mel_distance,
 )
 from spectron.evaluation.metrics.cepstra import MelCepstralDistance
@@ -69,6 +70,7 @@ __all__ = [
     "StoppedShare",
     "SummedMetric",
     "TeacherForcedMelError",
+    "TextStoppedShare",
     "WrittenAnswerAccuracy",
     "all_metrics",
     "auto_bleu",
@@ -105,6 +107,7 @@ def all_metrics() -> list[SpokenMetric]:
         SpeakerSimilarityMargin(),
         PredictedMos(),
         StoppedShare(),
+        TextStoppedShare(),
         LengthRatio(),
         SpeakingRate(),
         FreeRunningMelError(),

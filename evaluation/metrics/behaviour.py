@@ -1,4 +1,4 @@
-"""Metrics of the generation itself: end of speech, length, speaking rate, and distance of the spectrogram."""
+"""Metrics of the generation itself: end of speech and text, length, speaking rate, and distance of the spectrogram."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from spectron.evaluation.metrics.names import (
     SPEAKING_RATE,
     STOPPED,
     TEACHER_FORCED_MEL_L1,
+    TEXT_STOPPED,
 )
 from spectron.evaluation.metrics.normalizer import normalize
 from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
@@ -39,6 +40,17 @@ class StoppedShare(RatioMetric):
     def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
         """Return 1 or 0, and 1."""
         return float(sample.stopped), 1
+
+
+class TextStoppedShare(RatioMetric):
+    """Fraction of samples whose text ended by the end token and not at the maximum number of tokens."""
+
+    label = TEXT_STOPPED
+    skips = "no text written by the model"
+
+    def numerator_and_denominator(self, sample: SpokenSample) -> NumeratorAndDenominator:
+        """Return 1 or 0, and 1; None if the system wrote no text."""
+        return None if sample.text_stopped is None else (float(sample.text_stopped), 1)
 
 
 class LengthRatio(RatioMetric):

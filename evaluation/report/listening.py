@@ -130,7 +130,9 @@ def _answer(column: Column, item: StoredItem, media: Media) -> Voice:
         texts["said"] = plain(item.text)
     if item.heard is not None:
         texts["recognised"] = mark_errors(item.continuation_text or "", item.heard)
-    note = "" if item.stopped or item.failure else "cut off at the maximum duration"
+    cut = [] if item.stopped else ["speech cut off at the maximum duration"]
+    cut += ["text cut off at the maximum number of tokens"] if item.text_stopped is False else []
+    note = "" if item.failure else ", ".join(cut)
     scores = []
     for name, parts in item.parts.items():
         if parts is None or parts[1] == 0:

@@ -15,6 +15,7 @@ from torch import Tensor
 from spectron.audio.io import read_audio
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.resampling import resample
+from spectron.files import is_file
 
 PICTURE_MEL = MelConfig(n_mels=64, frame_shift_ms=25.0)  # the resolution that is visible at this size
 # One scale for all pictures, in log-mel of a waveform between -1 and 1, so that brightness can be compared.
@@ -46,14 +47,18 @@ class Media:
             DataError: if the file is broken.
         """
         if path not in self._clips:
-            self._clips[path] = clip = _make_clip(path) if path.is_file() else None
+            self._clips[path] = clip = _make_clip(path) if is_file(path) else None
             self.spent += len(clip.sound) + len(clip.picture) if clip else 0
         return self._clips[path]
 
 
 def _make_clip(path: Path) -> Clip | None:
     """Return the clip of an existing file; None if it is too short."""
-    waveform, rate_hz = read_audio(path)
+    return clip_of(*read_audio(path))
+
+
+def clip_of(waveform: Tensor, rate_hz: int) -> Clip | None:
+    """Return the clip of a waveform (S,); None if it is too short."""
     if len(waveform) < LEAST_SAMPLES:
         return None
     return Clip(sound_url(waveform, rate_hz), picture_url(waveform, rate_hz), len(waveform) / rate_hz)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from spectron.evaluation.report.figures import DIRECTIONS, NO_VALUE, decimals, figure
 from spectron.evaluation.report.stored import StoredEvaluation, StoredMeasure
+from spectron.terminal import visible_lines
 from spectron.tracking.measure import ARROWS
 
 Verdict = Literal["better", "worse", ""]
@@ -71,7 +72,7 @@ class Cell:
 
     def markdown(self) -> str:
         """Return the line and, below it, the difference."""
-        return f"{self.text}<br>{self.difference}" if self.difference else self.text
+        return f"{self.text}\n{self.difference}" if self.difference else self.text
 
     def terminal(self, verdict: bool = True) -> Text:
         """Return the line and, below it, the difference, coloured if it is clear, with the verdict if wanted."""
@@ -187,5 +188,8 @@ def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> li
 
 
 def markdown_text(text: str) -> str:
-    """Return a text that cannot end its table cell or its line."""
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Return a text that cannot end its table cell or its line, and is no markup: no tag, link, code or emphasis."""
+    shown = visible_lines(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for mark in ("\\", "|", "`", "*"):
+        shown = shown.replace(mark, f"\\{mark}")
+    return shown.replace("](", "]\\(").replace("\n", "<br>")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spectron.errors import DataError
 from spectron.evaluation.report.listening import Listening
 from spectron.evaluation.report.metric_tables import MeasureTable
 from spectron.evaluation.report.plots import Histogram, IntervalPlot
+from spectron.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -40,7 +40,7 @@ class TaskPage:
     failures: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-def write_page(path: Path, template: str, **content: Any) -> Path:
+def write_page(path: Path, template: str, script: str | None = None, **content: Any) -> Path:
     """Fill a template and write the page.
 
     The page has a content security policy: it forbids every request, and every script except the one with the given
@@ -49,13 +49,14 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
     Args:
         path: File to write.
         template: Name of a file in the templates folder.
+        script: Name of a script there that this page needs besides that of all pages.
         content: Values of the template; all texts are escaped.
 
     Returns:
         The path.
 
     Raises:
-        DataError: if the file cannot be written.
+        WriteError: if the file cannot be written.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -63,17 +64,14 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
     loader = FileSystemLoader(TEMPLATES)
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     pages.filters |= {"pretty": pretty, "breakable": breakable}
-    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    code = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.js", script) if name)
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
     policy = (
         f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     )
-    text = pages.get_template(template).render(style=style, script=script, policy=policy, **content)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace")  # a model may write half a surrogate pair
-    except OSError as error:
-        raise DataError(f"cannot write {path} ({error}): choose a writable folder") from error
+    text = pages.get_template(template).render(style=style, script=code, policy=policy, **content)
+    write_text(path, text)
     return path
 
 

@@ -27,7 +27,8 @@ def write_report(evaluation: StoredEvaluation, listening_items: int = LISTENING_
         The path of the page.
 
     Raises:
-        DataError: if an audio file is broken or outside the folder, or the page cannot be written.
+        DataError: if an audio file is broken or outside the folder.
+        WriteError: if the page cannot be written.
     """
     columns = {task: [Column(name, evaluation, name) for name in evaluation.systems(task)] for task in evaluation.tasks}
     listening = listen({task: shown for task, shown in columns.items() if shown}, listening_items, Media())

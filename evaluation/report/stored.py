@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from spectron.errors import DataError
 from spectron.evaluation.metrics import NumeratorAndDenominator
-from spectron.evaluation.results.summary import FORMAT, ITEMS, MODEL, RESULTS
+from spectron.evaluation.results.schemas import CURE, ITEM_LINE, RESULTS_FILE
+from spectron.evaluation.results.summary import ITEMS, MODEL, RESULTS
+from spectron.files import is_file
+from spectron.stored_json import read_stored, read_stored_lines
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class StoredItem:
     reference_text: str = ""
     answers: list[str] = field(default_factory=list)
     stopped: bool = True
+    text_stopped: bool | None = None
     prompt_seconds: float = 0.0
     generated_seconds: float = 0.0
     reference_seconds: float = 0.0
@@ -105,7 +108,8 @@ class StoredEvaluation:
         path = (self.folder / name).resolve()
         if not path.is_relative_to(self.folder.resolve()):
             raise DataError(
-                f"{self.folder / ITEMS} names an audio file outside its folder, {name}: the file was edited by hand"
+                f"{self.folder / ITEMS} names an audio file outside its folder, {name}: the file was edited by hand",
+                file=self.folder / ITEMS,
             )
         return path
 
@@ -114,36 +118,29 @@ def read_evaluation(folder: Path) -> StoredEvaluation:
     """Read a finished evaluation.
 
     Raises:
-        DataError: if a file is missing or broken, or written in another format than this version reads.
+        DataError: if a file is missing or damaged, or written in another format than this version reads.
     """
-    path = folder / RESULTS
-    if not path.is_file():
+    path, lines = folder / RESULTS, folder / ITEMS
+    if not is_file(path):
         raise DataError(
             f"{folder} contains no {RESULTS}, so it is no finished evaluation. "
-            "Name a folder that `spectron evaluate` wrote."
+            "Name a folder that `spectron evaluate` wrote.",
+            file=path,
         )
-    results = _decode(path.read_text(encoding="utf-8"), str(path))
-    if results.get("format") != FORMAT:
-        raise DataError(
-            f"{path} has the format {results.get('format')!r}, but this version reads {FORMAT!r}: evaluate again"
-        )
-    return StoredEvaluation(folder, results, _read_items(folder / ITEMS))
-
-
-def _read_items(path: Path) -> list[StoredItem]:
-    if not path.is_file():
-        raise DataError(f"{path.parent} contains {RESULTS} but no {ITEMS}: copy the whole folder")
+    if not is_file(lines):
+        raise DataError(f"{folder} contains {RESULTS} but no {ITEMS}: copy the whole folder", file=lines)
+    results = read_stored(path, RESULTS_FILE, CURE)
+    systems = {name: set(task["systems"]) for name, task in results["tasks"].items()}
     items = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if line.strip():
-            place = f"{path} line {number}"
-            decoded = _decode(line, place)
-            if missing := [name for name in ("task", "system", "id") if name not in decoded]:
-                raise DataError(
-                    f"{place} has no {' and no '.join(missing)}: `spectron evaluate` did not write this file"
-                )
-            items.append(stored_item(decoded))
-    return items
+    for number, line in enumerate(read_stored_lines(lines, ITEM_LINE, CURE), 1):
+        if line["system"] not in systems.get(line["task"], ()):
+            raise DataError(
+                f"{lines}: item {number} is of the system {line['system']!a} in the task {line['task']!a}, which "
+                f"{path} does not contain. {CURE}",
+                file=lines,
+            )
+        items.append(stored_item(line))
+    return StoredEvaluation(folder, results, items)
 
 
 def stored_item(line: dict[str, Any]) -> StoredItem:
@@ -159,15 +156,3 @@ def _known(kind: type, stored: dict[str, Any]) -> dict[str, Any]:
     """Return the entries that are fields of ``kind``: a later version may store more."""
     names = {entry.name for entry in fields(kind)}
     return {name: value for name, value in stored.items() if name in names}
-
-
-def _decode(text: str, place: str) -> dict[str, Any]:
-    try:
-        decoded = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place} is not valid JSON ({error}): the file is incomplete or was edited by hand") from error
-    if not isinstance(decoded, dict):
-        raise DataError(
-            f"{place} is a JSON {type(decoded).__name__}, not an object: `spectron evaluate` did not write this file"
-        )
-    return decoded

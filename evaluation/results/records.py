@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -16,12 +18,19 @@ import torch
 from torch import Tensor
 
 from spectron.audio.io import write_wav
+from spectron.errors import DataError
 from spectron.evaluation.metrics import CorpusMetric, RatioMetric, SpokenMetric
 from spectron.evaluation.metrics.intervals import NumeratorAndDenominator
 from spectron.evaluation.metrics.metric import ratio_of
+from spectron.evaluation.results.schemas import BATCH_LINE, TIMES
+from spectron.evaluation.results.summary import finite, sha256_of
 from spectron.evaluation.sample import TRANSCRIPT, SpokenSample
-from spectron.files import written_whole
+from spectron.files import write_text, writing
+from spectron.stored_json import read_stored, require, storable
+from spectron.text_files import parse_json
 from spectron.tracking.store import file_name
+
+log = logging.getLogger(__name__)
 
 
 class Stopwatch:
@@ -29,13 +38,16 @@ class Stopwatch:
 
     Args:
         file: JSON file that stores both.
+
+    Raises:
+        DataError: if the file is damaged.
     """
 
     def __init__(self, file: Path) -> None:
         self.file, self.since = file, time.perf_counter()
-        before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        before = read_stored(file, TIMES, "Remove it: only the time of earlier runs is lost") if file.exists() else {}
         self.started: str = before.get("started", datetime.now(UTC).isoformat(timespec="seconds"))
-        self.before: float = before.get("seconds", 0.0)
+        self.before: float = before.get("seconds") or 0.0
 
     def times(self) -> dict[str, Any]:
         """Return the start of the first run, and the seconds of all runs so far."""
@@ -43,8 +55,7 @@ class Stopwatch:
 
     def keep(self) -> None:
         """Store the time so far, for the case of an interruption."""
-        with written_whole(self.file) as part:
-            part.write_text(json.dumps(self.times()), encoding="utf-8")
+        write_text(self.file, json.dumps(self.times()))
 
 
 @dataclass
@@ -78,11 +89,16 @@ class Record:
 def record_of(sample: SpokenSample, metrics: Sequence[SpokenMetric]) -> Record:
     """Return the record of a judged sample."""
     ratios = [metric for metric in metrics if isinstance(metric, RatioMetric)]
-    parts = {metric.label.name: metric.numerator_and_denominator(sample) for metric in ratios}
+    parts = {metric.label.name: _finite(metric.numerator_and_denominator(sample)) for metric in ratios}
     traits = {metric.label.name: metric.trait_of(sample) for metric in metrics if isinstance(metric, CorpusMetric)}
     # Computed from the parts, because some metrics need seconds per sample.
     scores = {name: ratio_of(part) for name, part in parts.items()} | dict.fromkeys(traits)
     return Record(sample.id, sample.split, facts_of(sample, scores), parts, traits, None, waveforms_of(sample))
+
+
+def _finite(part: NumeratorAndDenominator) -> NumeratorAndDenominator:
+    """Return a part, or None, as of a skipped item, if it is not finite: it would leave the metric without a value."""
+    return None if part is None or None in map(finite, part) else part
 
 
 def waveforms_of(sample: SpokenSample) -> dict[str, tuple[Tensor, int]]:
@@ -108,6 +124,7 @@ def facts_of(sample: SpokenSample, scores: dict[str, float | None]) -> dict[str,
         "reference_text": sample.reference_text,
         "answers": sample.answers,
         "stopped": sample.stopped,
+        "text_stopped": sample.text_stopped,
         "prompt_seconds": round(len(sample.prompt) / sample.prompt_rate_hz, 3),
         "generated_seconds": round(sample.generated_seconds, 3),
         "reference_seconds": round(sample.reference_seconds, 3),
@@ -146,16 +163,23 @@ Key = tuple[str, str, int]  # task, system, batch
 class DoneBatches:
     """Stored batches of an evaluation, in one file per process, so that an interrupted evaluation can be resumed.
 
+    A line contains the SHA-256 of its batch. A damaged line is no stored batch, and the batch is judged again. Such a
+    line is the incomplete one that a killed process leaves.
+
     Args:
         folder: Folder of the files.
         rank: Number of this process.
+
+    Raises:
+        DataError: if a file cannot be read.
     """
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.file = folder / f"rank-{rank}.jsonl"
-        _drop_torn_line(self.file)
+        _end_last_line(self.file)
 
     def read(self) -> dict[Key, list[dict[str, Any]]]:
         """Return the lines of all batches of all processes."""
@@ -163,27 +187,48 @@ class DoneBatches:
 
     def add(self, key: Key, lines: list[dict[str, Any]]) -> None:
         """Append a batch and wait until it is on the disk."""
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, "lines": lines}, ensure_ascii=False) + "\n")
+        batch = storable({"key": key, "lines": lines})
+        batch["sha256"] = sha256_of(batch)
+        with writing(self.file), self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(batch, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
 
 def _batches(path: Path) -> Iterator[tuple[Key, list[dict[str, Any]]]]:
-    """Yield the batches of a file, without an incomplete last line."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                batch = json.loads(line)
-                task, system, number = batch["key"]
-                yield (task, system, number), batch["lines"]
+    """Yield the batches of a file, without those of damaged lines."""
+    for number, line in enumerate(_bytes_of(path).split(b"\n"), 1):
+        if not line:
+            continue
+        where = f"{path}:{number}"
+        try:
+            batch = parse_json(line.decode("utf-8", "replace"), where, path)
+            require(batch, BATCH_LINE, where, path, "It is not used")
+            if batch.pop("sha256") != sha256_of(batch):
+                raise DataError(f"{where} differs from its SHA-256", file=path)
+        except DataError as error:
+            _warn_once(f"{error.message}: the batch of this line is judged again")
+            continue
+        task, system, place = batch["key"]
+        yield (task, system, place), batch["lines"]
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Remove the incomplete last line that a killed process leaves."""
-    if path.is_file():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with path.open("r+b") as file:
-                file.truncate(whole)
+def _end_last_line(path: Path) -> None:
+    """End an incomplete last line, so that the next line is not appended to it."""
+    if path.exists() and not _bytes_of(path).endswith(b"\n"):
+        with writing(path), path.open("ab") as file:
+            file.write(b"\n")
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path} ({error}): remove it, and its batches are judged again", file=path
+        ) from error
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    log.warning(message)

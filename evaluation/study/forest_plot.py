@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spectron.evaluation.study.table import StudyTable
+from spectron.files import written_whole
 from spectron.tracking.measure import ARROWS
 
 ACROSS, PANEL_INCHES, LINE_INCHES, MARGIN_INCHES = 3, 3.2, 0.28, 1.0
@@ -27,7 +28,7 @@ def draw_table(table: StudyTable, path: Path) -> Path:
         panel.set_axis_off()
     for panel, column in zip(panels, columns, strict=False):
         unit, higher_is_better = table.columns[column]
-        panel.set_title(column, fontsize=9)
+        panel.set_title(column, fontsize=9, parse_math=False)
         panel.set_xlabel(f"{unit} {ARROWS[higher_is_better]}".strip(), fontsize=8)
         panel.tick_params(labelsize=8)
         panel.grid(axis="x", alpha=0.3)
@@ -40,7 +41,8 @@ def draw_table(table: StudyTable, path: Path) -> Path:
                 panel.axvline(value.value, linestyle=":", color="grey", linewidth=1)
             panel.plot([value.low, value.high], [place, place], color=COLOURS[entry.better], linewidth=2)
             panel.plot(value.value, place, "o", color=COLOURS[entry.better], markersize=5)
-    panels[0].set_yticks(range(len(rows)), [table.rows[name].title for name in rows], fontsize=8)
+    panels[0].set_yticks(range(len(rows)), [table.rows[name].title for name in rows], fontsize=8, parse_math=False)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.savefig(path, dpi=110)
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=110, format="png")
     return path

@@ -16,9 +16,10 @@ from spectron.evaluation.suites.evaluating import evaluate_suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
 from spectron.experiment.preflight import join_processes
-from spectron.files import Lock, remove_abandoned
+from spectron.files import Lock, machine_error, remove_abandoned
 from spectron.processes.children import end_with_parent, interrupted_by_sigterm
 from spectron.processes.ranks import known_to_all, of_first
+from spectron.terminal import protect_terminal, say
 from spectron.tracking.store import RunRecord, list_runs
 
 FINISHED = "FINISHED"
@@ -109,6 +110,7 @@ def alone(job: Job) -> Iterator[None]:
 def main(arguments: list[str]) -> int:
     """Run the job that the process of a study describes in JSON, and return the exit status."""
     end_with_parent()
+    protect_terminal()
     described = json.loads(arguments[0])
     job = Job(**described["job"] | {key: Path(described["job"][key]) for key in ("folder", "suite")})
     try:
@@ -116,11 +118,14 @@ def main(arguments: list[str]) -> int:
             work(job, described["fingerprint"])
     except EndedByAnother:
         return 0
-    except SpectronError as error:
-        print(f"spectron: error: {error}", file=sys.stderr)
+    except Exception as error:
+        known = error if isinstance(error, SpectronError) else machine_error(error)
+        if known is None:
+            raise
+        say(*f"spectron: error: {known}".split("\n"), error=True)
         return 1
     except (Interrupted, KeyboardInterrupt) as stop:
-        print(stop or "Stopped.", file=sys.stderr)
+        say(*(str(stop) or "Stopped.").split("\n"), error=True)
         return 130
     return 0
 

@@ -16,14 +16,21 @@ from typing import IO
 import torch
 
 from spectron.errors import ConfigError, Interrupted, TrainingError
+from spectron.evaluation.results.summary import RESULTS
 from spectron.evaluation.study.study import Job, Study
 from spectron.evaluation.study.study_files import log_table, write_table
 from spectron.evaluation.study.table import StudyTable, table_of
+from spectron.files import is_file
 from spectron.processes.children import environment_of_child
-from spectron.tracking.measure import console
+from spectron.processes.workers import ended_by_system
+from spectron.terminal import say
 
 LOG = "log.txt"
 PAUSE_SECONDS = 0.5
+KILLED = (
+    "spectron: error: the operating system ended this job, probably because memory was short. Lower --jobs, "
+    "data.init_args.batching.num_workers or batch_seconds, and repeat the command\n"
+)
 
 
 @dataclass
@@ -77,7 +84,7 @@ def run_study(
     finished = [job for job in jobs if is_done(job, fingerprints[job.folder])]
     waiting = [job for job in jobs if job not in finished and job.row in wanted]
     done = f"{len(jobs)} jobs, {len(finished)} done"
-    console().print(f"{study.name}: {done}; settings and logs of the jobs are in {study.folder}", soft_wrap=True)
+    say(f"{study.name}: {done}; settings and logs of the jobs are in {study.folder}")
 
     def write_table_so_far() -> None:
         write_table(table_so_far(study, jobs, finished), study)
@@ -104,7 +111,7 @@ def _run_jobs(
     after_each: Callable[[], None],
 ) -> list[Job]:
     """Run all waiting jobs, add the successful ones to ``finished``, and return the failed ones."""
-    out, gpus = console(), torch.cuda.device_count()
+    gpus = torch.cuda.device_count()
     free = [slot % gpus if gpus else None for slot in range(max(gpus, 1) if at_once is None else at_once)]
     running: list[RunningJob] = []
     failed: list[Job] = []
@@ -113,20 +120,22 @@ def _run_jobs(
             for job in [job for job in waiting if is_ready(job, study, finished)][: len(free)]:
                 waiting.remove(job)
                 running.append(start(job, fingerprints[job.folder], free.pop()))
-                out.print(f"{job.title}: started", soft_wrap=True)
+                say(f"{job.title}: started")
             if not running:
                 failed += waiting  # they evaluate models of jobs that failed
                 break
             time.sleep(PAUSE_SECONDS)
             for ended in [one for one in running if one.process.poll() is not None]:
                 running.remove(ended)
+                if ended_by_system(ended.process.returncode):
+                    ended.log.write(KILLED.encode())
                 ended.log.close()
                 free.append(ended.device)
                 job, success = ended.job, ended.process.returncode == 0
                 (finished if success else failed).append(job)
                 result = "done" if success else f"failed: {last_line(job)}"
                 minutes = (time.monotonic() - ended.since) / 60
-                out.print(f"{job.title}: {result} ({minutes:.1f} min; {len(waiting)} waiting)", soft_wrap=True)
+                say(f"{job.title}: {result} ({minutes:.1f} min; {len(waiting)} waiting)")
                 if success and (waiting or running):
                     after_each()
     except KeyboardInterrupt as stop:
@@ -144,7 +153,7 @@ def table_so_far(study: Study, jobs: list[Job], finished: list[Job]) -> StudyTab
 def is_done(job: Job, fingerprint: str) -> bool:
     """Return whether a job has a result of its current settings."""
     noted = job.noted()
-    return noted.get("fingerprint") == fingerprint and Path(noted.get("evaluation", "-"), "results.json").is_file()
+    return noted.get("fingerprint") == fingerprint and is_file(Path(noted["evaluation"], RESULTS))
 
 
 def is_ready(job: Job, study: Study, finished: list[Job]) -> bool:

@@ -19,8 +19,9 @@ from spectron.evaluation.results.summary import sha256_of
 from spectron.evaluation.suites.suite import Suite
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.resuming import without_observers
-from spectron.files import is_file, written_whole
+from spectron.files import is_file, write_text
 from spectron.ranges import Finite, Seed, checks_ranges
+from spectron.stored_json import fields, read_stored, text
 from spectron.tracking.store import TrackingSettings, file_name
 
 
@@ -81,6 +82,7 @@ SECTIONS = {
     "tracking": Parameter(TrackingSettings, {}),
 }
 NOTED = "job.json"  # result of a job, in its folder
+NOTE = fields({"fingerprint": text, "run": text, "evaluation": text})
 DELTAS = ("train", "evaluate")  # keys of a row that are checked as parts of an experiment and of a suite
 
 
@@ -108,13 +110,16 @@ class Job:
 
     def note(self, known: dict[str, str]) -> None:
         """Store the ``fingerprint`` of the settings, the ``run`` of the training and the ``evaluation``'s folder."""
-        with written_whole(self.folder / NOTED) as part:
-            part.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        write_text(self.folder / NOTED, json.dumps(known, indent=2) + "\n")
 
     def noted(self) -> dict[str, str]:
-        """Return the stored result; empty if the job is not done."""
+        """Return the stored result; empty if the job is not done.
+
+        Raises:
+            DataError: if it is damaged.
+        """
         file = self.folder / NOTED
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return read_stored(file, NOTE, "Remove it, and the row is evaluated again") if file.exists() else {}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all settings that can change the result.
@@ -236,13 +241,12 @@ class Study:
     def _job(self, name: str, row: Row, seed: int) -> Job:
         """Write the experiment of one job, and return the job."""
         folder = self.folder / f"{name}-{seed}"
-        folder.mkdir(parents=True, exist_ok=True)
         trained = row.trained_as or name
         delta = {**self.rows[trained].train, "extends": str(self.extended[trained].absolute())}
         delta |= {"name": f"{self.name}-{trained}", "seed": seed}
         delta["tracking"] = {key: value for key, value in vars(self.tracking).items() if value is not None}
         job = Job(name, seed, folder, self.suite_file, _overrides(row), row.trained_as is None, self.trust)
-        job.experiment.write_text(yaml.safe_dump(delta, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        write_text(job.experiment, yaml.safe_dump(delta, sort_keys=False, allow_unicode=True))
         return job
 
 

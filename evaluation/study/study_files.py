@@ -7,6 +7,7 @@ from pathlib import Path
 from spectron.evaluation.study.forest_plot import draw_table
 from spectron.evaluation.study.study import Study
 from spectron.evaluation.study.table import StudyTable, as_csv, as_markdown
+from spectron.files import write_text
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import MetricValue
 
@@ -16,7 +17,7 @@ def write_table(table: StudyTable, study: Study) -> list[Path]:
     files = []
     for name, text in {"table.md": as_markdown(table), "table.csv": as_csv(table)}.items():
         files.append(study.folder / name)
-        files[-1].write_text(text, encoding="utf-8")
+        write_text(files[-1], text)
     return [*files, draw_table(table, study.folder / "table.png")]
 
 

@@ -17,7 +17,14 @@ from spectron.evaluation.metrics import NumeratorAndDenominator
 from spectron.evaluation.metrics.intervals import Pooled, pooled_bootstrap
 from spectron.evaluation.report import MODEL, StoredEvaluation, read_evaluation
 from spectron.evaluation.report.figures import decimals, figure
-from spectron.evaluation.report.metric_tables import VERDICTS, Cell, interval, markdown_table, metric_label
+from spectron.evaluation.report.metric_tables import (
+    VERDICTS,
+    Cell,
+    interval,
+    markdown_table,
+    markdown_text,
+    metric_label,
+)
 from spectron.evaluation.study.study import NOTED, Claim, Job, Row, Study
 from spectron.tracking.measure import ARROWS, text_table
 
@@ -158,12 +165,12 @@ def render(table: StudyTable) -> Table:
     for column in table.columns:
         # Spaces let a narrow column break between the words of a name.
         spaced = column.replace("_", " ").replace("/", " / ")
-        columns.append(Column(Text(table.heading(column).replace(column, spaced, 1)), overflow="fold"))
+        columns.append(Column(table.heading(column).replace(column, spaced, 1), overflow="fold"))
     rows: list[list[str | Text]] = []
     for name, row in table.rows.items():
         cells = (cell.terminal(verdict=False) for cell in table.cells(name))
         rows.append([row.title, str(len(table.seeds[name])), *cells])
-    title = Text(f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row")
+    title = f"{table.name}: mean over seeds [95 % interval]; below, difference to the first row"
     return text_table(title, columns, rows, min_width=None)
 
 
@@ -176,10 +183,11 @@ def as_markdown(table: StudyTable) -> str:
     for name, row in table.rows.items():
         cells = [row.title, str(len(table.seeds[name])), *(cell.markdown() for cell in table.cells(name))]
         rows.append(cells + ([figure(row.published) if row.published is not None else ""] if published else []))
-    lines = [f"# {table.name}", "", EXPLANATION, "", *markdown_table(headings, rows)]
+    lines = [f"# {markdown_text(table.name)}", "", EXPLANATION, "", *markdown_table(headings, rows)]
     if table.verdicts:
         lines += ["", "| claim | | by |", "|---|---|---|"]
-        lines += [f"| {claim.says} | {verdict} | {_evidence(claim, by)} |" for claim, verdict, by in table.verdicts]
+        for claim, verdict, by in table.verdicts:
+            lines.append(f"| {markdown_text(claim.says)} | {verdict} | {markdown_text(_evidence(claim, by))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from lightning import seed_everything
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from spectron.errors import ConfigError, DataError, EndedByAnother, Interrupted
+from spectron.errors import ConfigError, DataError, EndedByAnother, Interrupted, WriteError
 from spectron.evaluation.evaluator import absent_evidence
 from spectron.evaluation.judges import Judges, require_independence
 from spectron.evaluation.report import StoredEvaluation, stored_item, write_report
@@ -25,7 +25,10 @@ from spectron.evaluation.suites.terminal import tables_of
 from spectron.evaluation.systems.under_test import SystemUnderTest, find_system
 from spectron.evaluation.tasks import Bench, Task
 from spectron.experiment.fitting import Outcome
+from spectron.files import machine_error, write_text
 from spectron.processes.ranks import all_or_none, everyone, known_to_all, of_first, rank, world
+from spectron.stored_json import storable
+from spectron.terminal import visible
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import console, flatten
 
@@ -33,7 +36,7 @@ __all__ = ["EvaluationOutcome", "evaluate_suite", "tables_of"]
 
 WORK = "work"
 PROGRESS = (
-    TextColumn("{task.description}"),
+    TextColumn("{task.description}", markup=False),
     BarColumn(),
     MofNCompleteColumn(),
     TextColumn("batches"),
@@ -106,9 +109,12 @@ def evaluate_suite(
             if rank() > 0:
                 raise EndedByAnother from stop
             raise Interrupted(f"Stopped. To resume, repeat the command with --resume {logger.run_id}") from stop
-        except BaseException:
+        except BaseException as error:
             logger.finalize("failed")
-            raise
+            if (found := machine_error(error)) is None:
+                raise
+            kept = f"What was judged is kept: repeat the command with --resume {logger.run_id}"
+            raise found.changed(message=f"{found.message}. {kept}") from error
         if rank() > 0:
             return None
         return EvaluationOutcome(logger.run_id, logger.folder, [], logger.headlines, logger.ui_command, results)
@@ -164,8 +170,7 @@ def _open_run(suite: Suite, plan: dict[str, Any], resume: str | None) -> RunLogg
     logger = RunLogger(suite.name, suite.tracking(), run)
 
     def keep() -> None:
-        (logger.folder / WORK).mkdir(parents=True, exist_ok=True)
-        (logger.folder / PLAN).write_text(json.dumps(plan, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(logger.folder / PLAN, json.dumps(storable(plan), indent=2, ensure_ascii=False) + "\n")
         logger.log_hyperparams(suite.config | {"system": plan["system"]})
 
     of_first(keep)
@@ -192,7 +197,8 @@ def _keys(tasks: dict[str, Task], bench: Bench, progress: Progress) -> Iterator[
     """Yield all batches of all tasks. All systems answer a batch before the next one: its audio is read once."""
     for name, task in tasks.items():
         bars = {
-            system: progress.add_task(f"{name}: {system}", total=len(task.batches)) for system in task.systems(bench)
+            system: progress.add_task(visible(f"{name}: {system}"), total=len(task.batches))
+            for system in task.systems(bench)
         }
         for place in range(len(task.batches)):
             for system, bar in bars.items():
@@ -204,10 +210,13 @@ def judged(task: Task, system: str, place: int, bench: Bench) -> list[Record]:
     """Return the records of a batch.
 
     If the batch fails as a whole, its items are judged one by one, and only the items that fail alone are failures.
-    A failure is a record with its reason, never a missing item.
+    A failure is a record with its reason, never a missing item. A full disk, or too little memory for a single item, is
+    no failure of the system.
 
     Raises:
         ConfigError: if the suite is wrong, not an item.
+        WriteError: if the disk is full.
+        MemoryExhaustedError: if the memory does not suffice for a single item.
     """
     batch = task.batch(place)
     unreadable = [Record(name, failure=reason) for name, _, reason in (line.partition(": ") for line in batch.skipped)]
@@ -215,7 +224,9 @@ def judged(task: Task, system: str, place: int, bench: Bench) -> list[Record]:
         return task.judge(system, place, bench) + unreadable
     except ConfigError:
         raise
-    except Exception:
+    except Exception as error:
+        if isinstance(found := machine_error(error), WriteError):
+            raise found from error
         records: list[Record] = []
         for row, name in enumerate(batch.ids):
             try:
@@ -223,6 +234,8 @@ def judged(task: Task, system: str, place: int, bench: Bench) -> list[Record]:
             except ConfigError:
                 raise
             except Exception as error:
+                if (found := machine_error(error)) is not None:
+                    raise found from error
                 reason = f"{type(error).__name__}: {error}"
                 records.append(Record(name, task.split_of(place, row), failure=reason))
         return records + unreadable
@@ -256,9 +269,8 @@ def _collect(
 def _write(results: dict[str, Any], items: list[Line], logger: RunLogger) -> None:
     """Write results, items and report into the run's folder, and log them."""
     folder = logger.folder
-    lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in items)
-    (folder / ITEMS).write_text(lines, encoding="utf-8")
-    (folder / RESULTS).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / ITEMS, "".join(json.dumps(storable(line), ensure_ascii=False) + "\n" for line in items))
+    write_text(folder / RESULTS, json.dumps(storable(results), indent=2, ensure_ascii=False) + "\n")
     report = write_report(StoredEvaluation(folder, results, [stored_item(line) for line in items]))
     logger.log_measures(logged(results), step=0)
     for path in (folder / RESULTS, folder / ITEMS):

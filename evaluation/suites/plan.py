@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 from spectron.errors import ConfigError
 from spectron.evaluation.judges import Judges
 from spectron.evaluation.metrics import NORMALIZER_VERSION
+from spectron.evaluation.results.schemas import PLAN_CURE, PLAN_FILE
 from spectron.evaluation.results.summary import FORMAT, RESULTS, sha256_of
 from spectron.evaluation.suites.suite import Suite
 from spectron.evaluation.systems.under_test import SystemUnderTest
 from spectron.evaluation.tasks import Task
+from spectron.stored_json import read_stored
 from spectron.tracking.measure import flatten
 from spectron.tracking.provenance import code_version
 from spectron.tracking.store import RunRecord, TrackingSettings, find_run, list_runs
@@ -92,14 +93,15 @@ def resumable(name: str, reference: str, tracking: TrackingSettings, plan: dict[
 
     Raises:
         ConfigError: if there is none, or its plan differs from ``plan``.
+        DataError: if its plan is damaged.
     """
     candidates = [find_run(reference, tracking)] if reference else list_runs(name, tracking)
-    found = [run for run in candidates if (run.folder / PLAN).is_file()]
+    found = [run for run in candidates if (run.folder / PLAN).exists()]
     if not found:
         raise ConfigError(
             f"there is no evaluation of the suite {name} to resume: start one without --resume", key="--resume"
         )
-    before = json.loads((found[0].folder / PLAN).read_text(encoding="utf-8"))
+    before = read_stored(found[0].folder / PLAN, PLAN_FILE, PLAN_CURE)
     was, now = flatten(before), flatten(plan)
     changed = {key: f"{was.get(key)} -> {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)}
     if changed:

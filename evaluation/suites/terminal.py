@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from spectron.evaluation.results.summary import MODEL
+from spectron.terminal import visible
 from spectron.tracking.measure import ARROWS, interval, number, text_table
 
 
@@ -36,7 +37,7 @@ def _table(name: str, task: dict[str, Any]) -> Table:
         entries = {system: summary["measures"].get(measure) for system, summary in systems.items()}
         first = next(entry for entry in entries.values() if entry is not None)
         unit = ", ".join(filter(None, (first["unit"], ARROWS[first["higher_is_better"]])))
-        title = Text.assemble(measure, (f"  {unit}", "dim"))
+        title = Text.assemble(visible(measure), (visible(f"  {unit}"), "dim"))
         mine = own.get(measure)
         cells = ["", "", ""]
         if mine is not None:

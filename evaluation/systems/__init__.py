@@ -1,1 +1,5 @@
-"""Systems that answer prompts: the system under test, baselines and toplines."""
+"""Systems that answer prompts: the system under test, chains of stages, baselines and toplines."""
+
+from spectron.evaluation.systems.staged import Stage, StagedSpeech
+
+__all__ = ["Stage", "StagedSpeech"]

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from spectron.audio.mel import LogMel, MelConfig, mel_at_rate
 from spectron.batch import Continuation, SpeechBatch, unpadded, with_reference
-from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.contracts import SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.evaluation.sample import SpokenSample
 from spectron.evaluation.systems.transcript_split import split_at_prompt
 
@@ -98,6 +99,7 @@ def samples_of(batch: SpeechBatch, continuation: Continuation, front_ends: Front
         "transcript": continuation.transcript or nothing,
         "continuation_text": continuation.continuation_text or nothing,
         "stopped": continuation.stopped.tolist(),
+        "text_stopped": nothing if continuation.text_stopped is None else continuation.text_stopped.tolist(),
         "prompt_mel": rows_of(*front_ends.prompt(batch.prompt, batch.prompt_num_samples)),
         "reference_mel": rows_of(*front_ends.speech(batch.continuation, batch.continuation_num_samples)),
         "generated_mel": front_ends.generated(continuation),

@@ -17,7 +17,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spectron.audio.mel import MelConfig
 from spectron.batch import Continuation, Prompts, SpeechBatch, unpadded
-from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel
+from spectron.contracts import SpeechHead, SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.evaluation.systems.answering import FrontEnds
 from spectron.ranges import SampleRate, checks_ranges
 

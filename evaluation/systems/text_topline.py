@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from spectron.batch import Continuation, Prompts
-from spectron.contracts import Decoding, LanguageModel, SpokenLanguageModel
+from spectron.contracts import LanguageModel, SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.generation import DecodingState, decode_text, split_texts, text_sequence
 from spectron.model import SpectronModel
 
@@ -41,8 +42,8 @@ class TextTopline(SpokenLanguageModel):
         before[every, last] = False  # decode_text reads the last token
         state = DecodingState(lm, rows, device)
         state.extend(lm.embed(inputs), before)
-        answers = lm.detokenize(decode_text(state, decoding, prompts.ids, first=inputs[every, last]))
-        answers = [answer.strip() for answer in answers]
+        tokens, stopped = decode_text(state, decoding, prompts.ids, first=inputs[every, last])
+        answers = [answer.strip() for answer in lm.detokenize(tokens)]
         texts = [f"{question}{self.separator}{answer}" for question, answer in zip(asked, answers, strict=True)]
         halves = split_texts(texts, self.separator) if self.separator.strip() else (asked, answers)
         none = torch.zeros(rows, dtype=torch.long, device=device)
@@ -55,4 +56,5 @@ class TextTopline(SpokenLanguageModel):
             num_samples=none,
             sample_rate_hz=self.speech_rate_hz,
             stopped=torch.ones(rows, dtype=torch.bool, device=device),
+            text_stopped=stopped,
         )

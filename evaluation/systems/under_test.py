@@ -20,7 +20,7 @@ from spectron.evaluation.systems.answering import TeacherForcing
 from spectron.experiment.loading import Source, find_source, load_module
 from spectron.tracking.provenance import weights_sha256
 from spectron.tracking.store import TrackingSettings
-from spectron.weights.checkpoint_files import read_checkpoint
+from spectron.weights.checkpoint_files import step_of
 
 SECTIONS = {"system": Parameter(SpokenLanguageModel), "shared": Parameter(UNCHECKED, {})}
 
@@ -62,7 +62,7 @@ class SystemUnderTest:
         if self.source.run is not None:
             about |= {"experiment": self.source.run.experiment, "run": self.source.run.run_id}
         if not self.source.is_export:
-            about["step"] = int(read_checkpoint(self.source.path, mmap=True)["global_step"])
+            about["step"] = step_of(self.source.path)
         return about
 
     def to(self, device: torch.device) -> SystemUnderTest:

@@ -10,7 +10,8 @@ from lightning import LightningDataModule
 from spectron.audio.io import to_16_bits
 from spectron.batch import SpeechBatch, select, unpadded, with_reference
 from spectron.context_length import lengths_of, require_fits_context
-from spectron.contracts import Decoding, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.contracts import SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError, DataError
 from spectron.evaluation.evaluator import consult, metrics_served, require_judges
 from spectron.evaluation.judges import Judges, Transcriber

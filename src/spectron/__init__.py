@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from spectron.contracts import Decoding
+    from spectron.decoding import Decoding
     from spectron.experiment.loading import load
     from spectron.inference.speaker import Answer, Recording, Speaker
 

@@ -28,6 +28,8 @@ class Prompts:
     The reference is for decoding that has to follow it: ``texts`` are the true transcript and continuation of each row,
     and ``speech_num_samples`` (B,) is the length of the true continuation at the system's ``speech_rate_hz``, 0 for a
     row without one.
+
+    ``stages`` holds what earlier stages of a chain have spoken, by their names: codes (B, T, Q) and (B,) valid frames.
     """
 
     ids: list[str]
@@ -35,6 +37,7 @@ class Prompts:
     num_samples: Tensor
     texts: list[tuple[str, str]] | None = None
     speech_num_samples: Tensor | None = None
+    stages: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 @dataclass
@@ -129,6 +132,8 @@ class Continuation:
     has ``num_samples`` (B,) valid at ``sample_rate_hz``. ``stopped`` (B,) is True for rows that were not cut off: the
     model stopped, or the row has the length of its reference. ``mel`` (B, T, M) with ``num_frames`` (B,) is the
     spectrogram before the vocoder, None for a system without one. ``timings`` are seconds per stage of the batch.
+    ``text_stopped`` (B,) is True for texts that the model ended itself, before ``Decoding.max_text_tokens``; None for a
+    system that writes no text.
     """
 
     ids: list[str]
@@ -142,6 +147,7 @@ class Continuation:
     mel: Tensor | None = None
     num_frames: Tensor | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    text_stopped: Tensor | None = None
 
 
 @dataclass

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from spectron.batch import SpeechBatch, SpokenLength
-from spectron.contracts import Decoding, LanguageModel
+from spectron.contracts import LanguageModel
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError, DataError
 from spectron.model import SpectronModel
 from spectron.segments import Positions

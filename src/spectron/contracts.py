@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,43 +18,10 @@ from torch import Tensor, nn
 from spectron.audio.mel import MelConfig
 from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores, SpeechTargets
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.probing import Probed
 from spectron.randomness import RowRandom
-from spectron.ranges import Count, CountOrZero, NonNegative, Range, Seconds, Seed, checks_ranges
-
-
-@checks_ranges
-@dataclass
-class Decoding:
-    """Settings of decoding.
-
-    Args:
-        max_text_tokens: Most text tokens, end token included; for no text, set ``chain: none``.
-        max_seconds: Longest speech; a row that reaches it counts as cut off.
-        min_seconds: Speech before the stop probability is considered.
-        stop_threshold: Stop probability at which a row ends; above 1, no row ends before ``max_seconds``.
-        temperature: 0 takes the most probable token; above 0, tokens are sampled.
-        top_k: Sample among the ``top_k`` most probable tokens; 0 means all.
-        seed: Seeds each row's sampling together with the row's id.
-        text: Text before the speech. ``trained``: as in the model's training (``sequence.text``), usually the text that
-            it writes. ``given``: the prompts' true ``texts``, to compare speech with the reference. ``empty``: the same
-            sequence as for an empty text in training. ``filler``: ``filler_tokens`` tokens without content.
-        filler_tokens: Length of the ``filler`` text.
-        length: ``free``: until the stop probability or ``max_seconds``. ``reference``: the prompt's
-            ``speech_num_samples``, whatever stop probability and limits say; rows without a reference are free.
-    """
-
-    max_text_tokens: Count = 64
-    max_seconds: Seconds = 10.0
-    min_seconds: Annotated[float, Range(0, 86_400)] = 0.1
-    stop_threshold: Annotated[float, Range(0, 2)] = 0.5
-    temperature: NonNegative = 0.0
-    top_k: CountOrZero = 0
-    seed: Seed = 0
-    text: Literal["trained", "given", "empty", "filler"] = "trained"
-    filler_tokens: Count = 16
-    length: Literal["free", "reference"] = "free"
 
 
 @runtime_checkable
@@ -168,6 +134,13 @@ class SpeechHead(nn.Module, ABC):
     @abstractmethod
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """Compute named losses of hidden states (B, K, D); ``speech`` is the weighted total that training minimises."""
+
+    def step_losses(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, Tensor]:
+        """Return losses at each step (B, K), 0 at padding, whose sums are the totals of ``loss``.
+
+        A loss that is no sum over steps is left out, so by default all of them are.
+        """
+        return {}
 
     @abstractmethod
     def step(

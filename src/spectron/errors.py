@@ -84,6 +84,14 @@ class DataError(SpectronError):
     """A manifest or an audio file is missing or broken; the message names the file (and line)."""
 
 
+class WriteError(DataError):
+    """A file cannot be written, such as on a full disk; ``file`` names it."""
+
+
+class MemoryExhaustedError(SpectronError):
+    """The memory of the machine or of its GPU does not suffice."""
+
+
 class CheckpointError(SpectronError):
     """A checkpoint or weights file is missing, unsafe, or does not cover the model exactly."""
 
@@ -94,6 +102,10 @@ class TrackingError(SpectronError):
 
 class TrainingError(SpectronError):
     """Training cannot continue: a loss that is not finite, or too many broken audio files."""
+
+
+class WorkerError(SpectronError):
+    """The operating system ended a worker process, probably because memory was short; ``key`` lowers the need."""
 
 
 class LockedError(SpectronError):

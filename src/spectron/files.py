@@ -12,9 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from spectron.errors import LockedError
+from spectron.errors import LockedError, MemoryExhaustedError, SpectronError, WriteError
 
 PART = ".part"  # suffix of a temporary file
+# What a user can do about errors of the system that say more about the disk than about the program.
+CURES = {
+    errno.ENOSPC: "Make room on this disk, or choose a folder on another one",
+    errno.EDQUOT: "Your quota of this disk is used up: remove files of yours, or choose a folder on another disk",
+    errno.EFBIG: "The system limits the size of files (ulimit -f): raise the limit, or choose a folder on another disk",
+    errno.EIO: "The disk or the network to it fails: choose a folder on another one",
+    errno.EROFS: "Choose a writable folder",
+}
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +35,76 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def machine_error(error: BaseException | None) -> SpectronError | None:
+    """Return the error to report for one that a full or failing disk, or too little memory, has caused.
+
+    Args:
+        error: An error, which may have another one as its cause.
+
+    Returns:
+        None if it has no such cause: then it is a defect of the program.
+    """
+    while error is not None:
+        if isinstance(error, WriteError | MemoryExhaustedError):
+            return error
+        if isinstance(error, OSError) and error.errno in CURES:
+            return write_error(error, error.filename or "a file")
+        # By name: torch, which has an error of its own, takes seconds to import.
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            reason = (str(error).splitlines() or [""])[0]
+            return MemoryExhaustedError(
+                f"the memory does not suffice{f' ({reason})' if reason else ''}. End other programs, take smaller "
+                "batches or shorter recordings, or a machine with more memory"
+            )
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def write_error(error: BaseException, path: str | Path) -> WriteError:
+    """Return the error to report for one that occurred while a file was written, with its cure."""
+    number = error.errno if isinstance(error, OSError) else None
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    cure = CURES.get(number or 0, "Make room if the disk is full, or choose a writable folder")
+    return WriteError(f"cannot write {path} ({reason}). {cure}", file=path)
+
+
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def writing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
+    """Give a path, and turn errors of the system, and of a library, that occur while it is written.
+
+    Args:
+        path: The file, or a folder.
+        errors: Kinds of errors that a library raises if it cannot write.
+
+    Raises:
+        WriteError: with the file that the system names, otherwise with ``path``.
+    """
+    kinds: tuple[type[Exception], ...] = (OSError, *errors)
+    try:
+        yield path
+    except SpectronError:
+        raise
+    except kinds as error:
+        named = error.filename if isinstance(error, OSError) and path.is_dir() else None
+        raise write_error(error, named or path) from error
+
+
+@contextmanager
+def written_whole(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     """Give a temporary file that replaces ``path`` once it is complete; an interrupted write changes nothing.
 
     The temporary file has another name in every process and is locked while it is written: an unlocked one is left from
     a process that was killed (``remove_abandoned``).
+
+    Args:
+        path: The file.
+        errors: Kinds of errors that a library raises if it cannot write.
+
+    Raises:
+        WriteError: if the file cannot be written.
     """
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART}")
-    with part.open("xb") as held:
+    with writing(path, *errors), part.open("xb") as held:
         with suppress(OSError):  # on a file system without locks nothing is ever taken for abandoned
             fcntl.flock(held, fcntl.LOCK_SH)
         try:
@@ -43,6 +112,18 @@ def written_whole(path: Path) -> Iterator[Path]:
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, and make its folder; half of a surrogate pair becomes a question mark.
+
+    Raises:
+        WriteError: if it cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8", errors="replace")
 
 
 def remove_abandoned(folder: Path, names: str = "**/*") -> None:

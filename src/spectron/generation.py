@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from spectron.audio.mel import padding_mask
-from spectron.contracts import Decoding, LanguageModel
+from spectron.contracts import LanguageModel
+from spectron.decoding import Decoding
 from spectron.randomness import RowRandom
 
 
@@ -37,11 +38,15 @@ def visibility(keys: Tensor, new: int, bidirectional: bool = False) -> Tensor:
 
 @dataclass
 class Texts:
-    """Texts of a batch, and their two halves or None; see ``Continuation``."""
+    """Texts of a batch, and their two halves or None; see ``Continuation``.
+
+    ``stopped`` (B,) is True for texts that the model ended itself, and None if the model wrote no text.
+    """
 
     whole: list[str]
     transcript: list[str] | None
     continuation: list[str] | None
+    stopped: Tensor | None = None
 
 
 @dataclass
@@ -89,31 +94,65 @@ def text_sequence(language_model: LanguageModel, texts: list[str]) -> tuple[Tens
     return inputs.to(device), targets.to(device), valid.to(device)
 
 
-def decode_text(
-    state: DecodingState, decoding: Decoding, ids: list[str], first: Tensor | None = None
-) -> list[list[int]]:
-    """Write text after the prefix until each row's end token, and return the rows' token ids without it.
+class Writing:
+    """Text of a batch in decoding, token by token, until each row's end token or ``decoding.max_text_tokens``.
+
+    Attributes:
+        reading: Rows (B,) with a token that the language model still has to read.
+        stopped: Rows (B,) that wrote an end token, and were not cut off.
 
     ``first`` (B,) is the first input token of each row, by default the one that starts a text.
     """
-    lm = state.language_model
-    random = RowRandom(decoding.seed, [f"text:{row}" for row in ids])
-    rows = len(ids)
-    token = torch.full((rows,), lm.sos_id, device=state.keys.device) if first is None else first
-    alive = torch.ones(rows, dtype=torch.bool, device=state.keys.device)
-    written: list[Tensor] = []
-    for _ in range(decoding.max_text_tokens):
-        hidden = state.extend(lm.embed(token[:, None]), alive[:, None])
-        token = choose_token(lm.logits(hidden[:, 0]).float(), decoding, random)
-        alive = alive & (token != lm.eos_id)
-        written.append(torch.where(alive, token, lm.eos_id))
-        if not alive.any():  # the one wait for the device in a step: most texts are far shorter than the limit
-            break
-    else:
-        # The last token has been written but not read yet: the speech must attend to it.
-        state.extend(lm.embed(token[:, None]), alive[:, None])
-    table = torch.stack(written, dim=1).tolist()
-    return [row[: row.index(lm.eos_id)] if lm.eos_id in row else row for row in table]
+
+    def __init__(self, state: DecodingState, decoding: Decoding, ids: list[str], first: Tensor | None = None) -> None:
+        self.language_model, self.decoding = state.language_model, decoding
+        self.random = RowRandom(decoding.seed, [f"text:{row}" for row in ids])
+        rows, device = len(ids), state.keys.device
+        self.token = torch.full((rows,), self.language_model.sos_id, device=device) if first is None else first
+        self.reading = torch.ones(rows, dtype=torch.bool, device=device)
+        self.stopped = torch.zeros_like(self.reading)
+        self.written: list[Tensor] = []
+
+    @property
+    def inputs(self) -> Tensor:
+        """Token that each row reads next, as (B, 1, D)."""
+        return self.language_model.embed(self.token[:, None])
+
+    def step(self, hidden: Tensor) -> None:
+        """Write the next token of all rows, which hidden states (B, D) predict.
+
+        The last token of a text that is cut off has been read with them, and nothing follows: what comes after the text
+        must attend to it.
+        """
+        if len(self.written) == self.decoding.max_text_tokens:
+            self.reading = torch.zeros_like(self.reading)
+            return
+        token = choose_token(self.language_model.logits(hidden).float(), self.decoding, self.random)
+        ended = self.reading & (token == self.language_model.eos_id)
+        self.stopped = self.stopped | ended
+        self.reading = self.reading & ~ended
+        self.token = token
+        self.written.append(torch.where(self.reading, token, self.language_model.eos_id))
+
+    def ids(self) -> list[list[int]]:
+        """Return the rows' token ids without the end token."""
+        eos_id = self.language_model.eos_id
+        table = torch.stack(self.written, dim=1).tolist() if self.written else [[] for _ in self.reading]
+        return [row[: row.index(eos_id)] if eos_id in row else row for row in table]
+
+
+def decode_text(
+    state: DecodingState, decoding: Decoding, ids: list[str], first: Tensor | None = None
+) -> tuple[list[list[int]], Tensor]:
+    """Write text after the prefix; ``first`` as in ``Writing``.
+
+    Returns:
+        The rows' token ids without the end token, and which rows (B,) wrote one and were not cut off.
+    """
+    writing = Writing(state, decoding, ids, first)
+    while writing.reading.any():  # the one wait for the device in a step: most texts are far shorter than the limit
+        writing.step(state.extend(writing.inputs, writing.reading[:, None])[:, 0])
+    return writing.ids(), writing.stopped
 
 
 def choose_token(logits: Tensor, decoding: Decoding, random: RowRandom) -> Tensor:

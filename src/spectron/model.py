@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from spectron.audio.mel import MelConfig
 from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import Continuation, LossTerm, Prompts, SpeechBatch, SpeechScores
-from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead, SpokenLanguageModel, Vocoder
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import DecodingState
 from spectron.ranges import checks_ranges
@@ -129,10 +130,7 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             ConfigError: if ``decoding`` asks for a reference that the prompts lack, or no segment speaks.
         """
         clock = {"": time.perf_counter()}
-        state = DecodingState(self.language_model, len(prompts.ids), prompts.waveform.device)
-        for name, segment in self.segments.items():
-            segment.decode(state, prompts, decoding)
-            clock[name] = time.perf_counter()
+        state = self.decode(prompts, decoding, clock)
         spoken = state.speech
         if spoken is None:
             raise ConfigError("no segment of this sequence speaks: none of them sets `state.speech`", key="sequence")
@@ -147,10 +145,19 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
             num_samples=held_to(spoken.reference, num_samples),
             sample_rate_hz=self.speech_rate_hz,
             stopped=spoken.stopped,
+            text_stopped=state.texts.stopped,
             mel=spoken.content if isinstance(self.head.format, MelConfig) else None,
             num_frames=spoken.num_frames,
             timings={name: clock[name] - before for name, before in zip(list(clock)[1:], clock.values(), strict=False)},
         )
+
+    def decode(self, prompts: Prompts, decoding: Decoding, clock: dict[str, float]) -> DecodingState:
+        """Decode the sequence of every prompt, segment by segment; ``clock`` gets the time at the end of each."""
+        state = DecodingState(self.language_model, len(prompts.ids), prompts.waveform.device)
+        for name, segment in self.segments.items():
+            segment.decode(state, prompts, decoding)
+            clock[name] = time.perf_counter()
+        return state
 
     def writes_text(self, decoding: Decoding) -> bool:
         """Return whether a segment gives text."""

@@ -55,3 +55,14 @@ def test_asked_line_only_if_transcript_differs(transcript, differs, tmp_path, ca
     assert (f"\nAsked:        {question} (" in printed) is differs
     assert f"{tmp_path / 'a.wav'} (0.50 s, cut off at --max-seconds)" in printed
     assert (tmp_path / "a.png").is_file()
+
+
+@pytest.mark.parametrize("halves", [("what is it", "a cow"), (None, None)], ids=["halves", "whole"])
+@pytest.mark.parametrize(("text_stopped", "cut"), [(False, True), (True, False), (None, False)])
+def test_cut_text_is_reported_with_the_option(halves, text_stopped, cut, tmp_path, capsys):
+    prompt, mel = Recording(torch.zeros(16000), 16000, "q.wav"), torch.zeros(40, 20)
+    answer = Answer(
+        prompt, "a cow", *halves, torch.zeros(8000), 16000, True, mel, MelConfig(n_mels=20), text_stopped=text_stopped
+    )
+    write_answer(Path("q.wav"), answer, tmp_path / "a.wav")
+    assert ("a cow (cut off at --max-text-tokens)\n" in capsys.readouterr().out) is cut

@@ -134,6 +134,11 @@ class NoTotal(MelRegressionHead):
         return {name: term for name, term in super().loss(hidden, targets).items() if name != "speech"}
 
 
+class DoubleLoss(MelRegressionHead):
+    def loss(self, hidden, targets):
+        return {name: term + term for name, term in super().loss(hidden, targets).items()}
+
+
 class FewSteps(MelRegressionHead):
     def targets(self, waveform, num_samples):
         targets = super().targets(waveform, num_samples)
@@ -245,6 +250,7 @@ def test_sound_part_passes(kind):
         ),
         (Rough, "vocoder input", "vocoder_input returns another spectrogram"),
         (PaddedLoss, "padding", "noise at padded steps changes the loss"),
+        (DoubleLoss, "batch against single", "the sum of step_losses of .* is not its total"),
         (NoTotal, "shapes", "loss returns .*stop and no `speech`"),
         (MeanLoss, "batch against single", "return sums and counts"),
         (BatchRandom, "random rows", "draw from `random`"),

@@ -80,6 +80,18 @@ class MeanLoss(Text):
         return terms | {"text": LossTerm(terms["text"].mean, torch.tensor(1))}
 
 
+class FewPlaces(Text):
+    def places(self, stretch, hidden, optional=()):
+        found = super().places(stretch, hidden, optional)
+        return replace(found, rows=[row[1:] for row in found.rows])
+
+
+class PlacesOfOthers(Text):
+    def places(self, stretch, hidden, optional=()):
+        found = super().places(stretch, hidden, optional)
+        return replace(found, losses={"text": found.losses["text"] / 2})
+
+
 class OneScore(Text):
     def scores(self, stretch, hidden):
         scores = super().scores(stretch, hidden)
@@ -123,6 +135,12 @@ def test_sound_segment_passes(kind, results):
         (Numbers, "shapes", "valid is .* of torch.float32"),
         (Unnamed, "shapes", "losses computes text, text_accuracy, but loss_names returns text"),
         (Untrained, "shapes", "names txet, which losses does not compute"),
+        (
+            FewPlaces,
+            "batch against single",
+            r"places describes \[.*\] positions of the rows: return 3 lists",
+        ),
+        (PlacesOfOthers, "batch against single", "the loss text of all places is not its total"),
         (Crowded, "positions", "forward takes 1 positions, but positions returns 0"),
         (Endless, "positions", "decode takes . positions, but positions returns 1"),
         (Unmasked, "padding", "noise in the padding of a recording changes valid inputs"),

@@ -5,7 +5,8 @@ import torch
 
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.batch import Continuation, Prompts, SpeechBatch, select, with_reference
-from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.contracts import SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.evaluation.evaluator import consult, judge_system, measures_by_split, metrics_served
 from spectron.evaluation.judges import Judge, Judges, QualityPredictor, SpeakerEmbedder, TextScorer, Transcriber

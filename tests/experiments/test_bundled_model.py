@@ -5,9 +5,9 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from spectron.batch import Prompts
-from spectron.contracts import Decoding
 from spectron.datamodules.synthetic.voices import UNSEEN_SPEAKERS, Prosody, speak
 from spectron.datamodules.synthetic.world import facts, unseen_facts
+from spectron.decoding import Decoding
 from spectron.evaluation.judges import CTCTranscriber
 from spectron.experiment.loading import BUNDLED, load_module
 

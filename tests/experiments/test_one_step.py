@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from places import EXPERIMENTS
 from project_yamls import BASES, RECIPES, name_of
@@ -13,8 +14,10 @@ from speechbrain_folders import write_speechbrain_folder
 from vocoders import LJ_SPEECH, write_authors_hifigan
 
 from spectron.config.composition import compose
+from spectron.encoders import PretrainedEncoder
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.fitting import fit
+from spectron.tokenizers.codebooks import write_codebooks
 
 # Tiny models of the same families replace the models of the hub, so that the real code of every family runs.
 FAMILY_OF = {
@@ -103,12 +106,26 @@ def overrides_for(workplace, tiny_encoder, tiny_language_model):
         for key, values in OVERRIDES.items():
             if OmegaConf.select(config, key) is not None:
                 chosen += values
-        for part, write in (("encoder", tiny_encoder), ("language_model", tiny_language_model)):
-            arguments = f"model.{part}.init_args"
+        parts = {
+            "model.encoder": tiny_encoder,
+            "model.language_model": tiny_language_model,
+            "model.tokenizer.init_args.encoder": tiny_encoder,
+            "shared.tokenizer.init_args.encoder": tiny_encoder,
+        }
+        for part, write in parts.items():
+            arguments = f"{part}.init_args"
             if (family := FAMILY_OF.get(OmegaConf.select(config, f"{arguments}.source"))) is not None:
                 chosen.append(f"{arguments}.source={write(family)}")
             if isinstance(OmegaConf.select(config, f"{arguments}.layer"), int):
                 chosen.append(f"{arguments}.layer=1")
+        if OmegaConf.select(config, "shared.units") is not None:
+            width = PretrainedEncoder(str(tiny_encoder("hubert"))).output_dim
+            chosen.append(f"shared.units={write_codebooks(torch.randn(1, 8, width), workplace / 'units')}")
+            if "language_model" in config.model:  # units need more positions than the tiny GPT-2 has
+                chosen += [
+                    f"model.language_model.init_args.source={tiny_language_model('llama')}",
+                    "callbacks.speech=null",
+                ]
         return chosen + (OVERRIDES_OF_LIBRISPEECH if recipe.parent.name == "librispeech" else [])
 
     return overrides

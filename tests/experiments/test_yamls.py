@@ -6,12 +6,12 @@ import shlex
 import pytest
 import yaml
 from places import EXPERIMENTS, ROOT
-from project_yamls import BASES, RECIPES, REFERENCE_CURVES, STUDIES, SUITES, name_of
+from project_yamls import BASES, RECIPES, REFERENCE_CURVES, STUDIES, SUITES, SYSTEMS, name_of
 
 from spectron.config.composition import compose
 from spectron.experiment.experiment import Experiment
 
-HEADED = [*RECIPES, *STUDIES, *SUITES]
+HEADED = [*RECIPES, *STUDIES, *SYSTEMS, *SUITES]
 STAGES = 6
 
 
@@ -30,22 +30,31 @@ def header(file):
 
 def test_every_yaml_has_the_expected_kind():
     assert [name_of(file) for file in BASES] == [
+        "baselines/units.yaml",
         "mini/base.yaml",
+        "mini/baselines/audiolm_acoustic.yaml",
+        "mini/baselines/base.yaml",
+        "mini/baselines/units.yaml",
         "mini/encoder.yaml",
         "mini/few_questions.yaml",
         "mini/judges.yaml",
         "evaluation/judges_english.yaml",
         "evaluation/judges_mini.yaml",
     ]
-    assert [name_of(file) for file in STUDIES] == ["mini/claims.yaml", "mini/speaking.yaml"]
-    assert len(RECIPES) == 40
+    assert [name_of(file) for file in STUDIES] == [
+        "mini/baselines/table.yaml",
+        "mini/claims.yaml",
+        "mini/speaking.yaml",
+    ]
+    assert [name_of(file) for file in SYSTEMS] == ["mini/baselines/audiolm.yaml"]
+    assert len(RECIPES) == 56
     assert len(SUITES) == 11
     assert len(REFERENCE_CURVES) == 15
 
 
 @pytest.mark.parametrize("file", BASES, ids=name_of)
 def test_base_composes_without_a_name(file):
-    assert "name" not in compose(file).values
+    assert compose(file).values.get("name") is None
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=name_of)
@@ -64,8 +73,8 @@ def test_header_has_question_against_and_run(file):
     assert re.fullmatch(r"Question: \S.*[?.]", question)
     assert re.fullmatch(r"Against: \S.*\.", against)
     command = shlex.split(run.removeprefix("Run: ").replace("<", "").replace(">", "").replace("folder of corpora", ""))
-    verb = "study" if file in STUDIES else "evaluate" if file in SUITES else "fit"
-    assert command[-1] == file.relative_to(ROOT).as_posix()
+    verb = "study" if file in STUDIES else "evaluate" if file in (*SYSTEMS, *SUITES) else "fit"
+    assert command[-2 if file in SYSTEMS else -1] == file.relative_to(ROOT).as_posix()
     assert command[command.index("spectron") + 1] == verb
 
 
@@ -99,5 +108,5 @@ def test_headers_number_the_stages_in_the_order_of_make_sh():
 
 def test_bundled_weights_are_below_40_mb():
     files = list((EXPERIMENTS / "mini" / "weights").rglob("*.safetensors"))
-    assert len(files) == 11
+    assert len(files) == 14
     assert sum(file.stat().st_size for file in files) < 40e6

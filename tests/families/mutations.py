@@ -37,11 +37,16 @@ def places(tree, path=()):
 
 def mutated_document(document: dict, draw: random.Random) -> str:
     """Return the YAML of a document with one to three changes of its values, keys or text."""
+    text = yaml.safe_dump(with_changes(document, draw), sort_keys=False, allow_unicode=True)
+    return mutated_text(text, draw) if draw.random() < 0.3 else text
+
+
+def with_changes(document: dict, draw: random.Random) -> dict:
+    """Return a copy of a document with one to three changes of its values or keys."""
     document = copy.deepcopy(document)
     for _ in range(draw.choice([1, 1, 1, 2, 3])):
         _change(document, draw)
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    return mutated_text(text, draw) if draw.random() < 0.3 else text
+    return document
 
 
 def _change(document: dict, draw: random.Random) -> None:
@@ -60,9 +65,8 @@ def _change(document: dict, draw: random.Random) -> None:
     elif kind == "remove":
         del holder[key]
     elif kind == "rename" and isinstance(holder, dict):
-        holder[draw.choice([f"{key}x", key[1:], "class_path", "init_args", "extends", "", "a.b", "🎵"])] = holder.pop(
-            key
-        )
+        name = draw.choice([f"{key}x", str(key)[1:], "class_path", "init_args", "extends", "", "a.b", "🎵"])
+        holder[name] = holder.pop(key)
     elif kind == "wrap":
         holder[key] = draw.choice([[value], {key if isinstance(key, str) else "x": value}, str(value)])
     elif kind == "swap":

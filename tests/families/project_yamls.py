@@ -22,8 +22,11 @@ _files = sorted(file for file in EXPERIMENTS.rglob("*.yaml") if not OTHER_FOLDER
 _suite_files = sorted((EXPERIMENTS / "evaluation").glob("*.yaml"))
 
 STUDIES = with_key(_files, "rows")
-RECIPES = [file for file in with_key(_files, "name") if file not in STUDIES]
+SYSTEMS = with_key(_files, "system")
+RECIPES = [
+    file for file in with_key(_files, "name") if file not in STUDIES and yaml.safe_load(file.read_text())["name"]
+]
 SUITES = with_key(_suite_files, "name")
 # Bases have no name: other files extend them.
-BASES = [file for file in (*_files, *_suite_files) if file not in (*STUDIES, *RECIPES, *SUITES)]
+BASES = [file for file in (*_files, *_suite_files) if file not in (*STUDIES, *SYSTEMS, *RECIPES, *SUITES)]
 REFERENCE_CURVES = sorted(EXPERIMENTS.rglob("reference_curves/*.yaml"))

@@ -10,7 +10,7 @@ from tiny_spectron import ragged_batch, tiny_model
 from spectron.audio.codes import PADDING, CodeFormat
 from spectron.audio.mel import MelConfig
 from spectron.batch import SpeechTargets
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.heads import Sampling, UnitHead
@@ -83,6 +83,9 @@ def test_codes_loss_is_the_negative_log_likelihood():
     terms = units.loss(hidden, targets)
     assert float(terms["codes"].total) == pytest.approx(nats, rel=1e-5)
     assert int(terms["codes"].count) == 3
+    assert float(units.step_losses(hidden, targets)["codes"][0, 2]) == pytest.approx(
+        -float(units.outputs(hidden[0, 2]).log_softmax(-1)[CODES]), rel=1e-5
+    )
     predicted = units.log_run(hidden, targets.steps[..., 0])[0]
     run = float((predicted[0] - torch.tensor(2.0).log()).square() + predicted[1].square())
     assert float(terms["run"].total) == pytest.approx(run, rel=1e-5)

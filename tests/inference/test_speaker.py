@@ -20,7 +20,8 @@ from spectron.audio.io import read_audio, write_wav
 from spectron.audio.mel import LogMel, MelConfig
 from spectron.audio.speech_presence import speech_missing
 from spectron.batch import Continuation
-from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.contracts import SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.errors import CheckpointError, ConfigError, DataError
 from spectron.inference.speaker import Recording, Speaker
 
@@ -51,6 +52,7 @@ class Echo(nn.Module, SpokenLanguageModel):
             stopped,
             mel,
             num_frames,
+            text_stopped=~stopped,
         )
 
 
@@ -67,6 +69,7 @@ def test_answers_have_prompt_rate_and_own_lengths(echo, tmp_path):
     assert (rate, len(heard)) == (16000, 16000)
     torch.testing.assert_close(heard[500:-500], syllables(1.0, 16000)[500:-500], atol=2e-3, rtol=0)
     assert (first.seconds, first.stopped, second.seconds, second.stopped) == (1.0, True, 2.5, False)
+    assert (first.text_stopped, second.text_stopped) == (False, True)
     assert first.text == "tone.wav\N{REPLACEMENT CHARACTER}3", "control characters do not reach the terminal"
     assert first.draw(tmp_path / "tone.png").is_file()
 

@@ -33,7 +33,7 @@ def test_file_is_preferred_to_recipe(tmp_path, monkeypatch):
 def test_ambiguous_name_lists_candidates():
     with pytest.raises(ConfigError) as raised:
         find_recipe("base")
-    assert raised.value.allowed == ("librispeech/base", "mini/base")
+    assert raised.value.allowed == ("librispeech/base", "mini/base", "mini/baselines/base")
 
 
 def test_unknown_name_names_nearest_recipe():

@@ -8,7 +8,7 @@ from torch import nn
 
 from spectron.batch import LossTerm, SpokenLength
 from spectron.context_length import need_of
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.experiment.experiment import Experiment
 from spectron.segments import Context, Positions, Segment, SequenceSettings, Speech, Stretch

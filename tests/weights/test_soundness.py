@@ -240,7 +240,7 @@ def test_digests_are_those_of_sha256sum(exported):
 
 def test_bundled_weights_agree_with_their_digests():
     files = sorted(WEIGHTS.rglob("*.safetensors"))
-    assert len(files) == 11
+    assert len(files) == 14
     for file in files:
         assert (file.parent / FILE).is_file()
         require_intact(file)

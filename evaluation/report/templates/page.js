@@ -1,7 +1,9 @@
 "use strict";
 // Plays one recording at a time. A line on the spectrogram shows the position, and a click on it plays from there.
 for (const mel of document.querySelectorAll(".mel")) {
-  const player = mel.parentElement.querySelector("audio"), drawn = mel.querySelector("div"), line = mel.querySelector("b");
+  const player = document.getElementById(mel.dataset.player) ?? mel.parentElement.querySelector("audio");
+  if (!player) continue;
+  const drawn = mel.querySelector("div"), line = mel.querySelector("b");
   const follow = () => {
     line.style.left = (100 * player.currentTime / player.duration || 0) + "%";
     if (!player.paused) requestAnimationFrame(follow);

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from spectron.audio.mp3 import mp3_length, with_info_frame
 from spectron.errors import DataError
-from spectron.files import is_file, written_whole
+from spectron.files import is_file, writing, written_whole
 
 logger = logging.getLogger(__name__)
 
@@ -291,13 +291,11 @@ def write_wav(path: str | Path, waveform: Tensor, sample_rate_hz: int) -> None:
     """Write a mono waveform (S,) as 16-bit WAV and make its folder; values beyond -1 and 1 are clipped.
 
     Raises:
-        DataError: if the file cannot be written.
+        WriteError: if the file cannot be written.
     """
     path = Path(path)
     samples = (to_16_bits(waveform) * FULL_SCALE).to(torch.int16).cpu().numpy()
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as part:
-            soundfile.write(str(part), samples, sample_rate_hz, format="WAV", subtype="PCM_16")
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise DataError(f"cannot write {path} ({error}): choose a writable folder", file=path) from error
+    with written_whole(path, soundfile.LibsndfileError) as part:
+        soundfile.write(str(part), samples, sample_rate_hz, format="WAV", subtype="PCM_16")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from spectron.files import writing, written_whole
+
 LINE_CHARACTERS = 100  # caption characters that fit under a panel
 
 
@@ -34,6 +36,7 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
 
     Raises:
         ValueError: if there is no panel.
+        WriteError: if the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -72,10 +75,11 @@ def mel_picture(path: Path, panels: list[MelPanel]) -> Path:
         axes.set_xlabel(
             "\n".join(textwrap.wrap(printable(panel.caption), LINE_CHARACTERS)), fontsize=9, parse_math=False
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as part, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # matplotlib draws a box instead
-        figure.savefig(path, dpi=100)
+        figure.savefig(part, dpi=100, format="png")
     return path
 
 

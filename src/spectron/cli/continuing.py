@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spectron.audio.io import AUDIO_SUFFIXES
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, WriteError
+from spectron.files import machine_error
+from spectron.terminal import say
 
 if TYPE_CHECKING:
     from spectron.inference.speaker import Answer
+
+log = logging.getLogger(__name__)
 
 
 def output_files(prompts: list[Path], output: Path) -> list[Path]:
@@ -47,26 +52,37 @@ def output_files(prompts: list[Path], output: Path) -> list[Path]:
 
 
 def write_answer(prompt: Path, answer: Answer, wav: Path, question: str = "") -> None:
-    """Write an answer's speech and, next to it, its picture; print its texts and the files.
+    """Print an answer's texts, write its speech and, next to it, its picture, and print the files.
+
+    A picture that cannot be written is a warning: the answer is complete without it.
 
     Args:
         prompt: The file of its prompt.
         answer: The answer.
         wav: File to write.
         question: The question in writing, which is printed if the model recognised other words.
+
+    Raises:
+        WriteError: if the speech cannot be written.
     """
-    answer.save(wav)
-    picture = answer.draw(wav.with_suffix(".png"))
-    print(f"\nPrompt:       {prompt}")
+    say("", f"Prompt:       {prompt}")
+    text_cut = " (cut off at --max-text-tokens)" if answer.text_stopped is False else ""
     if answer.transcript is None or answer.continuation is None:
-        print(f"Text:         {answer.text or '(none)'}")
+        say(f"Text:         {answer.text or '(none)'}{text_cut}")
     else:
-        print(f"Transcript:   {answer.transcript or '(none)'}")
+        say(f"Transcript:   {answer.transcript or '(none)'}")
         if question and words(question) != words(answer.transcript):
-            print(f"Asked:        {question} (the model recognises only questions worded as in its training data)")
-        print(f"Continuation: {answer.continuation or '(none)'}")
+            say(f"Asked:        {question} (the model recognises only questions worded as in its training data)")
+        say(f"Continuation: {answer.continuation or '(none)'}{text_cut}")
     cut = "" if answer.stopped else ", cut off at --max-seconds"
-    print(f"Speech:       {wav} ({answer.seconds:.2f} s{cut})\nPicture:      {picture}")
+    answer.save(wav)
+    say(f"Speech:       {wav} ({answer.seconds:.2f} s{cut})")
+    try:
+        say(f"Picture:      {answer.draw(wav.with_suffix('.png'))}")
+    except Exception as error:
+        if (found := machine_error(error)) is None and not isinstance(error, WriteError | OSError):
+            raise
+        log.warning("The picture is missing: %s", found or error)
 
 
 def words(text: str) -> list[str]:

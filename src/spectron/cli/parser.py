@@ -9,12 +9,14 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from spectron import __version__
 from spectron.cli import verbs
 from spectron.errors import EndedByAnother, Interrupted, SpectronError
+from spectron.files import machine_error
 from spectron.processes.children import end_with_parent, environment_rank, interrupted_by_sigterm
+from spectron.terminal import protect_terminal, say, visible
 
 PARTS = ("encoder", "language_model", "head", "vocoder", "segment", "tokenizer", "metric", "judge")
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 1, 130
@@ -53,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
     Of several processes, only the first one reports an error that ends all of them.
     """
     end_with_parent()
+    protect_terminal()
     try:
         _quiet()
         with interrupted_by_sigterm():
@@ -60,17 +63,18 @@ def run(options: argparse.Namespace) -> int:
     except EndedByAnother:
         # A failure here would let Lightning kill the first process, which still has to report its error.
         return SUCCESS
-    except SpectronError as error:
-        if options.debug:
-            raise
-        print(f"spectron: error: {error}", file=sys.stderr)
-        return USER_ERROR
     except Interrupted as stop:
-        print(f"\n{stop}", file=sys.stderr)
+        say("", *str(stop).split("\n"), error=True)
         return INTERRUPTED
     except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
+        say("", "Stopped.", error=True)
         return INTERRUPTED
+    except Exception as error:
+        known = error if isinstance(error, SpectronError) else machine_error(error)
+        if options.debug or known is None:
+            raise
+        say(*f"spectron: error: {known}".split("\n"), error=True)
+        return USER_ERROR
     return SUCCESS
 
 
@@ -98,7 +102,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     about = "Experiments with spoken language models."
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="spectron", description=about, epilog="spectron VERB --help describes a verb.", allow_abbrev=False
     )
     parser.add_argument("--debug", action="store_true", help="show Python's traceback of an error")
@@ -111,7 +115,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(kinds: Any, name: str, function: Any, help: str, reference: str = "") -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """Parser whose errors show arguments with visible control characters; its verbs are such parsers, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the error, and exit."""
+        super().error(visible(message))
+
+
+def _verb(
+    kinds: Any, name: str, function: Any, help: str, reference: str = "", metavar: str = "MODEL"
+) -> argparse.ArgumentParser:
     """Add a verb, with the options that many of them share."""
     added = kinds.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", allow_abbrev=False)
     # The default of a verb's own --debug would overwrite one given before the verb.
@@ -120,7 +134,7 @@ def _verb(kinds: Any, name: str, function: Any, help: str, reference: str = "") 
     )
     added.set_defaults(verb=function)
     if reference:
-        added.add_argument("reference", metavar="MODEL", help=reference)
+        added.add_argument("reference", metavar=metavar, help=reference)
     if reference or name in ("compare", "reference-curve"):
         added.add_argument("--runs", metavar="FOLDER", help="folder of the runs; by default $SPECTRON_RUNS, or runs")
     return added
@@ -284,6 +298,21 @@ def _add_the_rest(kinds: Any) -> None:
         help="build only this part, or all segments, tokenizers, metrics or judges, and check it against its contract",
     )
     _overridable(added, "model.head.init_args.frames_per_step=2")
+    added = _verb(
+        kinds,
+        "look",
+        verbs.look,
+        "write a page of the first items of the data: sound, words, sequence, and the loss at each position",
+        reference=f"a YAML file, {RECIPE} mini/demo or demo: its model before training; or {TRAINED}",
+        metavar="EXPERIMENT",
+    )
+    added.add_argument("--items", type=int, default=4, metavar="N", help="number of items (default 4)")
+    added.add_argument(
+        "--split", choices=("train", "val"), default="train", help="training (default) or validation data"
+    )
+    added.add_argument("-o", "--output", type=Path, default=Path("look.html"), help="page to write (default look.html)")
+    added.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default a GPU, if any")
+    _overridable(added, "model.sequence.text=empty")
     added = _verb(kinds, "prepare", verbs.prepare, "write the manifest of a corpus")
     _add_sources(added.add_subparsers(title="sources", required=True, metavar="SOURCE", dest="source"))
     added = _verb(
@@ -301,6 +330,13 @@ def _add_the_rest(kinds: Any) -> None:
 def _add_speaking_options(added: argparse.ArgumentParser, output: str, help: str) -> None:
     added.add_argument("-o", "--output", type=Path, default=Path(output), help=f"{help} (default {output})")
     added.add_argument("--max-seconds", type=float, default=10.0, help="longest speech (default 10)")
+    added.add_argument(
+        "--max-text-tokens",
+        type=int,
+        metavar="N",
+        default=64,
+        help="most text tokens, end token included (default 64)",
+    )
     added.add_argument(
         "--temperature",
         type=float,
@@ -337,7 +373,8 @@ def _add_sources(sources: Any) -> None:
 
     source("librispeech", "LibriSpeech's folders", "folder", "the LibriSpeech folder")
     source("folder", "audio files, each with a text file of the same name", "folder")
-    source("synthetic", "the synthetic world, spoken by espeak-ng", "folder", "folder to write")
+    added = source("synthetic", "the synthetic world, spoken by espeak-ng", "folder", "folder to write")
+    _add_workers(added)
     source(
         "llama_questions",
         "LLaMA-Questions: 300 spoken questions",
@@ -361,6 +398,13 @@ def _add_sources(sources: Any) -> None:
         help="recordings <id>.wav, .flac, ...; by default espeak-ng speaks them",
     )
     added.add_argument("--limit", type=int, metavar="N", help="take the first N questions only")
+    _add_workers(added)
+
+
+def _add_workers(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--workers", type=int, metavar="N", help="processes that speak; 0 speaks in one (default one per CPU core)"
+    )
 
 
 def _is_override(item: str) -> bool:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from spectron.config.recipes import Recipe
 from spectron.conformance import CheckResult
+from spectron.terminal import visible
 from spectron.tracking.measure import (
     ARROWS,
     COUNTED,
@@ -49,17 +50,17 @@ def measures_table(measures: list[MetricValue]) -> Table:
     return text_table("Validation", columns, rows)
 
 
-def _cells(named: dict[str, MetricValue], measure: MetricValue) -> list[Text | str]:
+def _cells(named: dict[str, MetricValue], measure: MetricValue) -> list[str]:
     """Return the cells of a metric itself."""
     name = measure.name
     items = [str(measure.count)] if measure.count else []
     items += [f"{named[f'{name}.{thing}'].value:.0f} {thing}" for thing in COUNTED if f"{name}.{thing}" in named]
     skipped = named.get(f"{name}.{SKIPPED}")
     return [
-        Text(name),
+        name,
         number(measure.value),
         interval(measure.low, measure.high),
-        Text(measure.unit),
+        measure.unit,
         ARROWS[measure.higher_is_better],
         ", ".join(items),
         number(skipped.value) if skipped else "",
@@ -85,8 +86,8 @@ def parts_table(counts: dict[str, tuple[int, int]]) -> Table:
 
 def resolved_table(resolved: dict[str, Any]) -> Table:
     """Show the values that the platform derived for each part."""
-    rows: list[list[str | Text]] = [
-        [name, Text(", ".join(f"{key} {value}" for key, value in flatten(values).items()))]
+    rows = [
+        [name, ", ".join(f"{key} {value}" for key, value in flatten(values).items())]
         for name, values in resolved.items()
     ]
     return text_table("Found by the platform", ["part", Column("what", overflow="fold")], rows)
@@ -95,20 +96,16 @@ def resolved_table(resolved: dict[str, Any]) -> Table:
 def verdict_line(verdict: CheckResult) -> Text:
     """Write one check of a part: whether it passed, its name, and its details."""
     mark, colour = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}[verdict.passed]
-    return Text.assemble((mark, colour), f" {verdict.name:<22} ", verdict.detail)
+    return Text.assemble((mark, colour), f" {visible(verdict.name):<22} ", visible(verdict.detail))
 
 
 def recipes_table(recipes: list[Recipe]) -> Table:
     """Return the recipes of the package: name, kind and question."""
-    table = Table(min_width=36)
-    for heading in ("recipe", "kind", "question"):
-        table.add_column(heading, overflow="fold")
-    for recipe in recipes:
-        table.add_row(recipe.name, recipe.kind, Text(recipe.question))
-    return table
+    columns: list[str | Column] = [Column(heading, overflow="fold") for heading in ("recipe", "kind", "question")]
+    return text_table("", columns, [[recipe.name, recipe.kind, recipe.question] for recipe in recipes])
 
 
 def shapes_table(shapes: dict[str, tuple[int, ...]]) -> Table:
     """Show tensor shapes through a model, in order."""
-    rows: list[list[str | Text]] = [[Text(name), " x ".join(map(str, shape))] for name, shape in shapes.items()]
+    rows = [[name, " x ".join(map(str, shape))] for name, shape in shapes.items()]
     return text_table("Shapes of one training batch", ["tensor", "shape"], rows)

@@ -8,12 +8,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectron.errors import ConfigError
+from spectron.errors import ConfigError, WriteError
+from spectron.terminal import say
 
 if TYPE_CHECKING:
     from torch import device
 
-    from spectron.contracts import Decoding
+    from spectron.decoding import Decoding
     from spectron.experiment.experiment import Experiment
     from spectron.experiment.fitting import Outcome
     from spectron.experiment.loading import Source
@@ -34,7 +35,7 @@ def fit(options: argparse.Namespace) -> None:
     outcome = fit(Experiment.read(find_recipe(options.file), options.overrides, trust=options.trust), options.resume)
     _print_outcome(outcome)
     if not outcome.measures and rank() == 0:
-        print(f"Nothing was validated: `spectron evaluate {outcome.run_id}` measures the model as it is")
+        say(f"Nothing was validated: `spectron evaluate {outcome.run_id}` measures the model as it is")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -80,7 +81,10 @@ def _evaluate_on_suite(options: argparse.Namespace) -> None:
     if outcome is None:
         return
     for shown in tables_of(outcome.results):
-        console().print(shown, markup=False, highlight=False, soft_wrap=isinstance(shown, str))
+        if isinstance(shown, str):
+            say(shown)
+        else:
+            console().print(shown, highlight=False)
     _print_outcome(outcome)
 
 
@@ -96,9 +100,15 @@ def continue_speech(options: argparse.Namespace) -> None:
     answers = (
         load_speaker(source, options.overrides, options.trust).to(device).continue_speech(prompts, decoding=decoding)
     )
+    failed: WriteError | None = None
     for path, answer, file in zip(options.prompts, answers, files, strict=True):
-        write_answer(path, answer, file)
-    print(f"\nModel:        {source.path}")
+        try:
+            write_answer(path, answer, file)
+        except WriteError as error:  # the other answers are given all the same
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    say("", f"Model:        {source.path}")
 
 
 def ask(options: argparse.Namespace) -> None:
@@ -118,15 +128,19 @@ def ask(options: argparse.Namespace) -> None:
         load_speaker(source, options.overrides, options.trust).to(device).continue_speech(question, decoding=decoding)
     )
     write_answer(question, answer, file, options.question)
-    print(f"\nModel:        {source.path}")
+    say("", f"Model:        {source.path}")
 
 
 def _decoding(options: argparse.Namespace) -> Decoding:
-    from spectron.contracts import Decoding
+    from spectron.decoding import Decoding
 
     try:
         return Decoding(
-            max_seconds=options.max_seconds, seed=options.seed, temperature=options.temperature, text=options.text
+            max_text_tokens=options.max_text_tokens,
+            max_seconds=options.max_seconds,
+            seed=options.seed,
+            temperature=options.temperature,
+            text=options.text,
         )
     except ConfigError as error:
         raise error.within("decoding") from error
@@ -160,7 +174,7 @@ def _compare_evaluations(folders: list[Path], options: argparse.Namespace) -> No
     compared = compare_evaluations(folders, options.anyway)
     console().print(render(compared))
     for path in write_comparison(compared, options.output) if options.output else []:
-        print(path)
+        say(path)
 
 
 def study(options: argparse.Namespace) -> None:
@@ -172,9 +186,9 @@ def study(options: argparse.Namespace) -> None:
     outcome = run_study(find_recipe(options.file), options.overrides, options.jobs, options.row, options.trust)
     console().print(render(outcome.table))
     for line in verdict_lines(outcome.table):
-        print(line)
+        say(line)
     for path in outcome.files:
-        print(path)
+        say(path)
 
 
 def recipes(options: argparse.Namespace) -> None:
@@ -190,7 +204,7 @@ def copy(options: argparse.Namespace) -> None:
     """Copy a recipe to start an experiment from."""
     from spectron.config.recipes import copy_recipe
 
-    print(copy_recipe(options.recipe, options.folder))
+    say(copy_recipe(options.recipe, options.folder))
 
 
 def check(options: argparse.Namespace) -> None:
@@ -207,7 +221,7 @@ def check(options: argparse.Namespace) -> None:
         return
     counts, shapes = inspect_experiment(experiment)
     console().print(parts_table(counts), resolved_table(experiment.config["resolved"]), shapes_table(shapes))
-    print(f"{options.file} is ready: spectron fit {options.file}")
+    say(f"{options.file} is ready: spectron fit {options.file}")
 
 
 def _check_part(experiment: Experiment, name: str) -> None:
@@ -223,7 +237,7 @@ def _check_part(experiment: Experiment, name: str) -> None:
     failures = []
     for part in named_parts(experiment, name):
         class_path = part.class_path.removeprefix(f"{Path.cwd()}/")
-        console().print(f"{part.key.removeprefix('model.')}: {class_path}", markup=False, highlight=False)
+        say(f"{part.key.removeprefix('model.')}: {class_path}")
         failed = []
         for verdict in part.verdicts():
             console().print(verdict_line(verdict), highlight=False)
@@ -233,21 +247,49 @@ def _check_part(experiment: Experiment, name: str) -> None:
         raise ConfigError("; ".join(failures))
 
 
+def look(options: argparse.Namespace) -> None:
+    """Write a page of the first items of an experiment's data as its model reads them."""
+    from spectron.evaluation.look import look, write_look
+
+    if options.output.is_dir():
+        raise ConfigError(f"-o {options.output}: this is a folder. Name a file in it, such as look.html")
+    device, (experiment, source) = _device(options), _experiment(options)
+    looked = look(experiment, options.items, options.split, source, device)
+    print(write_look(looked, options.output, options.reference))
+
+
+def _experiment(options: argparse.Namespace) -> tuple[Experiment, Source | None]:
+    """Return the experiment of a YAML or a recipe, or that of a checkpoint or a run together with the checkpoint."""
+    from spectron.config.recipes import find_recipe, is_experiment_recipe
+    from spectron.experiment.experiment import Experiment
+    from spectron.experiment.loading import load_experiment
+
+    path = Path(options.reference)
+    if path.suffix in (".yaml", ".yml") or (not path.exists() and is_experiment_recipe(options.reference)):
+        return Experiment.read(find_recipe(path), options.overrides, trust=options.trust), None
+    source = _source(options)
+    if source.is_export:
+        raise ConfigError(
+            f"{source.path} describes a model without data to look at. Name a checkpoint, or a YAML with data that "
+            "starts from this model"
+        )
+    return load_experiment(source, options.overrides, trust=options.trust), source
+
+
 def prepare(options: argparse.Namespace) -> None:
     """Write the manifest of a corpus."""
-    from spectron.audio.picture import printable
     from spectron.datamodules import prepare
 
     given = {name: value for name, value in vars(options).items() if name not in ("verb", "source", "debug")}
     done = getattr(prepare, f"prepare_{options.source}")(**given)
     for manifest in done.manifests:
-        print(f"Manifest: {manifest}")
+        say(f"Manifest: {manifest}")
     splits = ", ".join(f"{name} {count}" for name, count in done.splits.items())
-    print(f"{done.items} {done.unit}, {done.hours:.2f} hours ({splits})")
+    say(f"{done.items} {done.unit}, {done.hours:.2f} hours ({splits})")
     for name, reason in list(done.skipped.items())[:LEFT_OUT_SHOWN]:
-        print(printable(f"Left out: {name}: {reason}"))
+        say(f"Left out: {name}: {reason}")
     if done.skipped:
-        print(
+        say(
             f"{len(done.skipped)} left out"
             + (f", the first {LEFT_OUT_SHOWN} shown" if len(done.skipped) > LEFT_OUT_SHOWN else "")
         )
@@ -257,7 +299,7 @@ def reference_curve(options: argparse.Namespace) -> None:
     """Write the reference curves of an experiment."""
     from spectron.tracking.reference_curves import write_reference_curve
 
-    print(write_reference_curve(options.references, options.output, _tracking(options)))
+    say(write_reference_curve(options.references, options.output, _tracking(options)))
 
 
 def export(options: argparse.Namespace) -> None:
@@ -270,7 +312,7 @@ def export(options: argparse.Namespace) -> None:
     experiment = load_experiment(source, options.overrides, model_only=True, trust=options.trust)
     model = model_of(restore(experiment, source))
     for path in export_parts(model, experiment.stored_config, options.folder, half=options.half):
-        print(path)
+        say(path)
 
 
 def _tracking(options: argparse.Namespace) -> TrackingSettings:
@@ -296,5 +338,5 @@ def _print_outcome(outcome: Outcome) -> None:
     if outcome.measures:
         console().print(measures_table(outcome.measures))
     for path in outcome.headlines:
-        print(f"{WORTH.get(path.suffix, 'File')}: {path}")
-    print(f"Run {outcome.run_id} in {outcome.folder}\nMLflow: {outcome.ui_command}")
+        say(f"{WORTH.get(path.suffix, 'File')}: {path}")
+    say(f"Run {outcome.run_id} in {outcome.folder}", f"MLflow: {outcome.ui_command}")

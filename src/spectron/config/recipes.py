@@ -48,10 +48,7 @@ def find_recipe(reference: str | Path) -> Path:
     if path.is_file():
         return path
     files = recipe_files()
-    wanted = Path(reference).as_posix().removesuffix(".yaml").removesuffix(".yml")
-    matches = [name for name in files if name == wanted or name.endswith(f"/{wanted}")]
-    if wanted in matches:
-        return files[wanted]
+    matches = _recipes_called(reference, files)
     if len(matches) > 1:
         raise ConfigError(
             f"`{reference}` is the name of {len(matches)} recipes: {', '.join(matches)}. Give the folder too",
@@ -60,6 +57,19 @@ def find_recipe(reference: str | Path) -> Path:
     if not matches:
         raise ConfigError(f"there is no file or recipe {path}. {_nearest(path, files)}", allowed=files, file=path)
     return files[matches[0]]
+
+
+def is_experiment_recipe(reference: str) -> bool:
+    """Return whether a name is that of a recipe, or of several, of an experiment."""
+    files = recipe_files()
+    return "experiment" in {_kind(files[name]) for name in _recipes_called(reference, files)}
+
+
+def _recipes_called(reference: str | Path, files: Iterable[str]) -> list[str]:
+    """Return the recipe of a name with its folder, or those of a name without one."""
+    wanted = Path(reference).as_posix().removesuffix(".yaml").removesuffix(".yml")
+    named = [name for name in files if name == wanted or name.endswith(f"/{wanted}")]
+    return [wanted] if wanted in named else named
 
 
 def list_recipes() -> list[Recipe]:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from spectron.batch import LossTerm, SpeechBatch, SpokenLength, Word, select
 from spectron.conformance.inputs import garbled, noise
-from spectron.conformance.result import FINITE, Check, Trial, require, require_close
-from spectron.contracts import Decoding
+from spectron.conformance.result import FINITE, Check, DoesNotApply, Trial, require, require_close
+from spectron.decoding import Decoding
+from spectron.errors import ConfigError
 from spectron.generation import DecodingState
 from spectron.segments import Segment, Stretch, read
 
@@ -94,7 +95,7 @@ def padding(trial: Trial) -> str:
 
 
 def batch_against_single(trial: Trial) -> str:
-    """Check that a row has its inputs in every batch, and that losses and scores of rows add up to the batch's."""
+    """Check that a row has its inputs in every batch, and that losses of rows, and of places, add up to the batch's."""
     segment, batch = trial.part, _batch(trial.part)
     whole = segment(batch)
     hidden = _hidden(segment, whole)
@@ -115,7 +116,9 @@ def batch_against_single(trial: Trial) -> str:
             seen = f"row {row} has another {name} in a batch than alone: score each row on its own"
             require_close(scores[name][row : row + 1].float(), score.float(), seen)
     seen = "the rows' losses {} do not add up to the batch's: return sums and counts, no means"
-    return f"inputs differ by {largest:.1e}, losses by {_compared(summed, losses, seen):.1e}"
+    difference = _compared(summed, losses, seen)
+    _require_places(segment, whole, hidden, losses)
+    return f"inputs differ by {largest:.1e}, losses by {difference:.1e}"
 
 
 def decoding(trial: Trial) -> str:
@@ -151,6 +154,23 @@ def work(segment: Segment, device: torch.device, seconds: float) -> tuple[Speech
     return (_batch(segment, [seconds] * 4, TEXTS[:1] * 4),)
 
 
+def _require_places(segment: Segment, stretch: Stretch, hidden: Tensor, losses: dict[str, LossTerm]) -> None:
+    """Check that the places are those of the stretch, and that their losses add up to the segment's."""
+    found, (count, length) = segment.places(stretch, hidden, segment.optional_losses), stretch.valid.shape
+    lengths = [len(row) for row in found.rows]
+    require(
+        lengths in ([], [length] * count),
+        f"places describes {lengths} positions of the rows: return {count} lists of {length}, padding included",
+    )
+    for name, values in found.losses.items():
+        require(
+            name in losses and values.shape == (count, length),
+            f"places returns a loss {name} {tuple(values.shape)}: return ({count}, {length}), and only names of losses",
+        )
+        seen = f"the loss {name} of all places is not its total: leave out a loss that is no sum over positions"
+        require_close(values.sum().float(), losses[name].total.float(), seen)
+
+
 def _batch(
     segment: Segment, seconds: list[float] | tuple[float, ...] = SECONDS, texts: list[tuple[str, str]] = TEXTS
 ) -> SpeechBatch:
@@ -184,7 +204,12 @@ def _decoded(segment: Segment, batch: SpeechBatch, first: int = 0) -> DecodingSt
     state = DecodingState(lm, len(batch.ids), device)
     rows = before[first : first + len(batch.ids)].to(lm.embed(torch.full((1, 1), lm.eos_id, device=device)).dtype)
     state.extend(rows, torch.ones(rows.shape[:2], dtype=torch.bool, device=device))
-    segment.decode(state, batch.prompts, DECODING)
+    try:
+        segment.decode(state, batch.prompts, DECODING)
+    except ConfigError as error:
+        if error.key != "stage":
+            raise
+        raise DoesNotApply(error.message) from error
     return state
 
 

@@ -118,7 +118,7 @@ def padding(trial: Trial) -> str:
 
 
 def batch_against_single(trial: Trial) -> str:
-    """Check that a row has its targets in every batch, and that the losses of the rows add up to the batch's."""
+    """Check that a row has its targets in every batch, and that losses of rows, and of steps, add up to the batch's."""
     head: SpeechHead = trial.part
     waveform, num_samples = ragged(head.format.sample_rate_hz, trial.device)
     targets = head.targets(waveform, num_samples)
@@ -132,7 +132,16 @@ def batch_against_single(trial: Trial) -> str:
         total = total + _total(head, hidden[row : row + 1, :steps], alone)
     whole = _total(head, hidden, targets)
     seen = "losses of single rows do not add up to the batch's: return sums and counts, not means"
-    return f"the rows' losses add up to {float(whole):.5g}, to {require_close(total, whole, seen):.1e}"
+    difference = require_close(total, whole, seen)
+    losses = head.loss(hidden, targets)
+    for name, values in head.step_losses(hidden, targets).items():
+        require(
+            name in losses and values.shape == hidden.shape[:2],
+            f"step_losses returns {name} {tuple(values.shape)}: return losses of the names of loss, each (B, K)",
+        )
+        seen = f"the sum of step_losses of {name} is not its total: leave out a loss that is no sum over steps"
+        require_close(values.sum().float(), losses[name].total.float(), seen)
+    return f"the rows' losses add up to {float(whole):.5g}, to {difference:.1e}"
 
 
 def random_rows(trial: Trial) -> str:

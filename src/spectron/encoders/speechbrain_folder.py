@@ -14,6 +14,7 @@ from spectron.audio.mel import padding_mask
 from spectron.contracts import SpeechEncoder
 from spectron.encoders.row_by_row import keep_statistics, noise, one_by_one, rest_unused
 from spectron.errors import ConfigError
+from spectron.files import writing
 from spectron.ranges import SampleRate, checks_ranges
 from spectron.weights.checkpoint_files import read_pickled_tensors
 from spectron.weights.hub import locate, reading
@@ -98,7 +99,8 @@ class SpeechBrainEncoder(SpeechEncoder):
         (folder / FILE).write_text(self.hyperparams, encoding="utf-8")
         for name, loadable in self.loadables.items():
             state = loadable._statistics_dict() if hasattr(loadable, "glob_mean") else loadable.state_dict()
-            torch.save({key: stored(value, half) for key, value in state.items()}, folder / self.files[name].name)
+            with writing(folder / self.files[name].name, RuntimeError) as path:
+                torch.save({key: stored(value, half) for key, value in state.items()}, path)
         for path in self.folder.glob("*.py") if self.remote_code else ():
             shutil.copy(path, folder)
         return {"sample_rate_hz": self.sample_rate_hz, "remote_code": self.remote_code}

@@ -208,7 +208,7 @@ class Experiment(ModelConfig):
         """Import the task."""
         return Checker(composition).kind(task, [PartHint(LightningModule)], ("task",))[0]
 
-    def _arguments(self, task: str, model: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(self, task: str, model: Any) -> Any:
         """Return ``model`` as it is: all of it are arguments of the task."""
         return model
 

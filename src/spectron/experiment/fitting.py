@@ -11,13 +11,13 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import yaml
-from lightning import LightningModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from spectron.config.user_classes import code_files
-from spectron.errors import EndedByAnother, Interrupted, TrackingError
+from spectron.errors import CheckpointError, EndedByAnother, Interrupted, TrackingError
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.loading import CONFIG_KEY, YAML_FOLDER_TAG, Source, restore
 from spectron.experiment.preflight import join_processes, prepare_data, require_ready, require_sources, set_up_data
@@ -30,7 +30,9 @@ from spectron.experiment.resuming import (
     require_same_data,
     run_to_resume,
 )
+from spectron.files import write_text
 from spectron.processes.ranks import all_or_none, everyone, known_to_all, of_first, rank
+from spectron.processes.workers import naming_killed_workers
 from spectron.tracking.logger import RunLogger
 from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.provenance import (
@@ -160,11 +162,26 @@ def evaluate(experiment: Experiment, source: Source, changed: bool) -> Outcome:
             with all_or_none():
                 record(experiment, module, hashes, trainer, logger)
                 logger.set_tags({"spectron.evaluates": str(source.path)})
-        # The metrics are logged at the step at which the checkpoint was written.
-        trainer.fit_loop.load_state_dict(read_checkpoint(source.path, mmap=True)["loops"]["fit_loop"])
+        restore_counters(trainer, source.path)
         trainer.validate(module, datamodule=data, verbose=False)
         logger.finalize("success")
     return outcome_of(trainer, module, logger)
+
+
+def restore_counters(trainer: Trainer, checkpoint: Path) -> None:
+    """Set the steps of a trainer to those of a checkpoint, so that metrics are logged at its step.
+
+    Raises:
+        CheckpointError: if the checkpoint holds no counters of a training.
+    """
+    stored = read_checkpoint(checkpoint, mmap=True)
+    try:
+        trainer.fit_loop.load_state_dict(stored["loops"]["fit_loop"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint} holds no counters of a training (loops.fit_loop: {error!r}). Use another checkpoint",
+            file=checkpoint,
+        ) from error
 
 
 @contextmanager
@@ -173,10 +190,12 @@ def ending(trainer: Trainer, logger: RunLogger, how_to_continue: str) -> Iterato
 
     Raises:
         Interrupted: if the user or SLURM stopped it.
-        EndedByAnother: instead, in all processes except the first.
+        WorkerError: if the operating system ended a worker process that reads data.
+        EndedByAnother: instead of ``Interrupted``, in all processes except the first.
     """
     try:
-        yield
+        with naming_killed_workers(how_to_continue):
+            yield
     except BaseException as stop:
         if trainer.state.status != TrainerStatus.INTERRUPTED:  # Lightning has not yet marked the run as ended
             logger.finalize("failed")
@@ -199,19 +218,36 @@ def inspect_experiment(experiment: Experiment) -> tuple[dict[str, tuple[int, int
     Raises:
         SpectronError: for an error that the user can mend.
     """
-    require_sources(experiment)
-    callbacks = experiment.callbacks()
-    data = prepare_data(experiment)
-    module = experiment.module()
-    experiment.require_monitored(module, callbacks)
-    trainer = experiment.trainer(callbacks)
-    require_ready(experiment, module, callbacks)
-    set_up_data(experiment, trainer, module, data, "fit")
-    batch = next(iter(data.train_dataloader()))
-    module.eval()
+    module, data = assemble(experiment)
+    with naming_killed_workers("Then repeat the command"):
+        batch = next(iter(data.train_dataloader()))
     with torch.inference_mode():
         shapes = module.shapes(batch) if isinstance(module, Describable) else {}
     return parameter_counts(getattr(module, "model", module)), shapes
+
+
+def assemble(
+    experiment: Experiment, source: Source | None = None, stage: str = "fit"
+) -> tuple[LightningModule, LightningDataModule]:
+    """Build every object of an experiment, and return its task in eval mode and its data, whose loaders can be read.
+
+    Args:
+        experiment: What to build.
+        source: Checkpoint that fills the task; None builds it as training starts from it.
+        stage: ``fit`` reads all data, ``validate`` the validation data only.
+
+    Raises:
+        SpectronError: for an error that the user can mend.
+    """
+    require_sources(experiment, weights=source is None)
+    callbacks = experiment.callbacks()
+    data = prepare_data(experiment)
+    module = experiment.module() if source is None else cast(LightningModule, restore(experiment, source))
+    experiment.require_monitored(module, callbacks)
+    trainer = experiment.trainer(callbacks)
+    require_ready(experiment, module, callbacks)
+    set_up_data(experiment, trainer, module, data, stage)
+    return module.eval(), data
 
 
 @rank_zero_only
@@ -246,8 +282,7 @@ def record(
     logger.set_tags(folder | {f"spectron.{key}": value for key, value in flatten(facts).items()})
     for name, text in files.items():
         path = logger.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
         logger.log_artifact(path, CODE if path.parent.name == CODE else "")
 
 

@@ -168,7 +168,8 @@ def model_config(source: Source, overrides: Sequence[str] = (), trust: bool = Fa
         ConfigError: if this version does not accept the configuration.
     """
     composition = read_composition(source, overrides, trust)
-    if composition.values.get("task") in MODEL_OF_TASK:
+    task = composition.values.get("task")
+    if isinstance(task, str) and task in MODEL_OF_TASK:
         return ModelConfig(composition)
     from spectron.experiment.experiment import Experiment  # a user's task has to be imported, and Lightning with it
 

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from spectron.config.classes import is_users_own
 from spectron.context_length import ChecksContext
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.errors import CheckpointError, DataError
 from spectron.experiment.experiment import Experiment
 from spectron.processes.children import environment_of_child

@@ -12,7 +12,7 @@ from spectron.config.user_classes import code_files
 from spectron.errors import CheckpointError, ConfigError, DataError, TrackingError
 from spectron.experiment.experiment import Experiment
 from spectron.experiment.loading import read_config
-from spectron.text_files import read_json
+from spectron.stored_json import fields, mapping, read_stored, text
 from spectron.tracking.measure import flatten
 from spectron.tracking.store import RunRecord, find_run, list_runs
 from spectron.training.slurm import requeued_job
@@ -60,7 +60,7 @@ def run_to_resume(experiment: Experiment, reference: str | None) -> RunRecord | 
         return None
     for name, path in code_files(experiment.config).items():
         copy = run.folder / CODE / name
-        if copy.is_file() and copy.read_text(encoding="utf-8") != path.read_text(encoding="utf-8"):
+        if copy.is_file() and copy.read_bytes() != path.read_bytes():
             rank_zero_warn(
                 f"{path} has changed since run {run.run_id} started. The run resumes with the changed file; "
                 f"{copy} is a copy of the old file."
@@ -124,17 +124,34 @@ def changed_data(checkpoint: Path, hashes: dict[str, str]) -> dict[str, tuple[st
 
     Returns:
         Nothing for data without hashes.
+
+    Raises:
+        CheckpointError: if the stored hashes are damaged.
     """
     before = read_checkpoint(checkpoint, mmap=True).get(DATA_KEY)
     facts = checkpoint.parent.parent / FACTS
     if before is None and facts.is_file():
-        before = read_json(facts).get("data")
+        before = read_facts(facts).get("data")
     if not before:
         return {}
+    if not isinstance(before, dict) or not all(isinstance(text, str) for pair in before.items() for text in pair):
+        raise CheckpointError(
+            f"{checkpoint} holds no hashes of its data: `{DATA_KEY}` should map files to hashes. Use another one",
+            file=checkpoint,
+        )
     names = [name for name in sorted({*before, *hashes}) if before.get(name) != hashes.get(name)]
     return {
         name: (before.get(name, "nothing")[:HASH_SHOWN], hashes.get(name, "nothing")[:HASH_SHOWN]) for name in names
     }
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the facts of a run.
+
+    Raises:
+        DataError: if the file is damaged.
+    """
+    return read_stored(path, fields({}, {"data": mapping(text)}), "Copy it again, or start a new run without --resume")
 
 
 def find_requeued(experiment: Experiment) -> RunRecord | None:
@@ -145,7 +162,7 @@ def find_requeued(experiment: Experiment) -> RunRecord | None:
     for run in list_runs(settings=experiment.tracking()):
         facts = run.folder / FACTS
         if run.experiment == experiment.name and run.last_checkpoint.is_file() and facts.is_file():
-            began_in = read_json(facts).get(SLURM_JOB)
+            began_in = read_facts(facts).get(SLURM_JOB)
             if began_in == job and not changes_since(run, experiment):
                 rank_zero_info(f"SLURM started job {job} again: run {run.run_id} is resumed")
                 return run

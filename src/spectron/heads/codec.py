@@ -6,7 +6,9 @@ RQ-Transformer (arXiv:2203.01941) predicts the codes of a frame one after anothe
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +23,35 @@ from spectron.ranges import Size, checks_ranges
 from spectron.tokenizers.tokenizer import SpeechTokenizer
 
 
+@dataclass
+class Compared:
+    """One code of each step, (B, K): its ``nats`` (0 if it does not count), whether it is right, whether it counts."""
+
+    nats: Tensor
+    right: Tensor
+    counted: Tensor
+
+
+class CodecHead(CodeHead):
+    """Base of the heads whose only loss is the cross-entropy of their codes."""
+
+    @abstractmethod
+    def compare(self, hidden: Tensor, targets: SpeechTargets) -> list[Compared]:
+        """Compare the codes of steps with their prediction from hidden states (B, K, D), one code of a step each."""
+
+    def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
+        """Compute ``codes``, nats a code with the stop, ``code_accuracy``, and ``speech``, which is ``codes``."""
+        compared = self.compare(hidden, targets)
+        count = torch.stack([each.counted.sum() for each in compared]).sum()
+        return {name: LossTerm(values.sum(), count) for name, values in _by_step(compared).items()}
+
+    def step_losses(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, Tensor]:
+        """Compute the ``loss`` at each step (B, K)."""
+        return _by_step(self.compare(hidden, targets))
+
+
 @checks_ranges
-class FlatCodeHead(CodeHead):
+class FlatCodeHead(CodecHead):
     """Speech head that speaks the Q codes of a frame one after another, a code a step.
 
     Each codebook has rows of its own, and a step chooses among the rows of the codebook whose turn it is. The stop can
@@ -78,15 +107,15 @@ class FlatCodeHead(CodeHead):
         turns = (first + torch.arange(hidden.shape[1], device=hidden.device)) % self.books
         return self.outputs(hidden).float().masked_fill(~self.allowed[turns], NEVER)
 
-    def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
-        """Compute ``codes``, nats a code with the stop, ``code_accuracy``, and ``speech``, which is ``codes``."""
+    def compare(self, hidden: Tensor, targets: SpeechTargets) -> list[Compared]:
+        """Compare the code of each step, the stop included."""
         valid = ~padding_mask(targets.num_steps, hidden.shape[1])
         logits, wanted = self.logits(hidden), targets.steps[..., 0]
         # At padding the stop stands in every turn, where only the first one allows it.
         wanted = torch.where(
             valid, wanted, self.offsets[torch.arange(hidden.shape[1], device=hidden.device) % self.books]
         )
-        return _terms(logits, wanted, valid)
+        return [_compared(logits, wanted, valid)]
 
     def step(
         self,
@@ -122,7 +151,7 @@ class FlatCodeHead(CodeHead):
 
 
 @checks_ranges
-class DelayCodeHead(CodeHead):
+class DelayCodeHead(CodecHead):
     """Speech head that predicts one code of each codebook a step; codebook q is q steps late.
 
     In each codebook, two more codes stand before the first frame and after the last one. Codebook 0 chooses the end,
@@ -182,20 +211,20 @@ class DelayCodeHead(CodeHead):
         """Embed steps (B, K, Q) as LM inputs (B, K, D), the sum over codebooks."""
         return torch.stack([table(steps[..., book]) for book, table in enumerate(self.inputs)]).sum(0)
 
-    def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
-        """Compute ``codes``, nats a code with the end, ``code_accuracy``, and ``speech``, which is ``codes``.
+    def compare(self, hidden: Tensor, targets: SpeechTargets) -> list[Compared]:
+        """Compare the codes of each step, the end of codebook 0 included.
 
         What follows from the delay and from the end of codebook 0 is not predicted and does not count.
         """
         valid = ~padding_mask(targets.num_steps, hidden.shape[1])
-        terms = []
+        compared = []
         for book, output in enumerate(self.outputs):
             codes, ended = targets.steps[..., book], targets.steps[..., book] == self.after[book]
             wanted = codes.masked_fill(ended, self.end)
             chosen = (codes < self.before[book]) | (ended & (ended.cumsum(1) == 1) & (book == 0))
             logits = output(hidden).float()
-            terms.append(_terms(logits, wanted.clamp(max=logits.shape[2] - 1), valid & chosen))
-        return {name: _sum([each[name] for each in terms]) for name in terms[0]}
+            compared.append(_compared(logits, wanted.clamp(max=logits.shape[2] - 1), valid & chosen))
+        return compared
 
     def step(
         self,
@@ -251,7 +280,7 @@ class DelayCodeHead(CodeHead):
 
 
 @checks_ranges
-class DepthCodeHead(CodeHead):
+class DepthCodeHead(CodecHead):
     """Speech head that predicts a whole frame a step: a small recurrent network chooses its codes one after another.
 
     Args:
@@ -289,18 +318,18 @@ class DepthCodeHead(CodeHead):
         """Embed steps (B, K, Q) as LM inputs (B, K, D), the sum over codebooks."""
         return torch.stack([table(steps[..., book]) for book, table in enumerate(self.inputs)]).sum(0)
 
-    def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
-        """Compute ``codes``, nats a code with the stop, ``code_accuracy``, and ``speech``, which is ``codes``."""
+    def compare(self, hidden: Tensor, targets: SpeechTargets) -> list[Compared]:
+        """Compare the codes of each step, the stop included."""
         valid = ~padding_mask(targets.num_steps, hidden.shape[1])
         content = valid & (targets.steps[..., 0] != self.stop)
-        state, terms = self.enter(hidden).flatten(0, 1), []
+        state, compared = self.enter(hidden).flatten(0, 1), []
         for book, output in enumerate(self.outputs):
             wanted = targets.steps[..., book]
             logits = output(state).float().unflatten(0, wanted.shape)
-            terms.append(_terms(logits, wanted, valid if book == 0 else content))
+            compared.append(_compared(logits, wanted, valid if book == 0 else content))
             if book < len(self.within):
                 state = self.cell(self.within[book](wanted.flatten().clamp(max=self.format.sizes[book] - 1)), state)
-        return {name: _sum([each[name] for each in terms]) for name in terms[0]}
+        return compared
 
     def step(
         self,
@@ -332,15 +361,13 @@ class DepthCodeHead(CodeHead):
         return steps.masked_fill(padding_mask(num_frames, steps.shape[1])[..., None], PADDING), num_frames
 
 
-def _terms(logits: Tensor, wanted: Tensor, counted: Tensor) -> dict[str, LossTerm]:
-    """Compute the losses of codes (B, K) that logits (B, K, V) predict; those ``counted`` (B, K) count."""
-    nats = functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
-    codes, count = nats.masked_fill(~counted, 0.0).sum(), counted.sum()
-    right = ((logits.argmax(-1) == wanted) & counted).sum().float()
-    return {"codes": LossTerm(codes, count), "code_accuracy": LossTerm(right, count), "speech": LossTerm(codes, count)}
+def _compared(logits: Tensor, wanted: Tensor, counted: Tensor) -> Compared:
+    """Compare codes (B, K) with the logits (B, K, V) that predict them; those ``counted`` (B, K) count."""
+    nats = functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none").masked_fill(~counted, 0.0)
+    return Compared(nats, (logits.argmax(-1) == wanted) & counted, counted)
 
 
-def _sum(terms: list[LossTerm]) -> LossTerm:
-    return LossTerm(
-        torch.stack([term.total for term in terms]).sum(), torch.stack([term.count for term in terms]).sum()
-    )
+def _by_step(compared: list[Compared]) -> dict[str, Tensor]:
+    """Add up the codes of each step, (B, K)."""
+    nats, right = (torch.stack(values).sum(0) for values in zip(*((c.nats, c.right) for c in compared), strict=True))
+    return {"codes": nats, "code_accuracy": right.float(), "speech": nats}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spectron.audio.mel import padding_mask
-from spectron.batch import LossTerm, SpeechTargets
+from spectron.batch import SpeechTargets
 from spectron.heads.mel_regression import MelRegressionHead
 from spectron.randomness import RowRandom
 from spectron.ranges import NonNegative, Size, checks_ranges
@@ -65,14 +65,14 @@ class LatentSamplingHead(MelRegressionHead):
         """Convert latents (..., r * M) to log-mel frames of the same shape."""
         return (latent + self.refine(latent)) * self.std + self.mean
 
-    def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
-        """Compute the losses of ``MelRegressionHead``, and ``kl`` and ``flux``.
+    def step_losses(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, Tensor]:
+        """Compute the losses of ``MelRegressionHead``, and ``kl`` and ``flux``, at each step (B, K).
 
         In training the frames come from a sampled latent, otherwise from its mean.
         """
         mean, log_variance = self.post_net(hidden).float(), self.log_variance(hidden).float()
         drawn = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
-        terms = self.compare(self.frames(drawn.to(hidden.dtype)), hidden, targets)
+        losses = self.compare(self.frames(drawn.to(hidden.dtype)), hidden, targets)
         true = (targets.steps - self.mean) / self.std
         kl = self.by_frame(0.5 * (log_variance.exp() + (mean - true).square() - 1 - log_variance))
         # MELLE's equation 6, relative to the previous true frame; the first frame has none.
@@ -81,12 +81,11 @@ class LatentSamplingHead(MelRegressionHead):
         flux[:, 0] = 0
         # By frames, not by steps: the last step may contain frames beyond the recording.
         valid = ~padding_mask(targets.num_frames, kl.shape[1])[..., None]
-        bands, count = self.format.n_mels, targets.num_frames.sum()
-        terms["kl"] = LossTerm((kl * valid).sum() / bands, count)
-        terms["flux"] = LossTerm((flux * valid).sum() / bands, count)
-        weighted = self.latent.kl_weight * terms["kl"].total + self.latent.flux_weight * terms["flux"].total
-        terms["speech"] = LossTerm(terms["speech"].total + weighted, terms["speech"].count)
-        return terms
+        for name, values in (("kl", kl), ("flux", flux)):
+            losses[name] = self.by_step((values * valid).mean(2))
+        weighted = self.latent.kl_weight * losses["kl"] + self.latent.flux_weight * losses["flux"]
+        losses["speech"] = losses["speech"] + weighted
+        return losses
 
     def step(
         self,

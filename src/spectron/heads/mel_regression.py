@@ -169,25 +169,30 @@ class MelRegressionHead(SpeechHead):
 
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """Compute the spectrogram terms, ``stop``, and ``speech``, their weighted total; each counts valid frames."""
+        count = targets.num_frames.sum()
+        return {name: LossTerm(values.sum(), count) for name, values in self.step_losses(hidden, targets).items()}
+
+    def step_losses(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, Tensor]:
+        """Compute the ``loss`` at each step (B, K)."""
         return self.compare(self.predict(hidden), hidden, targets)
 
-    def compare(self, predicted: Tensor, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
-        """Compute the ``loss`` of steps (B, K, r * M) that were predicted from hidden states (B, K, D)."""
+    def compare(self, predicted: Tensor, hidden: Tensor, targets: SpeechTargets) -> dict[str, Tensor]:
+        """Compute the losses (B, K) of steps (B, K, r * M) that were predicted from hidden states (B, K, D)."""
         mel = cast(Tensor, targets.mel)  # the targets of this head have one
-        terms = self.loss_function(self.by_frame(predicted.float())[:, : mel.shape[1]], mel, targets.num_frames)
+        by_frame = self.loss_function.by_frame(
+            self.by_frame(predicted.float())[:, : mel.shape[1]], mel, targets.num_frames
+        )
+        losses = {name: self.by_step(values) for name, values in by_frame.items()}
         steps = torch.arange(hidden.shape[1], device=hidden.device)
         is_last = (steps == targets.num_steps[:, None] - 1).float()
         weight = torch.tensor(self.stop.positive_weight, device=hidden.device)
         stop = functional.binary_cross_entropy_with_logits(
             self.stop_net(hidden)[..., 0].float(), is_last, pos_weight=weight, reduction="none"
         )
-        stop = stop.masked_fill(padding_mask(targets.num_steps, hidden.shape[1]), 0.0).sum()
         # Counted in frames, like the spectrogram: the stop of a step counts for each of its frames.
-        terms["stop"] = LossTerm(stop * self.frames_per_step, targets.num_frames.sum())
-        terms["speech"] = LossTerm(
-            terms["spectrogram"].total + self.stop.weight * terms["stop"].total, targets.num_frames.sum()
-        )
-        return terms
+        losses["stop"] = stop.masked_fill(padding_mask(targets.num_steps, hidden.shape[1]), 0.0) * self.frames_per_step
+        losses["speech"] = losses["spectrogram"] + self.stop.weight * losses["stop"]
+        return losses
 
     def step(
         self,
@@ -206,3 +211,8 @@ class MelRegressionHead(SpeechHead):
     def by_frame(self, steps: Tensor) -> Tensor:
         """Reshape steps (B, K, r * M) to frames (B, K * r, M)."""
         return steps.unflatten(2, (self.frames_per_step, -1)).flatten(1, 2)
+
+    def by_step(self, values: Tensor) -> Tensor:
+        """Add up values of frames (B, T) by step (B, K)."""
+        short = -values.shape[1] % self.frames_per_step
+        return functional.pad(values, (0, short)).unflatten(1, (-1, self.frames_per_step)).sum(2)

@@ -104,20 +104,24 @@ class UnitHead(CodeHead):
 
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """Compute ``codes``, nats a step with the stop, ``code_accuracy``, ``run`` and ``speech``."""
+        steps = targets.num_steps.sum()
+        units = steps - (targets.num_steps > 0).sum()  # all steps but the stops
+        return {
+            name: LossTerm(values.sum(), units if name == "run" else steps)
+            for name, values in self.step_losses(hidden, targets).items()
+        }
+
+    def step_losses(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, Tensor]:
+        """Compute the ``loss`` at each step (B, K)."""
         units, lengths = targets.steps.unbind(-1)
         valid = ~padding_mask(targets.num_steps, hidden.shape[1])
-        content, count = valid & (units != self.stop_unit), targets.num_steps.sum()
         logits = self.outputs(hidden).float()
         nats = functional.cross_entropy(logits.transpose(1, 2), units, reduction="none")
-        codes = nats.masked_fill(~valid, 0.0).sum()
+        codes = nats.masked_fill(~valid, 0.0)
         off = self.log_run(hidden, units).float() - lengths.clamp(min=1).log()
-        run = off.square().masked_fill(~content, 0.0).sum()
-        return {
-            "codes": LossTerm(codes, count),
-            "code_accuracy": LossTerm(((logits.argmax(-1) == units) & valid).sum().float(), count),
-            "run": LossTerm(run, content.sum()),
-            "speech": LossTerm(codes + self.run_weight * run, count),
-        }
+        run = off.square().masked_fill(~valid | (units == self.stop_unit), 0.0)
+        right = (logits.argmax(-1) == units) & valid
+        return {"codes": codes, "code_accuracy": right.float(), "run": run, "speech": codes + self.run_weight * run}
 
     def log_run(self, hidden: Tensor, units: Tensor) -> Tensor:
         """Predict the logarithm of the frames (...) of units (...) that follow hidden states (..., D)."""

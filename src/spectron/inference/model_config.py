@@ -133,8 +133,10 @@ class ModelConfig:
         """Return the class that the section ``model`` describes."""
         return MODEL_OF_TASK[task].model
 
-    def _arguments(self, task: str, model: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(self, task: str, model: Any) -> Any:
         """Return those values of the section ``model`` that are arguments of ``target``."""
+        if not isinstance(model, dict):  # the document reports it
+            return model
         return {key: value for key, value in model.items() if key not in MODEL_OF_TASK[task].training_keys}
 
 

@@ -22,7 +22,8 @@ from spectron.audio.resampling import resample
 from spectron.audio.speech_presence import speech_missing
 from spectron.batch import Continuation, Prompts, SpokenLength
 from spectron.context_length import require_fits_context
-from spectron.contracts import Decoding, SpokenLanguageModel
+from spectron.contracts import SpokenLanguageModel
+from spectron.decoding import Decoding
 from spectron.errors import DataError
 from spectron.model import SpectronModel
 
@@ -70,6 +71,8 @@ class Answer:
         stopped: Whether the speech ended before the longest length allowed, ``Decoding.max_seconds``.
         mel: Log-mel spectrogram (T, M) of the speech.
         mel_settings: Its settings.
+        text_stopped: Whether the text ended before the most tokens allowed, ``Decoding.max_text_tokens``; None for a
+            model that wrote no text.
     """
 
     prompt: Recording
@@ -81,6 +84,7 @@ class Answer:
     stopped: bool
     mel: Tensor
     mel_settings: MelConfig
+    text_stopped: bool | None = None
 
     @property
     def seconds(self) -> float:
@@ -91,13 +95,17 @@ class Answer:
         """Write the speech as 16-bit WAV, making its folder; returns the file.
 
         Raises:
-            DataError: if the file cannot be written.
+            WriteError: if the file cannot be written.
         """
         write_wav(path, self.waveform, self.sample_rate_hz)
         return Path(path)
 
     def draw(self, path: str | Path) -> Path:
-        """Draw the spectrograms of prompt and speech, with the texts, as a PNG; returns the file."""
+        """Draw the spectrograms of prompt and speech, with the texts, as a PNG; returns the file.
+
+        Raises:
+            WriteError: if the file cannot be written.
+        """
         mel = self.mel_settings
         prompt = resample(self.prompt.waveform, self.prompt.sample_rate_hz, mel.sample_rate_hz)[None]  # (1, S)
         prompt_mel, _ = LogMel(mel)(prompt, torch.tensor([prompt.shape[1]]))
@@ -219,6 +227,7 @@ class Speaker:
             bool(answers.stopped[row]),
             mel,
             settings,
+            None if answers.text_stopped is None else bool(answers.text_stopped[row]),
         )
 
     def _spectrogram(self, waveform: Tensor, answers: Continuation, row: int) -> tuple[MelConfig, Tensor]:

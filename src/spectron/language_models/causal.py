@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spectron.contracts import LanguageModel
 from spectron.errors import ConfigError
+from spectron.files import writing
 from spectron.language_models.causal_loading import (
     build_from_config,
     fresh_model,
@@ -157,5 +158,6 @@ class CausalLanguageModel(LanguageModel):
         if self.lora is not None:
             merge_adapters(lm)
         (lm.half() if half else lm).save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        with writing(folder, Exception):  # the library of the tokenizer raises no more specific kind
+            self.tokenizer.save_pretrained(folder)
         return {} if self.dtype == "float32" else {"dtype": self.dtype}

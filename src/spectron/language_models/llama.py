@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from spectron.contracts import LanguageModel
 from spectron.errors import ConfigError
+from spectron.files import write_text
 from spectron.language_models.special_tokens import require_plain
 from spectron.weights.hub import locate, read_json, safetensors_files
 from spectron.weights.state_dicts import all_floats, read_tensors, require_cover
@@ -312,10 +313,10 @@ class LlamaLanguageModel(LanguageModel):
         sizes = {field.name: getattr(self.config, field.name) for field in fields(self.config)}
         rope = {"rope_type": "default", "rope_theta": sizes.pop("rope_theta")}
         config = {"architectures": ["LlamaForCausalLM"], **REQUIRED, **sizes, "rope_parameters": rope}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        self.tokenizer.save(str(folder / "tokenizer.json"))
+        write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
+        write_text(folder / "tokenizer.json", self.tokenizer.to_str(pretty=True))
         names = {"bos_token": self.sos_id, "eos_token": self.eos_id, "pad_token": self.pad_id}
         tokens = {name: self.tokenizer.id_to_token(token) for name, token in names.items()}
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", **tokens}
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_text(folder / "tokenizer_config.json", json.dumps(settings, indent=2) + "\n")
         return {}

@@ -16,5 +16,10 @@ def text_cross_entropy(logits: Tensor, targets: Tensor, valid: Tensor) -> LossTe
         targets: (B, N) token ids.
         valid: (B, N), False at padding.
     """
-    losses = functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")  # (B, N)
-    return LossTerm(losses.masked_fill(~valid, 0.0).sum(), valid.sum())
+    return LossTerm(token_cross_entropy(logits, targets, valid).sum(), valid.sum())
+
+
+def token_cross_entropy(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
+    """Negative log-likelihood of each token in nats, (B, N), 0 at padding; for the arguments see above."""
+    losses = functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
+    return losses.masked_fill(~valid, 0.0)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spectron.audio.mel import padding_mask
 from spectron.batch import LossTerm
@@ -57,28 +58,34 @@ class SpectrogramLoss(nn.Module):
         Returns:
             ``frames``, ``frequency`` and ``time``, unweighted, and ``spectrogram``, their weighted sum.
         """
+        count = num_frames.sum()
+        return {
+            name: LossTerm(values.sum(), count) for name, values in self.by_frame(predicted, target, num_frames).items()
+        }
+
+    def by_frame(self, predicted: Tensor, target: Tensor, num_frames: Tensor) -> dict[str, Tensor]:
+        """Return the terms of ``forward`` at each frame (B, T); a time difference counts at its last frame."""
         s = self.settings
         padding = padding_mask(num_frames, predicted.shape[1])[..., None]
         # Both sides are filled alike, so that no padded value, whatever it holds, reaches a difference.
         predicted, target = predicted.masked_fill(padding, 0.0), target.masked_fill(padding, 0.0)
-        bands, count = predicted.shape[2], num_frames.sum()
 
         def term(error: Tensor, invalid: Tensor) -> Tensor:
             error = error.masked_fill(invalid, 0.0)
-            return (error.abs() + error.square()).sum() / bands
+            return (error.abs() + error.square()).sum(dim=2) / predicted.shape[2]
 
         error = predicted - target
-        sums = {
+        # A difference of order k is valid where its last frame is: padding only ever follows.
+        deltas = [
+            functional.pad(term(time_delta(error, k, s.time_delta), padding[:, k:]), (k, 0))
+            for k in range(1, s.time_order + 1)
+            if error.shape[1] > k
+        ]
+        values = {
             "frames": term(error, padding),
             "frequency": term(error.diff(dim=2), padding),
-            # A difference of order k is valid where its last frame is: padding only ever follows.
-            "time": error.new_zeros(())
-            + sum(
-                term(time_delta(error, k, s.time_delta), padding[:, k:])
-                for k in range(1, s.time_order + 1)
-                if error.shape[1] > k
-            ),
+            "time": sum(deltas, error.new_zeros(error.shape[:2])),
         }
         weights = {"frames": s.frame_weight, "frequency": s.frequency_weight, "time": s.time_weight}
-        whole = sum((weights[name] * value for name, value in sums.items()), error.new_zeros(()))
-        return {name: LossTerm(value, count) for name, value in (*sums.items(), ("spectrogram", whole))}
+        whole = sum((weights[name] * value for name, value in values.items()), error.new_zeros(error.shape[:2]))
+        return {**values, "spectrogram": whole}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Literal, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from spectron.audio.mel import padding_mask
 from spectron.batch import Prompts, SpokenLength
-from spectron.contracts import Decoding, SpeechEncoder
+from spectron.contracts import SpeechEncoder
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError, DataError, errors_of_part
 from spectron.generation import DecodingState
+from spectron.segments.places import Place, Places
 from spectron.segments.segment import Context, Parts, Positions, Stretch
 
 
@@ -53,6 +56,12 @@ class PromptFeatures(Context):
         features, num_steps = self.encoder(prompts.waveform, prompts.num_samples)
         valid = ~padding_mask(num_steps, features.shape[1])
         return Stretch(self.project(features), valid, bidirectional=self.bidirectional)
+
+    def places(self, stretch: Stretch, hidden: Tensor, optional: Collection[str] = ()) -> Places:
+        """Describe the features by their time in the prompt."""
+        rate, count = self.encoder.frame_rate_hz, stretch.valid.shape[1]
+        row = [Place(f"feature {at}", "", "prompt", at / rate, (at + 1) / rate) for at in range(count)]
+        return Places([row] * len(stretch.valid))
 
     def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
         """Bound the features of a prompt."""

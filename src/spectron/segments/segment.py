@@ -9,16 +9,20 @@ A generated segment begins with the token that starts it, so the hidden states a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
+from spectron.audio.speech_format import SpeechFormat
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpokenLength
-from spectron.contracts import Decoding, LanguageModel, SpeechEncoder, SpeechHead
+from spectron.contracts import LanguageModel, SpeechEncoder, SpeechHead
+from spectron.decoding import Decoding
 from spectron.generation import DecodingState, visibility
+from spectron.segments.places import Places
 
 
 @dataclass
@@ -81,11 +85,13 @@ class Segment(nn.Module, ABC):
         trained_losses: Names of the losses that training minimises, each with its weight; others are only logged.
         optional_losses: Names of the losses that are computed only if they are asked for.
         reads_twice: Whether training reads the sequence a second time, after ``second_reading``.
+        reads: Formats of the codes of other stages that it needs in decoding, by stage.
     """
 
     trained_losses: tuple[str, ...] = ()
     optional_losses: tuple[str, ...] = ()
     reads_twice: bool = False
+    reads: Mapping[str, SpeechFormat] = MappingProxyType({})
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
@@ -118,6 +124,10 @@ class Segment(nn.Module, ABC):
     def scores(self, stretch: Stretch, hidden: Tensor) -> dict[str, Tensor]:
         """Compute fields of ``SpeechScores``, each (B,)."""
         return {}
+
+    def places(self, stretch: Stretch, hidden: Tensor, optional: Collection[str] = ()) -> Places:
+        """Describe the positions of ``stretch``, with those losses of ``losses`` that are sums over positions."""
+        return Places()
 
     def second_reading(self, stretch: Stretch, hidden: Tensor) -> Stretch:
         """Return the inputs of the second reading in training, given the hidden states (B, L, D) of the first one."""

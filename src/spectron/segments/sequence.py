@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Literal, cast
 
 from spectron.errors import ConfigError
 from spectron.ranges import Proportion, checks_ranges
+from spectron.segments.interleaved import Interleaved, Schedule
 from spectron.segments.prompt import PromptFeatures, PromptSteps
 from spectron.segments.segment import Parts, Segment
 from spectron.segments.speech import Speech
-from spectron.segments.text import Text
+from spectron.segments.text import Text, TextKind
 
 MakeSegment = Callable[[Parts], Segment]
 
@@ -28,7 +29,9 @@ class SequenceSettings:
             in the paper) or only those before them (``causal``).
         context: Further segments between prompt and text, by name.
         text: Text before the speech. ``before``: transcript and continuation (the paper). ``empty``: an empty text.
-            ``filler``: tokens without content. ``none``: no position at all (``Text``).
+            ``filler``: tokens without content. ``none``: no position at all (``Text``). ``interleaved``: the text of
+            ``before`` in turn with the ``steps`` of the speech, as one segment (``Interleaved``).
+        schedule: Tokens and steps of a turn of ``interleaved``.
         text_separator: Text between transcript and continuation. The default, a space, is the paper's "no mark". A mark
             such as `` | `` separates the two halves of the output.
         speech: ``steps``: the steps of the speech head (``Speech``).
@@ -38,7 +41,8 @@ class SequenceSettings:
     prompt: Literal["features", "steps"] | Callable[[Parts], Segment] = "features"
     prompt_attention: Literal["bidirectional", "causal"] = "bidirectional"
     context: dict[str, Callable[[Parts], Segment]] = field(default_factory=dict)
-    text: Literal["before", "empty", "filler", "none"] | Callable[[Parts], Segment] = "before"
+    text: Literal["before", "interleaved", "empty", "filler", "none"] | Callable[[Parts], Segment] = "before"
+    schedule: Schedule = field(default_factory=Schedule)
     text_separator: str = " "
     speech: Literal["steps"] | Callable[[Parts], Segment] = "steps"
     scheduled_sampling: Proportion = 0.0
@@ -54,12 +58,10 @@ class SequenceSettings:
             message = f"{', '.join(sorted(taken))} is the name of another segment. Choose another name"
             raise ConfigError(message, key="sequence.context")
         try:
-            return {
-                "prompt": self._prompt(parts),
-                **{name: make(parts) for name, make in self.context.items()},
-                "text": self._text(parts),
-                "speech": self._speech(parts),
-            }
+            given = {"prompt": self._prompt(parts), **{name: make(parts) for name, make in self.context.items()}}
+            if self.text == "interleaved":
+                return {**given, "speech": self._interleaved(parts)}
+            return {**given, "text": self._text(parts), "speech": self._speech(parts)}
         except ConfigError as error:
             own = error.key in {setting.name for setting in fields(self)} and not error.origin
             raise (error.within("sequence") if own else error) from error
@@ -70,7 +72,15 @@ class SequenceSettings:
         return PromptFeatures(parts, self.prompt_attention) if self.prompt == "features" else PromptSteps(parts)
 
     def _text(self, parts: Parts) -> Segment:
-        return self.text(parts) if callable(self.text) else Text(parts, self.text, self.text_separator)
+        if callable(self.text):
+            return self.text(parts)
+        return Text(parts, cast(TextKind, self.text), self.text_separator)
+
+    def _interleaved(self, parts: Parts) -> Segment:
+        if self.speech != "steps":
+            message = "a speech segment of your own has no turns. Set text to before, or speech to steps"
+            raise ConfigError(message, key="text")
+        return Interleaved(parts, self.schedule, self.text_separator, self.scheduled_sampling)
 
     def _speech(self, parts: Parts) -> Segment:
         return Speech(parts, self.scheduled_sampling) if self.speech == "steps" else self.speech(parts)

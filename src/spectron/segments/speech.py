@@ -12,12 +12,14 @@ from torch import Tensor
 
 from spectron.audio.mel import MelConfig, padding_mask
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpeechTargets, SpokenLength, Word, row_of
-from spectron.contracts import Decoding, SpeechHead
+from spectron.contracts import SpeechHead
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.generation import DecodingState, Spoken
-from spectron.losses import ALIGNMENT_LOSSES, frame_level_targets, text_cross_entropy
+from spectron.losses import ALIGNMENT_LOSSES, frame_level_targets, token_cross_entropy
 from spectron.randomness import RowRandom
 from spectron.ranges import Proportion, checks_ranges
+from spectron.segments.places import Place, Places
 from spectron.segments.segment import Parts, Positions, Segment, Stretch
 
 
@@ -94,15 +96,43 @@ class Speech(Segment):
         model's guess, at every step, of the token being spoken. Only steps within words of known times count.
         """
         known = cast(SpeechStretch, stretch)
-        terms = self.head.loss(hidden, known.targets)
-        names, rate = [name for name in self.optional_losses if name in optional], self.head.steps_per_second
-        if names and rate is not None:
-            lm = self.parts.language_model
-            logits, length = lm.logits(hidden), (hidden.shape[1], rate)
-            for name in names:
-                ids, said = frame_level_targets(lm, known.words, *length, ALIGNMENT_LOSSES[name])
-                terms[name] = text_cross_entropy(logits, ids.to(hidden.device), said.to(hidden.device) & known.valid)
-        return terms
+        aligned = self.alignment(known, hidden, optional).items()
+        return self.head.loss(hidden, known.targets) | {
+            name: LossTerm(nats.sum(), said.sum()) for name, (nats, said) in aligned
+        }
+
+    def alignment(
+        self, stretch: SpeechStretch, hidden: Tensor, names: Collection[str]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Compute alignment losses of each step (B, K), and which steps (B, K) count; those of ``names`` alone."""
+        names, rate = [name for name in self.optional_losses if name in names], self.head.steps_per_second
+        if not names or rate is None:
+            return {}
+        lm, found = self.parts.language_model, {}
+        logits, length = lm.logits(hidden), (hidden.shape[1], rate)
+        for name in names:
+            ids, inside = frame_level_targets(lm, stretch.words, *length, ALIGNMENT_LOSSES[name])
+            said = inside.to(hidden.device) & stretch.valid
+            found[name] = (token_cross_entropy(logits, ids.to(hidden.device), said), said)
+        return found
+
+    def places(self, stretch: Stretch, hidden: Tensor, optional: Collection[str] = ()) -> Places:
+        """Describe the steps by number and time in the continuation, with the losses that the head has by step."""
+        known = cast(SpeechStretch, stretch)
+        aligned = {name: nats for name, (nats, _) in self.alignment(known, hidden, optional).items()}
+        rows = [self.places_of(steps) for steps in known.targets.steps]
+        return Places(rows, self.head.step_losses(hidden, known.targets) | aligned)
+
+    def places_of(self, steps: Tensor) -> list[Place]:
+        """Describe the positions of one row, given its target steps (K, F)."""
+        places, read, begin, rate = [], "start of speech", 0.0, self.head.format.frame_rate_hz
+        for index, step in enumerate(steps):
+            end = begin + int(torch.as_tensor(self.head.frames_in(step[None], index))) / rate
+            # Codes are numbers that mean something to a reader; frames of a spectrogram do not.
+            codes = "" if step.is_floating_point() else f": {' '.join(map(str, step.tolist()))}"
+            places.append(Place(read, f"step {index}{codes}", "continuation", begin, end))
+            read, begin = f"step {index}{codes}", end
+        return places
 
     @torch.no_grad()
     def loss_names(self) -> set[str]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpokenLength
-from spectron.contracts import Decoding, LanguageModel
+from spectron.contracts import LanguageModel
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError, DataError
 from spectron.generation import DecodingState, Texts, decode_text, split_texts, text_sequence
-from spectron.losses import text_cross_entropy
+from spectron.losses import text_cross_entropy, token_cross_entropy
+from spectron.segments.places import Place, Places
 from spectron.segments.segment import Parts, Positions, Segment, Stretch, read
 
 FILLER_TOKENS = Decoding.filler_tokens
@@ -97,12 +100,35 @@ class Text(Segment):
             "text_tokens": torch.stack([term.count for term in terms]),
         }
 
+    def places(self, stretch: Stretch, hidden: Tensor, optional: Collection[str] = ()) -> Places:
+        """Describe the tokens that are read and predicted, with ``text`` and ``text_accuracy`` of each."""
+        known = cast(TextStretch, stretch)
+        rows = [
+            self.places_of(ids, counted)
+            for ids, counted in zip(known.targets.tolist(), known.counted.tolist(), strict=True)
+        ]
+        if self.kind == "none":
+            return Places(rows)
+        logits = self.parts.language_model.logits(hidden)
+        right = (logits.argmax(-1) == known.targets) & known.counted
+        nats = token_cross_entropy(logits, known.targets, known.counted)
+        return Places(rows, {"text": nats, "text_accuracy": right.float()})
+
+    def places_of(self, ids: list[int], counted: list[bool]) -> list[Place]:
+        """Describe the positions of one row, given its target ids (L) and which of them count."""
+        if not any(counted):  # nothing is predicted at filler tokens
+            return [Place("filler" if index else "start of text") for index in range(len(ids))]
+        tokens = [*token_texts(self.parts.language_model, ids[: sum(counted) - 1]), "end of text"]
+        places = [Place(*pair) for pair in zip(["start of text", *tokens], tokens, strict=False)]
+        return [*places, *[Place()] * (len(ids) - len(places))]
+
     def decode(self, state: DecodingState, prompts: Prompts, decoding: Decoding) -> None:
         """Write the text, or append the one that ``decoding.text`` asks for, up to the token that starts the speech."""
         kind = self.kind_of(decoding)
         if kind == "before":
-            texts = self.parts.language_model.detokenize(decode_text(state, decoding, prompts.ids))
-            state.texts = Texts(texts, *split_texts(texts, self.separator))
+            tokens, stopped = decode_text(state, decoding, prompts.ids)
+            texts = self.parts.language_model.detokenize(tokens)
+            state.texts = Texts(texts, *split_texts(texts, self.separator), stopped)
             return
         texts = [""] * len(prompts.ids)
         if kind == "given":
@@ -166,3 +192,13 @@ def text_alone(language_model: LanguageModel, texts: list[str]) -> LossTerm:
         )
     (hidden,) = read(language_model, [Stretch(language_model.embed(inputs), valid)])
     return text_cross_entropy(language_model.logits(hidden), targets, valid)
+
+
+def token_texts(language_model: LanguageModel, ids: list[int]) -> list[str]:
+    """Return the text that each token adds to the tokens before it, with its spaces; ``(part)`` if it adds none yet."""
+    texts = language_model.detokenize([ids[:count] for count in range(len(ids) + 1)])
+    # A letter of several tokens changes with its last token, so a text need not begin with the one before it.
+    shared = [
+        len(list(takewhile(lambda pair: pair[0] == pair[1], zip(*pair, strict=False)))) for pair in pairwise(texts)
+    ]
+    return [text[count:] or "(part)" for text, count in zip(texts[1:], shared, strict=True)]

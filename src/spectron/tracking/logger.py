@@ -9,6 +9,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from spectron.errors import LockedError, TrackingError
-from spectron.files import Lock, remove_abandoned, written_whole
+from spectron.errors import LockedError, TrackingError, WriteError
+from spectron.files import Lock, remove_abandoned, write_text
 from spectron.processes.ranks import of_first
 from spectron.tracking.measure import MetricValue, flatten
 from spectron.tracking.mlflow_names import unescape
@@ -148,9 +149,7 @@ class RunLogger(Logger):
         directions = {measure.name: [measure.unit, measure.higher_is_better] for measure in measures}
         if not directions.items() <= self._directions.items():
             self._directions |= directions
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with written_whole(self.folder / MEASURES) as part:
-                part.write_text(json.dumps(self._directions, indent=0), encoding="utf-8")
+            write_text(self.folder / MEASURES, json.dumps(self._directions, indent=0))
             self.log_artifact(self.folder / MEASURES)
         self.log_metrics({name: value for measure in measures for name, value in measure.values().items()}, step)
 
@@ -193,7 +192,9 @@ class RunLogger(Logger):
         if self.training:
             interrupted = isinstance(sys.exc_info()[1], KeyboardInterrupt | SIGTERMException)
             ended = "KILLED" if interrupted else "FAILED" if status == "failed" else "FINISHED"
-            self._send("status", status=ended, time_ms=_now_ms())
+            # The error that ended the run is reported, and not that a full disk does not take the status either.
+            with suppress(WriteError) if ended == "FAILED" else nullcontext():
+                self._send("status", status=ended, time_ms=_now_ms())
         if left := self._outbox.flush():
             rank_zero_warn(
                 f"{left} records could not be sent to {self.settings.shown_uri}; they are kept in {self._outbox.file}. "

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
 from spectron.config.nested import leaves
+from spectron.terminal import visible, visible_lines
 
 # Prefix of validation metrics; the same metric under another prefix, such as `ceiling/`, is a value to compare with.
 VALIDATION = "val/"
 # What a metric rests on, logged as `<metric>.<one of these>`.
 COUNTED = ("words", "characters", "tokens", "frames", "seconds")
 SKIPPED = "skipped"  # items left out of a metric, logged as `<metric>.skipped`
+FILE_COLUMNS = 160  # width of tables in a file, which has no width
 ARROWS = {True: "↑", False: "↓", None: ""}  # by `higher_is_better`
 
 
@@ -96,24 +99,46 @@ def interval(low: float | None, high: float | None) -> str:
     return f"{number(low)} - {number(high)}"
 
 
+class TextConsole(Console):
+    """Console that shows all strings as they are: they are no markup, and their control characters are visible."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Return a string as text, with its width known before a table is laid out."""
+        return super().render_str(visible_lines(text), **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render anything: styled texts, too, have visible control characters."""
+        for segment in super().render(renderable, options):
+            shown = segment.text if segment.control else visible_lines(segment.text)
+            yield segment if shown == segment.text else Segment(shown, segment.style)
+
+
 def console() -> Console:
     """Return the console for tables; a file has no width, and long paths must not be folded there."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=160)
+    plain = TextConsole()
+    return plain if plain.is_terminal else TextConsole(width=FILE_COLUMNS)
 
 
 def text_table(
-    title: str | Text, columns: Sequence[str | Column], rows: Iterable[Sequence[str | Text]], min_width: int | None = 36
+    title: str, columns: Sequence[str | Column], rows: Iterable[Sequence[str | Text]], min_width: int | None = 36
 ) -> Table:
-    """Build a table for the terminal.
+    """Build a table for the terminal. Its strings are never markup, whatever console prints it.
 
     Args:
         title: Line above the table.
         columns: Heading of each column, as a ``Column`` if it is aligned or folded.
-        rows: Cells of each row.
+        rows: Cells of each row; a string is one line.
         min_width: Smallest width in characters, so that the title of a narrow table is not folded.
     """
-    table = Table(*columns, title=title, title_justify="left", min_width=min_width)
+    headings = [column if isinstance(column, Column) else Column(column) for column in columns]
+    for column in headings:
+        if isinstance(column.header, str):
+            column.header = Text(visible_lines(column.header))
+    above = Text(visible(title), style="table.title") if title else None
+    table = Table(*headings, title=above, title_justify="left", min_width=min_width)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(visible(cell)) if isinstance(cell, str) else cell for cell in row))
     return table

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectron.errors import SpectronError, TrackingError
-from spectron.files import written_whole
+from spectron.files import writing, written_whole
+from spectron.stored_json import anything, count, fields, mapping, name, text
+from spectron.terminal import say, visible_lines
 from spectron.tracking.mlflow_names import escape
 from spectron.tracking.store import TrackingSettings, open_store, reason_of
 
@@ -22,6 +24,14 @@ FILE = "outbox.jsonl"  # kept records, in the folder of the run
 COPIES = "outbox"  # folder of the run with copies of files that those records name
 FIRST_PAUSE_S = 30.0
 LONGEST_PAUSE_S = 300.0
+# What a record contains, by kind.
+RECORDS = {
+    "metrics": fields({"values": mapping(anything), "step": count, "time_ms": count}),
+    "params": fields({"values": mapping(text)}),
+    "tags": fields({"values": mapping(text)}),
+    "status": fields({"status": text, "time_ms": count}),
+    "artifact": fields({"path": name, "folder": text}),
+}
 _NEVER_ACCEPTED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")
 
 log = logging.getLogger(__name__)
@@ -53,7 +63,11 @@ class Outbox:
         self.next_try = 0.0
 
     def send(self, record: dict[str, Any]) -> None:
-        """Send a record, or keep it if the store does not accept it now; never raises because of the store."""
+        """Send a record, or keep it if the store does not accept it now; never raises because of the store.
+
+        Raises:
+            WriteError: if it is to be kept, and the disk is full.
+        """
         if self.file.exists():
             self._keep(record)
             if time.monotonic() >= self.next_try:
@@ -69,7 +83,7 @@ class Outbox:
         """Try to send all kept records; return how many are still kept."""
         if not self.file.exists():
             return 0
-        records = [json.loads(line) for line in self.file.read_text().splitlines() if _whole(line)]
+        records = _records(self.file)
         for position, record in enumerate(records):
             try:
                 self._deliver(record)
@@ -107,10 +121,11 @@ class Outbox:
             log.warning("not sent to MLflow, as the file no longer exists: %s", error)
 
     def _keep(self, record: dict[str, Any]) -> None:
-        if record["kind"] == "artifact":
-            record = record | {"path": str(self._own_copy(Path(record["path"])))}
-        with self.file.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        with writing(self.folder):
+            if record["kind"] == "artifact":
+                record = record | {"path": str(self._own_copy(Path(record["path"])))}
+            with self.file.open("a") as file:
+                file.write(json.dumps(record) + "\n")
 
     def _own_copy(self, path: Path) -> Path:
         """Return a path that will still exist later: files outside the run's folder may be temporary."""
@@ -136,12 +151,29 @@ class Outbox:
         self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
 
 
-def _whole(line: str) -> bool:
-    """Return whether a line is a whole record: a killed process may have written half of its last line."""
+def _records(file: Path) -> list[dict[str, Any]]:
+    """Return the whole records of a file: a killed process may have written half of its last line.
+
+    Raises:
+        TrackingError: if the file cannot be read.
+    """
     try:
-        return isinstance(json.loads(line), dict)
-    except json.JSONDecodeError:
-        return False
+        lines = file.read_bytes().split(b"\n")
+    except OSError as error:
+        raise TrackingError(
+            f"cannot read {file} ({error}): remove it, and the records in it are lost", file=file
+        ) from error
+    return [record for record in map(_record, lines) if record is not None]
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """Return the record of a line; None if the line is damaged."""
+    try:
+        record = json.loads(line)
+        complete = not any(RECORDS[record["kind"]](record))
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+    return record if complete else None
 
 
 def _deliver(client: MlflowClient, run_id: str, record: dict[str, Any]) -> None:
@@ -178,7 +210,7 @@ def send_outbox(folder: Path, uri: str | None = None) -> int:
     file = folder / FILE
     if not file.is_file():
         raise TrackingError(f"{folder} has no {FILE}: every record of this run was sent.")
-    waiting = sum(map(_whole, file.read_text().splitlines()))
+    waiting = len(_records(file))
     left = Outbox(open_store(settings), folder.resolve().name, folder, settings.shown_uri).flush()
     if left:
         raise TrackingError(f"{left} records of {file} could not be sent: {settings.shown_uri} did not accept them.")
@@ -187,8 +219,8 @@ def send_outbox(folder: Path, uri: str | None = None) -> int:
 
 if __name__ == "__main__":
     try:
-        print(f"{send_outbox(Path(sys.argv[1]), *sys.argv[2:3])} records sent")
+        say(f"{send_outbox(Path(sys.argv[1]), *sys.argv[2:3])} records sent")
     except IndexError:
         sys.exit("usage: python -m spectron.tracking.outbox RUN_FOLDER [STORE_URI]")
     except SpectronError as error:
-        sys.exit(str(error))
+        sys.exit(visible_lines(str(error)))

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from spectron.errors import TrackingError
+from spectron.terminal import visible
 from spectron.tracking.measure import COUNTED, SKIPPED, number, text_table
 from spectron.tracking.store import RunRecord, TrackingSettings, directions_of, find_run, list_runs
 
@@ -188,8 +189,8 @@ def _mark_best(row: Row) -> None:
 def render(comparison: Comparison) -> Group:
     """Build tables for the terminal; the star of a row's best value is visible without colours too."""
     left_out = f" ({comparison.left_out} older runs not shown)" if comparison.left_out else ""
-    differences: list[list[str | Text]] = [
-        [Text(name), *("-" if value is None else Text(value) for value in values)]
+    differences = [
+        [name, *("-" if value is None else value for value in values)]
         for name, values in comparison.differences.items()
     ]
     arrows = {True: " (higher is better)", False: " (lower is better)", None: ""}
@@ -199,7 +200,7 @@ def render(comparison: Comparison) -> Group:
         cells = [
             "-" if cell is None else Text(str(cell), style="bold green" if cell.best else "") for cell in row.cells
         ]
-        metrics.append([Text(title), *cells])
+        metrics.append([title, *cells])
     return Group(
         _table(
             f"Configuration: differences only{left_out}", "key", comparison.runs, differences or [["(all the same)"]]
@@ -212,5 +213,5 @@ def _table(title: str, first: str, runs: list[RunRecord], rows: Iterable[Sequenc
     columns = [Column(first, overflow="fold")]
     for run in runs:
         status = "" if run.status == "FINISHED" else f"\n{run.shown_status}"
-        columns.append(Column(Text(f"{run.name}\n{run.run_id[:8]}{status}"), overflow="fold"))
+        columns.append(Column(f"{visible(run.name)}\n{run.run_id[:8]}{status}", overflow="fold"))
     return text_table(title, columns, rows, min_width=None)

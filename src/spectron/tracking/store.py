@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectron.errors import TrackingError, nearest, without_password
+from spectron.stored_json import flag, mapping, or_null, read_stored, row, text
 from spectron.tracking.mlflow_names import unescape
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ HEARTBEAT_TAG = "spectron.heartbeat"  # of a running training: the time of one o
 SILENT_S = 1800  # a running training without a heartbeat for so long is taken for dead
 MEASURES = "measures.json"  # file of a run: unit and direction of its metrics. A tag has at most 8,000 characters
 CHANGED_TAG = "spectron.changed."
+DIRECTIONS = mapping(row(text, or_null(flag)))  # its content
 SHORTEST_PREFIX = 4  # characters of a run id
 SQLITE = "sqlite:///"
 
@@ -225,6 +226,9 @@ def directions_of(folder: Path, run_id: str, settings: TrackingSettings) -> dict
         folder: Local folder of the run. If it is on another machine, the file comes from the store.
         run_id: Id of the run.
         settings: The store.
+
+    Raises:
+        DataError: if the file is damaged.
     """
     file = folder / MEASURES
     if not folder.is_dir():
@@ -235,7 +239,7 @@ def directions_of(folder: Path, run_id: str, settings: TrackingSettings) -> dict
             file = Path(MlflowClient(tracking_uri=settings.store_uri).download_artifacts(run_id, MEASURES))
         except (MlflowException, OSError):  # there is none
             return {}
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read_stored(file, DIRECTIONS, "Remove it: only units and directions are lost") if file.exists() else {}
 
 
 def changed_params(tags: Mapping[str, str]) -> dict[str, str]:

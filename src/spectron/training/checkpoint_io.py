@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from spectron.errors import CheckpointError
+from spectron.errors import CheckpointError, WriteError
 from spectron.files import written_whole
-from spectron.weights.checkpoint_files import read_checkpoint
+from spectron.weights.checkpoint_files import read_checkpoint, with_digest
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -29,11 +29,11 @@ class AtomicCheckpointIO(CheckpointIO):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(path) as part, part.open("wb") as file:
-                torch.save(checkpoint, file)
+                torch.save(with_digest(checkpoint), file)
                 file.flush()
                 # Without it the rename may reach the disk before the content does.
                 os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:
+        except (OSError, WriteError, RuntimeError) as error:
             raise CheckpointError(
                 f"checkpoint {path} cannot be written: {error}. Cure: make room, or choose another folder."
             ) from error

@@ -29,7 +29,8 @@ class Optimisation:
         weight_decay: Decoupled weight decay of matrices; vectors (norms and biases) have none.
         beta1: Adam's first-moment decay.
         beta2: Adam's second-moment decay.
-        part_factors: Learning-rate factor of a part by its name, ``{encoder: 0.1}``; 1 for all other parts.
+        part_factors: Learning-rate factor of a part by its name, ``{encoder: 0.1}``; 1 for all other parts. ``null``
+            removes the factor that a base gives.
         freeze: Patterns of parameter names that do not train, ``encoder.*``; a pattern without a match is an error.
     """
 
@@ -39,7 +40,7 @@ class Optimisation:
     weight_decay: NonNegative = 0.0
     beta1: BelowOne = 0.9
     beta2: BelowOne = 0.98
-    part_factors: dict[str, NonNegative] = field(default_factory=dict)
+    part_factors: dict[str, NonNegative | None] = field(default_factory=dict)
     freeze: list[str] = field(default_factory=list)
 
 
@@ -92,7 +93,8 @@ def parameter_groups(model: nn.Module, settings: Optimisation) -> list[dict[str,
         ConfigError: if a factor names no part, or every parameter is frozen.
     """
     parts = [name for name, _ in model.named_children()]
-    for name in settings.part_factors:
+    factors = {name: factor for name, factor in settings.part_factors.items() if factor is not None}
+    for name in factors:
         if name not in parts:
             raise ConfigError(
                 f"{name!r} is no part of the model. {did_you_mean(name, parts)}",
@@ -103,7 +105,7 @@ def parameter_groups(model: nn.Module, settings: Optimisation) -> list[dict[str,
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((settings.part_factors.get(name.split(".")[0], 1.0), decay), []).append(parameter)
+            groups.setdefault((factors.get(name.split(".")[0], 1.0), decay), []).append(parameter)
     if not groups:
         raise ConfigError("every parameter is frozen. Remove a pattern", key="optimisation.freeze")
     rate = settings.peak_learning_rate

@@ -17,6 +17,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 from spectron.ranges import NonNegative, checks_ranges
+from spectron.terminal import visible
 from spectron.tracking.measure import number
 
 
@@ -53,7 +54,8 @@ class Progress(ProgressBar):
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the progress."""
-        self._write(" ".join(map(str, args)), final=True)
+        for line in " ".join(map(str, args)).split("\n"):
+            self._write(line, final=True)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -143,6 +145,7 @@ class Progress(ProgressBar):
         """Rewrite the open line of a terminal; write a new line to a file, or if it is ``final``."""
         if not self.enabled:
             return
+        line = visible(line)
         if self.terminal:
             # A terminal cannot rewrite a wrapped line.
             line = line[: shutil.get_terminal_size().columns - 1]

@@ -10,7 +10,7 @@ from torch import Tensor
 from spectron.audio.resampling import SampleRates
 from spectron.batch import LossTerm, SpeechBatch
 from spectron.context_length import StatesLengths, StatesLines, require_fits_context, require_lines_fit_context
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.errors import ConfigError, DataError
 from spectron.losses import ALIGNMENT_LOSSES
 from spectron.model import SpectronModel
@@ -101,7 +101,7 @@ class SpectronModule(TrainingModule):
         """
         sequence = self.model.settings
         mark = sequence.text_separator.strip()
-        if not mark or sequence.text != "before" or not isinstance(data, StatesLengths):
+        if not mark or sequence.text not in ("before", "interleaved") or not isinstance(data, StatesLengths):
             return
         marked = list(dict.fromkeys(item.id for item in data.lengths() if any(mark in text for text in item.texts)))
         if marked:
@@ -114,8 +114,12 @@ class SpectronModule(TrainingModule):
         """Compute the losses of all segments, without optional ones of weight 0; of lines of text, their loss alone."""
         if isinstance(batch, list):
             return {"text_only": text_alone(self.model.language_model, batch)}
-        optional = [name for segment in self.model.segments.values() for name in segment.optional_losses]
-        return self.model.losses(self.model(batch), [name for name in optional if self.loss_weights.of(name) > 0])
+        return self.model.losses(self.model(batch), self.wanted_losses())
+
+    def wanted_losses(self) -> list[str]:
+        """Return the optional losses whose weight is not 0."""
+        optional = (name for segment in self.model.segments.values() for name in segment.optional_losses)
+        return [name for name in optional if self.loss_weights.of(name) > 0]
 
     def total(self, means: dict[str, Tensor]) -> Tensor:
         """Compute the weighted sum of the losses.

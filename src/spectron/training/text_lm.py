@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from spectron.batch import LossTerm
 from spectron.context_length import StatesLines, require_lines_fit_context
-from spectron.contracts import Decoding, LanguageModel
+from spectron.contracts import LanguageModel
+from spectron.decoding import Decoding
 from spectron.segments.text import text_alone
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation

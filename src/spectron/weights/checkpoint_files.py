@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ PICKLE = "data.pkl"  # record with everything except the numbers of the tensors
 # Parts of a checkpoint whose numbers must be finite. Others hold infinity for "no value yet".
 SOUND = ("state_dict", "optimizer_states", "gradients")
 BLOCK = 2**20
+DIGEST = "values_sha256"  # key of a checkpoint with the SHA-256 of its values
+SMALL = 256  # numbers in a tensor up to which the SHA-256 covers them: of the others, it covers kind and shape
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
@@ -42,10 +45,67 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     checkpoint = _load(path, mmap)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is not a checkpoint: it holds a {type(checkpoint).__name__}.", file=path)
+    digest = checkpoint.pop(DIGEST, None)
+    if digest is not None and digest != digest_of(checkpoint):
+        raise CheckpointError(
+            f"{path} has other values than it was written with: their SHA-256 differs. Use another checkpoint; if you "
+            f"changed the values yourself, remove the key {DIGEST}",
+            file=path,
+        )
     if not mmap:
         for name in SOUND:
             require_sound(tensors_in(checkpoint.get(name), name), str(path))
     return checkpoint
+
+
+def with_digest(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint to be written, with the SHA-256 that ``read_checkpoint`` compares.
+
+    The checksums of the file do not cover a change after which it was written again.
+    """
+    return checkpoint | {DIGEST: digest_of(checkpoint)}
+
+
+def digest_of(tree: Any) -> str:
+    """Return the SHA-256 of the plain values and small tensors in a tree, and of kind and shape of other tensors."""
+    digest = sha256()
+
+    def add(value: Any) -> None:
+        digest.update(f"{type(value).__name__} ".encode())
+        if isinstance(value, Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+            if value.numel() <= SMALL:
+                digest.update(f"{value.detach().flatten().tolist()} ".encode())
+        elif isinstance(value, Mapping):
+            digest.update(f"{len(value)} ".encode())
+            for key, inner in value.items():
+                add(key)
+                add(inner)
+        elif isinstance(value, list | tuple):
+            digest.update(f"{len(value)} ".encode())
+            for inner in value:
+                add(inner)
+        elif isinstance(value, str):
+            digest.update(f"{len(value)} ".encode() + value.encode("utf-8", "surrogatepass"))
+        elif isinstance(value, int):
+            digest.update(f"{value:x} ".encode())
+        elif isinstance(value, float):
+            digest.update(f"{value!r} ".encode())
+
+    add(tree)
+    return digest.hexdigest()
+
+
+def step_of(path: Path) -> int:
+    """Return the number of optimiser steps after which a checkpoint was written.
+
+    Raises:
+        CheckpointError: if it holds no such number, or as ``read_checkpoint``.
+    """
+    step = read_checkpoint(path, mmap=True).get("global_step")
+    if not isinstance(step, int):
+        raise CheckpointError(f"{path} holds no number of steps, `global_step`: use another checkpoint.", file=path)
+    return step
 
 
 def read_pickled_tensors(path: Path, key: str, is_float: Callable[[str], bool] | None = None) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from spectron.contracts import SavesItself
+from spectron.files import write_text, writing
 from spectron.weights.digests import write_digests
 from spectron.weights.state_dicts import require_sound_tensors
 
@@ -36,7 +38,13 @@ def export_parts(model: nn.Module, config: dict[str, Any], folder: Path, half: b
 
     Raises:
         CheckpointError: if a weight is not finite, or too large for a 16-bit float.
+        WriteError: if a file cannot be written. ``config.yaml``, which makes the folder an export, is written last.
     """
+    with writing(folder, SafetensorError):
+        return _export_parts(model, config, folder, half)
+
+
+def _export_parts(model: nn.Module, config: dict[str, Any], folder: Path, half: bool) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Any] = {"task": config["task"], "model": copy.deepcopy(config["model"]), "weights": {}}
     written: list[Path] = []
@@ -56,13 +64,15 @@ def export_parts(model: nn.Module, config: dict[str, Any], folder: Path, half: b
         save_file(tensors, path)
         kept["weights"][name] = f"${{here}}/{path.name}"
         written.append(path)
-    settings = folder / "config.yaml"
-    settings.write_text(OmegaConf.to_yaml(OmegaConf.create(kept)), encoding="utf-8")
-    # The library writes by way of a private temporary file: others could not read what they may read beside it.
     files = [file for part in written for file in (part.rglob("*") if part.is_dir() else [part])]
     weights = [file for file in files if file.suffix in WEIGHTS]
     for path in weights:
-        path.chmod(settings.stat().st_mode)
         if path.suffix == ".safetensors":
             require_sound_tensors(path)
-    return [*written, settings, *write_digests(weights)]
+    digests = write_digests(weights)
+    # Last: a folder without it is no export.
+    settings = folder / "config.yaml"
+    write_text(settings, OmegaConf.to_yaml(OmegaConf.create(kept)))
+    for path in weights:  # safetensors writes by way of a private temporary file, which others could not read
+        path.chmod(settings.stat().st_mode)
+    return [*written, settings, *digests]

@@ -12,7 +12,7 @@ from torch import nn
 
 from spectron.audio.mel import MelConfig
 from spectron.batch import SpeechBatch
-from spectron.contracts import Decoding
+from spectron.decoding import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError
 from spectron.evaluation.callbacks import SpeechEvaluation

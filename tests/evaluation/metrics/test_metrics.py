@@ -33,6 +33,7 @@ from spectron.evaluation.metrics import (
     StftDistance,
     StoppedShare,
     TeacherForcedMelError,
+    TextStoppedShare,
     WrittenAnswerAccuracy,
     all_metrics,
     character_errors,
@@ -267,6 +268,13 @@ def test_length_and_mel_metrics_skip_sample_without_recording(make_sample):
     assert (forced["mel_l1_teacher_forced"].value, forced["mel_l1_teacher_forced.skipped"].value) == (3.0, 2)
 
 
+def test_text_stopped_skips_system_without_text(make_sample):
+    samples = [make_sample(text_stopped=value) for value in (True, False, False, None)]
+    measures = by_name(TextStoppedShare(), samples)
+    assert measures["text_stopped"].value == pytest.approx(1 / 3)
+    assert measures["text_stopped.skipped"].value == 1
+
+
 FORCED = [MelCepstralDistance(), PitchError()]
 COPIES = [MelDistance(), StftDistance()]
 METRICS = [*all_metrics(), SpeakerSimilarity(judge="speaker_embedder"), *FORCED, *COPIES]
@@ -279,7 +287,7 @@ def three(make_sample):
     return [
         make_sample(
             speaker="abb"[n], recognised=["the cow moo", "the the cow", "a duck"][n],
-            text_score=TextScore(2.0 + n, 3), quality=3.0 + n, stopped=n > 0,
+            text_score=TextScore(2.0 + n, 3), quality=3.0 + n, stopped=n > 0, text_stopped=n > 0,
             voices=Voices(voice[0], voice[n] + voice[0]),
             teacher_forced_mel=torch.full((16, 4), float(n)),
             generated=harmonics(120 + 10 * n), reference=harmonics(120),

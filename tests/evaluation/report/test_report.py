@@ -1,12 +1,15 @@
 """Report of an evaluation, read as HTML and opened in a real browser."""
 
 import html
+import json
 import re
 import shutil
 
 import pytest
+from full_disk import files_of_at_most
 
-from spectron.errors import DataError
+from spectron.errors import DataError, WriteError
+from spectron.evaluation.comparison import compare_evaluations, write_comparison
 from spectron.evaluation.report import read_evaluation, write_report
 from spectron.evaluation.report.figures import figure
 from spectron.evaluation.report.listening import MEDIA_CHARACTERS
@@ -94,25 +97,41 @@ def test_missing_audio_shown_outside_audio_refused(make_evaluation):
         report_of(folder)
 
 
+def test_report_and_comparison_cut_by_full_disk_keep_old_files(make_evaluation, tmp_path):
+    first, second = make_evaluation("first", items=2), make_evaluation("second", items=2)
+    compared = compare_evaluations([first, second])
+    writers = {
+        first / "report.html": lambda: write_report(read_evaluation(first), 0),
+        tmp_path / "out" / "comparison.csv": lambda: write_comparison(compared, tmp_path / "out", 0),
+    }
+    for file, write in writers.items():
+        write()
+        before = file.read_bytes()
+        with files_of_at_most(100), pytest.raises(WriteError) as caught:
+            write()
+        assert (caught.value.file, file.read_bytes()) == (file, before)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("results.json", None, "contains no results.json"),
-        ("results.json", "{", r"results.json is not valid JSON"),
+        ("results.json", "{", r"results.json is not JSON"),
         (
             "results.json",
             '{"format": "other"}',
-            "format 'other', but this version reads 'spectron-evaluation/1'",
+            "format is 'other', but should be 'spectron-evaluation/1'",
         ),
         ("items.jsonl", None, "contains results.json but no items.jsonl"),
-        ("items.jsonl", '{"task": "long"}\n', "items.jsonl line 1 has no system and no id"),
+        ("items.jsonl", '{"task": "long"}\n', "items.jsonl:1 has no system"),
     ],
 )
 def test_broken_folder_refused_with_reason(make_evaluation, file, content, message):
     folder = make_evaluation(items=1)
     (folder / file).unlink() if content is None else (folder / file).write_text(content)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as error:
         read_evaluation(folder)
+    assert error.value.file == folder / file
 
 
 @pytest.mark.parametrize(
@@ -162,3 +181,24 @@ def test_plot_positions_follow_axis():
 )
 def test_figure_formats_number(value, shown):
     assert figure(value) == shown
+
+
+def test_page_escapes_names(make_evaluation):
+    evil = "<script>document.title='x'</script>\"><img src=x onerror=alert(1)>"
+    folder = make_evaluation(items=2, suite=evil, system={"reference": evil, "class": evil, "weights_sha256": evil})
+    results = json.loads((folder / "results.json").read_text())
+    task = results["tasks"].pop("long")
+    task["systems"] = {name if name == "model" else evil + name: value for name, value in task["systems"].items()}
+    for system in task["systems"].values():
+        system["measures"][evil] = system["measures"]["speech_wer"]
+    (folder / "results.json").write_text(json.dumps(results | {"tasks": {evil: task}}))
+    lines = []
+    for number, line in enumerate(map(json.loads, (folder / "items.jsonl").read_text().splitlines())):
+        line |= {"task": evil, "id": f"{evil}{number}", "split": evil, "speaker": evil}
+        line |= {"parts": {evil: [1.0, 1.0]}} | ({} if line["system"] == "model" else {"system": evil + line["system"]})
+        lines.append(json.dumps(line) + "\n")
+    (folder / "items.jsonl").write_text("".join(lines))
+    page = report_of(folder).read_text()
+    assert "<script>document" not in page
+    assert "<img src=x" not in page
+    assert page.count("&lt;script&gt;document") > 8

@@ -17,7 +17,7 @@ from places import ROOT
 from talker import TALKER
 
 from spectron.cli.parser import main
-from spectron.errors import ConfigError, TrackingError
+from spectron.errors import ConfigError, TrackingError, TrainingError
 from spectron.evaluation.metrics.intervals import pooled_bootstrap
 from spectron.evaluation.study import jobs, scheduling
 from spectron.evaluation.study.study import Claim, Row, Study
@@ -219,6 +219,20 @@ def test_failing_study_stops_running_jobs(place, monkeypatch):
     assert len(processes) == 2
     assert all(one.process.poll() is not None and one.log.closed for one in processes)
     assert processes[1].process.returncode != 0, "interrupted before its end"
+
+
+def test_killed_job_is_reported_with_its_cause(place, monkeypatch, capsys):
+    """As the operating system kills the process of a job if memory is short."""
+
+    def killed(job, *arguments):
+        log = (job.folder / scheduling.LOG).open("ab")
+        process = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+        return scheduling.RunningJob(job, process, log, None, 0.0)
+
+    monkeypatch.setattr(scheduling, "start", killed)
+    with pytest.raises(TrainingError):
+        scheduling.run_study(Path("study.yaml"), at_once=1)
+    assert scheduling.KILLED.strip() in capsys.readouterr().out
 
 
 def test_sigterm_to_study_ends_its_job_with_a_checkpoint(place):

@@ -1,5 +1,6 @@
 """Suites from the command line: files, resuming, several processes, failures of items, and invalid suites."""
 
+import errno
 import json
 import os
 import subprocess
@@ -199,6 +200,27 @@ def test_resumed_evaluation_writes_equal_files(place, capsys):
     assert main(["evaluate", "parrot.yaml", "suite.yaml", "--resume"]) == 0
     assert len(evaluations(place)) == 2, "it resumed its own run"
     assert without_times(cut) == without_times(whole)
+    assert (cut / "items.jsonl").read_bytes() == (whole / "items.jsonl").read_bytes()
+
+
+def test_evaluation_stopped_by_full_disk_is_resumed(place, capsys, monkeypatch):
+    assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 0
+    (whole,) = evaluations(place)
+    stored = []
+
+    def fill(file):
+        stored.append(file)
+        if len(stored) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spectron.evaluation.results.records.os.fsync", fill)
+        assert main(["evaluate", "parrot.yaml", "suite.yaml"]) == 1
+    cut = evaluations(place)[-1]
+    printed = capsys.readouterr().err
+    assert f"{cut / 'work' / 'rank-0.jsonl'}" in printed
+    assert f"--resume {cut.name}" in printed
+    assert main(["evaluate", "parrot.yaml", "suite.yaml", "--resume", cut.name]) == 0
     assert (cut / "items.jsonl").read_bytes() == (whole / "items.jsonl").read_bytes()
 
 

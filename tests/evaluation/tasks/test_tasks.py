@@ -9,8 +9,8 @@ from lightning import LightningDataModule
 from spectron.audio.io import read_audio, to_16_bits, write_wav
 from spectron.audio.mel import MelConfig
 from spectron.batch import Prompts, SpeechBatch
-from spectron.contracts import Decoding
 from spectron.datamodules import PairsDataModule
+from spectron.decoding import Decoding
 from spectron.encoders import FrameStackEncoder
 from spectron.errors import ConfigError, DataError
 from spectron.evaluation.judges import Judges
@@ -196,6 +196,7 @@ def test_text_topline_equals_slow_greedy_decoding(system):
     assert len(set(answered.continuation_text)) > 1, "answers depend on the questions"
     assert answered.transcript == list(questions.values())
     assert answered.waveform.shape == (3, 0)
+    assert answered.text_stopped.tolist() == [len(tokens) < 6 for tokens in expected]
 
 
 class OneBatch(LightningDataModule):
