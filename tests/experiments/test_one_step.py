@@ -122,11 +122,11 @@ def overrides_for(workplace, tiny_encoder, tiny_language_model):
         if OmegaConf.select(config, "shared.units") is not None:
             width = PretrainedEncoder(str(tiny_encoder("hubert"))).output_dim
             chosen.append(f"shared.units={write_codebooks(torch.randn(1, 8, width), workplace / 'units')}")
-            if "language_model" in config.model:  # units need more positions than the tiny GPT-2 has
-                chosen += [
-                    f"model.language_model.init_args.source={tiny_language_model('llama')}",
-                    "callbacks.speech=null",
-                ]
+            if "language_model" in config.model:  # units need more positions than the tiny models have
+                small = EXPERIMENTS / "mini/weights/text/language_model"
+                chosen.append(f"model.language_model.init_args.source={small}")
+            if OmegaConf.select(config, "callbacks.speech") is not None:
+                chosen.append("callbacks.speech=null")
         if OmegaConf.select(config, "shared.codec") is not None:  # the tiny codec has four codebooks
             skipped = 2 if config.shared.skip_levels else 0
             chosen.append(f"shared.codec={write_speech_codec('mimi', workplace / 'mimi')}")
