@@ -104,11 +104,11 @@ def _wrong(declared):
 
 
 def _placed(number, hint):
-    """Return the number in the shape that a hint asks for: alone, in a list, or in a dict."""
+    """Return the number in the shape that a hint asks for: alone, in a list or tuple, or in a dict."""
     text = str(hint)
     if "dict[" in text:
         return {"some": number}
-    return [number] if text.startswith("list[") else number
+    return [number] if text.startswith("list[") or (text.startswith("tuple[") and "..." in text) else number
 
 
 @pytest.mark.parametrize(("cls", "name"), NUMBERS, ids=lambda value: getattr(value, "__name__", value))

@@ -19,7 +19,7 @@ from spectron.experiment.fitting import evaluate, fit, inspect_experiment
 from spectron.experiment.loading import CONFIG_KEY, find_source, load_experiment, load_module, read_config
 from spectron.tracking.provenance import git_state, parameter_counts
 from spectron.tracking.store import TrackingSettings, find_run, list_runs, open_store
-from spectron.weights.checkpoint_files import read_checkpoint
+from spectron.weights.checkpoint_files import DIGEST, read_checkpoint
 from spectron.weights.exporting import export_parts
 
 
@@ -140,6 +140,7 @@ def test_load_module_from_run_checkpoint_folder(first):
 )
 def test_incomplete_checkpoint_refused(first, tmp_path, change, message):
     checkpoint = torch.load(first.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    del checkpoint[DIGEST]  # changed on purpose
     change(checkpoint)
     torch.save(checkpoint, tmp_path / "changed.ckpt")
     with pytest.raises(CheckpointError, match=message):

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from spectron.audio.speech_format import SpeechFormat
 from spectron.errors import ConfigError, DataError
+from spectron.ranges import Positive, SampleRate, Size, checks_ranges
 
 PADDING = -1  # at padded places, and nowhere else
 
 
+@checks_ranges
 @dataclass(frozen=True)
 class CodeFormat(SpeechFormat):
     """Frames of Q codes each, at a fixed rate: (B, T, Q) integers from 0, and -1 at padded frames.
@@ -24,9 +26,9 @@ class CodeFormat(SpeechFormat):
         tokenizer: Fingerprint of everything that makes the codes; equal codes of two tokenizers mean different sounds.
     """
 
-    sample_rate_hz: int
-    rate_hz: float
-    sizes: tuple[int, ...]
+    sample_rate_hz: SampleRate
+    rate_hz: Positive
+    sizes: tuple[Size, ...]
     tokenizer: str
 
     @property

@@ -255,7 +255,7 @@ def look(options: argparse.Namespace) -> None:
         raise ConfigError(f"-o {options.output}: this is a folder. Name a file in it, such as look.html")
     device, (experiment, source) = _device(options), _experiment(options)
     looked = look(experiment, options.items, options.split, source, device)
-    print(write_look(looked, options.output, options.reference))
+    say(f"Page: {write_look(looked, options.output, options.reference)}")
 
 
 def _experiment(options: argparse.Namespace) -> tuple[Experiment, Source | None]:
