@@ -161,8 +161,8 @@ def partial_fit(
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return centroids (K, D) and their counts (K,) after one more batch of rows (T, D); counts of 0 choose them first.
 
-    The state is given and returned, so that a checkpoint holds all of it and a resumed fit goes on exactly. The counts are
-    a private attribute of scikit-learn; a test compares with a fit without a pause.
+    The state is given and returned, so that a checkpoint holds all of it and a resumed fit goes on exactly. The counts
+    are a private attribute of scikit-learn; a test compares with a fit without a pause.
     """
     from sklearn.cluster import MiniBatchKMeans
 
