@@ -81,7 +81,7 @@ def test_weights_that_do_not_fit(printed, tmp_path):
 
 
 def test_user_file_that_fails_to_import(printed, tmp_path):
-    (tmp_path / "my_end.py").write_text("import torch\n\nimport no_such_package\n")
+    (tmp_path / "my_end.py").write_text("import torch\n\nimport no_such_package\nEnd = no_such_package.End\n")
     assert printed("check", TINY, "model.end=my_end.py:End") == (
         "spectron: error: model.end.class_path: HERE/my_end.py cannot be imported: line 3: ModuleNotFoundError: No "
         "module named 'no_such_package'. (in the command line)"

@@ -126,15 +126,15 @@ def test_reference_is_accepted_for_every_class(write, tmp_path):
             "wrong_import.py:Own",
             r"wrong_import\.py cannot be imported: line 1: ModuleNotFoundError: No module named 'no_such_thing'",
         ),
-        ("plain.py:Plain", r"`\S+/plain\.py:Plain` is not a Squash"),
+        ("plain.py:Plain", r"`Plain` of \S+/plain\.py derives from no other class and is not a Squash"),
     ],
 )
 def test_wrong_reference_is_explained(write, end, message):
     path = write("wrong", end=end)
     Experiment.read(path, [f"model.end.class_path={path.parent}/own_end.py:Own"])  # its class is known from here on
     (path.parent / "wrong_syntax.py").write_text("x = 1\nclass :\n")
-    (path.parent / "wrong_name.py").write_text("x = 1\n\nnonsense\n")
-    (path.parent / "wrong_import.py").write_text("import no_such_thing\n")
+    (path.parent / "wrong_name.py").write_text("x = 1\n\nnonsense\nOwn = x\n")
+    (path.parent / "wrong_import.py").write_text("import no_such_thing\n\nOwn = no_such_thing.Own\n")
     (path.parent / "plain.py").write_text("class Plain:\n    pass\n")
     with pytest.raises(ConfigError, match=message) as raised:
         Experiment.read(path)

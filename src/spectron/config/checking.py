@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from jsonargparse import ArgumentError, ArgumentParser
 
 from spectron.config.building import Checked, Items, Leaf, Part
+from spectron.config.class_syntax import wrong_by_syntax
 from spectron.config.classes import (
     CALLABLE,
     Parameter,
@@ -31,7 +32,7 @@ from spectron.config.classes import (
 )
 from spectron.config.composition import Composition
 from spectron.config.nested import KeyPath, keys, walk
-from spectron.config.user_classes import NoSuchClass, announce, code_outside_packages
+from spectron.config.user_classes import NoSuchClass, announce, code_outside_packages, is_reference
 from spectron.errors import ConfigError, UntrustedCodeError, did_you_mean, nearest
 from spectron.ranges import outside
 
@@ -190,6 +191,13 @@ class Checker:
             raise self.error(path, f"{expected} {nearest_class('', hints)}".rstrip())
         if code := code_outside_packages(class_path, [Path(self.where(path)).parent]):
             self._require_trust(path, f"`{class_path}` would run the code of {code}", code)
+            bases = [hint.base for hint in hints]
+            structural = any(getattr(base, "_is_protocol", False) for base in bases)
+            if is_reference(class_path) and not structural:
+                wrong = wrong_by_syntax(code, class_path.rpartition(":")[2], bases)
+                if wrong is not None:
+                    kind = "" if wrong.endswith("`") else f" and is not a {wanted}"
+                    raise self.error(path, f"{wrong}{kind}. {nearest_class(class_path, hints)}".rstrip())
         try:
             cls = import_class(class_path)
         except NoSuchClass as error:
