@@ -11,7 +11,7 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from spectron.batch import LossTerm, SpeechBatch, Word, select, unpadded
+from spectron.batch import LossTerm, SpeechBatch, Word, row_alone, unpadded
 from spectron.config.classes import public_path
 from spectron.errors import ConfigError, DataError
 from spectron.experiment.experiment import Experiment
@@ -157,8 +157,7 @@ def look(
         if isinstance(speech, SpeechBatch):
             skipped += speech.skipped
         for row in range(min(rows, items - len(looked))):
-            alone = data.transfer_batch_to_device(unpadded_row(speech, row), device, 0)
-            looked.append(look_at(module, alone))
+            looked.append(look_at(module, data.transfer_batch_to_device(row_alone(speech, row), device, 0)))
         empty = 0 if rows else empty + 1
         if len(looked) == items or empty == MOST_EMPTY_BATCHES:
             break
@@ -187,14 +186,6 @@ def batches(data: LightningDataModule, split: Split) -> Iterator[Any]:
     """Yield the batches of a split; those of training never end."""
     loaders = data.train_dataloader() if split == "train" else data.val_dataloader()
     return chain.from_iterable(loaders if isinstance(loaders, list) else [loaders])
-
-
-def unpadded_row(batch: SpeechBatch, row: int) -> SpeechBatch:
-    """Return one row as a batch of one without padding."""
-    one = select(batch, [row])
-    one.prompt = one.prompt[:, : int(one.prompt_num_samples[0])]
-    one.continuation = one.continuation[:, : int(one.continuation_num_samples[0])]
-    return one
 
 
 @torch.inference_mode()

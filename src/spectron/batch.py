@@ -179,6 +179,14 @@ def select(batch: SpeechBatch, rows: list[int]) -> SpeechBatch:
     return replace(batch, **taken)
 
 
+def row_alone(batch: SpeechBatch, row: int) -> SpeechBatch:
+    """Return one row as a batch of one without padding."""
+    one = select(batch, [row])
+    one.prompt = one.prompt[:, : int(one.prompt_num_samples[0])]
+    one.continuation = one.continuation[:, : int(one.continuation_num_samples[0])]
+    return one
+
+
 def unpadded(padded: Tensor, lengths: Tensor) -> list[Tensor]:
     """Return the rows of a padded tensor (B, L, ...) without their padding."""
     return [row[:length] for row, length in zip(padded, lengths.tolist(), strict=True)]

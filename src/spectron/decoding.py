@@ -10,11 +10,25 @@ from spectron.ranges import Count, CountOrZero, NonNegative, Range, Seconds, See
 
 @checks_ranges
 @dataclass
+class Sampling:
+    """Settings of the choice of the next code of a speech head, in decoding.
+
+    Args:
+        temperature: 0 takes the most probable code; above 0, codes are sampled.
+        top_k: Sample among the ``top_k`` most probable codes; 0 means all.
+    """
+
+    temperature: NonNegative = 1.0
+    top_k: CountOrZero = 0
+
+
+@checks_ranges
+@dataclass
 class Decoding:
     """Settings of decoding.
 
     Args:
-        max_text_tokens: Most text tokens, end token included; for no text, set ``chain: none``.
+        max_text_tokens: Most text tokens, end token included; for no text, set ``sequence.text: none``.
         max_seconds: Longest speech; a row that reaches it counts as cut off.
         min_seconds: Speech before the stop probability is considered.
         stop_threshold: Stop probability at which a row ends; above 1, no row ends before ``max_seconds``.

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from spectron.audio.mel import padding_mask
 from spectron.contracts import LanguageModel
-from spectron.decoding import Decoding
+from spectron.decoding import Decoding, Sampling
 from spectron.randomness import RowRandom
 
 
@@ -155,15 +155,18 @@ def decode_text(
     return writing.ids(), writing.stopped
 
 
-def choose_token(logits: Tensor, decoding: Decoding, random: RowRandom) -> Tensor:
-    """Choose the next token (B,) from logits (B, V): the most probable, or sampled with each row's Gumbel noise."""
-    if decoding.temperature <= 0:
+def choose_token(logits: Tensor, settings: Decoding | Sampling, random: RowRandom | None) -> Tensor:
+    """Choose the next token or code (B,) from logits (B, V): the likeliest, or sampled with each row's Gumbel noise.
+
+    Without ``random`` it is the most probable one.
+    """
+    if random is None or settings.temperature <= 0:
         return logits.argmax(-1)
-    if decoding.top_k > 0:
-        least = logits.topk(min(decoding.top_k, logits.shape[-1]), dim=-1).values[:, -1:]
+    if settings.top_k > 0:
+        least = logits.topk(min(settings.top_k, logits.shape[-1]), dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
     noise = -torch.log(-torch.log(random.uniform(logits.shape[-1], like=logits).clamp(1e-10, 1 - 1e-7)))
-    return (logits / decoding.temperature + noise).argmax(-1)
+    return (logits / settings.temperature + noise).argmax(-1)
 
 
 def split_texts(texts: list[str], mark: str) -> tuple[list[str] | None, list[str] | None]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spectron.audio.speech_format import SpeechFormat
-from spectron.errors import ConfigError, DataError
+from spectron.errors import DataError
 from spectron.ranges import Positive, SampleRate, Size, checks_ranges
 
 PADDING = -1  # at padded places, and nowhere else
@@ -75,14 +75,3 @@ class CodeFormat(SpeechFormat):
         sizes = " x ".join(map(str, self.sizes))
         kind = "units" if len(self.sizes) == 1 else "codes"
         return f"{sizes} {kind} at {self.rate_hz:g} Hz of tokenizer {self.tokenizer[:8]}"
-
-
-def require_codes(given: SpeechFormat) -> CodeFormat:
-    """Return the format if it is one of codes.
-
-    Raises:
-        ConfigError: naming the format.
-    """
-    if not isinstance(given, CodeFormat):
-        raise ConfigError(f"takes codes, but the speech head gives {given}. Use a head of codes, or another vocoder")
-    return given

@@ -6,7 +6,6 @@ import ast
 import builtins
 import importlib
 from pathlib import Path
-from typing import Any
 
 READABLE = ("spectron", "torch")  # packages whose classes may be imported to see what they are
 
@@ -21,11 +20,12 @@ def wrong_by_syntax(file: Path, name: str, wanted: list[type]) -> str | None:
     except (OSError, ValueError, SyntaxError):
         return None
     nodes = list(ast.walk(tree))
-    if any(isinstance(node, ast.alias) and node.name == "*" for node in nodes) or "__getattr__" in _bound(nodes):
+    bound = [(known, node) for node in nodes for known in _bound(node)]
+    if any(known in ("*", "__getattr__") for known, _ in bound):
         return None
-    if name not in _bound(nodes):
+    makers = [node for known, node in bound if known == name]
+    if not makers:
         return f"{file} has no class `{name}`"
-    makers = [node for node in nodes if name in _bound([node])]
     if len(makers) > 1 or not isinstance(makers[0], ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return None
     if not isinstance(makers[0], ast.ClassDef):
@@ -37,17 +37,13 @@ def wrong_by_syntax(file: Path, name: str, wanted: list[type]) -> str | None:
     return f"`{name}` of {file} derives from {derived}"
 
 
-def _bound(nodes: list[Any]) -> set[str]:
-    """Return the names that syntax nodes give a value, at any depth of the file."""
-    names: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).partition(".")[0])
-    return names
+def _bound(node: ast.AST) -> list[str]:
+    """Return the names that a syntax node gives a value; ``*`` for all those of a module."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return [node.name]
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return [node.id]
+    return [(node.asname or node.name).partition(".")[0]] if isinstance(node, ast.alias) else []
 
 
 def _imports(tree: ast.Module) -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from spectron.batch import LossTerm, SpeechBatch, SpokenLength, Word, select
+from spectron.batch import LossTerm, SpeechBatch, SpokenLength, Word, row_alone
 from spectron.conformance.inputs import garbled, noise
 from spectron.conformance.result import FINITE, Check, DoesNotApply, Trial, require, require_close
 from spectron.decoding import Decoding
@@ -103,7 +103,7 @@ def batch_against_single(trial: Trial) -> str:
     summed: dict[str, LossTerm] = {}
     largest = 0.0
     for row in range(len(batch.ids)):
-        alone = segment(_alone(batch, row))
+        alone = segment(row_alone(batch, row))
         seen = f"row {row} has other inputs in a batch than alone: normalise within the row, and mask the padding"
         count = int(alone.valid.sum())
         inputs = whole.embeddings[row, whole.valid[row]]
@@ -127,7 +127,7 @@ def decoding(trial: Trial) -> str:
     whole = _decoded(segment, batch)
     largest = 0.0
     for row, name in enumerate(batch.ids):
-        alone = _decoded(segment, _alone(batch, row), row)
+        alone = _decoded(segment, row_alone(batch, row), row)
         both = f"in a batch and {int(alone.keys.sum())} alone"
         seen = f"row {row} takes {int(whole.keys[row].sum())} positions {both}: append no padding as valid"
         require(int(whole.keys[row].sum()) == int(alone.keys.sum()), seen)
@@ -182,14 +182,6 @@ def _batch(
     words = [[Word(text.split()[0], 0.05, 0.25)] if text else [] for text in after]
     ids = [f"row {row}" for row in range(len(texts))]
     return SpeechBatch(ids, *prompt, before, *continuation, after, continuation_words=words)
-
-
-def _alone(batch: SpeechBatch, row: int) -> SpeechBatch:
-    """Return one row of a batch without padding."""
-    one = select(batch, [row])
-    one.prompt = one.prompt[:, : int(one.prompt_num_samples[0])]
-    one.continuation = one.continuation[:, : int(one.continuation_num_samples[0])]
-    return one
 
 
 def _length(segment: Segment, batch: SpeechBatch, row: int) -> SpokenLength:

@@ -21,6 +21,7 @@ from spectron.weights.hub import locate, reading
 from spectron.weights.hyperpyyaml_modules import Hyperparams
 from spectron.weights.soundness import require_sound, tensors_in
 from spectron.weights.speechbrain_import import import_speechbrain
+from spectron.weights.state_dicts import stored
 
 FILE = "hyperparams.yaml"
 # Modules of a speaker or language recogniser from waveform to embedding; other models have one module named encoder.
@@ -193,14 +194,6 @@ def load_weights(module: Any, path: Path, source: str) -> None:
             f"{path} lacks {len(missing)} tensors ({', '.join(missing[:4])}, ...): it belongs to another {FILE}",
             key="source",
         )
-
-
-def stored(value: Any, half: bool) -> Any:
-    """Return a value of a state for writing: on the CPU, as 16-bit floats if ``half``."""
-    if not isinstance(value, Tensor):
-        return value
-    value = value.detach().cpu()
-    return value.half() if half and value.is_floating_point() else value
 
 
 def agreed_rate(given: int | None, stated: Any) -> int:

@@ -5,29 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from spectron.audio.codes import CodeFormat
 from spectron.contracts import SpeechHead
+from spectron.decoding import Sampling
+from spectron.generation import choose_token
 from spectron.randomness import RowRandom
-from spectron.ranges import CountOrZero, NonNegative, checks_ranges
-from spectron.tokenizers.tokenizer import SpeechTokenizer, keep_fingerprint
-
-
-@checks_ranges
-@dataclass
-class Sampling:
-    """Settings of the choice of the next code in decoding.
-
-    Args:
-        temperature: 0 takes the most probable code; above 0, codes are sampled.
-        top_k: Sample among the ``top_k`` most probable codes; 0 means all.
-    """
-
-    temperature: NonNegative = 1.0
-    top_k: CountOrZero = 0
-
+from spectron.tokenizers.tokenizer import Outside, SpeechTokenizer, keep_fingerprint
 
 SAMPLING = Sampling()
 NEVER = float("-inf")
@@ -46,7 +32,7 @@ class CodeHead(SpeechHead):
 
     def __init__(self, tokenizer: SpeechTokenizer, sampling: Sampling) -> None:
         super().__init__()
-        self._tokenizer = [tokenizer]  # a list, so that its weights are not the head's
+        self.outside = Outside(tokenizer)
         self.format = tokenizer.format
         self.sampling = sampling
         keep_fingerprint(self, tokenizer.fingerprint)
@@ -54,30 +40,31 @@ class CodeHead(SpeechHead):
     @property
     def tokenizer(self) -> SpeechTokenizer:
         """Tokenizer of the codes."""
-        return self._tokenizer[0]
+        return self.outside.tokenizer
 
     def codes(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Tokenize speech (B, S) as codes (B, T, Q), 0 at padding, and (B,) valid frames."""
-        codes, num_frames = self.tokenizer.to(waveform.device)(waveform, num_samples)
+        codes, num_frames = self.outside.on(waveform.device)(waveform, num_samples)
         return codes.clamp(min=0), num_frames
 
     def chosen(self, logits: Tensor, random: RowRandom | None) -> Tensor:
-        """Choose a code (B,) from logits (B, V): the most probable, or sampled with each row's noise."""
-        settings = self.sampling
-        if random is None or settings.temperature <= 0:
-            return logits.argmax(-1)
-        if settings.top_k > 0:
-            least = logits.topk(min(settings.top_k, logits.shape[-1]), dim=-1).values[:, -1:]
-            logits = logits.masked_fill(logits < least, float("-inf"))
-        noise = -torch.log(-torch.log(random.uniform(logits.shape[-1], like=logits).clamp(1e-10, 1 - 1e-7)))
-        return (logits / settings.temperature + noise).argmax(-1)
+        """Choose a code (B,) from logits (B, V)."""
+        return choose_token(logits, self.sampling, random)
 
 
-def small_table(rows: int, width: int) -> nn.Embedding:
-    """Return an embedding of small random vectors, as language models have them."""
-    table = nn.Embedding(rows, width)
-    nn.init.normal_(table.weight, std=0.02)
-    return table
+@dataclass
+class Compared:
+    """One code of each step, (B, K): its ``nats`` (0 if it does not count), whether it is right, whether it counts."""
+
+    nats: Tensor
+    right: Tensor
+    counted: Tensor
+
+
+def compared(logits: Tensor, wanted: Tensor, counted: Tensor) -> Compared:
+    """Compare codes (B, K) with the logits (B, K, V) that predict them; those ``counted`` (B, K) count."""
+    nats = functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none").masked_fill(~counted, 0.0)
+    return Compared(nats, (logits.argmax(-1) == wanted) & counted, counted)
 
 
 def unless_stopping(logits: Tensor, stop: int, may_stop: Tensor | None) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +16,12 @@ from torch.nn import functional
 from spectron.audio.codes import PADDING
 from spectron.audio.mel import padding_mask
 from spectron.batch import LossTerm, SpeechTargets
-from spectron.heads.code import NEVER, SAMPLING, CodeHead, Sampling, small_table, unless_stopping
+from spectron.decoding import Sampling
+from spectron.heads.code import NEVER, SAMPLING, CodeHead, Compared, compared, unless_stopping
 from spectron.randomness import RowRandom
 from spectron.ranges import Size, checks_ranges
+from spectron.tokenizers.tables import embedded, small_table
 from spectron.tokenizers.tokenizer import SpeechTokenizer
-
-
-@dataclass
-class Compared:
-    """One code of each step, (B, K): its ``nats`` (0 if it does not count), whether it is right, whether it counts."""
-
-    nats: Tensor
-    right: Tensor
-    counted: Tensor
 
 
 class CodecHead(CodeHead):
@@ -41,9 +33,9 @@ class CodecHead(CodeHead):
 
     def loss(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, LossTerm]:
         """Compute ``codes``, nats a code with the stop, ``code_accuracy``, and ``speech``, which is ``codes``."""
-        compared = self.compare(hidden, targets)
-        count = torch.stack([each.counted.sum() for each in compared]).sum()
-        return {name: LossTerm(values.sum(), count) for name, values in _by_step(compared).items()}
+        found = self.compare(hidden, targets)
+        count = torch.stack([each.counted.sum() for each in found]).sum()
+        return {name: LossTerm(values.sum(), count) for name, values in _by_step(found).items()}
 
     def step_losses(self, hidden: Tensor, targets: SpeechTargets) -> dict[str, Tensor]:
         """Compute the ``loss`` at each step (B, K)."""
@@ -104,18 +96,19 @@ class FlatCodeHead(CodecHead):
 
     def logits(self, hidden: Tensor, first: int = 0) -> Tensor:
         """Compute the logits (B, K, rows) of steps from number ``first`` on; rows of other turns are -inf."""
-        turns = (first + torch.arange(hidden.shape[1], device=hidden.device)) % self.books
-        return self.outputs(hidden).float().masked_fill(~self.allowed[turns], NEVER)
+        return self.outputs(hidden).float().masked_fill(~self.allowed[self.turns(hidden, first)], NEVER)
+
+    def turns(self, hidden: Tensor, first: int = 0) -> Tensor:
+        """Return the codebook (K,) of each step from number ``first`` on."""
+        return (first + torch.arange(hidden.shape[1], device=hidden.device)) % self.books
 
     def compare(self, hidden: Tensor, targets: SpeechTargets) -> list[Compared]:
         """Compare the code of each step, the stop included."""
         valid = ~padding_mask(targets.num_steps, hidden.shape[1])
         logits, wanted = self.logits(hidden), targets.steps[..., 0]
         # At padding the stop stands in every turn, where only the first one allows it.
-        wanted = torch.where(
-            valid, wanted, self.offsets[torch.arange(hidden.shape[1], device=hidden.device) % self.books]
-        )
-        return [_compared(logits, wanted, valid)]
+        wanted = torch.where(valid, wanted, self.offsets[self.turns(hidden)])
+        return [compared(logits, wanted, valid)]
 
     def step(
         self,
@@ -209,7 +202,7 @@ class DelayCodeHead(CodecHead):
 
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
         """Embed steps (B, K, Q) as LM inputs (B, K, D), the sum over codebooks."""
-        return torch.stack([table(steps[..., book]) for book, table in enumerate(self.inputs)]).sum(0)
+        return embedded(self.inputs, steps)
 
     def compare(self, hidden: Tensor, targets: SpeechTargets) -> list[Compared]:
         """Compare the codes of each step, the end of codebook 0 included.
@@ -217,14 +210,14 @@ class DelayCodeHead(CodecHead):
         What follows from the delay and from the end of codebook 0 is not predicted and does not count.
         """
         valid = ~padding_mask(targets.num_steps, hidden.shape[1])
-        compared = []
+        found = []
         for book, output in enumerate(self.outputs):
             codes, ended = targets.steps[..., book], targets.steps[..., book] == self.after[book]
             wanted = codes.masked_fill(ended, self.end)
             chosen = (codes < self.before[book]) | (ended & (ended.cumsum(1) == 1) & (book == 0))
             logits = output(hidden).float()
-            compared.append(_compared(logits, wanted.clamp(max=logits.shape[2] - 1), valid & chosen))
-        return compared
+            found.append(compared(logits, wanted.clamp(max=logits.shape[2] - 1), valid & chosen))
+        return found
 
     def step(
         self,
@@ -244,14 +237,9 @@ class DelayCodeHead(CodecHead):
         step = [first.masked_fill(ended, int(self.after[0]))]
         for book in range(1, self.books):
             codes = self.chosen(self.outputs[book](hidden).float(), random)
-            if past:
-                leader = past[-1][:, book - 1]
-                codes = codes.masked_fill(leader == self.after[book - 1], int(self.after[book]))
-                codes = codes.masked_fill(leader == self.before[book - 1], int(self.before[book]))
-                begun = len(past) >= book
-            else:
-                begun = False
-            step.append(codes if begun else torch.full_like(codes, int(self.before[book])))
+            leader = past[-1][:, book - 1] if past else self.before[book - 1]
+            codes = codes.masked_fill(leader == self.after[book - 1], int(self.after[book]))
+            step.append(codes.masked_fill(leader == self.before[book - 1], int(self.before[book])))
         chosen = torch.stack(step, dim=1)
         return chosen, (chosen[:, -1] == self.after[-1]).float()
 
@@ -316,20 +304,20 @@ class DepthCodeHead(CodecHead):
 
     def embed(self, steps: Tensor, random: RowRandom | None = None) -> Tensor:
         """Embed steps (B, K, Q) as LM inputs (B, K, D), the sum over codebooks."""
-        return torch.stack([table(steps[..., book]) for book, table in enumerate(self.inputs)]).sum(0)
+        return embedded(self.inputs, steps)
 
     def compare(self, hidden: Tensor, targets: SpeechTargets) -> list[Compared]:
         """Compare the codes of each step, the stop included."""
         valid = ~padding_mask(targets.num_steps, hidden.shape[1])
         content = valid & (targets.steps[..., 0] != self.stop)
-        state, compared = self.enter(hidden).flatten(0, 1), []
+        state, found = self.enter(hidden).flatten(0, 1), []
         for book, output in enumerate(self.outputs):
             wanted = targets.steps[..., book]
             logits = output(state).float().unflatten(0, wanted.shape)
-            compared.append(_compared(logits, wanted, valid if book == 0 else content))
+            found.append(compared(logits, wanted, valid if book == 0 else content))
             if book < len(self.within):
                 state = self.cell(self.within[book](wanted.flatten().clamp(max=self.format.sizes[book] - 1)), state)
-        return compared
+        return found
 
     def step(
         self,
@@ -361,13 +349,7 @@ class DepthCodeHead(CodecHead):
         return steps.masked_fill(padding_mask(num_frames, steps.shape[1])[..., None], PADDING), num_frames
 
 
-def _compared(logits: Tensor, wanted: Tensor, counted: Tensor) -> Compared:
-    """Compare codes (B, K) with the logits (B, K, V) that predict them; those ``counted`` (B, K) count."""
-    nats = functional.cross_entropy(logits.transpose(1, 2), wanted, reduction="none").masked_fill(~counted, 0.0)
-    return Compared(nats, (logits.argmax(-1) == wanted) & counted, counted)
-
-
-def _by_step(compared: list[Compared]) -> dict[str, Tensor]:
+def _by_step(found: list[Compared]) -> dict[str, Tensor]:
     """Add up the codes of each step, (B, K)."""
-    nats, right = (torch.stack(values).sum(0) for values in zip(*((c.nats, c.right) for c in compared), strict=True))
+    nats, right = (torch.stack(values).sum(0) for values in zip(*((c.nats, c.right) for c in found), strict=True))
     return {"codes": nats, "code_accuracy": right.float(), "speech": nats}

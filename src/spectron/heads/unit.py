@@ -16,10 +16,12 @@ from torch.nn.utils.rnn import pad_sequence
 from spectron.audio.codes import PADDING
 from spectron.audio.mel import padding_mask
 from spectron.batch import LossTerm, SpeechTargets, unpadded
+from spectron.decoding import Sampling
 from spectron.errors import ConfigError
-from spectron.heads.code import SAMPLING, CodeHead, Sampling, small_table, unless_stopping
+from spectron.heads.code import SAMPLING, CodeHead, compared, unless_stopping
 from spectron.randomness import RowRandom
 from spectron.ranges import NonNegative, Size, checks_ranges
+from spectron.tokenizers.tables import small_table
 from spectron.tokenizers.tokenizer import SpeechTokenizer
 
 
@@ -115,13 +117,11 @@ class UnitHead(CodeHead):
         """Compute the ``loss`` at each step (B, K)."""
         units, lengths = targets.steps.unbind(-1)
         valid = ~padding_mask(targets.num_steps, hidden.shape[1])
-        logits = self.outputs(hidden).float()
-        nats = functional.cross_entropy(logits.transpose(1, 2), units, reduction="none")
-        codes = nats.masked_fill(~valid, 0.0)
+        found = compared(self.outputs(hidden).float(), units, valid)
         off = self.log_run(hidden, units).float() - lengths.clamp(min=1).log()
         run = off.square().masked_fill(~valid | (units == self.stop_unit), 0.0)
-        right = (logits.argmax(-1) == units) & valid
-        return {"codes": codes, "code_accuracy": right.float(), "run": run, "speech": codes + self.run_weight * run}
+        speech = found.nats + self.run_weight * run
+        return {"codes": found.nats, "code_accuracy": found.right.float(), "run": run, "speech": speech}
 
     def log_run(self, hidden: Tensor, units: Tensor) -> Tensor:
         """Predict the logarithm of the frames (...) of units (...) that follow hidden states (..., D)."""

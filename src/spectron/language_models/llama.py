@@ -25,7 +25,7 @@ from spectron.errors import ConfigError
 from spectron.files import write_text
 from spectron.language_models.special_tokens import require_plain
 from spectron.weights.hub import locate, read_json, safetensors_files
-from spectron.weights.state_dicts import all_floats, read_tensors, require_cover
+from spectron.weights.state_dicts import all_floats, read_tensors, require_cover, stored
 
 # Values of config.json that change the arithmetic and are not implemented here: only these are accepted.
 REQUIRED = {
@@ -306,9 +306,7 @@ class LlamaLanguageModel(LanguageModel):
         ``CausalLanguageModel``.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        if half:
-            tensors = {name: value.half() for name, value in tensors.items()}
+        tensors = {name: stored(value, half) for name, value in self.state_dict().items()}
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         sizes = {field.name: getattr(self.config, field.name) for field in fields(self.config)}
         rope = {"rope_type": "default", "rope_theta": sizes.pop("rope_theta")}

@@ -13,7 +13,9 @@ from spectron.batch import Prompts, SpeechBatch, SpokenLength
 from spectron.decoding import Decoding
 from spectron.errors import ConfigError
 from spectron.segments.segment import Context, Parts, Positions, Stretch
-from spectron.tokenizers.tokenizer import SpeechTokenizer, keep_fingerprint
+from spectron.segments.speech import most_seconds
+from spectron.tokenizers.tables import embedded, small_table
+from spectron.tokenizers.tokenizer import Outside, SpeechTokenizer, keep_fingerprint
 
 
 class CodeContext(Context):
@@ -30,14 +32,11 @@ class CodeContext(Context):
 
     def __init__(self, parts: Parts, tokenizer: SpeechTokenizer, stage: str) -> None:
         super().__init__(parts)
-        self._tokenizer = [tokenizer]  # a list, so that its weights are not the segment's
+        self.outside = Outside(tokenizer)
         self.stage, self.format, self.reads = stage, tokenizer.format, {stage: tokenizer.format}
-        self.codes = nn.ModuleList(
-            nn.Embedding(size, parts.language_model.hidden_size) for size in tokenizer.format.sizes
-        )
-        self.part = nn.Embedding(2, parts.language_model.hidden_size)  # prompt, continuation
-        for table in (*self.codes, self.part):
-            nn.init.normal_(table.weight, std=0.02)
+        width = parts.language_model.hidden_size
+        self.codes = nn.ModuleList(small_table(size, width) for size in tokenizer.format.sizes)
+        self.part = small_table(2, width)  # prompt, continuation
         keep_fingerprint(self, tokenizer.fingerprint)
 
     def forward(self, batch: SpeechBatch) -> Stretch:
@@ -60,7 +59,7 @@ class CodeContext(Context):
 
     def tokenized(self, waveform: Tensor, num_samples: Tensor, rate_hz: int) -> tuple[Tensor, Tensor]:
         """Tokenize recordings (B, S) of this sample rate as codes (B, T, Q) and (B,) valid frames."""
-        tokenizer = self._tokenizer[0].to(waveform.device)
+        tokenizer = self.outside.on(waveform.device)
         return tokenizer(*resample_rows(waveform, num_samples, rate_hz, tokenizer.sample_rate_hz))
 
     def embedded(self, prompts: Prompts, codes: Tensor, num_frames: Tensor) -> Stretch:
@@ -68,8 +67,7 @@ class CodeContext(Context):
         prompt = self.tokenized(prompts.waveform, prompts.num_samples, self.parts.prompt_rate_hz)
         stretches = [prompt, (codes, num_frames)]
         embeddings = [
-            torch.stack([table(each[..., book].clamp(min=0)) for book, table in enumerate(self.codes)]).sum(0)
-            + self.part.weight[number]
+            embedded(self.codes, each.clamp(min=0)) + self.part.weight[number]
             for number, (each, _) in enumerate(stretches)
         ]
         valid = [~padding_mask(lengths, each.shape[1]) for each, lengths in stretches]
@@ -77,8 +75,6 @@ class CodeContext(Context):
 
     def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
         """Bound the frames of prompt and continuation."""
-        seconds = length.continuation_seconds
-        if decoding is not None and (decoding.length == "free" or not seconds):
-            seconds = decoding.max_seconds
-        frames = [math.ceil(time * self.format.rate_hz) + 1 for time in (length.prompt_seconds, seconds)]
+        times = length.prompt_seconds, most_seconds(length, decoding)
+        frames = [math.ceil(time * self.format.rate_hz) + 1 for time in times]
         return Positions(sum(frames), limits=("max_seconds",))

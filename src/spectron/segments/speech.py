@@ -77,9 +77,12 @@ class Speech(Segment):
 
     def embedded(self, past: Tensor) -> Tensor:
         """Embed the start of the speech and the past steps (B, K, F), without the last one, as (B, K, D)."""
-        lm = self.parts.language_model
-        start = torch.full((len(past), 1), lm.eos_id, device=past.device)
-        return torch.cat([lm.embed(start), self.head.embed(past[:, :-1])], dim=1)
+        return torch.cat([self.start(len(past), past.device), self.head.embed(past[:, :-1])], dim=1)
+
+    def start(self, rows: int, device: torch.device) -> Tensor:
+        """Embed the token that starts the speech, the end of the text, as (B, 1, D)."""
+        lm = self.parts.language_model  # the hidden state of this token predicts the first step
+        return lm.embed(torch.full((rows, 1), lm.eos_id, device=device))
 
     def second_reading(self, stretch: Stretch, hidden: Tensor) -> SpeechStretch:
         """Replace the past steps of some rows by the predicted ones."""
@@ -159,9 +162,8 @@ class Speech(Segment):
         if not isinstance(self.head.format, MelConfig):
             return None
         targets = cast(SpeechStretch, stretch).targets
-        return self.head.vocoder_input(self.head.predicted_steps(hidden, targets), targets.num_steps)[
-            0
-        ], targets.num_frames
+        mel, _ = self.head.vocoder_input(self.head.predicted_steps(hidden, targets), targets.num_steps)
+        return mel, targets.num_frames
 
     def decode(self, state: DecodingState, prompts: Prompts, decoding: Decoding) -> None:
         """Speak until the stop probability or ``max_seconds``, or as long as the reference.
@@ -169,9 +171,7 @@ class Speech(Segment):
         A row that follows its reference has exactly its number of samples, and ignores the stop probability.
         """
         speaking = Speaking(self.head, prompts, decoding)
-        # The end-of-text token starts the speech: its hidden state predicts the first step.
-        lm = self.parts.language_model
-        inputs = lm.embed(torch.full((len(prompts.ids), 1), lm.eos_id, device=state.keys.device))
+        inputs = self.start(len(prompts.ids), state.keys.device)
         while True:
             inputs = speaking.step(state.extend(inputs, speaking.alive[:, None])[:, 0])
             if not speaking.alive.any():  # the one wait for the device in a step: only the rows know when to stop
@@ -180,9 +180,7 @@ class Speech(Segment):
 
     def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
         """Bound the speech steps."""
-        seconds = length.continuation_seconds
-        if decoding is not None and (decoding.length == "free" or not seconds):
-            seconds = decoding.max_seconds
+        seconds = most_seconds(length, decoding)
         frames = math.ceil(seconds * self.head.format.frame_rate_hz) + 1 if seconds else 0
         return Positions(self.head.most_steps(frames), limits=("max_seconds",))
 
@@ -230,6 +228,13 @@ class Speaking:
         """Return the speech, at most as long as its reference or the longest duration: a last step may reach beyond."""
         content, num_frames = self.head.vocoder_input(torch.stack(self.past, dim=1), self.num_steps)
         return Spoken(content, torch.minimum(num_frames, self.longest), self.stopped, self.reference)
+
+
+def most_seconds(length: SpokenLength, decoding: Decoding | None) -> float:
+    """Return the longest duration of the speech after a prompt, in training or in decoding."""
+    seconds = length.continuation_seconds
+    free = decoding is not None and (decoding.length == "free" or not seconds)
+    return decoding.max_seconds if decoding is not None and free else seconds
 
 
 def reference_samples(prompts: Prompts, decoding: Decoding) -> Tensor:

@@ -28,6 +28,7 @@ class CodeStore:
     """
 
     def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
         self.path = cache_folder() / "codes" / f"{fingerprint}.sqlite"
         self.process: int | None = None
         self.database: sqlite3.Connection | None = None
@@ -70,19 +71,6 @@ class CodeStore:
             self.process = os.getpid()
         return self.database
 
-    def __deepcopy__(self, memo: dict[int, object]) -> CodeStore:
-        """Return a store of the same file with a connection of its own."""
-        return self._again()
-
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle the name of the file alone."""
-        return CodeStore._at, (str(self.path),)
-
-    def _again(self) -> CodeStore:
-        return self._at(str(self.path))
-
-    @staticmethod
-    def _at(path: str) -> CodeStore:
-        store = CodeStore("")
-        store.path = Path(path)
-        return store
+        """Copy and pickle the fingerprint alone: each copy has a connection of its own."""
+        return CodeStore, (self.fingerprint,)

@@ -10,6 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import is_dataclass
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import numpy
 import torch
@@ -99,6 +100,20 @@ class SpeechTokenizer(nn.Module, ABC):
     def train(self, mode: bool = True) -> SpeechTokenizer:
         """Stay in eval mode: codes never depend on dropout."""
         return super().train(False)
+
+
+Tokenizer = TypeVar("Tokenizer", bound=SpeechTokenizer)
+
+
+class Outside(Generic[Tokenizer]):
+    """Tokenizer that a module uses without owning it: its weights are neither the module's nor in its checkpoints."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def on(self, device: torch.device) -> Tokenizer:
+        """Return the tokenizer on a device: it does not move with the module."""
+        return self.tokenizer.to(device)
 
 
 def chosen_levels(levels: int, skip_levels: int, held: int, source: str) -> int:

@@ -73,8 +73,8 @@ class UnitTokenizer(SpeechTokenizer):
             return torch.zeros(0, len(self.sizes), dtype=torch.long, device=waveform.device)
         left, codes = self.features(waveform).float(), []
         for codebook in self.codebooks[: self.levels]:
-            codes.append(nearest(left, codebook))
-            left = left - codebook[codes[-1]]
+            code, left = quantised(left, codebook)
+            codes.append(code)
         return torch.stack(codes[self.skip_levels :], dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -84,6 +84,10 @@ class UnitTokenizer(SpeechTokenizer):
         return torch.stack(each).sum(0).masked_fill((codes[..., :1] < 0), 0.0)
 
 
-def nearest(features: Tensor, centroids: Tensor) -> Tensor:
-    """Return the index (T,) of the nearest centroid (K, D) of each feature (T, D); the first of equally near ones."""
-    return (centroids.square().sum(1) - 2 * features @ centroids.T).argmin(1)
+def quantised(features: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the nearest centroid (K, D) of each feature (T, D), as indices (T,), and what it leaves of it (T, D).
+
+    Of equally near centroids it is the first.
+    """
+    codes = (centroids.square().sum(1) - 2 * features @ centroids.T).argmin(1)
+    return codes, features - centroids[codes]

@@ -20,7 +20,8 @@ from spectron.processes.ranks import everyone
 from spectron.randomness import seed_of
 from spectron.ranges import Range, Seed, checks_ranges
 from spectron.tokenizers import SpeechTokenizer
-from spectron.tokenizers.unit import nearest
+from spectron.tokenizers.tokenizer import Outside
+from spectron.tokenizers.unit import quantised
 from spectron.training.base import OPTIMISATION, TrainingModule
 from spectron.training.optimisation import Optimisation
 from spectron.vocoders.code_mel import CodesToMel
@@ -43,7 +44,7 @@ class Codebooks(nn.Module):
         for level in range(len(self.codebooks)):
             if update is not None:
                 update(level, features)
-            features = features - self.codebooks[level][nearest(features, self.codebooks[level])]
+            _, features = quantised(features, self.codebooks[level])
             rest.append(features)
         return rest
 
@@ -183,12 +184,12 @@ class CodesToMelModel(nn.Module):
     def __init__(self, to_mel: CodesToMel, tokenizer: SpeechTokenizer) -> None:
         super().__init__()
         self.to_mel = to_mel
-        self._tokenizer = [tokenizer]
+        self.outside = Outside(tokenizer)
         self.log_mel = LogMel(to_mel.mel)
 
     def forward(self, waveform: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the predicted and the true log-mel (B, T, M) of recordings (B, S), and their (B,) common frames."""
-        codes, num_codes = self._tokenizer[0].to(waveform.device)(waveform, num_samples)
+        codes, num_codes = self.outside.on(waveform.device)(waveform, num_samples)
         predicted, num_predicted = self.to_mel(codes, num_codes)
         true, num_frames = self.log_mel(waveform, num_samples)
         longest = min(predicted.shape[1], true.shape[1])

@@ -19,10 +19,11 @@ from spectron.audio.mel import MelConfig, padding_mask
 from spectron.contracts import Vocoder
 from spectron.errors import ConfigError
 from spectron.tokenizers import UnitTokenizer
-from spectron.tokenizers.tokenizer import keep_fingerprint, require_tokenizer_of
+from spectron.tokenizers.tables import embedded
+from spectron.tokenizers.tokenizer import Outside, keep_fingerprint, require_tokenizer_of
 from spectron.vocoders.vocos_network import Backbone, VocosSettings
 from spectron.weights.hub import locate, reading
-from spectron.weights.state_dicts import read_tensors, require_cover
+from spectron.weights.state_dicts import read_tensors, require_cover, stored
 
 SETTINGS_FILE, WEIGHTS_FILE = "code_mel.json", "model.safetensors"
 MEL = MelConfig()
@@ -100,7 +101,7 @@ class CentroidMel(CodesToMel):
     def __init__(self, format: CodeFormat, tokenizer: UnitTokenizer) -> None:
         super().__init__()
         require_tokenizer_of(tokenizer, format, "this spectrogram")
-        self._tokenizer = [tokenizer]  # a list, so that its weights are not stored twice
+        self.outside = Outside(tokenizer)
         self.format, mel, stack = (
             format,
             getattr(tokenizer.encoder, "mel", None),
@@ -116,7 +117,7 @@ class CentroidMel(CodesToMel):
 
     def forward(self, codes: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Add up the centroids of codes (B, T, Q) as log-mel (B, T * stack, M)."""
-        stacks = self._tokenizer[0].to(codes.device).decode(codes)
+        stacks = self.outside.on(codes.device).decode(codes)
         return stacks.unflatten(2, (self.stack, -1)).flatten(1, 2), num_frames * self.stack
 
 
@@ -169,7 +170,7 @@ class UnitToMel(CodesToMel):
         if longest == 0:
             return torch.zeros(len(codes), 0, self.mel.n_mels, device=codes.device), num_mel
         codes = codes.masked_fill(padding_mask(num_frames, codes.shape[1])[..., None], 0)
-        each = torch.stack([table(codes[..., book]) for book, table in enumerate(self.codes)]).sum(0)
+        each = embedded(self.codes, codes)
         times = (torch.arange(longest, device=codes.device) / rate).long().clamp(max=codes.shape[1] - 1)
         padding = padding_mask(num_mel, longest)
         features = self.backbone(each[:, times].transpose(1, 2), padding[:, None])
@@ -178,10 +179,7 @@ class UnitToMel(CodesToMel):
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
         """Write weights (in 16-bit floats if ``half``) and settings, so that ``source: <folder>`` loads them."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        if half:
-            tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
-        save_file(tensors, folder / WEIGHTS_FILE)
+        save_file({name: stored(value, half) for name, value in self.state_dict().items()}, folder / WEIGHTS_FILE)
         settings = {"mel": asdict(self.mel), "size": asdict(self.size)}
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         return {}

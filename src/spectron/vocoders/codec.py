@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from spectron.audio.codes import CodeFormat
+from spectron.batch import unpadded
 from spectron.contracts import Vocoder
 from spectron.errors import ConfigError
 from spectron.tokenizers import CodecTokenizer
-from spectron.tokenizers.tokenizer import require_tokenizer_of
+from spectron.tokenizers.tokenizer import Outside, require_tokenizer_of
 
 
 class CodecVocoder(Vocoder):
@@ -35,7 +36,7 @@ class CodecVocoder(Vocoder):
                 "without them. Set its skip_levels to 0",
                 key="tokenizer",
             )
-        self._tokenizer = [tokenizer]  # a list, so that its weights are not stored with the vocoder
+        self.outside = Outside(tokenizer)
 
     def forward(self, codes: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """Decode codes (B, T, Q) with (B,) valid frames as a waveform (B, S) and (B,) samples.
@@ -44,8 +45,8 @@ class CodecVocoder(Vocoder):
             DataError: naming a code that its codebook does not have.
         """
         self.format.require_within(codes, num_frames)
-        tokenizer = self._tokenizer[0].to(codes.device)
+        tokenizer = self.outside.on(codes.device)
         with torch.autocast(codes.device.type, enabled=False):
-            rows = [tokenizer.decode(row[:frames]) for row, frames in zip(codes, num_frames.tolist(), strict=True)]
+            rows = [tokenizer.decode(row) for row in unpadded(codes, num_frames)]
         num_samples = torch.tensor([len(row) for row in rows], device=codes.device)
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), num_samples

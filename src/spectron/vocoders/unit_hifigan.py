@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spectron.audio.codes import CodeFormat
+from spectron.batch import unpadded
 from spectron.contracts import Vocoder
 from spectron.errors import CheckpointError, ConfigError
 from spectron.vocoders.hifigan_formats import speechbrain_generator, without_weight_norm
@@ -77,7 +78,7 @@ class UnitHiFiGANVocoder(Vocoder):
         """
         self.format.require_within(codes, num_frames)
         with torch.autocast(codes.device.type, enabled=False):
-            rows = [self.speak(row[:frames, 0]) for row, frames in zip(codes, num_frames.tolist(), strict=True)]
+            rows = [self.speak(row[:, 0]) for row in unpadded(codes, num_frames)]
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), num_frames * self.hop_samples
 
     def speak(self, units: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from spectron.errors import ConfigError
 from spectron.vocoders.mel_bridge import Bridging, MelBridge, require_same_mel
 from spectron.vocoders.vocos_network import Backbone, Draft, InverseSTFTHead, VocosSettings
 from spectron.weights.hub import locate, reading, safetensors_files
-from spectron.weights.state_dicts import all_floats, read_tensors, require_cover
+from spectron.weights.state_dicts import all_floats, read_tensors, require_cover, stored
 
 PUBLISHED_FLOOR = 1.0e-7  # of the magnitudes that the published models were trained on
 SETTINGS_FILE, WEIGHTS_FILE = "vocos.json", "model.safetensors"
@@ -87,8 +87,7 @@ class VocosVocoder(Vocoder):
     def save(self, folder: Path, half: bool = False) -> dict[str, Any]:
         """Write weights (in 16-bit floats if ``half``) and settings, so that ``source: <folder>`` loads them."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        save_file({name: value.half() if half else value for name, value in tensors.items()}, folder / WEIGHTS_FILE)
+        save_file({name: stored(value, half) for name, value in self.state_dict().items()}, folder / WEIGHTS_FILE)
         (folder / SETTINGS_FILE).write_text(json.dumps(asdict(self.settings), indent=2) + "\n", encoding="utf-8")
         return {"bridge": "exact"} if self.format != self.settings.mel else {}
 

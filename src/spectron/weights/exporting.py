@@ -19,7 +19,7 @@ from torch import nn
 from spectron.contracts import SavesItself
 from spectron.files import write_text, writing
 from spectron.weights.digests import write_digests
-from spectron.weights.state_dicts import require_sound_tensors
+from spectron.weights.state_dicts import require_sound_tensors, stored
 
 WEIGHTS = (".safetensors", ".ckpt")
 
@@ -55,11 +55,9 @@ def _export_parts(model: nn.Module, config: dict[str, Any], folder: Path, half: 
             kept["model"][name] = {"class_path": config["model"][name]["class_path"], "init_args": arguments}
             written.append(folder / name)
             continue
-        tensors = {key: value.detach().cpu().contiguous() for key, value in part.state_dict().items()}
+        tensors = {key: stored(value, half) for key, value in part.state_dict().items()}
         if not tensors:
             continue
-        if half:
-            tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
         path = folder / f"{name}.safetensors"
         save_file(tensors, path)
         kept["weights"][name] = f"${{here}}/{path.name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -69,6 +70,14 @@ def require_sound_tensors(path: Path, key: str = "") -> None:
     """
     with safe_open(path, framework="pt") as file:
         require_sound(((name, file.get_tensor(name)) for name in sorted(file.keys())), str(path), key)
+
+
+def stored(value: Any, half: bool) -> Any:
+    """Return a value of a state for writing: on the CPU, as 16-bit floats if ``half``."""
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().cpu().contiguous()
+    return value.half() if half and value.is_floating_point() else value
 
 
 def all_floats(name: str) -> bool:
