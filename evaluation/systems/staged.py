@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import cast
 
 import torch
@@ -21,7 +20,7 @@ from spectron.experiment.loading import load_module
 from spectron.generation import Spoken
 from spectron.heads import CodeHead
 from spectron.inference.model_config import model_of
-from spectron.model import SpectronModel
+from spectron.model import SpectronModel, said
 from spectron.segments.speech import held_to, reference_samples
 from spectron.tokenizers import SpeechTokenizer
 from spectron.tracking.provenance import weights_sha256
@@ -90,37 +89,32 @@ class StagedSpeech(nn.Module, SpokenLanguageModel):
     @torch.inference_mode()
     def continue_speech(self, prompts: Prompts, decoding: Decoding) -> Continuation:
         """Continue every prompt: the first stage decides what is said and for how long, the others how it sounds."""
-        clock = {"": time.perf_counter()}
+        names, clock = list(self.stages), {"": time.perf_counter()}
         state = self.models[0].decode(self.heard_by(self.models[0], prompts), decoding, {})
         first = cast(Spoken, state.speech)
-        clock[next(iter(self.stages))] = time.perf_counter()
-        spoken = {next(iter(self.stages)): (first.content, first.num_frames)}
+        clock[names[0]] = time.perf_counter()
+        spoken = {names[0]: (first.content, first.num_frames)}
         seconds = first.num_frames / self.models[0].head.format.frame_rate_hz
         reference = reference_samples(prompts, decoding)
         wanted = torch.where(reference > 0, reference, (seconds * self.speech_rate_hz).long())
         follow = replace(decoding, length="reference")
-        for name, model in list(self.stages.items())[1:]:
+        for name, model in zip(names[1:], self.models[1:], strict=True):
             given = replace(prompts, speech_num_samples=wanted, stages=dict(spoken))
-            stage = cast(SpectronModel, model)
-            said = cast(Spoken, stage.decode(self.heard_by(stage, given), follow, {}).speech)
-            spoken[name] = (said.content, said.num_frames)
+            speech = cast(Spoken, model.decode(self.heard_by(model, given), follow, {}).speech)
+            spoken[name] = (speech.content, speech.num_frames)
             clock[name] = time.perf_counter()
-        codes, num_frames = _joined([spoken[name] for name in list(self.stages)[1:]])
+        codes, num_frames = _joined([spoken[name] for name in names[1:]])
         # A row in which the first stage has said nothing has no length to follow, so the others ran free.
         num_frames = torch.minimum(num_frames, self.models[-1].head.format.num_frames(wanted))
         waveform, num_samples = self.vocoder(codes, num_frames)
         clock["vocode"] = time.perf_counter()
         return Continuation(
-            ids=prompts.ids,
-            text=state.texts.whole,
-            transcript=state.texts.transcript,
-            continuation_text=state.texts.continuation,
+            **said(prompts, state, clock),
             waveform=waveform,
             num_samples=held_to(reference, num_samples),
             sample_rate_hz=self.speech_rate_hz,
             stopped=first.stopped,
             num_frames=num_frames,
-            timings={after: clock[after] - clock[before] for before, after in pairwise(clock)},
         )
 
     def heard_by(self, model: SpectronModel, prompts: Prompts) -> Prompts:

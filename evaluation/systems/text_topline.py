@@ -24,7 +24,8 @@ class TextTopline(SpokenLanguageModel):
 
     def __init__(self, system: SpectronModel, questions: dict[str, str]) -> None:
         self.language_model: LanguageModel = system.language_model
-        self.separator = getattr(system.segments.get("text"), "separator", " ")
+        separators = (getattr(segment, "separator", None) for segment in system.segments.values())
+        self.separator: str = next((found for found in separators if isinstance(found, str)), " ")
         self.format = system.head.format
         self.prompt_rate_hz, self.speech_rate_hz = system.prompt_rate_hz, system.speech_rate_hz
         self.questions = questions

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import torch
@@ -137,18 +138,13 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
         waveform, num_samples = self.vocoder(spoken.content, spoken.num_frames)
         clock["vocode"] = time.perf_counter()
         return Continuation(
-            ids=prompts.ids,
-            text=state.texts.whole,
-            transcript=state.texts.transcript,
-            continuation_text=state.texts.continuation,
+            **said(prompts, state, clock),
             waveform=waveform,
             num_samples=held_to(spoken.reference, num_samples),
             sample_rate_hz=self.speech_rate_hz,
             stopped=spoken.stopped,
-            text_stopped=state.texts.stopped,
             mel=spoken.content if isinstance(self.head.format, MelConfig) else None,
             num_frames=spoken.num_frames,
-            timings={name: clock[name] - before for name, before in zip(list(clock)[1:], clock.values(), strict=False)},
         )
 
     def decode(self, prompts: Prompts, decoding: Decoding, clock: dict[str, float]) -> DecodingState:
@@ -162,6 +158,18 @@ class SpectronModel(nn.Module, SpokenLanguageModel):
     def writes_text(self, decoding: Decoding) -> bool:
         """Return whether a segment gives text."""
         return any(segment.writes_text(decoding) for segment in self.segments.values())
+
+
+def said(prompts: Prompts, state: DecodingState, clock: dict[str, float]) -> dict[str, Any]:
+    """Return the fields of ``Continuation`` about texts and seconds; ``clock`` has the times at the ends of stages."""
+    return {
+        "ids": prompts.ids,
+        "text": state.texts.whole,
+        "transcript": state.texts.transcript,
+        "continuation_text": state.texts.continuation,
+        "text_stopped": state.texts.stopped,
+        "timings": {after: clock[after] - clock[before] for before, after in pairwise(clock)},
+    }
 
 
 def added(found: Iterable[dict[str, T]]) -> dict[str, T]:

@@ -11,6 +11,7 @@ from spectron.audio.mel import MelConfig
 from spectron.batch import select
 from spectron.decoding import Decoding
 from spectron.errors import ConfigError
+from spectron.evaluation.systems.text_topline import TextTopline
 from spectron.heads import MelRegressionHead, PreNetSettings
 from spectron.segments import Schedule, SequenceSettings, Stretch
 from spectron.segments.interleaved import Interleaved
@@ -124,6 +125,11 @@ def test_rows_are_written_and_spoken_as_alone(tmp_path):
         count = int(alone.num_frames[0])
         assert count == int(together.num_frames[number])
         torch.testing.assert_close(alone.mel[0, :count], together.mel[number, :count], atol=1e-3, rtol=1e-3)
+
+
+def test_text_topline_uses_the_separator_of_the_sequence(tmp_path):
+    system = TextTopline(interleaved(tmp_path), {"a": "is"})
+    assert system.separator == " | "
 
 
 def test_text_without_turns_is_refused(tmp_path):

@@ -20,12 +20,12 @@ from torch.nn import functional
 from spectron.batch import LossTerm, Prompts, SpeechBatch, SpokenLength
 from spectron.decoding import Decoding
 from spectron.errors import ConfigError
-from spectron.generation import DecodingState, Texts, Writing, split_texts
+from spectron.generation import DecodingState, Writing
 from spectron.ranges import Count, Proportion, checks_ranges
 from spectron.segments.places import Places
 from spectron.segments.segment import Parts, Positions, Segment, Stretch
 from spectron.segments.speech import Speaking, Speech
-from spectron.segments.text import Text, true_texts
+from spectron.segments.text import Text
 
 
 @checks_ranges
@@ -77,6 +77,11 @@ class Interleaved(Segment):
         self.schedule = schedule
         self.text, self.speech = Text(parts, "before", separator), Speech(parts, scheduled_sampling)
         self.reads_twice = self.speech.reads_twice
+
+    @property
+    def separator(self) -> str:
+        """Text between transcript and continuation."""
+        return self.text.separator
 
     @property
     def trained_losses(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -133,10 +138,9 @@ class Interleaved(Segment):
         text, written, speech, spoken = self.apart(stretch, hidden)
         streams = [self.text.places(text, written, optional), self.speech.places(speech, spoken, optional)]
         rows = [[*tokens, *steps] for tokens, steps in zip(*(stream.rows for stream in streams), strict=True)]
-        losses = {}
-        for stream, others in zip(streams, ((0, spoken.shape[1]), (written.shape[1], 0)), strict=True):
-            for name, values in stream.losses.items():
-                losses[name] = functional.pad(values, (others[0], others[1]))[:, order]
+        losses: dict[str, Tensor] = {}
+        for stream, beside in zip(streams, ((0, spoken.shape[1]), (written.shape[1], 0)), strict=True):
+            losses |= {name: functional.pad(values, beside)[:, order] for name, values in stream.losses.items()}
         return Places([[row[place] for place in order.tolist()] for row in rows], losses)
 
     def loss_names(self) -> set[str]:
@@ -159,7 +163,6 @@ class Interleaved(Segment):
         Raises:
             ConfigError: if ``decoding.text`` asks for another text than the one that is written or given.
         """
-        lm, rows = self.parts.language_model, len(prompts.ids)
         if decoding.text not in ("trained", "given"):
             raise ConfigError(
                 f"{decoding.text} is no text that this sequence can take: it writes in turn with the speech. Set it to "
@@ -167,14 +170,10 @@ class Interleaved(Segment):
                 key="decoding.text",
                 allowed=["trained", "given"],
             )
-        pairs = true_texts(prompts) if decoding.text == "given" else None
-        given = self.text.stretch("given", [self.text.separator.join(pair) for pair in pairs]) if pairs else None
-        writing, speaking, read = (
-            Writing(state, decoding, prompts.ids),
-            Speaking(self.speech.head, prompts, decoding),
-            0,
-        )
-        inputs = lm.embed(torch.full((rows, 1), lm.eos_id, device=state.keys.device))
+        texts = self.text.given(prompts) if decoding.text == "given" else None
+        given = None if texts is None else self.text.stretch("given", texts.whole)
+        writing, speaking = Writing(state, decoding, prompts.ids), Speaking(self.speech.head, prompts, decoding)
+        inputs, read = self.speech.start(len(prompts.ids), state.keys.device), 0
         while True:
             for _ in range(self.schedule.text):
                 if given is not None and read < given.valid.shape[1]:
@@ -189,12 +188,7 @@ class Interleaved(Segment):
             if not (text_left or speaking.alive.any()):
                 break
         state.speech = speaking.spoken()
-        if pairs is not None:
-            texts = [self.text.separator.join(pair) for pair in pairs]
-            state.texts = Texts(texts, [before for before, _ in pairs], [after for _, after in pairs])
-        else:
-            texts = lm.detokenize(writing.ids())
-            state.texts = Texts(texts, *split_texts(texts, self.text.separator), writing.stopped)
+        state.texts = self.text.written(writing.ids(), writing.stopped) if texts is None else texts
 
     def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
         """Bound the positions of both streams."""

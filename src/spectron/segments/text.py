@@ -126,18 +126,30 @@ class Text(Segment):
         """Write the text, or append the one that ``decoding.text`` asks for, up to the token that starts the speech."""
         kind = self.kind_of(decoding)
         if kind == "before":
-            tokens, stopped = decode_text(state, decoding, prompts.ids)
-            texts = self.parts.language_model.detokenize(tokens)
-            state.texts = Texts(texts, *split_texts(texts, self.separator), stopped)
+            state.texts = self.written(*decode_text(state, decoding, prompts.ids))
             return
         texts = [""] * len(prompts.ids)
         if kind == "given":
-            pairs = true_texts(prompts)
-            texts = [self.separator.join(pair) for pair in pairs]
-            state.texts = Texts(texts, [before for before, _ in pairs], [after for _, after in pairs])
+            state.texts = self.given(prompts)
+            texts = state.texts.whole
         stretch = self.stretch(kind, texts, decoding.filler_tokens)
         if stretch.valid.shape[1]:
             state.extend(stretch.embeddings, stretch.valid)
+
+    def written(self, ids: list[list[int]], stopped: Tensor) -> Texts:
+        """Return the texts of token ids that the model has written, and which it has ended itself (B,)."""
+        texts = self.parts.language_model.detokenize(ids)
+        return Texts(texts, *split_texts(texts, self.separator), stopped)
+
+    def given(self, prompts: Prompts) -> Texts:
+        """Return the true texts of prompts.
+
+        Raises:
+            ConfigError: naming the rows that have none.
+        """
+        pairs = true_texts(prompts)
+        whole = [self.separator.join(pair) for pair in pairs]
+        return Texts(whole, [before for before, _ in pairs], [after for _, after in pairs])
 
     def positions(self, length: SpokenLength, decoding: Decoding | None = None) -> Positions:
         """Bound the text: one position starts it."""

@@ -40,7 +40,7 @@ def vocoder_of(tokenizer):
     return partial(CodeVocoder, to_mel=to_mel, vocoder=partial(GriffinLimVocoder, iterations=2))
 
 
-def stage_of(folder, head, tokenizer, **context):
+def stage_of(folder, head, tokenizer, text="none", **context):
     segments = {name: partial(CodeContext, tokenizer=codes, stage=name) for name, codes in context.items()}
     torch.manual_seed(5)
     return tiny_model(
@@ -48,7 +48,7 @@ def stage_of(folder, head, tokenizer, **context):
         encoder=None,
         head=partial(head, tokenizer=tokenizer, sampling=Sampling(0.0)),
         vocoder=vocoder_of(tokenizer),
-        sequence=SequenceSettings(prompt="steps", context=segments, text="none"),
+        sequence=SequenceSettings(prompt="steps", context=segments, text=text),
     ).eval()
 
 
@@ -109,6 +109,15 @@ def test_stages_may_hear_other_sample_rates(chain, stages, codes, tmp_path):
     assert torch.equal(spoken.num_samples[held], batch.continuation_num_samples[held])
     heard = system.heard_by(changed["semantic"], batch.prompts)
     assert heard.num_samples.tolist() == [-(-count // 2) for count in batch.prompt_num_samples.tolist()]
+
+
+def test_texts_of_the_first_stage_are_those_of_the_chain(chain, codes, tmp_path):
+    first, batch = stage_of(tmp_path, UnitHead, codes(levels=1), text="before"), ragged_batch()
+    decoding = replace(DECODING, max_text_tokens=3)
+    spoken = chain("semantic", "coarse", changed={"semantic": first}).continue_speech(batch.prompts, decoding)
+    alone = first.continue_speech(batch.prompts, decoding)
+    assert spoken.text == alone.text
+    assert torch.equal(spoken.text_stopped, alone.text_stopped)
 
 
 def test_chain_follows_a_reference(chain):
